@@ -1,0 +1,70 @@
+"""Unpacks an archive of a data set, once."""
+
+import hashlib
+import lzma
+import shutil
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from classifier.dataset import BadDataset, class_folders
+from classifier.staging import build_once
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+
+
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, *, cache: Path) -> Path:
+    """The folder of the data set inside; kept in the cache by path, size and mtime.
+
+    BadDataset for an archive that is cut off, damaged, or reaches outside its folder.
+    """
+    status = archive.stat()
+    key = f"{archive.resolve()}\t{status.st_size}\t{status.st_mtime_ns}"
+    name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    unpacked = build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
+    return _single_folder(unpacked)
+
+
+def _extract(archive: Path, to: Path) -> None:
+    try:
+        if archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as zipped:
+                zipped.extractall(to)
+        else:
+            with tarfile.open(archive) as tarred:
+                tarred.extractall(to, filter="data")
+    except (
+        EOFError,
+        OSError,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        lzma.LZMAError,
+        zlib.error,
+    ) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk is full or not writable: not the archive's fault
+        raise BadDataset(
+            f"{archive} ({archive.stat().st_size:,} bytes) is cut off or damaged: "
+            f"{error}; download it again"
+        ) from error
+    shutil.rmtree(to / "__MACOSX", ignore_errors=True)
+
+
+def _single_folder(folder: Path) -> Path:
+    """Archives usually hold one folder, and the data set lies in that."""
+    inner = class_folders(folder)
+    if len(inner) == 1 and inner[0].name not in ("train", "val"):
+        return inner[0]
+    return folder
+
+
+def stem(archive: Path) -> str:
+    """The archive's name without its suffixes."""
+    lower = archive.name.lower()
+    longest = max((s for s in SUFFIXES if lower.endswith(s)), key=len)
+    return archive.name[: -len(longest)]

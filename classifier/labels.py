@@ -1,0 +1,67 @@
+"""The class vocabulary of a version: index <-> id <-> name."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict
+
+
+class LabelEntry(TypedDict):
+    """One entry of labels.json and of `GET /versions/v8`."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class ids by index, and the names people read."""
+
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.names):
+            raise ValueError(f"{len(self.ids)} class ids but {len(self.names)} names")
+        if len(set(self.ids)) != len(self.ids):
+            raise ValueError("a class id stands twice in the labels")
+
+    @classmethod
+    def from_ids(
+        cls, ids: Iterable[str], names: Mapping[str, str] | None = None
+    ) -> "Labels":
+        """The ids in sorted order: a class's index is its place there.
+
+        A class without a name is called by its id.
+        """
+        ordered = tuple(sorted(set(ids)))
+        return cls(ordered, tuple((names or {}).get(id_, id_) for id_ in ordered))
+
+    @classmethod
+    def from_json(cls, entries: Iterable[LabelEntry]) -> "Labels":
+        """ValueError, KeyError or TypeError where the entries are not 0..K-1 in order."""
+        entries = list(entries)
+        if [entry["index"] for entry in entries] != list(range(len(entries))):
+            raise ValueError("the indices of the labels are not 0, 1, 2, …")
+        return cls(
+            tuple(str(entry["id"]) for entry in entries),
+            tuple(str(entry["name"]) for entry in entries),
+        )
+
+    def to_json(self) -> list[LabelEntry]:
+        return [
+            {"index": index, "id": id_, "name": name}
+            for index, (id_, name) in enumerate(zip(self.ids, self.names, strict=True))
+        ]
+
+    @cached_property
+    def index_of(self) -> Mapping[str, int]:
+        """Class id -> index."""
+        return {id_: index for index, id_ in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ids)

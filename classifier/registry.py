@@ -1,0 +1,249 @@
+"""The place of the versions: MLflow's registry, read and written."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+
+logger = logging.getLogger(__name__)
+
+
+class StoreUnavailable(RuntimeError):
+    """There is no store, or it does not answer, or a version's files are away."""
+
+
+class UnknownModel(LookupError):
+    """No such registered model, or several and none was named."""
+
+
+class UnknownVersion(LookupError):
+    """No such version or alias of the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An entry of the registry."""
+
+    model: str
+    number: str
+    model_id: str | None
+    """MLflow's logged model, which owns the files; None for a foreign version."""
+
+    run_id: str | None = None
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int | None:
+        return int(self.tags["epoch"]) if "epoch" in self.tags else None
+
+    @property
+    def val_top1_accuracy(self) -> float | None:
+        """A fraction, 0..1."""
+        tag = self.tags.get("val_top1_accuracy")
+        return None if tag is None else float(tag)
+
+
+def store_uri() -> str:
+    """MLFLOW_TRACKING_URI, else MLflow's own default: ./mlflow.db."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def store_folder(uri: str) -> Path:
+    """Where the store's own files lie; the working directory for a remote store."""
+    if uri.startswith("sqlite:///"):
+        return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute().parent
+    return Path.cwd()
+
+
+class Registry:
+    """A store's registered models, for those who publish and those who answer."""
+
+    def __init__(self, uri: str | None = None, *, create: bool = False) -> None:
+        """StoreUnavailable where there is no store and `create` is not asked for."""
+        self.uri = uri or store_uri()
+        self._refuse_missing_file(create)
+        # Creating tables logs two dozen lines of alembic's; errors still show.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def model_name(self, asked: str | None) -> str:
+        """`asked`, or the only registered model; UnknownModel lists what there is."""
+        with _translated("list the registered models"):
+            models = sorted(m.name for m in self.client.search_registered_models())
+        if asked is None and len(models) == 1:
+            return models[0]
+        if asked in models:
+            return asked
+        if not models:
+            raise UnknownModel(f"no model is registered in {self.uri}; train one first")
+        wanted = (
+            "several models are registered" if asked is None else f"no model {asked!r}"
+        )
+        raise UnknownModel(f"{wanted}; name one with --model: {', '.join(models)}")
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions, by rising number."""
+        with _translated(f"list the versions of {model!r}"):
+            aliases = self._aliases(model)
+            found: list[Any] = []
+            token = None
+            while token != "":
+                page = self.client.search_model_versions(
+                    f"name = '{model}'", page_token=token
+                )
+                found += page
+                token = page.token or ""
+        return sorted(
+            (self._version(entry, aliases) for entry in found),
+            key=lambda version: int(version.number),
+        )
+
+    def resolve(self, model: str, asked: str) -> Version:
+        """The version that `v8`, `8`, `best`, `@best` or `latest` names.
+
+        UnknownVersion says what there is.
+        """
+        versions = {version.number: version for version in self.versions(model)}
+        number = version_number(asked)
+        if number is None and asked.lower() == "latest" and versions:
+            number = list(versions)[-1]
+        if number is None:
+            alias = asked.removeprefix("@")
+            number = next(
+                (v.number for v in versions.values() if alias in v.aliases), None
+            )
+        if number not in versions:
+            aliases = sorted({a for v in versions.values() for a in v.aliases})
+            raise UnknownVersion(
+                f"no version {asked!r} of {model!r}; the registry has "
+                f"{_ranges(versions)}{''.join(f', @{alias}' for alias in aliases)}"
+            )
+        return versions[number]
+
+    def fetch(self, version: Version) -> Path:
+        """The folder with the version's files.
+
+        Read where they lie: MLflow's own download writes a file into a local store,
+        which fails on a read-only mount. A store that was moved as a whole is still
+        found, although MLflow keeps absolute paths. StoreUnavailable where they are gone.
+        """
+        if version.model_id is None:
+            raise StoreUnavailable(
+                f"version {version.number} of {version.model!r} has no logged model; it "
+                "was not published by flipside's training"
+            )
+        with _translated(f"find the files of version {version.number}"):
+            model = self.client.get_logged_model(version.model_id)
+        location = str(model.artifact_location)
+        if urlparse(location).scheme not in ("", "file"):
+            return self._download(location)
+        stored = Path(unquote(urlparse(location).path))
+        moved = (store_folder(self.uri) / "mlruns").glob(
+            f"*/models/{version.model_id}/artifacts"
+        )
+        for folder in (stored, *moved):
+            if folder.is_dir():
+                return folder
+        raise StoreUnavailable(
+            f"the files of version {version.number} are not at {stored}, nor below "
+            f"{store_folder(self.uri) / 'mlruns'}; put them back"
+        )
+
+    def register(
+        self, model: str, *, model_id: str, run_id: str, tags: Mapping[str, str]
+    ) -> Version:
+        """The next version of `model`, made in one step: it is seen whole or not at all."""
+        with _translated(f"register a version of {model!r}"):
+            if not self.client.search_registered_models(f"name = '{model}'"):
+                self.client.create_registered_model(model)
+            entry = self.client.create_model_version(
+                model,
+                source=f"models:/{model_id}",
+                run_id=run_id,
+                model_id=model_id,
+                tags=dict(tags),
+                await_creation_for=0,
+            )
+        return self._version(entry, {})
+
+    def set_alias(self, model: str, alias: str, number: str) -> None:
+        with _translated(f"move alias {alias!r} to version {number}"):
+            self.client.set_registered_model_alias(model, alias, number)
+
+    def _aliases(self, model: str) -> Mapping[str, list[str]]:
+        """Version number -> its aliases; searching versions does not give them."""
+        by_number: dict[str, list[str]] = {}
+        aliases = self.client.get_registered_model(model).aliases
+        for alias, number in sorted(aliases.items()):
+            by_number.setdefault(str(number), []).append(alias)
+        return by_number
+
+    def _version(self, entry: Any, aliases: Mapping[str, list[str]]) -> Version:
+        number = str(entry.version)
+        source = str(entry.source or "")
+        is_logged_model = source.startswith("models:/m-")
+        return Version(
+            model=str(entry.name),
+            number=number,
+            model_id=source.removeprefix("models:/") if is_logged_model else None,
+            run_id=entry.run_id or None,
+            aliases=tuple(aliases.get(number, ())),
+            tags=dict(entry.tags),
+        )
+
+    def _download(self, location: str) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        with _translated(f"download {location}"):
+            return Path(
+                download_artifacts(artifact_uri=location, tracking_uri=self.uri)
+            )
+
+    def _refuse_missing_file(self, create: bool) -> None:
+        """MLflow would make an empty store wherever it is asked to read one."""
+        if not self.uri.startswith("sqlite:///") or create:
+            return
+        path = Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+        if not path.is_file():
+            raise StoreUnavailable(
+                f"there is no MLflow store at {path}; train first, run this in the folder "
+                "of mlflow.db, or set MLFLOW_TRACKING_URI"
+            )
+
+
+def version_number(asked: str) -> str | None:
+    """`v8` and `8` -> `8`; None for a name."""
+    match = re.fullmatch(r"[vV]?0*(\d+)", asked)
+    return match[1] if match else None
+
+
+def _ranges(numbers: Mapping[str, object]) -> str:
+    """`v1 to v16` reads better than sixteen names, where nothing is missing."""
+    ordered = [int(number) for number in numbers]
+    if not ordered:
+        return "no versions"
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"v{ordered[0]} to v{ordered[-1]}"
+    return ", ".join(f"v{number}" for number in ordered)
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """MLflow's errors as ours, with what was being done."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        raise StoreUnavailable(f"cannot {doing}: {reason}") from error

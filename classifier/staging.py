@@ -1,0 +1,38 @@
+"""Builds a folder once, whole or not at all, whoever else wants it or whenever we die."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def default_cache() -> Path:
+    """One per user: $XDG_CACHE_HOME/flipside, else ~/.cache/flipside."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "flipside"
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """`folder`, after `build` filled it if it was not there.
+
+    `build` gets a folder under a temporary name, renamed when it returns. One process
+    builds, others wait for it; the lock is the kernel's, so that a killed builder holds
+    up nobody, and the next one starts from an empty folder.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            partial = folder.parent / f".{folder.name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                build(partial)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+            partial.rename(folder)
+    return folder

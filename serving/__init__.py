@@ -1,0 +1,1 @@
+"""Answers with versions, over HTTP."""

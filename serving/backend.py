@@ -1,0 +1,55 @@
+"""What runs a version's network, and how one is opened."""
+
+import ctypes
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.bundle import Bundle
+from serving.config import BackendKind, DeviceKind
+
+
+class DeviceUnavailable(RuntimeError):
+    """The device that was asked for cannot be used here."""
+
+
+class Backend(Protocol):
+    """A network ready to answer; safe to call from several threads."""
+
+    device: str
+    """`cpu` or `cuda`: where it really runs."""
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB [N, H, W, 3] -> [N, K]."""
+        ...
+
+
+def open_backend(
+    kind: BackendKind, bundle: Bundle, *, device: DeviceKind, threads: int
+) -> Backend:
+    """DeviceUnavailable where `cuda` was asked for and cannot be had.
+
+    Imported here, so that an image with ONNX Runtime alone needs no torch.
+    """
+    if kind == "torch":
+        from serving.torch_backend import TorchBackend
+
+        return TorchBackend(bundle, device=device, threads=threads)
+    from serving.onnx_backend import OnnxBackend
+
+    return OnnxBackend(bundle, device=device, threads=threads)
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is here and sees a device; never called before a fork."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )

@@ -1,0 +1,63 @@
+"""A version by ONNX Runtime, on CPU or CUDA."""
+
+import logging
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from classifier.bundle import Bundle
+from serving.backend import DeviceUnavailable, has_gpu
+from serving.config import DeviceKind
+
+logger = logging.getLogger(__name__)
+
+
+class OnnxBackend:
+    """One session; ONNX Runtime lets any number of threads run it at once."""
+
+    def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
+        providers = _providers(device)
+        options = onnxruntime.SessionOptions()
+        # Its own default counts the machine's cores, not those this process may use.
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Threads that spin between two requests take the cores decoding needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            str(bundle.graph), options, providers=providers
+        )
+        self._session.disable_fallback()
+        in_use = self._session.get_providers()[0]
+        if in_use != providers[0]:
+            if device == "cuda":
+                raise DeviceUnavailable(
+                    f"{providers[0]} was asked for, but ONNX Runtime uses {in_use}; see "
+                    "its message above, or use --device cpu"
+                )
+            logger.warning("onnxruntime fell back provider=%s", in_use)
+        self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (logits,) = self._session.run(["logits"], {"images": images})
+        answer: NDArray[np.float32] = logits
+        return answer
+
+
+def _providers(device: DeviceKind) -> list[str]:
+    """The first is the one to use."""
+    built_in = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device != "cpu" and built_in and has_gpu():
+        # Finds the CUDA libraries of the nvidia-* packages.
+        onnxruntime.preload_dlls()
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    if device == "cuda":
+        missing = (
+            "no usable GPU was found"
+            if built_in
+            else "this onnxruntime has no CUDA; install flipside[gpu] instead of [cpu]"
+        )
+        raise DeviceUnavailable(
+            f"--device cuda was asked for, but {missing}; or use --device auto"
+        )
+    return ["CPUExecutionProvider"]

@@ -1,0 +1,1 @@
+"""Makes versions: trains, measures and publishes the network after every epoch."""

@@ -1,0 +1,78 @@
+"""Measures a network on validation images, in fp32, as its published weights answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from classifier.network import ImageClassifier
+from classifier.ranking import IntArray, rank_of_target, softmax, top_k
+
+BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Loss is the mean cross-entropy in nats; accuracies are fractions 0..1."""
+
+    loss: float
+    top1_accuracy: float
+    top5_accuracy: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a version says of N images, and how good that is."""
+
+    logits: NDArray[np.float32]
+    """[N, K]."""
+
+    targets: IntArray
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        return softmax(self.logits)
+
+    @property
+    def metrics(self) -> Metrics:
+        return measure(self.logits, self.targets)
+
+
+def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
+    """Over the whole of `logits` [N, K]; with under 5 classes, top 5 is all of them."""
+    probabilities = softmax(logits)
+    ranks = rank_of_target(top_k(probabilities, 5), targets)
+    of_target = probabilities[np.arange(len(targets)), targets]
+    # A probability of 0 (underflow at e^-745) would make the loss infinite.
+    losses = -np.log(np.maximum(of_target, np.finfo(np.float64).tiny))
+    return Metrics(
+        loss=float(losses.mean()),
+        top1_accuracy=float((ranks == 1).mean()),
+        top5_accuracy=float((ranks > 0).mean()),
+    )
+
+
+def evaluate(
+    classifier: ImageClassifier, images: NDArray[np.uint8], targets: IntArray
+) -> Predictions:
+    batches = list(logits_by_batch(classifier, images))
+    return Predictions(np.concatenate(batches), targets)
+
+
+@torch.inference_mode()
+def logits_by_batch(
+    classifier: ImageClassifier, images: NDArray[np.uint8]
+) -> Iterator[NDArray[np.float32]]:
+    """float32 [n, K] for each BATCH_SIZE of `images` [N, H, W, 3]."""
+    device = next(classifier.parameters()).device
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        for start in range(0, len(images), BATCH_SIZE):
+            # A copy: torch wants memory it could write to.
+            batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE]))
+            yield classifier(batch.to(device)).float().cpu().numpy()
+    finally:
+        classifier.train(was_training)

@@ -1,0 +1,159 @@
+"""The images of a part, decoded once into a memory-mapped file."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.cores import usable_cores
+from classifier.dataset import BadDataset, Part, dataset_digest
+from classifier.labels import Labels
+from classifier.preprocessing import (
+    ImageTooLarge,
+    Preprocessing,
+    RgbImage,
+    UndecodableImage,
+)
+from classifier.ranking import IntArray
+from classifier.staging import build_once
+from training.progress import progress_bar
+
+FORMAT = 1
+"""Part of the key: raised when decoding changes, so that older caches are left alone."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DecodedPart:
+    """Images ready to train on or to measure with."""
+
+    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    """[N, H, W, 3], memory-mapped and read-only."""
+
+    targets: IntArray
+    digest: str
+    """dataset_digest() of the whole part, images that do not decode among them."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    sha256: str
+    image: RgbImage | None
+    failure: str
+
+
+def decode_part(
+    part: Part,
+    *,
+    what: str,
+    labels: Labels,
+    preprocessing: Preprocessing,
+    cache: Path,
+    skip_broken: bool,
+) -> DecodedPart:
+    """BadDataset names the images that do not decode, unless they may be skipped."""
+    folder = cache / "decoded" / _key(part, preprocessing)
+    if folder.is_dir() and not _is_whole(folder, part, preprocessing):
+        logger.warning("rebuilding damaged cache folder=%s", folder)
+        shutil.rmtree(folder)
+    build_once(folder, lambda to: _build(to, part, preprocessing, what=what))
+    index = json.loads((folder / "index.json").read_text())
+    broken: dict[str, str] = index["broken"]
+    if broken and not skip_broken:
+        raise BadDataset(_broken_message(part, broken))
+    if broken:
+        logger.warning("skipped images=%d part=%s do not decode", len(broken), what)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    kept = [position for position in range(len(part)) if str(position) not in broken]
+    if not kept:
+        raise BadDataset(f"none of the {len(part):,} {what} images decodes")
+    return DecodedPart(
+        names=tuple(part.names[position] for position in kept),
+        images=images if len(kept) == len(part) else images[kept],
+        targets=np.array([labels.index_of[part.class_ids[p]] for p in kept], np.int64),
+        digest=index["digest"],
+    )
+
+
+def _key(part: Part, preprocessing: Preprocessing) -> str:
+    """Changes when a file is added, removed, renamed, relabelled or touched."""
+    size = f"{preprocessing.height}x{preprocessing.width}"
+    digest = hashlib.sha256(f"{FORMAT}\t{size}\t{preprocessing.resize}\n".encode())
+    for name, class_id, file in zip(
+        part.names, part.class_ids, part.files, strict=True
+    ):
+        status = file.stat()
+        line = f"{file}\t{name}\t{class_id}\t{status.st_size}\t{status.st_mtime_ns}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()[:32]
+
+
+def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        images = np.load(folder / "images.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    shape = (len(part), preprocessing.height, preprocessing.width, 3)
+    return images.shape == shape and {"broken", "digest"} <= set(index)
+
+
+def _build(folder: Path, part: Part, preprocessing: Preprocessing, *, what: str) -> None:
+    shape = (len(part), preprocessing.height, preprocessing.width, 3)
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+    )
+    sha256s, broken = [], {}
+    with progress_bar(f"decoding {what}", total=len(part)) as advance:
+        for position, decoded in enumerate(_decoded(part, preprocessing)):
+            sha256s.append(decoded.sha256)
+            if decoded.image is None:
+                broken[str(position)] = decoded.failure
+            else:
+                images[position] = decoded.image
+            if position % 64 == 63:
+                advance(64)
+    images.flush()
+    digest = dataset_digest(part.names, part.class_ids, sha256s)
+    index: dict[str, Any] = {"digest": digest, "broken": broken}
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def _decoded(part: Part, preprocessing: Preprocessing) -> Iterator[_Decoded]:
+    """In order, decoded by a few threads, some hundred images ahead at most."""
+
+    def decode(file: Path) -> _Decoded:
+        data = file.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            return _Decoded(sha256, preprocessing.image(data), "")
+        except (UndecodableImage, ImageTooLarge) as error:
+            return _Decoded(sha256, None, str(error))
+
+    files = iter(part.files)
+    with ThreadPoolExecutor(usable_cores(), "decode") as pool:
+        while chunk := list(islice(files, 512)):
+            yield from pool.map(decode, chunk)
+
+
+def _broken_message(part: Part, broken: dict[str, str]) -> str:
+    first = [f"{part.files[int(p)]} ({why})" for p, why in list(broken.items())[:3]]
+    more = f" and {len(broken) - 3:,} more" if len(broken) > 3 else ""
+    return (
+        f"{len(broken):,} of {len(part):,} images do not decode: {'; '.join(first)}{more}; "
+        "replace them, or leave them out with --skip-broken"
+    )

@@ -1,0 +1,118 @@
+"""Makes a version of the network as it stands after an epoch."""
+
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifier.network import ImageClassifier
+from classifier.ranking import top_k
+from classifier.registry import Registry, Version
+from training.evaluate import Predictions
+from training.export import VersionParts, prove_export, write_version
+from training.history import EpochRecord
+from training.image_cache import DecodedPart
+from training.tracking import RunTracker
+
+PROOF_IMAGES = 64
+"""Validation images on which ONNX is compared with torch; 0.1 s on two cores."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Knows where versions of a run go, and what is the same for all of them."""
+
+    registry: Registry
+    tracker: RunTracker
+    model: str
+    parts: VersionParts
+    val: DecodedPart
+    dataset_tags: dict[str, str]
+
+    def publish(
+        self, classifier: ImageClassifier, record: EpochRecord, predictions: Predictions
+    ) -> Version:
+        """The new version, proved, stored, measured and registered, in this order.
+
+        ExportMismatch before anything is stored.
+        """
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
+            bundle = write_version(Path(folder), classifier, self.parts)
+            difference = prove_export(
+                bundle,
+                np.array(self.val.images[:PROOF_IMAGES]),
+                predictions.logits[:PROOF_IMAGES],
+            )
+            write_validation_predictions(
+                bundle.validation_predictions, self.val.names, predictions
+            )
+            model_id = self.tracker.add_files(bundle, epoch=record.epoch)
+        self.tracker.log_epoch(record, model_id=model_id)
+        tags = {
+            "run_id": self.tracker.run_id,
+            "epoch": str(record.epoch),
+            "val_loss": repr(record.val.loss),
+            "val_top1_accuracy": repr(record.val.top1_accuracy),
+            "val_top5_accuracy": repr(record.val.top5_accuracy),
+            "onnx_max_abs_diff": repr(difference),
+            **self.dataset_tags,
+        }
+        version = self.registry.register(
+            self.model, model_id=model_id, run_id=self.tracker.run_id, tags=tags
+        )
+        self._move_aliases()
+        logger.info(
+            "published version=%s epoch=%d seconds=%.2f",
+            version.number,
+            record.epoch,
+            time.perf_counter() - started,
+        )
+        return version
+
+    def _move_aliases(self) -> None:
+        """`best` and `best-loss`, among all versions measured on the same images.
+
+        Found anew from the registry each time, so that a death between registering and
+        moving is mended by the next version, and a worse run takes over nothing.
+        """
+        digest = self.dataset_tags["dataset_digest"]
+        rivals = [
+            version
+            for version in self.registry.versions(self.model)
+            if version.tags.get("dataset_digest") == digest
+        ]
+        best = max(rivals, key=lambda version: float(version.tags["val_top1_accuracy"]))
+        best_loss = min(rivals, key=lambda version: float(version.tags["val_loss"]))
+        for alias, version in (("best", best), ("best-loss", best_loss)):
+            if alias not in version.aliases:
+                self.registry.set_alias(self.model, alias, version.number)
+
+
+def write_validation_predictions(
+    path: Path, names: tuple[str, ...], predictions: Predictions
+) -> None:
+    """`image`, `target`, `index_1..5`, `probability_1..5`; null beyond the classes."""
+    probabilities = predictions.probabilities
+    top = top_k(probabilities, 5)
+    top_probabilities = np.take_along_axis(probabilities, top, axis=1)
+    columns: dict[str, pa.Array] = {
+        "image": pa.array(names, pa.string()),
+        "target": pa.array(predictions.targets, pa.int32()),
+    }
+    for kind, values, type_ in (
+        ("index", top, pa.int32()),
+        ("probability", top_probabilities, pa.float32()),
+    ):
+        for place in range(5):
+            exists = place < values.shape[1]
+            column = values[:, place] if exists else [None] * len(names)
+            columns[f"{kind}_{place + 1}"] = pa.array(column, type_)
+    pq.write_table(pa.table(columns), path)

@@ -93,7 +93,9 @@ class ImageClassifier(nn.Module):
                 }
             )
         except (ValueError, RuntimeError) as error:
-            raise BrokenBundle(f"{bundle.weights.name} does not fit: {error}") from error
+            raise BrokenBundle(
+                f"{bundle.weights.name} does not fit: {error}"
+            ) from error
         return cls(network, bundle.preprocessing).eval()
 
     def normalise(self, images: Tensor) -> Tensor:

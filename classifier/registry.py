@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +83,8 @@ class Registry:
         with _translated("list the registered models"):
             models = sorted(m.name for m in self.client.search_registered_models())
         if asked is None and len(models) == 1:
-            return models[0]
-        if asked in models:
+            return str(models[0])
+        if asked is not None and asked in models:
             return asked
         if not models:
             raise UnknownModel(f"no model is registered in {self.uri}; train one first")
@@ -111,26 +111,8 @@ class Registry:
         )
 
     def resolve(self, model: str, asked: str) -> Version:
-        """The version that `v8`, `8`, `best`, `@best` or `latest` names.
-
-        UnknownVersion says what there is.
-        """
-        versions = {version.number: version for version in self.versions(model)}
-        number = version_number(asked)
-        if number is None and asked.lower() == "latest" and versions:
-            number = list(versions)[-1]
-        if number is None:
-            alias = asked.removeprefix("@")
-            number = next(
-                (v.number for v in versions.values() if alias in v.aliases), None
-            )
-        if number not in versions:
-            aliases = sorted({a for v in versions.values() for a in v.aliases})
-            raise UnknownVersion(
-                f"no version {asked!r} of {model!r}; the registry has "
-                f"{_ranges(versions)}{''.join(f', @{alias}' for alias in aliases)}"
-            )
-        return versions[number]
+        """The version that `v8`, `8`, `best`, `@best` or `latest` names."""
+        return find_version(self.versions(model), asked, model=model)
 
     def fetch(self, version: Version) -> Path:
         """The folder with the version's files.
@@ -223,20 +205,34 @@ class Registry:
             )
 
 
-def version_number(asked: str) -> str | None:
-    """`v8` and `8` -> `8`; None for a name."""
-    match = re.fullmatch(r"[vV]?0*(\d+)", asked)
-    return match[1] if match else None
+def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Version:
+    """The one of `versions`, by rising number, that a user means by `asked`.
+
+    UnknownVersion says what there is.
+    """
+    number = re.fullmatch(r"[vV]?0*(\d+)", asked)
+    if number is not None:
+        found = [version for version in versions if version.number == number[1]]
+    elif asked.lower() == "latest":
+        found = list(versions[-1:])
+    else:
+        alias = asked.removeprefix("@")
+        found = [version for version in versions if alias in version.aliases]
+    if not found:
+        aliases = sorted({alias for version in versions for alias in version.aliases})
+        there = ", ".join([_ranges(versions), *(f"@{alias}" for alias in aliases)])
+        raise UnknownVersion(f"no version {asked!r} of {model!r}; there is {there}")
+    return found[0]
 
 
-def _ranges(numbers: Mapping[str, object]) -> str:
+def _ranges(versions: Sequence[Version]) -> str:
     """`v1 to v16` reads better than sixteen names, where nothing is missing."""
-    ordered = [int(number) for number in numbers]
-    if not ordered:
-        return "no versions"
-    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
-        return f"v{ordered[0]} to v{ordered[-1]}"
-    return ", ".join(f"v{number}" for number in ordered)
+    numbers = [int(version.number) for version in versions]
+    if not numbers:
+        return "none yet"
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"v{numbers[0]} to v{numbers[-1]}"
+    return ", ".join(f"v{number}" for number in numbers)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class DeviceUnavailable(RuntimeError):
 class Backend(Protocol):
     """A network ready to answer; safe to call from several threads."""
 
+    name: BackendKind
     device: str
     """`cpu` or `cuda`: where it really runs."""
 

@@ -41,7 +41,9 @@ class ServingConfig:
     def __post_init__(self) -> None:
         for name in ("max_loaded", "workers", "threads", "max_batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least 1, got {getattr(self, name)}"
+                )
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         for name, kind in (("backend", BackendKind), ("device", DeviceKind)):
@@ -81,7 +83,9 @@ def parse_arguments(arguments: list[str]) -> ServingConfig:
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=_type_of(field),
-            choices=get_args(field.type) if field.name in ("backend", "device") else None,
+            choices=get_args(field.type)
+            if field.name in ("backend", "device")
+            else None,
             help=f"{_HELP[field.name]}{default}; or {_variable(field)}",
         )
     given = vars(parser.parse_args(arguments))

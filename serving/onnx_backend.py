@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
 from serving.backend import DeviceUnavailable, has_gpu
-from serving.config import DeviceKind
+from serving.config import BackendKind, DeviceKind
 
 logger = logging.getLogger(__name__)
 
 
 class OnnxBackend:
     """One session; ONNX Runtime lets any number of threads run it at once."""
+
+    name: BackendKind = "onnx"
 
     def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
         providers = _providers(device)

@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 from classifier.bundle import Bundle
 from classifier.network import ImageClassifier
 from serving.backend import DeviceUnavailable
-from serving.config import DeviceKind
+from serving.config import BackendKind, DeviceKind
 
 
 class TorchBackend:
     """The network itself, fp32, in evaluation mode."""
+
+    name: BackendKind = "torch"
 
     def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
         has_cuda = device != "cpu" and torch.cuda.is_available()

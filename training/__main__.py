@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
     except tuple(EXIT_CODES) as error:
         print(f"error: {error}", file=sys.stderr)
-        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        return next(
+            code for kind, code in EXIT_CODES.items() if isinstance(error, kind)
+        )
     except Exception:
         logging.getLogger(__name__).exception("a fault of flipside's")
         return OUR_FAULT

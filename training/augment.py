@@ -22,7 +22,7 @@ def random_crop(images: Tensor, *, padding: int, generator: Generator) -> Tensor
 
 def random_mirror(images: Tensor, *, generator: Generator) -> Tensor:
     """Each image mirrored left to right with probability a half; uint8 [N, H, W, 3]."""
-    mirrored = torch.rand(
-        len(images), generator=generator, device=generator.device
-    ).to(images.device)
+    mirrored = torch.rand(len(images), generator=generator, device=generator.device).to(
+        images.device
+    )
     return torch.where(mirrored[:, None, None, None] < 0.5, images.flip(2), images)

@@ -113,7 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", required=True, metavar="PATH|digits", help="folder, archive, or digits")
+    add(
+        "--data",
+        required=True,
+        metavar="PATH|digits",
+        help="folder, archive, or digits",
+    )
     add("--epochs", type=int, help="default 16")
     add("--arch", choices=tuple(ARCHITECTURES), help="default resnet18")
     add("--stem", choices=STEMS, help="default imagenet")
@@ -127,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="registered model; default <dataset>-<arch>")
     add("--experiment", metavar="NAME", help="default: the data set's name")
     add("--per-class", type=int, metavar="N", help="first N training images a class")
-    add("--skip-broken", action="store_true", help="leave out images that do not decode")
+    add(
+        "--skip-broken", action="store_true", help="leave out images that do not decode"
+    )
     add("--cache", type=Path, metavar="FOLDER", help="default: one per user")
     add(
         "--evaluate",

@@ -34,7 +34,9 @@ def choose_compute(device: str, precision: str = "fp32") -> Compute:
             "use --device auto or cpu"
         )
     chosen = torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
-    has_bf16 = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else cpu_has_bf16()
+    has_bf16 = (
+        torch.cuda.is_bf16_supported() if chosen.type == "cuda" else cpu_has_bf16()
+    )
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return Compute(chosen, "bf16")
     return Compute(chosen, "fp32")

@@ -51,9 +51,7 @@ def overfit_since(history: History) -> int | None:
     None where the run ends without.
     """
     since = None
-    for record, rise in zip(
-        history.epochs, generalisation_loss(history), strict=True
-    ):
+    for record, rise in zip(history.epochs, generalisation_loss(history), strict=True):
         if rise <= OVERFIT_LOSS_RISE:
             since = None
         elif since is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from classifier.bundle import read_bundle
@@ -67,7 +68,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
         _Meter("Acc@5", "6.2f"),
     )
     batches = math.ceil(len(val) / BATCH_SIZE)
-    logits = []
+    logits: list[NDArray[np.float32]] = []
     started = time.perf_counter()
     for index, batch in enumerate(logits_by_batch(classifier, val.images)):
         targets = val.targets[len(logits) * BATCH_SIZE :][: len(batch)]

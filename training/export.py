@@ -72,7 +72,9 @@ def export_parts(
     return VersionParts(labels, preprocessing, network, graph)
 
 
-def write_version(folder: Path, classifier: ImageClassifier, parts: VersionParts) -> Bundle:
+def write_version(
+    folder: Path, classifier: ImageClassifier, parts: VersionParts
+) -> Bundle:
     return write_bundle(
         folder,
         weights=state_of(classifier),
@@ -112,7 +114,7 @@ def prove_export(
     return difference
 
 
-def state_of(classifier: ImageClassifier) -> Mapping[str, NDArray[np.generic]]:
+def state_of(classifier: ImageClassifier) -> dict[str, NDArray[np.generic]]:
     """The network's state dict as arrays, under its own names."""
     return {
         name: tensor.detach().cpu().contiguous().numpy()

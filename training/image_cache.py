@@ -112,7 +112,9 @@ def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
     return images.shape == shape and {"broken", "digest"} <= set(index)
 
 
-def _build(folder: Path, part: Part, preprocessing: Preprocessing, *, what: str) -> None:
+def _build(
+    folder: Path, part: Part, preprocessing: Preprocessing, *, what: str
+) -> None:
     shape = (len(part), preprocessing.height, preprocessing.width, 3)
     images = np.lib.format.open_memmap(
         folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape

@@ -5,6 +5,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +104,7 @@ def write_validation_predictions(
     probabilities = predictions.probabilities
     top = top_k(probabilities, 5)
     top_probabilities = np.take_along_axis(probabilities, top, axis=1)
-    columns: dict[str, pa.Array] = {
+    columns: dict[str, Any] = {
         "image": pa.array(names, pa.string()),
         "target": pa.array(predictions.targets, pa.int32()),
     }

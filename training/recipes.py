@@ -55,7 +55,8 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for parameter in network.parameters():
         # Norm scales and all biases are vectors; the weights of layers are not.
         is_decayed = recipe.decay_norms_and_biases or parameter.ndim > 1

@@ -71,7 +71,9 @@ class Trainer:
                 seen += end - start
                 if index % STEPS_BETWEEN_POINTS == 0 or index == len(bounds):
                     points.append(self._point(sums, seen, epoch))
-                advance(end - start, f"loss {points[-1].metrics.loss:.3f}" if points else "")
+                advance(
+                    end - start, f"loss {points[-1].metrics.loss:.3f}" if points else ""
+                )
         seconds = time.perf_counter() - started
         return TrainingPass(
             points=tuple(points),
@@ -79,7 +81,9 @@ class Trainer:
             images_per_second=len(self._part) / seconds,
         )
 
-    def _batch(self, positions: IntArray, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self, positions: IntArray, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(self._part.images[positions])
         targets = torch.from_numpy(self._part.targets[positions])
         device = self._compute.device
@@ -104,7 +108,7 @@ class Trainer:
             logits, targets, label_smoothing=self._recipe.label_smoothing
         )
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()

@@ -1,0 +1,161 @@
+"""What a request's body holds: encoded images, or an array of decoded ones."""
+
+import base64
+import binascii
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+from flask import Request
+from numpy.typing import NDArray
+
+from classifier.preprocessing import is_image
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_IMAGES = 256
+STALL_SECONDS = 10.0
+
+JSON_HINT = '{"instances": [{"b64": "…"}]}'
+
+
+class BadRequest(ValueError):
+    """A body or a query that is not what the route takes."""
+
+
+class BodyTooLarge(ValueError):
+    """More bytes or more images than one request may bring."""
+
+
+class UnsupportedMediaType(ValueError):
+    """A body of a kind no route takes."""
+
+
+class RequestTimeout(TimeoutError):
+    """The body stopped coming."""
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """Images that came decoded: uint8 [N, H, W, 3], of one version's size."""
+
+    images: NDArray[np.uint8]
+
+
+def read_images(request: Request) -> list[bytes] | ImageArray:
+    """At least one image, at most MAX_IMAGES; encoded ones are not decoded yet.
+
+    BadRequest, BodyTooLarge, UnsupportedMediaType or RequestTimeout.
+    """
+    body = _read_body(request)
+    if not body:
+        raise BadRequest(f"the body is empty; send an image, or {JSON_HINT}")
+    if is_image(body):
+        return [body]
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        images: list[bytes] | ImageArray = _from_form(request)
+    elif kind == "application/json":
+        images = _from_json(body)
+    elif kind == "application/x-npy":
+        images = _from_npy(body)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        images = [body]
+    else:
+        raise UnsupportedMediaType(
+            f"a body of type {kind or 'unknown'!r} that is no image; send a JPEG, PNG, "
+            f"WebP, GIF or BMP file, a form with fields 'image', {JSON_HINT} as "
+            "application/json, or an array as application/x-npy"
+        )
+    count = len(images.images) if isinstance(images, ImageArray) else len(images)
+    if count > MAX_IMAGES:
+        raise BodyTooLarge(
+            f"{count} images in one request; the limit is {MAX_IMAGES}, send several"
+        )
+    return images
+
+
+def _read_body(request: Request) -> bytes:
+    """The whole body; RequestTimeout where it stalls for STALL_SECONDS."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise BodyTooLarge(
+            f"a body of {request.content_length:,} bytes; the limit is "
+            f"{MAX_BODY_BYTES:,}, send several requests"
+        )
+    # Under gunicorn the connection is at hand, and only it can tell a stall.
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return request.get_data(cache=True)
+    before = connection.gettimeout()
+    connection.settimeout(STALL_SECONDS)
+    try:
+        return request.get_data(cache=True)
+    except TimeoutError as error:
+        raise RequestTimeout(
+            f"the body stopped coming for {STALL_SECONDS:.0f} s; send it again"
+        ) from error
+    finally:
+        connection.settimeout(before)
+
+
+def _from_form(request: Request) -> list[bytes]:
+    files = request.files.getlist("image")
+    if not files:
+        others = ", ".join(sorted({*request.files, *request.form})) or "none"
+        raise BadRequest(
+            f"the form has no file field 'image' (fields: {others}); with curl: "
+            "-F image=@x.jpg"
+        )
+    return [file.read() for file in files]
+
+
+def _from_json(body: bytes) -> list[bytes]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}; send {JSON_HINT}") from error
+    instances = document.get("instances") if isinstance(document, dict) else None
+    if not isinstance(instances, list) or not instances:
+        raise BadRequest(
+            f"the JSON has no list 'instances' of images; send {JSON_HINT}"
+        )
+    if len(instances) > MAX_IMAGES:
+        raise BodyTooLarge(
+            f"{len(instances)} images in one request; the limit is {MAX_IMAGES}, "
+            "send several"
+        )
+    return [_from_base64(place, item) for place, item in enumerate(instances)]
+
+
+def _from_base64(place: int, item: object) -> bytes:
+    text = item.get("b64") if isinstance(item, dict) else None
+    if not isinstance(text, str):
+        raise BadRequest(f'instance {place} is not {{"b64": "…"}}; send {JSON_HINT}')
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(f"instance {place} is not base64: {error}") from error
+
+
+def _from_npy(body: bytes) -> ImageArray:
+    try:
+        array = np.load(io.BytesIO(body), allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        raise BadRequest(
+            "the body is not a .npy file without pickle; write it with numpy.save"
+        ) from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
+        raise BadRequest(
+            f"the array is {array.dtype} {list(array.shape)}; send uint8 [N, H, W, 3]"
+        )
+    if len(array) == 0:
+        raise BadRequest("the array holds no image; send uint8 [N, H, W, 3], N from 1")
+    return ImageArray(np.ascontiguousarray(array))
+
+
+def check_size(images: NDArray[np.uint8], *, height: int, width: int) -> None:
+    if images.shape[1:3] != (height, width):
+        raise BadRequest(
+            f"the array's images are {images.shape[1]} x {images.shape[2]}; this version "
+            f"takes {height} x {width}"
+        )

@@ -1,0 +1,224 @@
+"""The versions that are served: which, in what state, and loaded when."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from classifier.bundle import BrokenBundle, Bundle, read_bundle
+from classifier.registry import (
+    Registry,
+    StoreUnavailable,
+    UnknownVersion,
+    Version,
+    find_version,
+)
+from serving.backend import DeviceUnavailable
+from serving.predictor import FailedCheck, Predictor
+
+logger = logging.getLogger(__name__)
+
+State = Literal["ready", "loading", "failed", "available"]
+
+LOAD_FAILURES = (
+    BrokenBundle,
+    StoreUnavailable,
+    DeviceUnavailable,
+    FailedCheck,
+    OSError,
+)
+"""What makes a version unusable without a fault of the service's."""
+
+
+class NotReady(RuntimeError):
+    """The version is being loaded, or could not be."""
+
+
+@dataclass
+class _Slot:
+    """A version with a place in memory: loaded, being loaded, or failed."""
+
+    version: Version
+    loading: threading.Lock = field(default_factory=threading.Lock)
+    predictor: Predictor | None = None
+    failure: str | None = None
+    last_used: float = 0.0
+
+    @property
+    def state(self) -> State:
+        if self.predictor is not None:
+            return "ready"
+        return "loading" if self.failure is None else "failed"
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """A version as `GET /versions` shows it."""
+
+    version: Version
+    state: State
+    reason: str | None
+    predictor: Predictor | None
+
+
+class PredictorPool:
+    """Serves a list of versions and those alone, or, without a list, all there are.
+
+    All are loaded when they are first asked for, at most `max_loaded` at a time.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        open_predictor: Callable[[Version], Predictor],
+        *,
+        model: str,
+        listed: tuple[str, ...],
+        max_loaded: int,
+    ) -> None:
+        """UnknownVersion where a listed version is not in the registry, or none is."""
+        self.model = model
+        self._registry = registry
+        self._open_predictor = open_predictor
+        self._max_loaded = max_loaded
+        self._serves_all = not listed
+        self._lock = threading.Lock()
+        self._known = registry.versions(model)
+        wanted = [find_version(self._known, asked, model=model) for asked in listed]
+        if self._serves_all:
+            wanted = [self._preferred()]
+        self._slots = {version.number: _Slot(version) for version in wanted}
+        self._first = wanted[0].number
+        self._started = threading.Event()
+
+    def load_wanted(self) -> None:
+        """Loads what is served from the start; raises what went wrong with the first."""
+        for number in list(self._slots):
+            self._load(self._slots[number])
+        self._started.set()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._started.is_set()
+
+    def get(self, asked: str | None) -> Predictor:
+        """The version's predictor; None asks for the default one.
+
+        UnknownVersion lists what is served; NotReady says why.
+        """
+        number = self._resolve(asked).number
+        with self._lock:
+            slot = self._slots.get(number)
+            if slot is None:
+                slot = self._make_room(number)
+            slot.last_used = time.monotonic()
+        if slot.predictor is None and self._serves_all and self.is_ready:
+            self._load_on_demand(slot)
+        if slot.predictor is None:
+            raise NotReady(
+                f"version {number} is {slot.state}: {slot.failure or 'try again soon'}"
+            )
+        return slot.predictor
+
+    def statuses(self) -> list[VersionStatus]:
+        """All versions of the registry, as it was last read, by rising number."""
+        self._refresh()
+        with self._lock:
+            slots = dict(self._slots)
+        return [_status(version, slots.get(version.number)) for version in self._known]
+
+    def status(self, asked: str) -> VersionStatus:
+        """UnknownVersion where the registry has no such version."""
+        version = self._find_known(asked)
+        with self._lock:
+            return _status(version, self._slots.get(version.number))
+
+    def bundle(self, status: VersionStatus) -> Bundle:
+        """The version's files, also of one that is not loaded."""
+        if status.predictor is not None:
+            return status.predictor.bundle
+        return read_bundle(self._registry.fetch(status.version))
+
+    def _resolve(self, asked: str | None) -> Version:
+        if asked is None:
+            if not self._serves_all:
+                return self._slots[self._first].version
+            return self._preferred()
+        served = [slot.version for slot in self._slots.values()]
+        if self._serves_all:
+            return self._find_known(asked)
+        try:
+            return find_version(served, asked, model=self.model)
+        except UnknownVersion as error:
+            raise UnknownVersion(
+                f"version {asked!r} is not served; this service answers with "
+                f"{', '.join(f'v{version.number}' for version in served)}; see GET /versions"
+            ) from error
+
+    def _find_known(self, asked: str) -> Version:
+        """In the registry as last read; read again where it is not there."""
+        try:
+            return find_version(self._known, asked, model=self.model)
+        except UnknownVersion:
+            self._refresh()
+            return find_version(self._known, asked, model=self.model)
+
+    def _preferred(self) -> Version:
+        """`best`, else the latest."""
+        for version in self._known:
+            if "best" in version.aliases:
+                return version
+        return find_version(self._known, "latest", model=self.model)
+
+    def _refresh(self) -> None:
+        try:
+            self._known = self._registry.versions(self.model)
+        except StoreUnavailable as error:
+            logger.warning("registry unavailable reason=%s", error)
+
+    def _make_room(self, number: str) -> _Slot:
+        """A new slot, after the least recently used have gone; holds the lock."""
+        while len(self._slots) >= self._max_loaded:
+            oldest = min(self._slots.values(), key=lambda slot: slot.last_used)
+            del self._slots[oldest.version.number]
+            logger.info("unloaded version=%s", oldest.version.number)
+        version = find_version(self._known, number, model=self.model)
+        slot = self._slots[number] = _Slot(version)
+        return slot
+
+    def _load_on_demand(self, slot: _Slot) -> None:
+        """One request loads, the others that want the version wait for it."""
+        with slot.loading:
+            if slot.predictor is None:
+                try:
+                    self._load(slot)
+                except LOAD_FAILURES:
+                    # A failed slot would keep the version from ever being tried again.
+                    with self._lock:
+                        self._slots.pop(slot.version.number, None)
+
+    def _load(self, slot: _Slot) -> None:
+        started = time.perf_counter()
+        slot.failure = None
+        try:
+            predictor = self._open_predictor(slot.version)
+            predictor.warm_up()
+        except LOAD_FAILURES as error:
+            slot.failure = str(error)
+            logger.error("failed version=%s reason=%s", slot.version.number, error)
+            raise
+        slot.predictor = predictor
+        logger.info(
+            "loaded version=%s device=%s seconds=%.2f",
+            slot.version.number,
+            predictor.backend.device,
+            time.perf_counter() - started,
+        )
+
+
+def _status(version: Version, slot: _Slot | None) -> VersionStatus:
+    if slot is None:
+        return VersionStatus(version, "available", None, None)
+    return VersionStatus(version, slot.state, slot.failure, slot.predictor)

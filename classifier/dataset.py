@@ -80,6 +80,12 @@ def dataset_digest(
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
+def part_digest(part: Part) -> str:
+    """dataset_digest() of the files as they lie; reads all of them."""
+    sha256s = (hashlib.sha256(file.read_bytes()).hexdigest() for file in part.files)
+    return dataset_digest(part.names, part.class_ids, sha256s)
+
+
 def is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
@@ -102,7 +108,7 @@ def check_same_classes(train: set[str], val: set[str], *, root: Path) -> None:
     for part, only in (("train", train - val), ("val", val - train)):
         if only:
             raise BadDataset(
-                f"{len(only)} classes are in {part}/ alone ({', '.join(sorted(only)[:5])}"
-                f"{', …' if len(only) > 5 else ''}); train/ and val/ of {root} must have "
-                "the same classes"
+                f"{len(only)} classes are in {part}/ alone "
+                f"({', '.join(sorted(only)[:5])}{', …' if len(only) > 5 else ''}); "
+                f"train/ and val/ of {root} must have the same classes"
             )

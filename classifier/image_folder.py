@@ -38,9 +38,9 @@ def _check_not_unannotated(root: Path) -> None:
     val = root / "val"
     if val.is_dir() and [folder.name for folder in class_folders(val)] == ["images"]:
         raise BadDataset(
-            f"{val} has one folder, 'images', and no val_annotations.txt: Tiny ImageNet's "
-            "layout without its labels; put val_annotations.txt back, or sort the images "
-            "into val/<class>/"
+            f"{val} has one folder, 'images', and no val_annotations.txt: Tiny "
+            f"ImageNet's layout without its labels; put val_annotations.txt back, or "
+            f"sort the images into val/<class>/"
         )
 
 

@@ -40,7 +40,7 @@ class Labels:
 
     @classmethod
     def from_json(cls, entries: Iterable[LabelEntry]) -> "Labels":
-        """ValueError, KeyError or TypeError where the entries are not 0..K-1 in order."""
+        """ValueError, KeyError or TypeError where they are not entries 0..K-1."""
         entries = list(entries)
         if [entry["index"] for entry in entries] != list(range(len(entries))):
             raise ValueError("the indices of the labels are not 0, 1, 2, …")

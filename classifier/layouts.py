@@ -31,8 +31,8 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
         return _read_folder(path, want_train=want_train)
     if not is_archive(path):
         raise BadDataset(
-            f"{path} is a file of no kind known here; --data takes 'digits', a folder, or "
-            f"an archive ({', '.join(SUFFIXES)})"
+            f"{path} is a file of no kind known here; --data takes 'digits', a folder, "
+            f"or an archive ({', '.join(SUFFIXES)})"
         )
     unpacked = unpack(path, cache=cache)
     dataset = _read_folder(unpacked, want_train=want_train, name=stem(path))

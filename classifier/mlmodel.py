@@ -1,4 +1,6 @@
-"""A bundle as MLflow's own tools read it: `mlflow.pyfunc.load_model("models:/NAME/8")`."""
+"""A bundle as MLflow's own tools read it, `mlflow.pyfunc.load_model` first."""
+
+import platform
 
 import numpy as np
 import onnx
@@ -28,5 +30,10 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
         data=GRAPH,
         providers=["CPUExecutionProvider"],
     )
-    model.add_flavor("python_function", loader_module="mlflow.onnx", data=GRAPH)
+    model.add_flavor(
+        "python_function",
+        loader_module="mlflow.onnx",
+        data=GRAPH,
+        python_version=platform.python_version(),
+    )
     model.save(str(bundle.folder / "MLmodel"))

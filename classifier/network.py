@@ -59,7 +59,7 @@ def build_network(architecture: str, *, classes: int, stem: str) -> nn.Module:
 
 
 class ImageClassifier(nn.Module):
-    """A network behind its normalisation: uint8 images [N, H, W, 3] -> logits [N, K]."""
+    """A network and its normalisation: uint8 images [N, H, W, 3] -> logits [N, K]."""
 
     channel_means: Tensor
     channel_stds: Tensor
@@ -67,7 +67,7 @@ class ImageClassifier(nn.Module):
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
-        # Not `mean` and `std`: the ONNX exporter gives those names to values of its own.
+        # Not `mean` and `std`: the ONNX exporter gives these names to values itself.
         for name, fractions in (
             ("channel_means", preprocessing.mean),
             ("channel_stds", preprocessing.std),

@@ -118,13 +118,13 @@ class Registry:
         """The folder with the version's files.
 
         Read where they lie: MLflow's own download writes a file into a local store,
-        which fails on a read-only mount. A store that was moved as a whole is still
-        found, although MLflow keeps absolute paths. StoreUnavailable where they are gone.
+        which fails on a read-only mount. A store that was moved as a whole is found
+        too, although MLflow keeps absolute paths. StoreUnavailable if they are gone.
         """
         if version.model_id is None:
             raise StoreUnavailable(
-                f"version {version.number} of {version.model!r} has no logged model; it "
-                "was not published by flipside's training"
+                f"version {version.number} of {version.model!r} has no logged model; "
+                f"it was not published by flipside's training"
             )
         with _translated(f"find the files of version {version.number}"):
             model = self.client.get_logged_model(version.model_id)
@@ -146,7 +146,7 @@ class Registry:
     def register(
         self, model: str, *, model_id: str, run_id: str, tags: Mapping[str, str]
     ) -> Version:
-        """The next version of `model`, made in one step: it is seen whole or not at all."""
+        """The next version of `model`, made in one step: seen whole or not at all."""
         with _translated(f"register a version of {model!r}"):
             if not self.client.search_registered_models(f"name = '{model}'"):
                 self.client.create_registered_model(model)
@@ -200,8 +200,8 @@ class Registry:
         path = Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
         if not path.is_file():
             raise StoreUnavailable(
-                f"there is no MLflow store at {path}; train first, run this in the folder "
-                "of mlflow.db, or set MLFLOW_TRACKING_URI"
+                f"there is no MLflow store at {path}; train first, run this in the "
+                f"folder of mlflow.db, or set MLFLOW_TRACKING_URI"
             )
 
 

@@ -1,4 +1,4 @@
-"""Builds a folder once, whole or not at all, whoever else wants it or whenever we die."""
+"""Builds a folder once, whole or not at all, whoever else wants it."""
 
 import fcntl
 import os

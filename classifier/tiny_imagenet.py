@@ -37,7 +37,7 @@ def read_tiny_imagenet(root: Path, *, want_train: bool) -> Dataset:
 
 
 def read_words(root: Path) -> dict[str, str]:
-    """Class id -> the first of its names in words.txt; empty where there is no such file.
+    """Class id -> the first of its names in words.txt; empty without that file.
 
     A line is `n01443537 <tab> goldfish, Carassius auratus`.
     """
@@ -86,8 +86,9 @@ def _check_annotations(folder: Path, *, found: set[str], names: list[str]) -> No
     extra = sorted(folder / name for name in found.difference(names))
     if extra:
         raise BadDataset(
-            f"{len(extra):,} images have no line in {folder.parent / ANNOTATIONS.name}: "
-            f"{listed(extra)}; remove them or add their lines"
+            f"{len(extra):,} images have no line in "
+            f"{folder.parent / ANNOTATIONS.name}: {listed(extra)}; remove them or add "
+            f"their lines"
         )
 
 
@@ -101,8 +102,9 @@ def _read_train(folder: Path) -> Part:
         images = list(_images_of(class_folder))
         if not images:
             raise BadDataset(
-                f"class {class_folder.name!r} has no images in {class_folder / 'images'}; "
-                "unpack the archive again, or remove the folder"
+                f"class {class_folder.name!r} has no images in "
+                f"{class_folder / 'images'}; unpack the archive again, or remove the "
+                f"folder"
             )
         names += [path.relative_to(folder).as_posix() for path in images]
         class_ids += [class_folder.name] * len(images)

@@ -156,6 +156,6 @@ def _from_npy(body: bytes) -> ImageArray:
 def check_size(images: NDArray[np.uint8], *, height: int, width: int) -> None:
     if images.shape[1:3] != (height, width):
         raise BadRequest(
-            f"the array's images are {images.shape[1]} x {images.shape[2]}; this version "
-            f"takes {height} x {width}"
+            f"the array's images are {images.shape[1]} x {images.shape[2]}; this "
+            f"version takes {height} x {width}"
         )

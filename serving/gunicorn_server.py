@@ -98,8 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise AddressUnavailable(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; stop what "
-            "does, or choose another with --port (0 takes a free one)"
+            f"cannot listen on {host} port {port}: {error.strerror or error}; stop "
+            f"what does, or choose another with --port (0 takes a free one)"
         ) from error
 
 

@@ -34,8 +34,8 @@ class OnnxBackend:
         if in_use != providers[0]:
             if device == "cuda":
                 raise DeviceUnavailable(
-                    f"{providers[0]} was asked for, but ONNX Runtime uses {in_use}; see "
-                    "its message above, or use --device cpu"
+                    f"{providers[0]} was asked for, but ONNX Runtime uses {in_use}; "
+                    f"see its message above, or use --device cpu"
                 )
             logger.warning("onnxruntime fell back provider=%s", in_use)
         self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"

@@ -94,7 +94,7 @@ class PredictorPool:
         self._started = threading.Event()
 
     def load_wanted(self) -> None:
-        """Loads what is served from the start; raises what went wrong with the first."""
+        """Loads what is served from the start; raises the first failure."""
         for number in list(self._slots):
             self._load(self._slots[number])
         self._started.set()
@@ -154,7 +154,8 @@ class PredictorPool:
         except UnknownVersion as error:
             raise UnknownVersion(
                 f"version {asked!r} is not served; this service answers with "
-                f"{', '.join(f'v{version.number}' for version in served)}; see GET /versions"
+                f"{', '.join(f'v{version.number}' for version in served)}; see GET "
+                f"/versions"
             ) from error
 
     def _find_known(self, asked: str) -> Version:

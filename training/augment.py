@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 
 def random_crop(images: Tensor, *, padding: int, generator: Generator) -> Tensor:
-    """Each image shifted by up to `padding` pixels each way; what is uncovered is black.
+    """Each image shifted by up to `padding` pixels each way, over black.
 
     uint8 [N, H, W, 3], the same as cropping H x W out of the padded image.
     """

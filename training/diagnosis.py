@@ -7,8 +7,8 @@ import numpy as np
 from training.history import EpochRecord, History
 
 OVERFIT_LOSS_RISE = 0.05
-"""Prechelt's generalisation loss, as a fraction of the least validation loss, from which
-a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2: 5 %)."""
+"""Prechelt's generalisation loss, as a fraction of the least validation loss, from
+which a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2)."""
 
 STANDARD_ERRORS = 1.96
 
@@ -24,19 +24,20 @@ def diagnose(history: History, *, val_images: int) -> str:
         _overfit_line(history),
         _late_line(history.epochs),
         "",
-        f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} top-1 and "
-        f"{_percent(last.val.top5_accuracy)} top-5 on validation, "
-        f"{_percent(last.training.metrics.top1_accuracy)} top-1 over the epoch in training.",
+        f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} "
+        f"top-1 and {_percent(last.val.top5_accuracy)} top-5 on validation, "
+        f"{_percent(last.training.metrics.top1_accuracy)} top-1 over the epoch in "
+        f"training.",
         "",
-        "The best epoch was chosen on the very images it is judged on, so its accuracy is "
-        "a little optimistic.",
+        "The best epoch was chosen on the very images it is judged on, so its accuracy "
+        "is a little optimistic.",
         "",
     ]
     return "\n".join(lines)
 
 
 def generalisation_loss(history: History) -> list[float]:
-    """For each epoch, how far validation loss lies above its least so far, as a fraction.
+    """How far each epoch's validation loss lies above the least so far, as a fraction.
 
     Prechelt 1998, GL(t) / 100.
     """
@@ -108,10 +109,10 @@ def _overfit_line(history: History) -> str:
         rise = generalisation_loss(history)[-1]
         return (
             f"* It overfits since epoch {since}: validation loss stays over "
-            f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end, while it "
-            f"learns the training images by heart ({gap_text}). More of the same would "
-            "not help; random crops and mirroring, a falling learning rate or fewer "
-            "epochs would (--recipe strong has the first two)."
+            f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end, while "
+            f"it learns the training images by heart ({gap_text}). More of the same "
+            f"would not help; random crops and mirroring, a falling learning rate or "
+            f"fewer epochs would (--recipe strong has the first two)."
         )
     if history.best_loss is last and gap < 0.05:
         return (
@@ -133,8 +134,9 @@ def _late_line(epochs: Sequence[EpochRecord]) -> str:
     if mean > 0.005:
         return (
             f"* Within {span} the running top-1 accuracy in training falls, by "
-            f"{_points(mean)} from a quarter of the epoch to its end: each new pass starts "
-            "on images it has learnt by heart, and the steps at this learning rate undo it."
+            f"{_points(mean)} from a quarter of the epoch to its end: each new pass "
+            f"starts on images it has learnt by heart, and the steps at this learning "
+            f"rate undo it."
         )
     word = "rises" if mean < -0.005 else "holds"
     return (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 import torch
+from numpy.typing import NDArray
 
 from classifier.bundle import read_bundle
 from classifier.dataset import BadDataset, Dataset
@@ -97,8 +97,8 @@ def check_classes_known(dataset: Dataset, labels: Labels) -> None:
     if unknown:
         raise BadDataset(
             f"the version does not know {len(unknown)} of the data's classes: "
-            f"{', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}; it was trained "
-            "on other data, so name its data with --data"
+            f"{', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}; it was "
+            f"trained on other data, so name its data with --data"
         )
 
 

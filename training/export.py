@@ -106,10 +106,11 @@ def prove_export(
     # `not <=` rather than `>`: a NaN must not pass.
     if not difference <= tolerance or not float(lost.max()) <= tolerance:
         raise ExportMismatch(
-            f"the exported graph differs from the network by {difference:.3g} in a logit "
-            f"({tolerance:.3g} is allowed) over {len(images)} validation images, and by "
-            f"{float(lost.max()):.3g} in a first answer; nothing was published. Check the "
-            "versions of torch, onnxscript and onnxruntime in the run's parameters"
+            f"the exported graph differs from the network by {difference:.3g} in a "
+            f"logit ({tolerance:.3g} is allowed) over {len(images)} validation images, "
+            f"and by {float(lost.max()):.3g} in a first answer; nothing was published. "
+            f"Check the versions of torch, onnxscript and onnxruntime in the run's "
+            f"parameters"
         )
     return difference
 
@@ -179,8 +180,8 @@ def _point_to_weights(
     wanted = [name for name in places if not name.endswith("num_batches_tracked")]
     if pointed != len(wanted):
         raise ExportMismatch(
-            f"{pointed} of the network's {len(wanted)} tensors were found in the exported "
-            "graph; this version of torch exports in a way not known here"
+            f"{pointed} of the network's {len(wanted)} tensors were found in the "
+            f"exported graph; this version of torch exports in a way not known here"
         )
 
 

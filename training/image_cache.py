@@ -28,7 +28,7 @@ from classifier.staging import build_once
 from training.progress import progress_bar
 
 FORMAT = 1
-"""Part of the key: raised when decoding changes, so that older caches are left alone."""
+"""Part of the key: raised when decoding changes, so that older caches are not read."""
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,6 @@ def _broken_message(part: Part, broken: dict[str, str]) -> str:
     first = [f"{part.files[int(p)]} ({why})" for p, why in list(broken.items())[:3]]
     more = f" and {len(broken) - 3:,} more" if len(broken) > 3 else ""
     return (
-        f"{len(broken):,} of {len(part):,} images do not decode: {'; '.join(first)}{more}; "
-        "replace them, or leave them out with --skip-broken"
+        f"{len(broken):,} of {len(part):,} images do not decode: "
+        f"{'; '.join(first)}{more}; replace them, or leave them out with --skip-broken"
     )

@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -13,6 +16,9 @@ from training.history import EpochRecord, History
 # Okabe and Ito's palette: told apart by the colour-blind too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 
+_BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
+"""Where a legend hides no curve."""
+
 
 def draw_pictures(history: History, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +27,7 @@ def draw_pictures(history: History, folder: Path) -> None:
 
 
 def _epochs_figure(history: History) -> Figure:
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     epochs = [record.epoch for record in history.epochs]
     for part, style, of in (
@@ -33,13 +39,13 @@ def _epochs_figure(history: History) -> Figure:
         _line(accuracy, epochs, [m.top5_accuracy for m in metrics], ORANGE, style, part)
         _line(loss, epochs, [m.loss for m in metrics], GREEN, style, part)
     _label_ends(accuracy, ("top-1", BLUE), ("top-5", ORANGE))
-    _mark(accuracy, history.best, lambda m: m.top1_accuracy, "best top-1")
-    _mark(loss, history.best_loss, lambda m: m.loss, "least loss")
+    _mark(accuracy, history.best, lambda m: m.top1_accuracy, "best top-1", below=True)
+    _mark(loss, history.best_loss, lambda m: m.loss, "least loss", below=False)
     accuracy.set(title="Accuracy", xlabel="epoch", ylim=(0, 1.02))
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     loss.set(title="Cross-entropy", xlabel="epoch")
-    loss.set_ylim(bottom=0)
-    loss.legend(frameon=False)
+    _scale_losses(loss, history)
+    loss.legend(frameon=False, ncols=2, **_BELOW)
     for axes in (accuracy, loss):
         _tidy(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -50,22 +56,33 @@ def _running_figure(epochs: Sequence[EpochRecord]) -> Figure:
     """One line an epoch: how the running average moved from its start to its end."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
+    colors = ScalarMappable(Normalize(1, max(2, len(epochs))), "viridis")
+    figure.colorbar(colors, ax=panels, label="epoch", ticks=MaxNLocator(integer=True))
     for axes, name, of in (
         (panels[0], "top-1", lambda m: m.top1_accuracy),
         (panels[1], "top-5", lambda m: m.top5_accuracy),
     ):
-        for place, record in enumerate(epochs):
-            shade = 0.25 + 0.75 * (place + 1) / len(epochs)
+        for record in epochs:
             points = record.training.points
             seen, values = [p.seen for p in points], [of(p.metrics) for p in points]
-            axes.plot(seen, values, color=BLUE, alpha=shade, linewidth=1.2)
-            axes.text(1.01, values[-1], str(record.epoch), fontsize=7, va="center")
+            color = colors.to_rgba(np.array(record.epoch))
+            axes.plot(seen, values, color=color, linewidth=1.2, marker=".")
         axes.set(title=f"Running {name} accuracy in training", xlabel="of the epoch")
-        axes.set(xlim=(0, 1.06), ylim=(0, 1.02))
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _tidy(axes)
     return figure
+
+
+def _scale_losses(axes: Any, history: History) -> None:
+    """From 0, unless one wild epoch would press all others against it."""
+    losses = [record.val.loss for record in history.epochs]
+    losses += [record.training.metrics.loss for record in history.epochs]
+    if min(losses) > 0 and max(losses) > 20 * sorted(losses)[len(losses) // 2]:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def _line(
@@ -82,16 +99,21 @@ def _label_ends(axes: Any, *names: tuple[str, str]) -> None:
         axes.plot([], [], color=GREY, linestyle=style, label=label)[0]
         for label, style in (("train, over the epoch", "--"), ("validation", "-"))
     ]
-    axes.legend(handles=handles, frameon=False, loc="upper left")
+    axes.legend(handles=handles, frameon=False, ncols=4, **_BELOW)
 
 
 def _mark(
-    axes: Any, record: EpochRecord, of: Callable[[Metrics], float], what: str
+    axes: Any,
+    record: EpochRecord,
+    of: Callable[[Metrics], float],
+    what: str,
+    *,
+    below: bool,
 ) -> None:
     axes.annotate(
         f"{what}: epoch {record.epoch}",
         (record.epoch, of(record.val)),
-        xytext=(0, -28),
+        xytext=(0, -30 if below else 30),
         textcoords="offset points",
         ha="center",
         fontsize=8,

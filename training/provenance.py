@@ -1,5 +1,6 @@
 """Where a run came from: command, commit, versions of the libraries."""
 
+import getpass
 import platform
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ def run_tags(arguments: Sequence[str]) -> dict[str, str]:
         "command": command,
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
     }
     commit = _git_commit()
     if commit is not None:

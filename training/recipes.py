@@ -76,7 +76,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: int
 ) -> LRScheduler | None:
-    """For `steps` optimiser steps, stepped after each; None leaves the rate constant."""
+    """Stepped after each of `steps` optimiser steps; None leaves the rate constant."""
     # OneCycleLR divides by the length of its phases: it needs a few steps to exist.
     if recipe.schedule == "constant" or steps < 4:
         return None

@@ -1,4 +1,4 @@
-"""What a run prints on standard output: what it is, a line an epoch, what came of it."""
+"""What a run prints on standard output: what it is, its epochs, what came of it."""
 
 from training.history import EpochRecord
 

@@ -122,9 +122,9 @@ class Trainer:
         loss, top1, top5 = (sums / seen).tolist()
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"the training loss became {loss} in epoch {epoch} (step {self._step}); "
-                "versions published so far are whole. Try again with a lower --lr, here "
-                f"{self._optimizer.param_groups[0]['lr']:.3g}"
+                f"the training loss became {loss} in epoch {epoch} (step "
+                f"{self._step}); versions published so far are whole. Try again with a "
+                f"lower --lr, here {self._optimizer.param_groups[0]['lr']:.3g}"
             )
         metrics = Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
         return RunningPoint(self._step, seen / len(self._part), metrics)

@@ -154,14 +154,16 @@ def _experiment(registry: Registry, name: str) -> str:
         if found is None:
             folder = store_folder(registry.uri) / "mlruns" / name
             location = None if is_remote else str(folder)
-            return str(registry.client.create_experiment(name, location))
+            # Its kind, or the UI opens it among the pages for language models.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(registry.client.create_experiment(name, location, tags))
     except MlflowException as error:
         raise StoreUnavailable(f"cannot open experiment {name!r}: {error}") from error
     if found.lifecycle_stage != "active":
         raise StoreUnavailable(
             f"experiment {name!r} was deleted in MLflow; restore it with `mlflow "
-            f"experiments restore --experiment-id {found.experiment_id}`, or name another "
-            "with --experiment"
+            f"experiments restore --experiment-id {found.experiment_id}`, or name "
+            f"another with --experiment"
         )
     if str(found.artifact_location).startswith("mlflow-artifacts:") and not is_remote:
         raise StoreUnavailable(

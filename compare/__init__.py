@@ -1,0 +1,1 @@
+"""Questions two versions about the same images, and says what differs."""

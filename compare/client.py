@@ -1,0 +1,286 @@
+"""Asks a service about versions and images, and keeps asking while that makes sense."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+
+from classifier.labels import Labels
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+FIRST_ANSWER_SECONDS = 8.0
+"""A service that has not answered by then is not there; exit code 3 within 10 s."""
+
+CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
+RETRIED = frozenset({429, 502, 503, 504})
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+class ServiceUnavailable(RuntimeError):
+    """Nothing answers there, or not as a service of versions does."""
+
+
+class UnknownServed(LookupError):
+    """The service has no such version."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version as `GET /versions/v8` shows it."""
+
+    model: str
+    number: str
+    labels: Labels
+    run_id: str | None
+    epoch: int | None
+    dataset_digest: str | None
+
+
+@dataclass(frozen=True)
+class TopAnswer:
+    """The likeliest classes of one image; `indices` are the version's own."""
+
+    indices: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """An image that a version could not answer for, and why."""
+
+    code: str
+    message: str
+
+
+Answer = TopAnswer | NoAnswer
+
+
+class _Retry(Exception):
+    """Worth asking again, after a pause."""
+
+    def __init__(self, reason: str, pause_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause_seconds = pause_seconds
+
+
+class _ImageRefused(Exception):
+    """A request of one image that cannot be read."""
+
+    def __init__(self, answer: NoAnswer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+class Service:
+    """A service at a URL; safe to use from several threads."""
+
+    def __init__(self, url: str, *, patience_seconds: float) -> None:
+        self.url = url.rstrip("/")
+        self.retries = 0
+        self._patience_seconds = patience_seconds
+        self._local = threading.local()
+        self._last_success = time.monotonic()
+
+    def list_versions(self) -> Mapping[str, Any]:
+        """`GET /versions`; ServiceUnavailable where no service answers in time."""
+        limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
+        listed = self._insist(lambda: self._send("GET", "/versions"), limit)
+        if not isinstance(listed.get("versions"), list) or "model" not in listed:
+            raise ServiceUnavailable(
+                f"{self.url}/versions does not list versions; it is another service"
+            )
+        return listed
+
+    def version(self, asked: str) -> ServedVersion:
+        """UnknownServed where the service has none such."""
+        model = str(self.list_versions()["model"])
+        entry = self._insist(
+            lambda: self._send("GET", f"/versions/{quote(asked, safe='')}")
+        )
+        try:
+            dataset = entry.get("dataset") or {}
+            return ServedVersion(
+                model=model,
+                number=str(entry["version"]),
+                labels=Labels.from_json(entry["labels"]),
+                run_id=entry.get("run_id"),
+                epoch=entry.get("epoch"),
+                dataset_digest=dataset.get("digest"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ServiceUnavailable(
+                f"{self.url}/versions/{asked} is not an entry of a version: {error!r}"
+            ) from error
+
+    def ask(
+        self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
+    ) -> list[tuple[Answer, ...]]:
+        """For each (name, file's bytes) the answer of each version, in their order."""
+
+        def attempt() -> list[tuple[Answer, ...]]:
+            try:
+                document = self._send(
+                    "POST",
+                    "/predict",
+                    params=[("version", version.number) for version in versions],
+                    files=[
+                        ("image", (name, data, "application/octet-stream"))
+                        for name, data in images
+                    ],
+                )
+            except _ImageRefused as refused:
+                if len(images) > 1:
+                    raise ServiceUnavailable(
+                        f"{self.url} refused {len(images)} images for one of them: "
+                        f"{refused.answer.message}"
+                    ) from refused
+                return [(refused.answer,) * len(versions)]
+            return _read_results(document, len(images), versions)
+
+        return self._insist(attempt)
+
+    def _insist(
+        self, attempt: Callable[[], T], limit_seconds: float | None = None
+    ) -> T:
+        """Until it works, or nothing has worked for as long as patience lasts."""
+        limit = self._patience_seconds if limit_seconds is None else limit_seconds
+        started, pause = time.monotonic(), 0.1
+        while True:
+            try:
+                result = attempt()
+            except _Retry as reason:
+                wait = reason.pause_seconds or pause
+                idle = time.monotonic() - max(started, self._last_success)
+                if idle + wait > limit:
+                    raise ServiceUnavailable(
+                        f"{self.url} gave no usable answer for {idle:.0f} s: {reason}; "
+                        "start it with python -m serving, or wait longer with "
+                        "--patience"
+                    ) from reason
+                logger.info("retry pause=%.1f reason=%s", wait, reason)
+                self.retries += 1
+                time.sleep(wait)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                self._last_success = time.monotonic()
+                return result
+
+    def _send(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """The JSON object that the service answers with.
+
+        _Retry where another try may help, _ImageRefused, UnknownServed, or
+        ServiceUnavailable where no try will.
+        """
+        try:
+            response = self._session.request(
+                method,
+                f"{self.url}{path}",
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                **body,
+            )
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ContentDecodingError,
+        ) as error:
+            raise _Retry(_short(error)) from error
+        except requests.RequestException as error:
+            raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
+        return _read_response(response, f"{method} {path}")
+
+    @property
+    def _session(self) -> requests.Session:
+        """One a thread: a session's connections are not to be shared."""
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+        session: requests.Session = self._local.session
+        return session
+
+
+def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:
+    if response.status_code in RETRIED:
+        raise _Retry(f"status {response.status_code}", _retry_after(response))
+    try:
+        document = response.json()
+    except ValueError as error:
+        raise _Retry(f"{asked} gave status {response.status_code}, no JSON") from error
+    if not isinstance(document, dict):
+        raise _Retry(f"{asked} gave JSON that is no object")
+    if response.status_code == 200:
+        return document
+    refusal = document.get("error")
+    code, message = "", str(refusal)
+    if isinstance(refusal, dict):
+        code, message = str(refusal.get("code")), str(refusal.get("message"))
+    if code in ("undecodable_image", "image_too_large"):
+        raise _ImageRefused(NoAnswer(code, message))
+    if code == "unknown_version":
+        raise UnknownServed(message)
+    raise ServiceUnavailable(
+        f"{asked} was refused with status {response.status_code}: {message}"
+    )
+
+
+def _read_results(
+    document: Mapping[str, Any], count: int, versions: Sequence[ServedVersion]
+) -> list[tuple[Answer, ...]]:
+    """_Retry where they are not for the images and versions that were asked."""
+    results = document.get("results")
+    asked = [(image, v) for image in range(count) for v in versions]
+    if not isinstance(results, list) or len(results) != len(asked):
+        raise _Retry(f"not the {len(asked)} results that were asked for")
+    answers = []
+    for row, (image, version) in zip(results, asked, strict=True):
+        try:
+            if row["image"] != image or str(row["version"]) != version.number:
+                raise _Retry(
+                    f"image {row['image']} by version {row['version']} came where "
+                    f"image {image} by version {version.number} was asked"
+                )
+            answers.append(_read_row(row, len(version.labels)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _Retry(f"a result is not the contract's: {error!r}") from error
+    width = len(versions)
+    return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]
+
+
+def _read_row(row: Mapping[str, Any], classes: int) -> Answer:
+    """KeyError, TypeError or ValueError where it is neither answer nor error."""
+    if "error" in row:
+        return NoAnswer(str(row["error"]["code"]), str(row["error"]["message"]))
+    indices = tuple(int(entry["index"]) for entry in row["top"])
+    probabilities = tuple(float(entry["probability"]) for entry in row["top"])
+    if len(indices) != min(5, classes) or len(set(indices)) != len(indices):
+        raise ValueError(f"{len(indices)} answers, or one twice")
+    if not all(0 <= index < classes for index in indices):
+        raise ValueError("a class index that the version does not have")
+    if not all(0 <= probability <= 1 for probability in probabilities):
+        raise ValueError("a probability outside 0..1")
+    if list(probabilities) != sorted(probabilities, reverse=True):
+        raise ValueError("probabilities that do not fall")
+    return TopAnswer(indices, probabilities)
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """In seconds; the date form of the header is not used by services of this kind."""
+    try:
+        return max(0.05, float(response.headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+def _short(error: Exception) -> str:
+    """Of the chain of reasons that requests and urllib3 wrap, the innermost."""
+    reason: BaseException = error
+    while (inner := reason.__cause__ or reason.__context__) is not None:
+        reason = inner
+    return str(reason) or type(reason).__name__

@@ -1,0 +1,117 @@
+"""Gets both versions' answers to all images, a few requests at a time."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from compare.answers import AnswerStore, PairOfAnswers
+from compare.client import ServedVersion, Service
+
+logger = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """Names and files in parallel, as a data set's part has them."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+
+def collect_answers(
+    service: Service,
+    images: Images,
+    store: AnswerStore,
+    *,
+    a: ServedVersion,
+    b: ServedVersion,
+    batch_size: int,
+    concurrency: int,
+) -> None:
+    """Adds what `store` lacks, batch by batch, each as soon as it is there.
+
+    Batches are the same however often this is interrupted: one that lacks an answer is
+    asked again whole. So the images that share a batch, on which the last digits of an
+    answer can depend, are the same too.
+    """
+    missing = [
+        bounds
+        for bounds in _batches(len(images.names), batch_size)
+        if any(name not in store.kept for name in images.names[slice(*bounds)])
+    ]
+    versions = [a] if a.number == b.number else [a, b]
+
+    def ask(start: int, end: int) -> dict[str, PairOfAnswers]:
+        names, files = images.names[start:end], images.files[start:end]
+        batch = [(n, f.read_bytes()) for n, f in zip(names, files, strict=True)]
+        answers = service.ask(batch, versions)
+        return {
+            name: PairOfAnswers(answer[0], answer[-1])
+            for name, answer in zip(names, answers, strict=True)
+        }
+
+    done = len(images.names) - sum(end - start for start, end in missing)
+    with (
+        _progress_bar(len(images.names), done) as progress,
+        ThreadPoolExecutor(concurrency, "ask") as pool,
+    ):
+        under_way: set[Future[dict[str, PairOfAnswers]]] = set()
+        try:
+            for bounds in missing:
+                if len(under_way) > concurrency:
+                    under_way = _take(under_way, store, progress)
+                under_way.add(pool.submit(ask, *bounds))
+            while under_way:
+                under_way = _take(under_way, store, progress)
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _take(
+    under_way: set[Future[dict[str, PairOfAnswers]]],
+    store: AnswerStore,
+    progress: Progress,
+) -> set[Future[dict[str, PairOfAnswers]]]:
+    """Keeps what is done; what is still under way."""
+    done, rest = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in done:
+        answers = future.result()
+        store.add(answers)
+        progress.advance(progress.task_ids[0], len(answers))
+    return rest
+
+
+def _batches(count: int, size: int) -> Sequence[tuple[int, int]]:
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+@contextmanager
+def _progress_bar(total: int, done: int) -> Iterator[Progress]:
+    """On standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("asking both versions"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        progress.add_task("ask", total=total, completed=done)
+        yield progress

@@ -1,0 +1,118 @@
+"""What a comparison leaves in its folder, the same to the byte for the same answers."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifier.labels import Labels
+from compare.agreement import TOP, IntArray, TopFive
+from compare.comparison import Comparison
+from compare.verdict import Verdict
+
+SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
+    "summary.json",
+    "per_image.parquet",
+    "per_class.csv",
+    "run.json",
+)
+
+
+def write_summary(folder: Path, verdict: Verdict) -> None:
+    _write_json(folder / SUMMARY, verdict.summary)
+
+
+def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
+    """All that differs from run to run: times, address, retries, what was missing."""
+    _write_json(folder / RUN, facts)
+
+
+def write_per_image(folder: Path, comparison: Comparison) -> None:
+    """A row per image that both versions answered."""
+    ids = comparison.labels.ids
+    columns: dict[str, Any] = {
+        "image": pa.array(comparison.names, pa.string()),
+        "target": pa.array(comparison.targets, pa.int32()),
+        "target_id": pa.array([ids[t] for t in comparison.targets], pa.string()),
+        "a_rank": _rank_column(comparison.a_ranks),
+        "b_rank": _rank_column(comparison.b_ranks),
+        "category": pa.array(comparison.categories(), pa.string()),
+        **_answer_columns("a", comparison.a),
+        **_answer_columns("b", comparison.b),
+        "a_hits": pa.array(map(hits, comparison.a_ranks), pa.string()),
+        "b_hits": pa.array(map(hits, comparison.b_ranks), pa.string()),
+    }
+    partial = folder / f"{PER_IMAGE}.partial"
+    pq.write_table(pa.table(columns), partial)
+    partial.replace(folder / PER_IMAGE)
+
+
+def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
+    header = (
+        "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
+        "regression"
+    )
+    partial = folder / f"{PER_CLASS}.partial"
+    with partial.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header.split(","))
+        for change in verdict.classes:
+            table, delta = change.table, change.delta
+            writer.writerow(
+                (
+                    change.index,
+                    labels.ids[change.index],
+                    labels.names[change.index],
+                    table.images,
+                    table.both_right + table.broken,
+                    table.both_right + table.fixed,
+                    table.broken,
+                    table.fixed,
+                    delta.value,
+                    delta.low,
+                    delta.high,
+                    change.mid_p,
+                    change.q_value,
+                    str(change.is_regression).lower(),
+                )
+            )
+    partial.replace(folder / PER_CLASS)
+
+
+def hits(rank: int) -> str:
+    """The seed report's five booleans: `01000` where the truth is the second answer."""
+    return "".join("1" if place == rank else "0" for place in range(1, TOP + 1))
+
+
+def _rank_column(ranks: IntArray) -> Any:
+    return pa.array([int(rank) or None for rank in ranks], pa.int8())
+
+
+def _answer_columns(side: str, top: TopFive) -> dict[str, Any]:
+    """Null beyond the number of classes."""
+    absent = top.indices < 0
+    columns: dict[str, Any] = {}
+    for place in range(TOP):
+        columns[f"{side}_index_{place + 1}"] = pa.array(
+            top.indices[:, place], pa.int32(), mask=absent[:, place]
+        )
+    for place in range(TOP):
+        columns[f"{side}_probability_{place + 1}"] = pa.array(
+            np.nan_to_num(top.probabilities[:, place]),
+            pa.float64(),
+            mask=absent[:, place],
+        )
+    return columns
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Whole or not at all; NaN has no place in JSON and is a fault of ours."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text + "\n", "utf-8")
+    partial.replace(path)

@@ -1,0 +1,61 @@
+"""A service of our own, for as long as a comparison lasts."""
+
+import contextlib
+import ctypes
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from compare.client import ServiceUnavailable
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+@contextlib.contextmanager
+def own_service(*, model: str, versions: Sequence[str]) -> Iterator[str]:
+    """The URL of a service with these versions; ServiceUnavailable says why none is.
+
+    Stopped at the end, and by the kernel should this process be killed.
+    """
+    command = [sys.executable, "-m", "serving", "--port", "0", "--model", model]
+    command += ["--versions", ",".join(versions)]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            preexec_fn=_die_with_parent,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            yield _first_line(process.stdout, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _first_line(output: IO[str], log: IO[str]) -> str:
+    ready, _, _ = select.select([output], [], [], START_SECONDS)
+    line = output.readline() if ready else ""
+    if line.startswith("serving on "):
+        return line.removeprefix("serving on ").strip()
+    log.seek(0)
+    said = [text for text in log.read().splitlines() if text.startswith("error: ")]
+    reason = said[0].removeprefix("error: ") if said else "it said nothing in time"
+    raise ServiceUnavailable(f"the service did not start: {reason}")
+
+
+def _die_with_parent() -> None:
+    """Linux's PR_SET_PDEATHSIG: in the child, before it becomes the service."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

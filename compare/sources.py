@@ -1,0 +1,93 @@
+"""Where the answers and the images come from, when the user does not say."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from classifier.dataset import BadDataset, Dataset
+from classifier.layouts import open_dataset
+from classifier.registry import Registry, StoreUnavailable, UnknownModel, UnknownVersion
+from classifier.staging import default_cache
+from compare.client import ServedVersion, Service, ServiceUnavailable
+from compare.config import CompareConfig
+from compare.service_process import own_service
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def find_service(config: CompareConfig) -> Iterator[Service]:
+    """The one at --url; else one at the default address that has both versions ready;
+    else one of our own, stopped at the end."""
+    if config.url is not None:
+        yield _checked(config.url, config)
+        return
+    running = _look(config)
+    if running is not None:
+        yield running
+        return
+    registry = Registry()
+    model = registry.model_name(config.model)
+    asked = dict.fromkeys((config.a, config.b))
+    versions = list(dict.fromkeys(registry.resolve(model, v).number for v in asked))
+    logger.info("starting a service for the time of this comparison")
+    with own_service(model=model, versions=versions) as url:
+        logger.info("serving v%s on %s", " and v".join(versions), url)
+        yield Service(url, patience_seconds=config.patience)
+
+
+def find_dataset(config: CompareConfig, a: ServedVersion) -> Dataset:
+    """--data, else what the registry says that the baseline was validated on.
+
+    BadDataset where neither is to be had.
+    """
+    source = config.data
+    if source is None:
+        try:
+            version = Registry().resolve(a.model, a.number)
+            source = version.tags.get("dataset_source")
+        except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
+            raise BadDataset(
+                f"which images? The registry cannot tell ({error}); name them with "
+                f"--data"
+            ) from error
+    if source is None:
+        raise BadDataset(
+            f"which images? The registry does not say what v{a.number} was trained on; "
+            "name them with --data"
+        )
+    cache = config.cache or default_cache()
+    return open_dataset(source, cache=cache, want_train=False)
+
+
+def _checked(url: str, config: CompareConfig) -> Service:
+    service = Service(url, patience_seconds=config.patience)
+    served = service.list_versions()["model"]
+    if config.model is not None and served != config.model:
+        raise UnknownModel(f"{url} serves {served!r}, not {config.model!r}")
+    return service
+
+
+def _look(config: CompareConfig) -> Service | None:
+    """None where nothing is there that could answer for both versions."""
+    try:
+        listed = Service(DEFAULT_URL, patience_seconds=0).list_versions()
+    except ServiceUnavailable:
+        return None
+    if config.model not in (None, listed["model"]):
+        logger.info("%s serves %s, another model", DEFAULT_URL, listed["model"])
+        return None
+    ready = {
+        name
+        for entry in listed["versions"]
+        if entry.get("state") == "ready"
+        for name in (str(entry.get("version")), *entry.get("aliases", ()))
+    }
+    for asked in (config.a, config.b):
+        if asked.lstrip("vV@") not in ready:
+            logger.info("%s has no version %s ready", DEFAULT_URL, asked)
+            return None
+    logger.info("asking the service at %s", DEFAULT_URL)
+    return Service(DEFAULT_URL, patience_seconds=config.patience)

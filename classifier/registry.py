@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -150,14 +151,15 @@ class Registry:
         with _translated(f"register a version of {model!r}"):
             if not self.client.search_registered_models(f"name = '{model}'"):
                 self.client.create_registered_model(model)
-            entry = self.client.create_model_version(
-                model,
-                source=f"models:/{model_id}",
-                run_id=run_id,
-                model_id=model_id,
-                tags=dict(tags),
-                await_creation_for=0,
-            )
+            with _global_store(self.uri):
+                entry = self.client.create_model_version(
+                    model,
+                    source=f"models:/{model_id}",
+                    run_id=run_id,
+                    model_id=model_id,
+                    tags=dict(tags),
+                    await_creation_for=0,
+                )
         return self._version(entry, {})
 
     def set_alias(self, model: str, alias: str, number: str) -> None:
@@ -233,6 +235,23 @@ def _ranges(versions: Sequence[Version]) -> str:
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"v{numbers[0]} to v{numbers[-1]}"
     return ", ".join(f"v{number}" for number in numbers)
+
+
+@contextmanager
+def _global_store(uri: str) -> Iterator[None]:
+    """MLflow looks a new version's logged model up in the process's global store,
+    whatever its client was made for (a TODO in its sqlalchemy_store.py, 3.17)."""
+    if mlflow.get_tracking_uri() == uri:
+        yield
+        return
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # which also removes the variable
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 from flask import Request
 from numpy.typing import NDArray
+from werkzeug.exceptions import ClientDisconnected
 
 from classifier.preprocessing import is_image
 
@@ -90,7 +91,10 @@ def _read_body(request: Request) -> bytes:
     connection.settimeout(STALL_SECONDS)
     try:
         return request.get_data(cache=True)
-    except TimeoutError as error:
+    except ClientDisconnected as error:
+        # werkzeug's word for whatever ends the reading of a body early
+        if not isinstance(error.__context__, TimeoutError):
+            raise
         raise RequestTimeout(
             f"the body stopped coming for {STALL_SECONDS:.0f} s; send it again"
         ) from error

@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
 from classifier.registry import StoreUnavailable, UnknownModel, UnknownVersion
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool, start_loading
 
-WRONG_USAGE, NOT_NOW = 2, 3
+WRONG_USAGE, NOT_NOW, INTERRUPTED = 2, 3, 130
 
 WORKER_BOOT_ERROR = 3
 """A worker that exits with this stops gunicorn instead of being started again."""
@@ -69,11 +70,12 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
 
     def serve(self) -> int:
         """Serves until told to stop; what the process should exit with."""
+        arbiter = _Arbiter(self)
         try:
-            self.run()
+            arbiter.run()
         except SystemExit as stopped:
             if self._exit_code.value == 0 and isinstance(stopped.code, int):
-                return stopped.code
+                return INTERRUPTED if arbiter.was_interrupted else stopped.code
         code: int = self._exit_code.value
         return code
 
@@ -90,6 +92,16 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         print(f"error: {error}", file=sys.stderr, flush=True)
         # Not sys.exit: also from the thread that loads, the whole worker must end.
         os._exit(WORKER_BOOT_ERROR)
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's, which forgets whether Ctrl-C ended it."""
+
+    was_interrupted = False
+
+    def handle_int(self) -> None:
+        self.was_interrupted = True
+        super().handle_int()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,256 @@
+"""Data sets as users have them: layouts, archives, and what can be wrong with them."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from classifier.dataset import BadDataset, Dataset
+from classifier.layouts import open_dataset
+from tests.conftest import encoded, picture
+
+
+@pytest.fixture
+def open_(tmp_path: Path) -> Callable[..., Dataset]:
+    def open_it(source: Path | str, *, want_train: bool = True) -> Dataset:
+        cache = tmp_path / "cache"
+        return open_dataset(str(source), cache=cache, want_train=want_train)
+
+    return open_it
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Tiny ImageNet's layout with two classes."""
+    root = tmp_path / "tiny-imagenet-200"
+    for class_id in ("n02", "n01"):
+        images = root / "train" / class_id / "images"
+        images.mkdir(parents=True)
+        (root / "train" / class_id / f"{class_id}_boxes.txt").write_text(
+            "x\t0\t0\t1\t1\n"
+        )
+        for number in range(3):
+            (images / f"{class_id}_{number}.JPEG").write_bytes(encoded(picture()))
+    images = root / "val" / "images"
+    images.mkdir(parents=True)
+    for number in range(4):
+        (images / f"val_{number}.JPEG").write_bytes(encoded(picture()))
+    lines = [f"val_{n}.JPEG\tn0{2 - n % 2}\t0\t0\t62\t62\n" for n in range(4)]
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "words.txt").write_text(
+        "n01\tgoldfish, Carassius auratus\nn02\ttench\nn99\tx\n"
+    )
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A folder of class folders, with the same file names in each class."""
+    root = tmp_path / "my flowers"
+    for part in ("train", "val"):
+        for class_id in ("rose", "daisy"):
+            folder = root / part / class_id
+            folder.mkdir(parents=True)
+            for number in range(2):
+                (folder / f"{number}.png").write_bytes(encoded(picture(), "PNG"))
+            (folder / "notes.txt").write_text("no image")
+    return root
+
+
+def test_tiny_imagenet_takes_labels_from_the_table_and_names_from_words(
+    tiny: Path, open_: Callable[..., Dataset]
+) -> None:
+    dataset = open_(tiny)
+
+    assert dataset.name == "tiny-imagenet"
+    assert dataset.labels.ids == ("n01", "n02")
+    assert dataset.labels.names == ("goldfish", "tench")
+    assert dataset.val.names == ("val_0.JPEG", "val_1.JPEG", "val_2.JPEG", "val_3.JPEG")
+    assert dataset.val.class_ids == ("n02", "n01", "n02", "n01")
+    assert dataset.train is not None
+    assert len(dataset.train) == 6
+
+
+def test_evaluating_and_comparing_need_only_val(
+    tiny: Path, open_: Callable[..., Dataset]
+) -> None:
+    shutil.rmtree(tiny / "train")
+
+    dataset = open_(tiny, want_train=False)
+
+    assert dataset.train is None
+    assert dataset.labels.ids == ("n01", "n02")
+
+
+def test_a_folder_of_classes_is_named_after_the_folder(
+    folders: Path, open_: Callable[..., Dataset]
+) -> None:
+    dataset = open_(folders)
+
+    assert dataset.name == "my-flowers"
+    assert dataset.labels.ids == ("daisy", "rose")
+    assert dataset.val.class_ids == ("daisy", "daisy", "rose", "rose")
+
+
+def test_images_are_called_by_their_path_only_where_file_names_repeat(
+    folders: Path, open_: Callable[..., Dataset]
+) -> None:
+    assert open_(folders).val.names[0] == "daisy/0.png"
+
+    for class_folder in (folders / "val").iterdir():
+        for file in class_folder.glob("*.png"):
+            file.rename(file.with_name(f"{class_folder.name}-{file.name}"))
+
+    assert open_(folders).val.names[0] == "daisy-0.png"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz"])
+def test_an_archive_is_the_same_data_set(
+    tiny: Path, open_: Callable[..., Dataset], suffix: str
+) -> None:
+    archive = tiny.with_name(f"tiny-imagenet-200{suffix}")
+    _pack(tiny, archive)
+
+    dataset = open_(archive)
+
+    assert dataset.source == str(archive)
+    assert dataset.name == "tiny-imagenet"
+    assert dataset.val.names == open_(tiny).val.names
+
+
+def test_an_archive_of_class_folders_is_named_after_the_archive(
+    folders: Path, open_: Callable[..., Dataset]
+) -> None:
+    archive = folders.with_name("flowers.zip")
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in folders.rglob("*.png"):
+            zipped.write(file, file.relative_to(folders))
+
+    assert open_(archive).name == "flowers"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz"])
+def test_a_cut_off_archive_is_named_and_leaves_nothing_behind(
+    tiny: Path, open_: Callable[..., Dataset], tmp_path: Path, suffix: str
+) -> None:
+    archive = tiny.with_name(f"data{suffix}")
+    _pack(tiny, archive)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(BadDataset, match=r"data\..* is cut off or damaged"):
+        open_(archive)
+
+    left = [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock"]
+    assert left == [tmp_path / "cache" / "unpacked"]
+
+
+def test_an_archive_that_reaches_outside_its_folder_is_refused(
+    tiny: Path, open_: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    archive = tmp_path / "evil.tar"
+    with tarfile.open(archive, "w") as tarred:
+        tarred.add(tiny / "words.txt", "../../outside.txt")
+
+    with pytest.raises(BadDataset, match=r"evil\.tar"):
+        open_(archive)
+    assert not list(tmp_path.rglob("outside.txt"))
+
+
+def test_val_without_annotations_is_not_taken_for_one_class(
+    tiny: Path, open_: Callable[..., Dataset]
+) -> None:
+    (tiny / "val" / "val_annotations.txt").unlink()
+
+    with pytest.raises(BadDataset, match=r"no val_annotations\.txt"):
+        open_(tiny)
+
+
+def _remove_class_images(root: Path) -> None:
+    for image in (root / "train" / "n01" / "images").iterdir():
+        image.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_remove_class_images, "class 'n01' has no images"),
+        (lambda root: shutil.rmtree(root / "train" / "n01"), "in val/ alone"),
+        (lambda root: shutil.rmtree(root / "train"), "train is not there"),
+        (lambda root: (root / "val/images/val_2.JPEG").unlink(), r"val_2\.JPEG"),
+        (
+            lambda root: (root / "val/images/val_9.JPEG").write_bytes(b"x"),
+            "1 images have no line in .*val_9",
+        ),
+        (
+            lambda root: (root / "val/val_annotations.txt").write_text(
+                "val_0.JPEG n01\n"
+            ),
+            "line 1 of .*val_annotations",
+        ),
+    ],
+)
+def test_damaged_tiny_imagenet_says_what_is_wrong(
+    tiny: Path,
+    open_: Callable[..., Dataset],
+    damage: Callable[[Path], object],
+    message: str,
+) -> None:
+    damage(tiny)
+
+    with pytest.raises(BadDataset, match=message):
+        open_(tiny)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: shutil.rmtree(root / "val"), "val is not there"),
+        (lambda root: (root / "train" / "tulip").mkdir(), "'tulip' has no images"),
+        (lambda root: shutil.rmtree(root / "val" / "rose"), "in train/ alone"),
+    ],
+)
+def test_damaged_class_folders_say_what_is_wrong(
+    folders: Path,
+    open_: Callable[..., Dataset],
+    damage: Callable[[Path], object],
+    message: str,
+) -> None:
+    damage(folders)
+
+    with pytest.raises(BadDataset, match=message):
+        open_(folders)
+
+
+def test_what_is_not_there_or_no_data_set_is_named(
+    tmp_path: Path, open_: Callable[..., Dataset]
+) -> None:
+    with pytest.raises(BadDataset, match=r"no data at .*nowhere"):
+        open_(tmp_path / "nowhere")
+
+    (tmp_path / "data.csv").write_text("a,b")
+    with pytest.raises(BadDataset, match="of no kind known here"):
+        open_(tmp_path / "data.csv")
+
+
+def test_digits_come_in_halves_of_each_class(digits: Dataset) -> None:
+    assert digits.train is not None
+    assert (len(digits.train), len(digits.val)) == (901, 896)
+    assert digits.labels.names[3] == "three"
+    assert digits.source == digits.name == "digits"
+    for class_id in digits.labels:
+        halves = [part.class_ids.count(class_id) for part in (digits.train, digits.val)]
+        assert 0 <= halves[0] - halves[1] <= 1
+    assert not set(digits.train.names) & set(digits.val.names)
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    kind = {".zip": "zip", ".tar": "tar", ".gz": "gztar", ".xz": "xztar"}[
+        archive.suffix
+    ]
+    base = archive.parent / archive.name.split(".")[0]
+    made = shutil.make_archive(str(base), kind, folder.parent, folder.name)
+    Path(made).rename(archive)

@@ -1,0 +1,138 @@
+"""Versions in MLflow's registry: names, files, moved stores."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier.registry import (
+    Registry,
+    StoreUnavailable,
+    UnknownModel,
+    UnknownVersion,
+    Version,
+    find_version,
+)
+from tests.conftest import Store
+
+VERSIONS = [
+    Version(model="m", number=str(number), model_id=None, aliases=aliases)
+    for number, aliases in ((1, ()), (2, ("best",)), (10, ("best-loss", "v-old")))
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [
+        ("v2", "2"),
+        ("V2", "2"),
+        ("2", "2"),
+        ("v002", "2"),
+        ("best", "2"),
+        ("@best", "2"),
+        ("@best-loss", "10"),
+        ("v-old", "10"),
+        ("latest", "10"),
+        ("Latest", "10"),
+    ],
+)
+def test_a_version_can_be_named_in_every_way(asked: str, number: str) -> None:
+    assert find_version(VERSIONS, asked, model="m").number == number
+
+
+@pytest.mark.parametrize("asked", ["v3", "0", "worst", "@", "", "v", "1.0", "v1 "])
+def test_an_unknown_version_is_told_what_there_is(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"v1, v2, v10, @best, @best-loss"):
+        find_version(VERSIONS, asked, model="m")
+
+
+def test_many_versions_are_told_as_a_range() -> None:
+    versions = [replace(VERSIONS[0], number=str(number)) for number in range(1, 17)]
+
+    with pytest.raises(UnknownVersion, match="there is v1 to v16"):
+        find_version(versions, "v17", model="m")
+
+
+def test_reading_makes_no_empty_store(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+
+    with pytest.raises(StoreUnavailable, match=r"no MLflow store at .*mlflow\.db"):
+        Registry(f"sqlite:///{path}")
+
+    assert not path.exists()
+
+
+def test_a_single_registered_model_needs_no_name(store: Store) -> None:
+    assert store.registry.model_name(None) == store.model
+    with pytest.raises(UnknownModel, match=f"no model 'x'; .* {store.model}"):
+        store.registry.model_name("x")
+
+
+def test_several_registered_models_are_listed(store: Store, tmp_path: Path) -> None:
+    shutil.copy(store.folder / "mlflow.db", tmp_path)
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    registry.client.create_registered_model("another")
+
+    with pytest.raises(UnknownModel, match=f"--model: another, {store.model}"):
+        registry.model_name(None)
+
+
+def test_a_store_that_was_moved_as_a_whole_is_found(
+    store: Store, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(store.folder, tmp_path / "moved")
+    hidden = store.folder.with_name("hidden")
+    store.folder.rename(hidden)
+    try:
+        registry = Registry(f"sqlite:///{moved / 'mlflow.db'}")
+        folder = registry.fetch(registry.resolve(store.model, "v1"))
+    finally:
+        hidden.rename(store.folder)
+
+    assert folder.is_relative_to(moved)
+    assert (folder / "weights.safetensors").is_file()
+
+
+def test_files_that_are_gone_are_told_with_where_they_were(
+    store: Store, tmp_path: Path
+) -> None:
+    shutil.copy(store.folder / "mlflow.db", tmp_path)
+    hidden = store.folder.with_name("hidden")
+    store.folder.rename(hidden)
+    try:
+        registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        version = registry.resolve(store.model, "v1")
+        with pytest.raises(StoreUnavailable, match="files of version 1 are not at"):
+            registry.fetch(version)
+    finally:
+        hidden.rename(store.folder)
+
+
+def test_reading_a_version_writes_nothing_into_the_store(store: Store) -> None:
+    before = {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+
+    store.bundle("latest")
+
+    assert before == {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
+
+
+def test_mlflow_loads_a_version_and_gives_its_logits(store: Store) -> None:
+    import mlflow
+
+    from classifier.network import ImageClassifier
+    from training.evaluate import evaluate
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{store.model}/2")
+    finally:
+        mlflow.set_tracking_uri(None)
+
+    logits = model.predict({"images": images})["logits"]
+
+    classifier = ImageClassifier.from_bundle(store.bundle("v2"))
+    expected = evaluate(classifier, images, np.zeros(3, np.int64)).logits
+    np.testing.assert_allclose(logits, expected, atol=1e-4)  # fp32 summation order

@@ -1,0 +1,132 @@
+"""What many tests share: real images, a store with two versions, a service."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.bundle import Bundle, read_bundle
+from classifier.dataset import Dataset
+from classifier.layouts import open_dataset
+from classifier.registry import Registry
+from training.config import TrainingConfig
+from training.train import train
+
+WAIT_SECONDS = 60.0
+"""Longest wait for anything that should come at once; only a hang waits for it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store in a folder, with versions 1 and 2 of one model in it."""
+
+    folder: Path
+    model: str
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.uri)
+
+    def bundle(self, version: str) -> Bundle:
+        registry = self.registry
+        return read_bundle(registry.fetch(registry.resolve(self.model, version)))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment(cache: Path) -> Iterator[None]:
+    """No test reads or writes the user's store, cache or settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache.parent / "xdg"))
+        for name in [*os.environ]:
+            if name.startswith(("SERVING_", "MLFLOW_TRACKING", "MLFLOW_REGISTRY")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits(cache: Path) -> Dataset:
+    return open_dataset("digits", cache=cache, want_train=True)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Store:
+    """Two epochs of the tiny network on the digits."""
+    folder = tmp_path_factory.mktemp("store")
+    config = TrainingConfig(
+        data="digits",
+        arch="tiny",
+        epochs=2,
+        image_size=16,
+        batch_size=64,
+        recipe="plain",
+        device="cpu",
+        precision="fp32",
+        cache=cache,
+    )
+    made = Store(folder, "digits-tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", made.uri)
+        train(config, arguments=["--data", "digits", "--arch", "tiny"])
+    return made
+
+
+@dataclass(frozen=True)
+class RunningService:
+    url: str
+    process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="session")
+def service(store: Store) -> Iterator[RunningService]:
+    """`python -m serving` with both versions on a free port."""
+    command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1,v2"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield RunningService(read_url(process), process)
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def read_url(process: subprocess.Popen[str]) -> str:
+    """From the first line that a service prints, once it is ready."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], WAIT_SECONDS)
+    assert ready, "the service said nothing"
+    line = process.stdout.readline()
+    assert line.startswith("serving on http://"), line
+    return line.removeprefix("serving on ").strip()
+
+
+def picture(height: int = 24, width: int = 32, seed: int = 0) -> Image.Image:
+    """A smooth coloured image: JPEG leaves it nearly as it is."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    channels = [
+        127 + 120 * np.sin((seed + 1) * (place + 1) + rows / 9 + columns / (7 + place))
+        for place in range(3)
+    ]
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -1,0 +1,458 @@
+"""The routes: four forms of a body, several images and versions, every error."""
+
+import base64
+import json
+import socket
+import threading
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from classifier.dataset import Dataset
+from classifier.network import ImageClassifier
+from classifier.ranking import softmax
+from serving import bodies
+from serving.app import create_app
+from serving.config import ServingConfig
+from serving.loading import open_pool
+from serving.predictor_pool import PredictorPool
+from tests.conftest import Store, encoded, picture
+from training.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def pool(store: Store) -> PredictorPool:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(ServingConfig(versions="v1,v2"))
+    pool.load_wanted()
+    return pool
+
+
+@pytest.fixture(scope="module")
+def app(pool: PredictorPool) -> Flask:
+    return create_app(ServingConfig(), pool=pool)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture(scope="module")
+def files(digits: Dataset) -> list[bytes]:
+    return [file.read_bytes() for file in digits.val.files[::200]]
+
+
+def _post_form(client: FlaskClient, images: list[bytes], query: str = "") -> Any:
+    form = {"image": [(BytesIO(data), f"{n}.png") for n, data in enumerate(images)]}
+    return client.post(f"/predict{query}", data=form)
+
+
+def _json(answer: TestResponse) -> Any:
+    return json.loads(answer.data)
+
+
+def _expected(store: Store, version: str, files: list[bytes]) -> np.ndarray[Any, Any]:
+    """Probabilities straight from the network."""
+    bundle = store.bundle(version)
+    images = np.stack([bundle.preprocessing.image(data) for data in files])
+    classifier = ImageClassifier.from_bundle(bundle)
+    return softmax(evaluate(classifier, images, np.zeros(len(files), np.int64)).logits)
+
+
+def test_answers_are_the_networks_ordered_by_image_then_version(
+    client: FlaskClient, store: Store, files: list[bytes]
+) -> None:
+    answer = _post_form(client, files, "?version=v2&version=1&top_k=10")
+
+    assert answer.status_code == 200
+    assert _json(answer)["model"] == store.model
+    results = _json(answer)["results"]
+    asked = [(image, v) for image in range(len(files)) for v in ("2", "1")]
+    assert [(row["image"], row["version"]) for row in results] == asked
+    for version in ("2", "1"):
+        expected = _expected(store, version, files)
+        rows = [row["top"] for row in results if row["version"] == version]
+        for row, probabilities in zip(rows, expected, strict=True):
+            given = [entry["probability"] for entry in row]
+            assert given == sorted(given, reverse=True)
+            order = [entry["index"] for entry in row]
+            # ONNX against torch, fp32, and seven printed digits
+            np.testing.assert_allclose(given, probabilities[order], atol=1e-5)
+    entry = results[0]["top"][0]
+    assert entry["id"] == str(entry["index"])
+    assert entry["name"] == store.bundle("1").labels.names[entry["index"]]
+
+
+def test_every_form_of_a_body_gives_the_same_answer(
+    client: FlaskClient, store: Store, files: list[bytes]
+) -> None:
+    data = files[1]
+    by_form = _post_form(client, [data]).json
+    instances = {"instances": [{"b64": base64.b64encode(data).decode()}]}
+    array = BytesIO()
+    np.save(array, store.bundle("1").preprocessing.image(data)[None])
+
+    assert len(by_form["results"][0]["top"]) == 5
+    assert client.post("/predict", json=instances).json == by_form
+    npy = client.post(
+        "/predict", data=array.getvalue(), content_type="application/x-npy"
+    )
+    assert npy.json == by_form
+    for kind in ("image/png", "application/x-www-form-urlencoded", "text/plain", None):
+        raw = client.post("/predict", data=data, content_type=kind)
+        assert raw.json == by_form, kind
+
+
+def test_a_version_named_twice_counts_once(
+    client: FlaskClient, files: list[bytes]
+) -> None:
+    answer = _post_form(client, files[:1], "?version=v1&version=1&version=v01")
+
+    assert [row["version"] for row in _json(answer)["results"]] == ["1"]
+
+
+def test_the_first_of_the_list_answers_when_none_is_named(
+    client: FlaskClient, files: list[bytes]
+) -> None:
+    (row,) = _post_form(client, files[:1]).json["results"]
+
+    assert row["version"] == "1"
+
+
+def test_an_alias_can_be_asked_and_the_number_answers(
+    client: FlaskClient, store: Store, files: list[bytes]
+) -> None:
+    number = store.registry.resolve(store.model, "best").number
+
+    for name in ("best", "@best"):
+        (row,) = _post_form(client, files[:1], f"?version={name}").json["results"]
+        assert row["version"] == number
+
+
+def test_an_image_that_cannot_be_read_fails_alone(
+    client: FlaskClient, files: list[bytes]
+) -> None:
+    results = _post_form(client, [files[0], b"no image", files[1]]).json["results"]
+
+    assert results[1]["error"]["code"] == "undecodable_image"
+    assert set(results[1]) == {"image", "version", "error"}
+    alone = [_post_form(client, [data]).json["results"][0] for data in files[:2]]
+    for row, single in zip((results[0], results[2]), alone, strict=True):
+        assert [t["index"] for t in row["top"]] == [t["index"] for t in single["top"]]
+
+
+def test_images_of_which_none_can_be_read_are_answered_one_by_one(
+    client: FlaskClient,
+) -> None:
+    answer = _post_form(client, [b"x", b"y"], "?version=v1&version=v2")
+
+    assert answer.status_code == 200
+    codes = [row["error"]["code"] for row in _json(answer)["results"]]
+    assert codes == ["undecodable_image"] * 4
+
+
+def test_large_requests_are_split_and_keep_their_order(
+    pool: PredictorPool, files: list[bytes], store: Store
+) -> None:
+    predictor = replace(pool.get("v1"), max_batch_size=2)
+    images = np.stack([store.bundle("1").preprocessing.image(f) for f in files])
+
+    split = predictor.predict(images, 3)
+
+    whole = pool.get("v1").predict(images, 3)
+    assert [[p.index for p in row] for row in split] == [
+        [p.index for p in row] for row in whole
+    ]
+
+
+def _npy(array: np.ndarray[Any, Any]) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+PNG = encoded(picture(), "PNG")
+B64 = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "kind", "status", "code"),
+    [
+        ("", b"", None, 400, "bad_request"),
+        ("", b"hello", "text/plain", 415, "unsupported_media_type"),
+        ("", b"hello", None, 415, "unsupported_media_type"),
+        ("", b"hello", "image/jpeg", 400, "undecodable_image"),
+        ("", b"hello", "application/octet-stream", 400, "undecodable_image"),
+        ("", PNG[:40], "image/png", 400, "undecodable_image"),
+        ("", b"{", "application/json", 400, "bad_request"),
+        ("", b"[]", "application/json", 400, "bad_request"),
+        ("", b'{"instances": []}', "application/json", 400, "bad_request"),
+        ("", b'{"instances": [1]}', "application/json", 400, "bad_request"),
+        ("", b'{"instances": [{"b64": "?"}]}', "application/json", 400, "bad_request"),
+        (
+            "",
+            b'{"instances": [{"b64": ""}]}',
+            "application/json",
+            400,
+            "undecodable_image",
+        ),
+        ("", b"--x--", "multipart/form-data; boundary=x", 400, "bad_request"),
+        ("", b"x", "application/x-npy", 400, "bad_request"),
+        ("", _npy(np.zeros((1, 16, 16, 3))), "application/x-npy", 400, "bad_request"),
+        (
+            "",
+            _npy(np.zeros((1, 8, 16, 3), np.uint8)),
+            "application/x-npy",
+            400,
+            "bad_request",
+        ),
+        (
+            "",
+            _npy(np.zeros((0, 16, 16, 3), np.uint8)),
+            "application/x-npy",
+            400,
+            "bad_request",
+        ),
+        (
+            "",
+            _npy(np.zeros((257, 16, 16, 3), np.uint8)),
+            "application/x-npy",
+            413,
+            "body_too_large",
+        ),
+        (
+            "",
+            json.dumps({"instances": [{"b64": B64}] * 257}).encode(),
+            "application/json",
+            413,
+            "body_too_large",
+        ),
+        ("?top_k=0", PNG, None, 400, "bad_request"),
+        ("?top_k=11", PNG, None, 400, "bad_request"),
+        ("?top_k=x", PNG, None, 400, "bad_request"),
+        ("?top_k=-1", PNG, None, 400, "bad_request"),
+        ("?versions=v1", PNG, None, 400, "bad_request"),
+        ("?version=v3", PNG, None, 404, "unknown_version"),
+        ("?version=worst", PNG, None, 404, "unknown_version"),
+        ("?version=", PNG, None, 404, "unknown_version"),
+    ],
+)
+def test_every_mistake_has_its_status_and_code_and_a_message(
+    client: FlaskClient,
+    query: str,
+    body: bytes,
+    kind: str | None,
+    status: int,
+    code: str,
+) -> None:
+    answer = client.post(f"/predict{query}", data=body, content_type=kind)
+
+    assert answer.status_code == status
+    assert answer.content_type == "application/json"
+    assert _json(answer)["error"]["code"] == code
+    message = _json(answer)["error"]["message"]
+    assert len(message) > 10
+    assert ".py" not in message
+    assert "/tmp" not in message
+    assert answer.headers["X-Request-ID"]
+
+
+def test_an_unknown_version_is_told_what_is_served(client: FlaskClient) -> None:
+    answer = client.post("/predict?version=v9", data=PNG)
+
+    assert "v1, v2" in _json(answer)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/predict", 405, "method_not_allowed"),
+        ("PUT", "/versions", 405, "method_not_allowed"),
+        ("GET", "/versions/v9", 404, "unknown_version"),
+    ],
+)
+def test_wrong_routes_answer_in_json(
+    client: FlaskClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.open(path, method=method)
+
+    assert answer.status_code == status
+    assert _json(answer)["error"]["code"] == code
+    if status == 405:
+        assert answer.headers["Allow"]
+
+
+def test_a_body_that_is_too_long_is_refused_by_its_length(client: FlaskClient) -> None:
+    answer = client.post(
+        "/predict",
+        data=b"x",
+        content_type="image/jpeg",
+        environ_overrides={"CONTENT_LENGTH": str(65 * 1024 * 1024)},
+    )
+
+    assert answer.status_code == 413
+    assert _json(answer)["error"]["code"] == "body_too_large"
+
+
+def test_too_many_pixels_are_refused(client: FlaskClient) -> None:
+    data = bytearray(encoded(picture()))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+
+    alone = client.post("/predict", data=bytes(data))
+    beside = _post_form(client, [bytes(data), PNG])
+
+    assert alone.status_code == 400
+    assert _json(alone)["error"]["code"] == "image_too_large"
+    assert _json(beside)["results"][0]["error"]["code"] == "image_too_large"
+    assert _json(beside)["results"][1]["top"]
+
+
+def test_a_stalled_body_is_a_timeout(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as stream:
+        theirs.sendall(PNG[:20])
+
+        answer = app.test_client().post(
+            "/predict",
+            environ_overrides={
+                "gunicorn.socket": ours,
+                "wsgi.input": stream,
+                "CONTENT_LENGTH": str(len(PNG)),
+            },
+        )
+
+        assert answer.status_code == 408
+        assert _json(answer)["error"]["code"] == "request_timeout"
+        assert ours.gettimeout() is None
+
+
+def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> None:
+    answer = _json(client.get("/versions"))
+
+    assert answer["model"] == store.model
+    assert [entry["version"] for entry in answer["versions"]] == ["1", "2"]
+    version = store.registry.resolve(store.model, "v2")
+    assert answer["versions"][1] == {
+        "version": "2",
+        "state": "ready",
+        "reason": None,
+        "aliases": list(version.aliases),
+        "backend": "onnx",
+        "device": "cpu",
+        "run_id": version.run_id,
+        "epoch": 2,
+        "val_top1_accuracy": version.val_top1_accuracy,
+        "dataset": {"name": "digits", "digest": version.tags["dataset_digest"]},
+    }
+
+
+def test_one_version_comes_with_its_labels(client: FlaskClient, store: Store) -> None:
+    entry = _json(client.get("/versions/@best"))
+
+    assert entry["labels"] == store.bundle("best").labels.to_json()
+
+
+def test_probes_answer(client: FlaskClient) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_until_versions_are_loaded_only_liveness_holds(store: Store) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(ServingConfig(versions="v2"))
+    client = create_app(ServingConfig(), pool=pool).test_client()
+
+    assert client.get("/livez").status_code == 200
+    for answer in (client.get("/readyz"), client.post("/predict", data=PNG)):
+        assert answer.status_code == 503
+        assert _json(answer)["error"]["code"] == "not_ready"
+    states = [e["state"] for e in _json(client.get("/versions"))["versions"]]
+    assert states == ["available", "loading"]
+
+    pool.load_wanted()
+
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/predict", data=PNG).status_code == 200
+
+
+def test_a_request_keeps_the_id_it_brings_unless_it_is_odd(
+    client: FlaskClient,
+) -> None:
+    for given, kept in (("abc-1", True), ("a b", False), ("x" * 200, False)):
+        answer = client.get("/livez", headers={"X-Request-ID": given})
+        assert (answer.headers["X-Request-ID"] == given) is kept
+
+
+def test_a_fault_of_ours_is_logged_with_the_id_that_the_answer_names(
+    pool: PredictorPool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_down(asked: str | None) -> None:
+        raise RuntimeError("secret detail")
+
+    client = create_app(ServingConfig(), pool=pool).test_client()
+    monkeypatch.setattr(pool, "get", break_down)
+
+    answer = client.post("/predict", data=PNG)
+
+    assert answer.status_code == 500
+    assert _json(answer)["error"]["code"] == "internal"
+    assert "secret" not in answer.text
+    request_id = answer.headers["X-Request-ID"]
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert request_id in record.message
+
+
+def test_many_clients_at_once_get_their_own_answers(
+    app: Flask, files: list[bytes]
+) -> None:
+    alone = [_post_form(app.test_client(), [data]).json for data in files]
+    wrong = []
+
+    def ask(place: int) -> None:
+        client = app.test_client()
+        for _ in range(10):
+            answer = _post_form(client, [files[place]]).json
+            if answer != alone[place]:
+                wrong.append(place)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(len(files))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+def test_settings_come_from_the_environment_under_a_users_own_gunicorn(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    monkeypatch.setenv("SERVING_VERSIONS", "v2")
+    monkeypatch.setenv("SERVING_BACKEND", "torch")
+
+    client = create_app().test_client()
+
+    for thread in threading.enumerate():
+        if thread.name == "load-versions":
+            thread.join(60)
+    (row,) = _json(client.post("/predict", data=PNG))["results"]
+    assert row["version"] == "2"
+    assert _json(client.get("/versions/v2"))["backend"] == "torch"

@@ -1,0 +1,56 @@
+"""The two backends: they agree, and say where they run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from classifier.network import ImageClassifier
+from serving.backend import Backend, DeviceUnavailable, has_gpu, open_backend
+from serving.config import BackendKind
+from serving.predictor import FailedCheck, Predictor
+from tests.conftest import Store
+from training.evaluate import evaluate
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_backend_gives_the_networks_logits(store: Store, kind: BackendKind) -> None:
+    bundle = store.bundle("v2")
+
+    backend = open_backend(kind, bundle, device="cpu", threads=2)
+
+    classifier = ImageClassifier.from_bundle(bundle)
+    expected = evaluate(classifier, IMAGES, np.zeros(5, np.int64)).logits
+    assert (backend.name, backend.device) == (kind, "cpu")
+    np.testing.assert_allclose(backend.logits(IMAGES), expected, atol=1e-4)  # fp32
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_cuda_is_never_silently_the_cpu(store: Store, kind: BackendKind) -> None:
+    with pytest.raises(DeviceUnavailable, match="--device cuda was asked for"):
+        open_backend(kind, store.bundle("v1"), device="cuda", threads=1)
+    assert (
+        open_backend(kind, store.bundle("v1"), device="auto", threads=1).device == "cpu"
+    )
+
+
+def test_a_version_whose_answers_are_no_numbers_fails_its_check(store: Store) -> None:
+    class NotANumber:
+        name: BackendKind = "onnx"
+        device = "cpu"
+
+        def logits(self, images: np.ndarray) -> np.ndarray:
+            return np.full((len(images), 10), np.nan, np.float32)
+
+    backend: Backend = NotANumber()
+    version = store.registry.resolve(store.model, "v1")
+    predictor = Predictor(version, store.bundle("v1"), backend, max_batch_size=4)
+
+    with pytest.raises(FailedCheck, match="not finite"):
+        predictor.warm_up()
+
+    other = replace(predictor, bundle=replace(store.bundle("v1")))
+    assert other.backend is backend

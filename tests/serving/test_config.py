@@ -1,0 +1,43 @@
+"""Settings: flags, variables, and what is refused."""
+
+import pytest
+
+from serving.config import ServingConfig, config_from_environment, parse_arguments
+
+
+def test_every_field_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVING_MAX_LOADED", "7")
+    monkeypatch.setenv("SERVING_PORT", "1234")
+
+    config = parse_arguments(["--port", "0", "--versions", "v8, @best"])
+
+    assert config == ServingConfig(max_loaded=7, port=0, versions="v8, @best")
+    assert config.listed == ("v8", "@best")
+
+
+def test_all_is_no_list() -> None:
+    assert ServingConfig().listed == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("SERVING_PORT", "x", "SERVING_PORT must be a whole number, got 'x'"),
+        ("SERVING_WORKERS", "0", "workers must be at least 1"),
+        ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, torch"),
+        ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),
+    ],
+)
+def test_wrong_variables_are_named(variable: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_from_environment({variable: value})
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "70000"], ["--device", "tpu"], ["--max-loaded", "0"]]
+)
+def test_wrong_flags_exit_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse_arguments(arguments)
+
+    assert exited.value.code == 2

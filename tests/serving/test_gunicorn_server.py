@@ -1,0 +1,123 @@
+"""`python -m serving` as a process: its first line, its exit codes, its end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from classifier.dataset import Dataset
+from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
+
+
+def _start(store_uri: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": store_uri},
+    )
+
+
+def test_a_running_service_answers_curl(
+    service: RunningService, digits: Dataset
+) -> None:
+    command = ["curl", "-sS", "-F", f"image=@{digits.val.files[0]}"]
+
+    done = subprocess.run(
+        [*command, f"{service.url}/predict?version=v2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert '"version":"2"' in done.stdout
+
+
+def test_a_chunked_body_is_read(service: RunningService, digits: Dataset) -> None:
+    data = digits.val.files[0].read_bytes()
+
+    answer = requests.post(f"{service.url}/predict", data=iter([data[:50], data[50:]]))
+
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["top"]
+
+
+def test_a_body_that_ends_early_harms_nobody(service: RunningService) -> None:
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"\xff\xd8\xff")
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(WAIT_SECONDS)
+        assert b" 400 " in connection.recv(65536)
+
+    assert requests.get(f"{service.url}/livez").status_code == 200
+
+
+def test_several_workers_speak_once_when_all_are_ready(store: Store) -> None:
+    with _start(store.uri, "--port", "0", "--workers", "2") as process:
+        url = read_url(process)
+        try:
+            for _ in range(8):
+                assert requests.get(f"{url}/readyz").status_code == 200
+        finally:
+            process.terminate()
+        out, _ = process.communicate(timeout=WAIT_SECONDS)
+
+    assert out == ""
+    assert process.returncode == 0
+
+
+def test_an_interrupted_service_ends_without_a_traceback(store: Store) -> None:
+    with _start(store.uri, "--port", "0") as process:
+        read_url(process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == 130
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--versions", "v9"], 2, "error: no version 'v9'"),
+        (["--model", "other"], 2, "error: no model 'other'"),
+        (["--device", "cuda"], 3, "error: --device cuda was asked for"),
+        (["--backend", "torch", "--device", "cuda"], 3, "error: --device cuda was"),
+    ],
+)
+def test_what_cannot_be_served_ends_the_start_with_the_reason(
+    store: Store, arguments: list[str], code: int, message: str
+) -> None:
+    with _start(store.uri, "--port", "0", *arguments) as process:
+        out, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == code
+    assert out == ""
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_missing_store_ends_the_start(tmp_path: Path) -> None:
+    with _start(f"sqlite:///{tmp_path}/mlflow.db", "--port", "0") as process:
+        _, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == 3
+    assert "error: there is no MLflow store" in error
+
+
+def test_a_taken_port_is_told_at_once(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with _start(store.uri, "--port", port) as process:
+            _, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == 3
+    assert f"error: cannot listen on 127.0.0.1 port {port}" in error

@@ -1,0 +1,138 @@
+"""Images decoded once: what is kept, when it is built again, what is broken."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier.dataset import BadDataset, Part, part_digest
+from classifier.labels import Labels
+from classifier.preprocessing import Preprocessing
+from tests.conftest import encoded, picture
+from training.image_cache import DecodedPart, decode_part
+
+PREPROCESSING = Preprocessing(16, 16)
+
+Decode = Callable[..., DecodedPart]
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Part:
+    names = tuple(f"{number}.png" for number in range(5))
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(encoded(picture(seed=number), "PNG"))
+    return Part(names, ("a", "b", "a", "b", "a"), tuple(tmp_path / n for n in names))
+
+
+@pytest.fixture
+def decode(tmp_path: Path) -> Decode:
+    def decode_it(part: Part, *, skip_broken: bool = False) -> DecodedPart:
+        return decode_part(
+            part,
+            what="val",
+            labels=Labels.from_ids(["a", "b"]),
+            preprocessing=PREPROCESSING,
+            cache=tmp_path / "cache",
+            skip_broken=skip_broken,
+        )
+
+    return decode_it
+
+
+def test_images_targets_and_digest_are_those_of_the_files(
+    part: Part, decode: Decode
+) -> None:
+    decoded = decode(part)
+
+    for image, file in zip(decoded.images, part.files, strict=True):
+        np.testing.assert_array_equal(image, PREPROCESSING.image(file.read_bytes()))
+    assert decoded.targets.tolist() == [0, 1, 0, 1, 0]
+    assert decoded.digest == part_digest(part)
+
+
+def test_a_second_run_decodes_nothing(part: Part, decode: Decode) -> None:
+    first = decode(part)
+    for file in part.files:
+        # the same size and times, other bytes: a second decoding would notice
+        status = file.stat()
+        file.write_bytes(b"x" * status.st_size)
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    again = decode(part)
+
+    np.testing.assert_array_equal(again.images, first.images)
+
+
+def test_a_changed_file_is_decoded_again(part: Part, decode: Decode) -> None:
+    before = decode(part)
+    part.files[0].write_bytes(encoded(picture(seed=9), "PNG"))
+
+    after = decode(part)
+
+    assert (before.images[0] != after.images[0]).any()
+    assert before.digest != after.digest
+
+
+def test_images_that_do_not_decode_are_named_and_can_be_skipped(
+    part: Part, decode: Decode
+) -> None:
+    part.files[1].write_bytes(b"no image")
+
+    with pytest.raises(BadDataset, match=r"1 of 5 images do not decode: .*1\.png"):
+        decode(part)
+
+    skipped = decode(part, skip_broken=True)
+    assert skipped.names == ("0.png", "2.png", "3.png", "4.png")
+    assert skipped.targets.tolist() == [0, 0, 1, 0]
+    np.testing.assert_array_equal(
+        skipped.images[1], PREPROCESSING.image(part.files[2].read_bytes())
+    )
+    assert skipped.digest == part_digest(part)
+
+
+def test_all_images_broken_is_an_error_even_when_skipping(
+    part: Part, decode: Decode
+) -> None:
+    for file in part.files:
+        file.write_bytes(b"no image")
+
+    with pytest.raises(BadDataset, match="none of the 5"):
+        decode(part, skip_broken=True)
+
+
+@pytest.mark.parametrize("damage", ["cut images", "cut index", "no index"])
+def test_a_damaged_cache_is_built_again(
+    part: Part, decode: Decode, tmp_path: Path, damage: str
+) -> None:
+    whole = decode(part)
+    expected = np.array(whole.images)
+    (folder,) = (tmp_path / "cache" / "decoded").glob("[!.]*")
+    if damage == "cut images":
+        data = (folder / "images.npy").read_bytes()
+        (folder / "images.npy").unlink()
+        (folder / "images.npy").write_bytes(data[:-10])
+    elif damage == "cut index":
+        (folder / "index.json").write_text('{"digest": ')
+    else:
+        (folder / "index.json").unlink()
+
+    again = decode(part)
+
+    np.testing.assert_array_equal(again.images, expected)
+    assert again.digest == whole.digest
+
+
+def test_an_interrupted_build_is_never_read(
+    part: Part, decode: Decode, tmp_path: Path
+) -> None:
+    expected = np.array(decode(part).images)
+    (folder,) = (tmp_path / "cache" / "decoded").glob("[!.]*")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.move(folder, partial)
+    (partial / "images.npy").write_bytes(b"half")
+
+    np.testing.assert_array_equal(decode(part).images, expected)
+    assert not partial.exists()

@@ -1,0 +1,317 @@
+"""A whole run: what stands in MLflow afterwards."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from classifier.dataset import Dataset, part_digest
+from classifier.network import ImageClassifier
+from classifier.registry import Registry
+from tests.conftest import Store, encoded, picture
+from training.__main__ import main
+from training.evaluate import evaluate
+from training.publish import Publisher
+
+
+def _run_id(store: Store) -> str:
+    run_id = store.registry.resolve(store.model, "v1").run_id
+    assert run_id is not None
+    return run_id
+
+
+def test_every_epoch_is_a_version_with_its_measures_as_tags(
+    store: Store, digits: Dataset
+) -> None:
+    versions = store.registry.versions(store.model)
+
+    assert [version.number for version in versions] == ["1", "2"]
+    for epoch, version in enumerate(versions, start=1):
+        assert version.epoch == epoch
+        assert version.tags["run_id"] == version.run_id
+        assert (
+            version.tags["dataset_name"] == version.tags["dataset_source"] == "digits"
+        )
+        assert version.tags["dataset_digest"] == part_digest(digits.val)
+        assert float(version.tags["onnx_max_abs_diff"]) < 1e-4
+
+
+def test_tags_say_what_the_published_weights_answer(
+    store: Store, digits: Dataset
+) -> None:
+    for version in store.registry.versions(store.model):
+        bundle = store.bundle(version.number)
+        images = np.stack(
+            [bundle.preprocessing.image(f.read_bytes()) for f in digits.val.files]
+        )
+        targets = np.array([bundle.labels.index_of[c] for c in digits.val.class_ids])
+
+        metrics = evaluate(ImageClassifier.from_bundle(bundle), images, targets).metrics
+
+        assert float(version.tags["val_top1_accuracy"]) == metrics.top1_accuracy
+        assert float(version.tags["val_top5_accuracy"]) == metrics.top5_accuracy
+        # other batches, other order of sums
+        assert float(version.tags["val_loss"]) == pytest.approx(metrics.loss, rel=1e-5)
+
+
+def test_aliases_name_the_best_version(store: Store) -> None:
+    versions = store.registry.versions(store.model)
+    best = max(versions, key=lambda v: v.val_top1_accuracy or 0)
+    best_loss = min(versions, key=lambda v: float(v.tags["val_loss"]))
+
+    assert store.registry.resolve(store.model, "@best") == best
+    assert store.registry.resolve(store.model, "best-loss") == best_loss
+
+
+def test_each_metric_has_one_point_per_step(store: Store) -> None:
+    client, run_id = store.registry.client, _run_id(store)
+
+    for key in (
+        *(f"{part}/{name}" for part in ("train", "val") for name in _NAMES),
+        "lr",
+        "images_per_second",
+    ):
+        points = client.get_metric_history(run_id, key)
+        assert [point.step for point in points] == [1, 2], key
+    steps = [p.step for p in client.get_metric_history(run_id, "running/loss")]
+    assert steps == [10, 15, 25, 30]  # 901 images in batches of 64: 15 steps
+
+
+_NAMES = ("loss", "top1_accuracy", "top5_accuracy")
+
+
+def test_the_metrics_of_an_epoch_belong_to_its_model(store: Store) -> None:
+    client = store.registry.client
+    for version in store.registry.versions(store.model):
+        model = client.get_logged_model(version.model_id)
+        values = {metric.key: metric.value for metric in model.metrics or []}
+        assert values["val/top1_accuracy"] == version.val_top1_accuracy
+        assert not any(key.startswith("running/") for key in values)
+
+
+def test_the_run_tells_where_it_came_from_and_what_it_made(store: Store) -> None:
+    client = store.registry.client
+    run = client.get_run(_run_id(store))
+
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["command"] == "python -m training --data digits --arch tiny"
+    assert run.data.params["training_images"] == "901"
+    assert run.data.params["recipe_schedule"] == "constant"
+    assert {"version_torch", "dataset_digest", "seed"} <= set(run.data.params)
+    models = [model.model_id for model in run.outputs.model_outputs]
+    versions = store.registry.versions(store.model)
+    assert models == [version.model_id for version in versions]
+    assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["digits"]
+
+
+def test_pictures_layers_and_diagnosis_are_artifacts_of_the_run(store: Store) -> None:
+    client, run_id = store.registry.client, _run_id(store)
+    folder = Path(client.get_run(run_id).info.artifact_uri)
+
+    assert folder.is_relative_to(store.folder / "mlruns" / "digits")
+    for name in ("epochs.png", "running.png"):
+        with Image.open(folder / "curves" / name) as drawn:
+            assert min(drawn.size) > 300
+    assert (folder / "diagnosis.md").read_text().startswith("# What this run learnt")
+    layers = list(csv.DictReader((folder / "layers.csv").read_text().splitlines()))
+    assert layers[-1]["name"] == "total"
+
+
+def test_validation_predictions_are_those_of_the_version(
+    store: Store, digits: Dataset
+) -> None:
+    bundle = store.bundle("v2")
+
+    table = pq.read_table(bundle.validation_predictions).to_pandas()
+
+    assert table.columns.tolist() == [
+        "image",
+        "target",
+        *(f"index_{place}" for place in range(1, 6)),
+        *(f"probability_{place}" for place in range(1, 6)),
+    ]
+    assert table["image"].tolist() == list(digits.val.names)
+    version = store.registry.resolve(store.model, "v2")
+    right = (table["target"] == table["index_1"]).mean()
+    assert right == pytest.approx(version.val_top1_accuracy)
+    assert (table["probability_1"] >= table["probability_2"]).all()
+
+
+def test_evaluate_prints_the_seed_reports_lines_and_the_tags_numbers(
+    store: Store, cache: Path, capsys: pytest.CaptureFixture[str], use: None
+) -> None:
+    code = main(["--evaluate", "v2", "--data", "digits", "--cache", str(cache)])
+
+    assert code == 0
+    lines = capsys.readouterr().out.splitlines()
+    version = store.registry.resolve(store.model, "v2")
+    top1, top5 = (100 * float(version.tags[f"val_top{k}_accuracy"]) for k in (1, 5))
+    assert lines[0].startswith("Test: [0/4]\tTime ")
+    assert lines[-1] == f" *   Acc@1 {top1:.3f} Acc@5 {top5:.3f}"
+
+
+@pytest.fixture
+def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--data", "/nowhere"], 2, "no data at /nowhere"),
+        (["--data", "digits", "--evaluate", "v9"], 2, "no version 'v9'"),
+        (["--data", "digits", "--evaluate", "v1", "--model", "x"], 2, "no model 'x'"),
+        (["--data", "digits", "--device", "cuda"], 3, "no usable GPU"),
+        (["--data", "digits", "--lr", "1e30", "--arch", "tiny"], 3, "lower --lr"),
+    ],
+)
+def test_a_users_mistake_is_told_without_a_traceback(
+    use: None,
+    store: Store,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    if "--lr" in arguments:  # it gets as far as a store: not the shared one
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    assert main([*arguments, "--cache", str(cache)]) == code
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_store_that_is_missing_is_told(
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["--evaluate", "v1", "--data", "digits", "--cache", str(cache)]) == 3
+    assert "no MLflow store at" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_is_marked_and_its_versions_stay_whole(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof of the second version fails: version 1 is whole, and there is no 2."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    publish = Publisher.publish
+
+    def fail_second(self: Publisher, classifier, record, predictions):  # type: ignore[no-untyped-def]
+        if record.epoch == 2:
+            predictions.logits[:] += 1  # not what the weights answer
+        return publish(self, classifier, record, predictions)
+
+    monkeypatch.setattr(Publisher, "publish", fail_second)
+    arguments = [
+        "--data",
+        "digits",
+        "--arch",
+        "tiny",
+        "--image-size",
+        "16",
+        "--epochs",
+        "3",
+    ]
+
+    assert main([*arguments, "--cache", str(cache)]) == 4
+
+    registry = Registry(uri)
+    (version,) = registry.versions("digits-tiny")
+    assert version.number == "1"
+    assert set(version.aliases) == {"best", "best-loss"}
+    run = registry.client.get_run(version.run_id)
+    assert run.info.status == "FAILED"
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_a_worse_second_run_takes_over_no_alias(
+    store: Store, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    common = ["--data", "digits", "--arch", "tiny", "--image-size", "16"]
+    common += ["--cache", str(cache), "--epochs", "1", "--batch-size", "64"]
+
+    assert main(common) == 0
+    assert main([*common, "--lr", "1e-6", "--recipe", "plain"]) == 0
+
+    aliases = {v.number: v.aliases for v in Registry(uri).versions("digits-tiny")}
+    assert aliases == {"1": ("best", "best-loss"), "2": ()}
+
+
+def test_a_folder_with_three_classes_trains_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer classes than five, other file types, `--skip-broken`, an http-like name."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    root = tmp_path / "three kinds"
+    for part in ("train", "val"):
+        for seed, class_id in enumerate(("a", "b", "c")):
+            folder = root / part / class_id
+            folder.mkdir(parents=True)
+            for number in range(4):
+                image = picture(20, 20, seed=seed)
+                kind = ("JPEG", "PNG", "WEBP", "BMP")[number]
+                (folder / f"{number}.{kind.lower()}").write_bytes(encoded(image, kind))
+    (root / "train" / "a" / "broken.png").write_bytes(b"x")
+    arguments = ["--data", str(root), "--arch", "tiny", "--epochs", "1"]
+    arguments += ["--image-size", "16", "--cache", str(tmp_path / "cache")]
+
+    assert main(arguments) == 2
+    assert main([*arguments, "--skip-broken"]) == 0
+
+    registry = Registry()
+    assert registry.model_name(None) == "three-kinds-tiny"
+    bundle = Store(tmp_path, "three-kinds-tiny").bundle("1")
+    row = pq.read_table(bundle.validation_predictions).to_pylist()[0]
+    assert row["image"] == "a/0.jpeg"
+    assert row["index_3"] is not None
+    assert row["index_4"] is row["probability_5"] is None
+    assert json.loads((bundle.folder / "labels.json").read_text())[2]["id"] == "c"
+
+
+def test_an_interrupted_run_exits_with_130_and_is_marked(
+    cache: Path, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    command = [sys.executable, "-m", "training", "--data", "digits", "--arch", "tiny"]
+    command += ["--image-size", "16", "--epochs", "999", "--cache", str(cache)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.rstrip().endswith("v2"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    registry = Registry(uri)
+    versions = registry.versions("digits-tiny")
+    assert len(versions) >= 2
+    assert registry.client.get_run(versions[0].run_id).info.status == "KILLED"

@@ -115,9 +115,9 @@ def _notes(
     a: ServedVersion, b: ServedVersion, digest: str, *, asked: int, of: int
 ) -> list[str]:
     notes = [
-        f"v{version.number} was validated on other data (digest "
-        f"{version.dataset_digest[:12]}, here {digest[:12]})"
-        for version in dict.fromkeys((a, b))
+        f"v{version.number} was validated on other data, "
+        f"{version.dataset_digest[:12]}, here is {digest[:12]}"
+        for version in {v.number: v for v in (a, b)}.values()
         if version.dataset_digest is not None and version.dataset_digest != digest
     ]
     if asked < of:

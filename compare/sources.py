@@ -21,12 +21,10 @@ logger = logging.getLogger(__name__)
 def find_service(config: CompareConfig) -> Iterator[Service]:
     """The one at --url; else one at the default address that has both versions ready;
     else one of our own, stopped at the end."""
-    if config.url is not None:
-        yield _checked(config.url, config)
-        return
-    running = _look(config)
+    running = _look(config) if config.url is None else _checked(config.url, config)
     if running is not None:
-        yield running
+        with contextlib.closing(running):
+            yield running
         return
     registry = Registry()
     model = registry.model_name(config.model)
@@ -35,7 +33,8 @@ def find_service(config: CompareConfig) -> Iterator[Service]:
     logger.info("starting a service for the time of this comparison")
     with own_service(model=model, versions=versions) as url:
         logger.info("serving v%s on %s", " and v".join(versions), url)
-        yield Service(url, patience_seconds=config.patience)
+        with contextlib.closing(Service(url, patience_seconds=config.patience)) as own:
+            yield own
 
 
 def find_dataset(config: CompareConfig, a: ServedVersion) -> Dataset:
@@ -73,7 +72,8 @@ def _checked(url: str, config: CompareConfig) -> Service:
 def _look(config: CompareConfig) -> Service | None:
     """None where nothing is there that could answer for both versions."""
     try:
-        listed = Service(DEFAULT_URL, patience_seconds=0).list_versions()
+        with contextlib.closing(Service(DEFAULT_URL, patience_seconds=0)) as service:
+            listed = service.list_versions()
     except ServiceUnavailable:
         return None
     if config.model not in (None, listed["model"]):

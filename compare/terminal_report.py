@@ -10,7 +10,7 @@ from compare.files import hits
 from compare.verdict import Verdict
 
 PLACES = ("first", "second", "third", "fourth", "fifth")
-WIDTH = 80
+WIDTH, HEIGHT = 80, 30
 ABSENT = "\N{EN DASH}"
 
 
@@ -29,21 +29,23 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if verdict.name == "not_comparable":
         reasons = [line for r in summary["reasons"] for line in wrap(r, indent="  ")]
         return [head, "", "NOT COMPARABLE", *reasons, "", f"see {folder}/"]
-    return [
-        f"{head}, on {summary['images']:,} images of {data}",
-        *(line for note in summary["notes"] for line in wrap(f"Note: {note}.")),
-        "",
-        *_accuracy_lines(summary, a, b),
-        "",
-        *_table_lines(summary, a, b),
-        "",
-        *_meaning_lines(summary, a, b),
-        *_class_lines(verdict, b),
-        "",
-        *_rank_lines(summary, a, b),
-        "",
-        *_gate_lines(summary, folder),
-    ]
+    return _fitted(
+        [
+            f"{head}, on {summary['images']:,} images of {data}",
+            *(line for note in summary["notes"] for line in wrap(f"Note: {note}.")),
+            "",
+            *_accuracy_lines(summary, a, b),
+            "",
+            *_table_lines(summary, a, b),
+            "",
+            *_meaning_lines(summary, a, b),
+            _class_line(verdict, b),
+            "",
+            *_rank_lines(summary, a, b),
+            "",
+            *_gate_lines(summary, folder),
+        ]
+    )
 
 
 def shown_lines(comparison: Comparison, count: int) -> list[str]:
@@ -76,6 +78,13 @@ def chance_in_words(p: float) -> str:
 
 def wrap(text: str, *, indent: str = "") -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _fitted(lines: list[str]) -> list[str]:
+    """At most HEIGHT lines: empty ones go first, from the top on."""
+    while len(lines) > HEIGHT and "" in lines:
+        lines.remove("")
+    return lines
 
 
 def _accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
@@ -128,42 +137,38 @@ def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     return wrap(
         f"{b} breaks {broken:,} images that {a} had right, and fixes {fixed:,} that it "
         f"had wrong. If neither were better, luck alone would split {broken + fixed:,} "
-        f"images at least this unevenly {chance_in_words(p)}, {so} (McNemar's test, "
+        f"images at least this unevenly {chance_in_words(p)}, {so} (McNemar's "
         f"mid-p {p:.2g}). {changed}",
     )
 
 
-def _class_lines(verdict: Verdict, b: str) -> list[str]:
+def _class_line(verdict: Verdict, b: str) -> str:
     worse = verdict.summary["class_regressions"]
-    if worse == 0:
-        text = f"No class is shown to be worse in {b}, of {len(verdict.classes)}."
-    else:
-        text = (
-            f"{worse} of {len(verdict.classes)} classes are shown to be worse in {b}."
-        )
-    return wrap(f"{text} (Benjamini-Hochberg at 5 %; per_class.csv)")
+    count = f"{worse} of {len(verdict.classes)} classes" if worse else "No class"
+    verb = "are" if worse > 1 else "is"
+    return f"{count} {verb} shown to be worse in {b} (see per_class.csv)."
 
 
 def _rank_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     names = ("1st", "2nd", "3rd", "4th", "5th", "none")
-    lines = [f"place of the truth, {a} down, {b} across"]
-    lines.append(f"{'':6}" + "".join(f"{name:>9}" for name in names))
+    lines = [f"{'the truth is':>14}" + "".join(f"{f'{b} {n}':>11}" for n in names)]
     for name, row in zip(names, summary["rank_transitions"], strict=True):
-        lines.append(f"{name:>6}" + "".join(f"{count:>9,}" for count in row))
+        lines.append(f"{f'{a} {name}':>14}" + "".join(f"{n:>11,}" for n in row))
     return lines
 
 
 def _gate_lines(summary: Mapping[str, Any], folder: Path) -> list[str]:
-    verdict = f"{summary['verdict'].upper()}, {folder}/summary.json"
-    gates = summary["gates"]
-    if not gates:
-        return [f"verdict: {verdict} (no gate was set, so nothing could fail)"]
+    verdict = f"verdict: {summary['verdict'].upper()}, {folder}/summary.json"
+    if not summary["gates"]:
+        return [f"{verdict} (without a gate nothing can fail)"]
+    # Those that tripped first: the list is cut after two lines.
+    gates = sorted(summary["gates"], key=lambda gate: not gate["tripped"])
     said = [
         f"{gate['expression']} {'TRIPPED' if gate['tripped'] else 'ok'}"
         f" ({_number(gate['value'])})"
         for gate in gates
     ]
-    return [f"verdict: {verdict}", *wrap(f"gates: {'; '.join(said)}")[:3]]
+    return [verdict, *wrap(f"gates: {'; '.join(said)}")[:2]]
 
 
 def _place(rank: int) -> str:

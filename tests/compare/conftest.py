@@ -1,0 +1,60 @@
+"""Answers and versions to compare, made up but whole."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from classifier.labels import Labels
+from compare.answers import PairOfAnswers
+from compare.client import ServedVersion, TopAnswer
+from compare.comparison import Comparison, align
+from compare.verdict import Verdict, judge
+
+CLASSES = 8
+
+
+def served(number: str, ids: tuple[str, ...] | None = None) -> ServedVersion:
+    labels = Labels.from_ids([f"n{i}" for i in range(CLASSES)])
+    if ids is not None:
+        labels = Labels(ids, ids)
+    return ServedVersion("m", number, labels, f"run-{number}", int(number), "d1")
+
+
+def made_up_answers(count: int, seed: int = 0) -> dict[str, PairOfAnswers]:
+    """Two versions that agree on many images, of fair accuracy."""
+    rng = np.random.default_rng(seed)
+
+    def answer(truth: int) -> TopAnswer:
+        logits = rng.normal(size=CLASSES)
+        logits[truth] += 1.5
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        top = np.argsort(-probabilities)[:5]
+        return TopAnswer(tuple(map(int, top)), tuple(probabilities[top].tolist()))
+
+    return {
+        f"img_{n}.png": PairOfAnswers(answer(n % CLASSES), answer(n % CLASSES))
+        for n in range(count)
+    }
+
+
+def made_up_comparison(count: int = 400) -> Comparison:
+    names = [f"img_{n}.png" for n in range(count)]
+    class_ids = [f"n{n % CLASSES}" for n in range(count)]
+    answers = made_up_answers(count)
+    return align(names, class_ids, answers, a=served("8"), b=served("16"))
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    return made_up_comparison()
+
+
+@pytest.fixture
+def verdict(comparison: Comparison) -> Verdict:
+    return judge(comparison, a=served("8"), b=served("16"), gates=())
+
+
+@pytest.fixture
+def summary(verdict: Verdict) -> dict[str, Any]:
+    return verdict.summary

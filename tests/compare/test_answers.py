@@ -1,0 +1,95 @@
+"""Kept answers: continued, cut off by a kill, or about something else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compare.answers import ANSWERS, AnswerStore, ForeignFolder, Identity, open_folder
+from compare.client import NoAnswer
+from tests.compare.conftest import made_up_answers
+
+IDENTITY = Identity("m", "8", "r8", "16", "r16", "digits", "abc")
+
+
+def test_answers_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
+    answers = made_up_answers(20)
+    answers["lost"] = replace(answers["img_0.png"], b=NoAnswer("code", "why"))
+    with AnswerStore(tmp_path) as store:
+        store.add(answers)
+
+    with AnswerStore(tmp_path) as store:
+        assert store.kept == answers
+
+
+@pytest.mark.parametrize("cut", [1, 10, 200])
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path, cut: int) -> None:
+    answers = made_up_answers(3)
+    with AnswerStore(tmp_path) as store:
+        store.add(answers)
+    data = (tmp_path / ANSWERS).read_bytes()
+    (tmp_path / ANSWERS).write_bytes(data[:-cut])
+
+    with AnswerStore(tmp_path) as store:
+        assert len(store.kept) == (3 if cut == 1 else 2)
+        store.add(answers)
+
+    with AnswerStore(tmp_path) as store:
+        assert store.kept == answers
+    assert (tmp_path / ANSWERS).read_bytes() == data
+
+
+def test_an_answer_that_is_kept_stays_as_it_is(tmp_path: Path) -> None:
+    first, second = made_up_answers(2, seed=1), made_up_answers(2, seed=2)
+    with AnswerStore(tmp_path) as store:
+        store.add(first)
+        store.add(second)
+
+        assert store.kept == first
+
+
+def test_the_same_comparison_may_go_on_in_its_folder(tmp_path: Path) -> None:
+    open_folder(tmp_path / "x", IDENTITY, fresh=False)
+    (tmp_path / "x" / ANSWERS).write_text("kept")
+
+    open_folder(tmp_path / "x", IDENTITY, fresh=False)
+
+    assert (tmp_path / "x" / ANSWERS).read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(IDENTITY, a_version="7"),
+        replace(IDENTITY, b_run_id="another"),
+        replace(IDENTITY, dataset_digest="def"),
+        replace(IDENTITY, model="n"),
+    ],
+)
+def test_another_comparison_is_refused_unless_fresh(
+    tmp_path: Path, other: Identity
+) -> None:
+    folder = tmp_path / "x"
+    open_folder(folder, other, fresh=False)
+    (folder / ANSWERS).write_text("of the other")
+
+    with pytest.raises(ForeignFolder, match=r"another .*--fresh"):
+        open_folder(folder, IDENTITY, fresh=False)
+    assert (folder / ANSWERS).read_text() == "of the other"
+
+    open_folder(folder, IDENTITY, fresh=True)
+    assert not (folder / ANSWERS).exists()
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+
+    with pytest.raises(ForeignFolder, match="no comparison"):
+        open_folder(tmp_path, IDENTITY, fresh=False)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a file")
+
+    with pytest.raises(ForeignFolder, match="no comparison"):
+        open_folder(tmp_path / "x", IDENTITY, fresh=False)

@@ -1,0 +1,231 @@
+"""The client at the wire: what it asks again, what it gives up, what it refuses."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from compare.client import (
+    NoAnswer,
+    Service,
+    ServiceUnavailable,
+    TopAnswer,
+    UnknownServed,
+)
+from tests.compare.conftest import served
+
+Reply = tuple[int, dict[str, str], bytes]
+Script = Callable[[str, int], Reply]
+
+
+class Wire:
+    """A server that answers as a script says; it counts what it was asked."""
+
+    def __init__(self, script: Script) -> None:
+        self.asked: list[str] = []
+        wire = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                wire.asked.append(self.path)
+                status, headers, body = script(self.path, len(wire.asked))
+                if status == 0:  # hang up without an answer
+                    self.connection.close()
+                    return
+                self.send_response(status)
+                for name, value in {
+                    "Content-Length": str(len(body)),
+                    **headers,
+                }.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Script], Wire]]:
+    wires: list[Wire] = []
+
+    def start_one(script: Script) -> Wire:
+        wires.append(Wire(script))
+        return wires[-1]
+
+    yield start_one
+    for wire in wires:
+        wire.close()
+
+
+def _json(document: object, status: int = 200, **headers: str) -> Reply:
+    return status, headers, json.dumps(document).encode()
+
+
+def _top(*indices: int) -> list[dict[str, Any]]:
+    return [
+        {"index": i, "id": f"n{i}", "name": "", "probability": 0.5 / (place + 1)}
+        for place, i in enumerate(indices or (3, 1, 0, 2, 4))
+    ]
+
+
+def _row(image: int, version: str, *indices: int) -> dict[str, Any]:
+    return {"image": image, "version": version, "top": _top(*indices)}
+
+
+GOOD = {"model": "m", "results": [_row(0, "8"), _row(0, "16", 1, 2, 3, 4, 5)]}
+IMAGE = [("x.png", b"bytes")]
+PAIR = (served("8"), served("16"))
+
+
+def test_answers_come_per_image_in_the_order_of_the_versions(
+    start: Callable[[Script], Wire],
+) -> None:
+    wire = start(lambda path, count: _json(GOOD))
+
+    ((a, b),) = Service(wire.url, patience_seconds=5).ask(IMAGE, PAIR)
+
+    assert isinstance(a, TopAnswer)
+    assert isinstance(b, TopAnswer)
+    assert (a.indices[0], b.indices[0]) == (3, 1)
+    assert wire.asked == ["/predict?version=8&version=16"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (503, {}, b"{}"),
+        (502, {}, b"<html>bad gateway</html>"),
+        (504, {}, b""),
+        (429, {"Retry-After": "0.05"}, b"{}"),
+        (200, {}, b"no json"),
+        (200, {}, b"[]"),
+        (0, {}, b""),
+        _json({"results": []}),
+        _json({"results": [_row(0, "8"), _row(0, "8")]}),
+        _json({"results": [_row(0, "8"), _row(1, "16")]}),
+        _json({"results": [_row(0, "8"), _row(0, "16", 1, 2, 3)]}),
+        _json({"results": [_row(0, "8"), _row(0, "16", 1, 1, 2, 3, 4)]}),
+        _json({"results": [_row(0, "8"), _row(0, "16", 1, 2, 3, 4, 99)]}),
+        _json({"results": [_row(0, "8"), {"image": 0, "version": "16"}]}),
+        _json({"results": [None, None]}),
+    ],
+)
+def test_what_is_no_answer_is_asked_again(
+    start: Callable[[Script], Wire], bad: Reply
+) -> None:
+    wire = start(lambda path, count: bad if count < 3 else _json(GOOD))
+    service = Service(wire.url, patience_seconds=30)
+
+    assert len(service.ask(IMAGE, PAIR)) == 1
+
+    assert len(wire.asked) == 3
+    assert service.retries == 2
+
+
+def test_probabilities_that_rise_or_leave_0_to_1_are_no_answer(
+    start: Callable[[Script], Wire],
+) -> None:
+    for wrong in (1.5, -0.1, float("nan")):
+        row = _row(0, "8")
+        row["top"][4]["probability"] = wrong
+        wire = start(lambda path, count, row=row: _json({"results": [row]}))  # type: ignore[misc]
+
+        with pytest.raises(ServiceUnavailable, match="not the contract's"):
+            Service(wire.url, patience_seconds=0.2).ask(IMAGE, PAIR[:1])
+
+
+def test_patience_ends_with_the_reason_and_a_remedy(
+    start: Callable[[Script], Wire],
+) -> None:
+    wire = start(lambda path, count: (503, {}, b""))
+
+    with pytest.raises(ServiceUnavailable, match=r"status 503; .*--patience"):
+        Service(wire.url, patience_seconds=0.5).ask(IMAGE, PAIR)
+
+    assert len(wire.asked) > 1
+
+
+def test_a_long_retry_after_is_not_waited_for_in_vain(
+    start: Callable[[Script], Wire],
+) -> None:
+    wire = start(lambda path, count: (429, {"Retry-After": "3600"}, b""))
+
+    with pytest.raises(ServiceUnavailable, match="status 429"):
+        Service(wire.url, patience_seconds=5).ask(IMAGE, PAIR)
+
+
+def test_a_refusal_that_time_will_not_mend_is_not_repeated(
+    start: Callable[[Script], Wire],
+) -> None:
+    error = {"error": {"code": "body_too_large", "message": "too large, send less"}}
+    wire = start(lambda path, count: _json(error, 413))
+
+    with pytest.raises(ServiceUnavailable, match="413: too large, send less"):
+        Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+
+    assert len(wire.asked) == 1
+
+
+def test_a_version_that_is_not_served_is_told(start: Callable[[Script], Wire]) -> None:
+    error = {"error": {"code": "unknown_version", "message": "there is v1"}}
+
+    def script(path: str, count: int) -> Reply:
+        if path == "/versions":
+            return _json({"model": "m", "versions": []})
+        return _json(error, 404)
+
+    with pytest.raises(UnknownServed, match="there is v1"):
+        Service(start(script).url, patience_seconds=30).version("v9")
+
+
+def test_a_single_image_that_cannot_be_read_is_an_answer(
+    start: Callable[[Script], Wire],
+) -> None:
+    error = {"error": {"code": "undecodable_image", "message": "no image"}}
+    wire = start(lambda path, count: _json(error, 400))
+
+    ((a, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+
+    assert a == b == NoAnswer("undecodable_image", "no image")
+
+
+def test_an_image_that_fails_alone_is_an_answer(
+    start: Callable[[Script], Wire],
+) -> None:
+    failed = {"image": 0, "version": "16", "error": {"code": "c", "message": "m"}}
+    wire = start(lambda path, count: _json({"results": [_row(0, "8"), failed]}))
+
+    ((a, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+
+    assert isinstance(a, TopAnswer)
+    assert b == NoAnswer("c", "m")
+
+
+def test_another_kind_of_service_is_told(start: Callable[[Script], Wire]) -> None:
+    wire = start(lambda path, count: _json({"hello": "world"}))
+
+    with pytest.raises(ServiceUnavailable, match="does not list versions"):
+        Service(wire.url, patience_seconds=30).list_versions()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://x", "nonsense"])
+def test_nobody_there_is_told(url: str) -> None:
+    with pytest.raises(ServiceUnavailable, match=url):
+        Service(url, patience_seconds=0.2).list_versions()

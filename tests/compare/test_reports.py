@@ -1,0 +1,236 @@
+"""What is written and printed: the same numbers, in the same bytes, readable."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from compare.comparison import Comparison
+from compare.files import write_per_class, write_per_image, write_summary
+from compare.gates import parse_gate
+from compare.terminal_report import chance_in_words, report_lines, shown_lines
+from compare.verdict import Verdict, judge, refuse
+from tests.compare.conftest import made_up_comparison, served
+
+GATES = tuple(
+    parse_gate(text)
+    for text in (
+        "negative_flip_rate>0.06",
+        "delta.low<-0.005",
+        "top5.delta.low<-0.01",
+        "class_regressions>0",
+        "b.expected_calibration_error>0.1",
+    )
+)
+
+
+def test_the_summary_has_the_keys_that_users_script_against(
+    summary: dict[str, Any],
+) -> None:
+    top = {
+        "both_right",
+        "broken",
+        "fixed",
+        "both_wrong",
+        "delta",
+        "mcnemar_mid_p",
+        "mcnemar_exact_p",
+        "negative_flip_rate",
+        "positive_flip_rate",
+    }
+    assert summary["schema"] == 1
+    assert summary["verdict"] == "pass"
+    assert summary["gates"] == summary["reasons"] == []
+    assert set(summary["top1"]) == set(summary["top5"]) == top
+    for side, number in (("a", "8"), ("b", "16")):
+        assert summary[side]["version"] == number
+        assert 0 < summary[side]["expected_calibration_error"] < 1
+    assert len(summary["rank_transitions"]) == 6
+
+
+def test_numbers_of_the_summary_fit_each_other(summary: dict[str, Any]) -> None:
+    images = summary["images"]
+    ranks = summary["rank_transitions"]
+    assert sum(map(sum, ranks)) == images
+    for key, upto in (("top1", 1), ("top5", 5)):
+        top = summary[key]
+        counts = [top[k] for k in ("both_right", "broken", "fixed", "both_wrong")]
+        assert sum(counts) == images
+        assert top["both_right"] == sum(sum(row[:upto]) for row in ranks[:upto])
+        assert top["broken"] == sum(sum(row[upto:]) for row in ranks[:upto])
+        difference = summary["b"][f"{key}_accuracy"] - summary["a"][f"{key}_accuracy"]
+        assert top["delta"]["value"] == pytest.approx(difference)
+        flips = top["positive_flip_rate"]["value"] - top["negative_flip_rate"]["value"]
+        assert top["delta"]["value"] == pytest.approx(flips)
+
+
+def test_a_version_against_itself_differs_in_nothing() -> None:
+    comparison = made_up_comparison()
+    same = Comparison(
+        comparison.labels,
+        comparison.names,
+        comparison.targets,
+        comparison.a,
+        comparison.a,
+        {},
+    )
+
+    summary = judge(same, a=served("8"), b=served("8"), gates=GATES[:1]).summary
+
+    assert summary["verdict"] == "pass"
+    assert summary["disagreement_rate"] == 0
+    assert summary["top1"]["mcnemar_mid_p"] == summary["top5"]["mcnemar_exact_p"] == 1
+    assert summary["top1"]["delta"]["value"] == 0
+
+
+def test_a_tripped_gate_fails_and_says_which(comparison: Comparison) -> None:
+    gates = (parse_gate("images>1"), parse_gate("images>1000000"))
+
+    summary = judge(comparison, a=served("8"), b=served("16"), gates=gates).summary
+
+    assert summary["verdict"] == "fail"
+    assert summary["reasons"] == ["images>1 is true"]
+    assert [gate["tripped"] for gate in summary["gates"]] == [True, False]
+    assert summary["gates"][0]["value"] == 400
+
+
+def test_what_is_not_comparable_has_no_numbers_and_trips_every_gate(
+    summary: dict[str, Any],
+) -> None:
+    refused = refuse(["why"], a=served("8"), b=served("16"), gates=GATES).summary
+
+    assert refused["verdict"] == "not_comparable"
+    assert refused["reasons"] == ["why"]
+    assert all(gate["tripped"] for gate in refused["gates"])
+    assert set(refused) == set(summary)
+    assert refused["top1"]["delta"] == {"value": None, "low": None, "high": None}
+    assert set(refused["top1"]) == set(summary["top1"])
+
+
+def test_no_images_at_all_divide_by_nothing() -> None:
+    nothing = made_up_comparison(0)
+
+    verdict = judge(nothing, a=served("8"), b=served("16"), gates=GATES)
+
+    assert verdict.summary["a"]["top1_accuracy"] is None
+    assert verdict.name == "fail"  # gates without a value trip
+    json.dumps(verdict.summary, allow_nan=False)
+    assert report_lines(verdict, data="digits", folder=Path("x"))
+
+
+def test_files_are_the_same_to_the_byte_for_the_same_answers(
+    tmp_path: Path, verdict: Verdict, comparison: Comparison
+) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_summary(folder, verdict)
+        write_per_image(folder, comparison)
+        write_per_class(folder, verdict, comparison.labels)
+
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+    assert len(list((tmp_path / "one").iterdir())) == 3
+
+
+def test_per_image_has_a_row_an_image_with_both_answers(
+    tmp_path: Path, comparison: Comparison, summary: dict[str, Any]
+) -> None:
+    write_per_image(tmp_path, comparison)
+
+    frame = pq.read_table(tmp_path / "per_image.parquet").to_pandas()
+
+    assert frame.columns[:6].tolist() == [
+        "image",
+        "target",
+        "target_id",
+        "a_rank",
+        "b_rank",
+        "category",
+    ]
+    assert frame["image"].tolist() == list(comparison.names)
+    counts = frame["category"].value_counts()
+    assert counts["broken"] == summary["top1"]["broken"]
+    assert counts["fixed"] == summary["top1"]["fixed"]
+    first_differ = frame["a_index_1"] != frame["b_index_1"]
+    assert first_differ.mean() == pytest.approx(summary["disagreement_rate"])
+    second = frame[frame["a_rank"] == 2].iloc[0]
+    assert second["a_hits"] == "01000"
+    assert second["a_index_2"] == second["target"]
+    beyond = frame[frame["b_rank"].isna()]
+    assert set(beyond["b_hits"]) == {"00000"}
+
+
+def test_per_class_has_a_row_a_class(
+    tmp_path: Path, verdict: Verdict, comparison: Comparison
+) -> None:
+    write_per_class(tmp_path, verdict, comparison.labels)
+
+    rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
+
+    assert [row["id"] for row in rows] == list(comparison.labels.ids)
+    assert sum(int(row["images"]) for row in rows) == 400
+    assert sum(int(row["broken"]) for row in rows) == verdict.summary["top1"]["broken"]
+
+
+@pytest.mark.parametrize("gates", [(), GATES])
+def test_the_report_fits_30_lines_of_80_columns_without_colour(
+    comparison: Comparison, gates: tuple[Any, ...]
+) -> None:
+    notes = ["v8 was validated on other data, 0123456789ab, here is abcdef012345"] * 2
+    verdict = judge(comparison, a=served("8"), b=served("16"), gates=gates, notes=notes)
+
+    lines = report_lines(verdict, data="tiny-imagenet", folder=Path("compare-v8-v16"))
+
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 80
+    assert "\x1b" not in "".join(lines)
+
+
+def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
+    verdict: Verdict, summary: dict[str, Any]
+) -> None:
+    lines = report_lines(verdict, data="digits", folder=Path("compare-v8-v16"))
+    text = " ".join(" ".join(lines).split())
+
+    top1 = summary["top1"]
+    assert f"v16 breaks {top1['broken']} images that v8 had right" in text
+    assert f"and fixes {top1['fixed']} that it had wrong" in text
+    assert f"{100 * summary['a']['top1_accuracy']:.2f} %" in text
+    assert "luck alone would split" in text
+    assert "such comparisons" in text
+
+
+def test_the_report_says_why_nothing_could_be_compared() -> None:
+    verdict = refuse(["other classes"], a=served("8"), b=served("16"), gates=())
+
+    lines = report_lines(verdict, data="digits", folder=Path("x"))
+
+    assert "NOT COMPARABLE" in lines
+    assert "  other classes" in lines
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (0.43, "in 43 of 100 such comparisons"),
+        (0.039, "in 39 of 1,000 such comparisons"),
+        (1e-9, "in less than 1 of 1,000 such comparisons"),
+        (1.0, "in 100 of 100 such comparisons"),
+    ],
+)
+def test_chance_is_said_in_words(p: float, words: str) -> None:
+    assert chance_in_words(p) == words
+
+
+def test_images_are_shown_in_the_seed_reports_manner(comparison: Comparison) -> None:
+    lines = shown_lines(comparison, 50)
+
+    assert len(lines) == 50
+    for line, a, b in zip(lines, comparison.a_ranks, comparison.b_ranks, strict=False):
+        assert ("a: " in line) == (a != b)
+        if (a, b) == (1, 2):
+            assert line.endswith("10000 01000  a: first, b: second")

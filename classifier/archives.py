@@ -37,7 +37,7 @@ def _extract(archive: Path, to: Path) -> None:
                 zipped.extractall(to)
         else:
             with tarfile.open(archive) as tarred:
-                tarred.extractall(to, filter="data")
+                _extract_tar(tarred, to)
     except (
         EOFError,
         OSError,
@@ -53,6 +53,19 @@ def _extract(archive: Path, to: Path) -> None:
             f"{error}; download it again"
         ) from error
     shutil.rmtree(to / "__MACOSX", ignore_errors=True)
+
+
+def _extract_tar(tarred: tarfile.TarFile, to: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        tarred.extractall(to, filter="data")
+        return
+    # Python before 3.11.4 has no filters (Debian 12 ships 3.11.2): files alone, inside.
+    members = tarred.getmembers()
+    for member in members:
+        is_inside = (to / member.name).resolve().is_relative_to(to.resolve())
+        if not is_inside or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is no file inside the archive")
+    tarred.extractall(to, members)
 
 
 def _single_folder(folder: Path) -> Path:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from classifier.dataset import BadDataset, Dataset, Part, part_digest
-from classifier.registry import StoreUnavailable, UnknownModel, UnknownVersion
+from classifier.registry import StoreUnavailable, UnknownModel
+from classifier.versions import UnknownVersion
 from compare.answers import AnswerStore, ForeignFolder, Identity, open_folder
-from compare.client import ServedVersion, Service, ServiceUnavailable, UnknownServed
+from compare.client import Service, ServiceUnavailable, UnknownServed
 from compare.collect import collect_answers
 from compare.comparison import Comparison, NotComparable, align, check_classes
 from compare.config import CompareConfig, parse_arguments
+from compare.contract import ServedVersion
 from compare.files import write_per_class, write_per_image, write_run, write_summary
 from compare.sources import find_dataset, find_service
 from compare.terminal_report import print_report, print_shown

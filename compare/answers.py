@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from compare.client import Answer, NoAnswer, TopAnswer
+from compare.contract import Answer, NoAnswer, TopAnswer
 
 IDENTITY = "identity.json"
 ANSWERS = "answers.jsonl"

@@ -4,13 +4,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
 
-from classifier.labels import Labels
+from compare.contract import (
+    Answer,
+    NoAnswer,
+    NotTheContract,
+    ServedVersion,
+    read_results,
+    read_version,
+)
 
 T = TypeVar("T")
 
@@ -30,37 +36,6 @@ class ServiceUnavailable(RuntimeError):
 
 class UnknownServed(LookupError):
     """The service has no such version."""
-
-
-@dataclass(frozen=True)
-class ServedVersion:
-    """A version as `GET /versions/v8` shows it."""
-
-    model: str
-    number: str
-    labels: Labels
-    run_id: str | None
-    epoch: int | None
-    dataset_digest: str | None
-
-
-@dataclass(frozen=True)
-class TopAnswer:
-    """The likeliest classes of one image; `indices` are the version's own."""
-
-    indices: tuple[int, ...]
-    probabilities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class NoAnswer:
-    """An image that a version could not answer for, and why."""
-
-    code: str
-    message: str
-
-
-Answer = TopAnswer | NoAnswer
 
 
 class _Retry(Exception):
@@ -98,7 +73,11 @@ class Service:
     def list_versions(self) -> Mapping[str, Any]:
         """`GET /versions`; ServiceUnavailable where no service answers in time."""
         limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
-        listed = self._insist(lambda: self._send("GET", "/versions"), limit)
+        # Also one that takes the connection and then says nothing is given up in time.
+        timeout = (CONNECT_SECONDS, max(0.5, limit))
+        listed = self._insist(
+            lambda: self._send("GET", "/versions", timeout=timeout), limit
+        )
         if not isinstance(listed.get("versions"), list) or "model" not in listed:
             raise ServiceUnavailable(
                 f"{self.url}/versions does not list versions; it is another service"
@@ -112,19 +91,9 @@ class Service:
             lambda: self._send("GET", f"/versions/{quote(asked, safe='')}")
         )
         try:
-            dataset = entry.get("dataset") or {}
-            return ServedVersion(
-                model=model,
-                number=str(entry["version"]),
-                labels=Labels.from_json(entry["labels"]),
-                run_id=entry.get("run_id"),
-                epoch=entry.get("epoch"),
-                dataset_digest=dataset.get("digest"),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ServiceUnavailable(
-                f"{self.url}/versions/{asked} is not an entry of a version: {error!r}"
-            ) from error
+            return read_version(entry, model=model)
+        except NotTheContract as error:
+            raise ServiceUnavailable(f"{self.url}/versions/{asked}: {error}") from error
 
     def ask(
         self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
@@ -149,7 +118,10 @@ class Service:
                         f"{refused.answer.message}"
                     ) from refused
                 return [(refused.answer,) * len(versions)]
-            return _read_results(document, len(images), versions)
+            try:
+                return read_results(document, len(images), versions)
+            except NotTheContract as error:
+                raise _Retry(str(error)) from error
 
         return self._insist(attempt)
 
@@ -179,7 +151,7 @@ class Service:
                 self._last_success = time.monotonic()
                 return result
 
-    def _send(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """The JSON object that the service answers with.
 
         _Retry where another try may help, _ImageRefused, UnknownServed, or
@@ -189,8 +161,7 @@ class Service:
             response = self._session.request(
                 method,
                 f"{self.url}{path}",
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                **body,
+                **{"timeout": (CONNECT_SECONDS, READ_SECONDS), **options},
             )
         except (
             requests.ConnectionError,
@@ -235,46 +206,6 @@ def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:
     raise ServiceUnavailable(
         f"{asked} was refused with status {response.status_code}: {message}"
     )
-
-
-def _read_results(
-    document: Mapping[str, Any], count: int, versions: Sequence[ServedVersion]
-) -> list[tuple[Answer, ...]]:
-    """_Retry where they are not for the images and versions that were asked."""
-    results = document.get("results")
-    asked = [(image, v) for image in range(count) for v in versions]
-    if not isinstance(results, list) or len(results) != len(asked):
-        raise _Retry(f"not the {len(asked)} results that were asked for")
-    answers = []
-    for row, (image, version) in zip(results, asked, strict=True):
-        try:
-            if row["image"] != image or str(row["version"]) != version.number:
-                raise _Retry(
-                    f"image {row['image']} by version {row['version']} came where "
-                    f"image {image} by version {version.number} was asked"
-                )
-            answers.append(_read_row(row, len(version.labels)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _Retry(f"a result is not the contract's: {error!r}") from error
-    width = len(versions)
-    return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]
-
-
-def _read_row(row: Mapping[str, Any], classes: int) -> Answer:
-    """KeyError, TypeError or ValueError where it is neither answer nor error."""
-    if "error" in row:
-        return NoAnswer(str(row["error"]["code"]), str(row["error"]["message"]))
-    indices = tuple(int(entry["index"]) for entry in row["top"])
-    probabilities = tuple(float(entry["probability"]) for entry in row["top"])
-    if len(indices) != min(5, classes) or len(set(indices)) != len(indices):
-        raise ValueError(f"{len(indices)} answers, or one twice")
-    if not all(0 <= index < classes for index in indices):
-        raise ValueError("a class index that the version does not have")
-    if not all(0 <= probability <= 1 for probability in probabilities):
-        raise ValueError("a probability outside 0..1")
-    if list(probabilities) != sorted(probabilities, reverse=True):
-        raise ValueError("probabilities that do not fall")
-    return TopAnswer(indices, probabilities)
 
 
 def _retry_after(response: requests.Response) -> float | None:

@@ -17,7 +17,8 @@ from rich.progress import (
 )
 
 from compare.answers import AnswerStore, PairOfAnswers
-from compare.client import ServedVersion, Service
+from compare.client import Service
+from compare.contract import ServedVersion
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 from classifier.labels import Labels
 from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.answers import PairOfAnswers
-from compare.client import Answer, NoAnswer, ServedVersion, TopAnswer
+from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 
 
 class NotComparable(RuntimeError):

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from classifier.dataset import BadDataset, Dataset
 from classifier.layouts import open_dataset
-from classifier.registry import Registry, StoreUnavailable, UnknownModel, UnknownVersion
+from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.staging import default_cache
-from compare.client import ServedVersion, Service, ServiceUnavailable
+from classifier.versions import UnknownVersion
+from compare.client import Service, ServiceUnavailable
 from compare.config import CompareConfig
+from compare.contract import ServedVersion
 from compare.service_process import own_service
 
 DEFAULT_URL = "http://127.0.0.1:8000"

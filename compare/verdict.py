@@ -13,8 +13,8 @@ from compare.agreement import (
     paired_table,
     rank_transitions,
 )
-from compare.client import ServedVersion
 from compare.comparison import Comparison
+from compare.contract import ServedVersion
 from compare.gates import Gate, value_at
 from compare.intervals import (
     mcnemar_exact,

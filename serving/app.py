@@ -12,7 +12,8 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from classifier.bundle import BrokenBundle
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.registry import StoreUnavailable, UnknownVersion
+from classifier.registry import StoreUnavailable
+from classifier.versions import UnknownVersion
 from serving.answers import BadTopK, answer
 from serving.bodies import (
     MAX_BODY_BYTES,

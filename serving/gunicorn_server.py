@@ -10,7 +10,8 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from classifier.registry import StoreUnavailable, UnknownModel, UnknownVersion
+from classifier.registry import StoreUnavailable, UnknownModel
+from classifier.versions import UnknownVersion
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool, start_loading

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from classifier.bundle import read_bundle
 from classifier.cores import usable_cores
-from classifier.registry import Registry, Version
+from classifier.registry import Registry
+from classifier.versions import Version
 from serving.backend import open_backend
 from serving.config import ServingConfig
 from serving.predictor import Predictor

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
 from classifier.ranking import softmax, top_k
-from classifier.registry import Version
+from classifier.versions import Version
 from serving.backend import Backend
 
 

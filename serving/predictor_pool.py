@@ -8,13 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from classifier.bundle import BrokenBundle, Bundle, read_bundle
-from classifier.registry import (
-    Registry,
-    StoreUnavailable,
-    UnknownVersion,
-    Version,
-    find_version,
-)
+from classifier.registry import Registry, StoreUnavailable
+from classifier.versions import UnknownVersion, Version, find_version
 from serving.backend import DeviceUnavailable
 from serving.predictor import FailedCheck, Predictor
 

@@ -5,7 +5,8 @@ import sys
 
 from classifier.bundle import BrokenBundle
 from classifier.dataset import BadDataset
-from classifier.registry import StoreUnavailable, UnknownModel, UnknownVersion
+from classifier.registry import StoreUnavailable, UnknownModel
+from classifier.versions import UnknownVersion
 from training.config import TrainingConfig, parse_arguments
 from training.device import DeviceUnavailable
 from training.evaluation_report import print_evaluation

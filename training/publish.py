@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from classifier.network import ImageClassifier
 from classifier.ranking import top_k
-from classifier.registry import Registry, Version
+from classifier.registry import Registry
+from classifier.versions import Version
 from training.evaluate import Predictions
 from training.export import VersionParts, prove_export, write_version
 from training.history import EpochRecord

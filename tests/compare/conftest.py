@@ -7,8 +7,8 @@ import pytest
 
 from classifier.labels import Labels
 from compare.answers import PairOfAnswers
-from compare.client import ServedVersion, TopAnswer
 from compare.comparison import Comparison, align
+from compare.contract import ServedVersion, TopAnswer
 from compare.verdict import Verdict, judge
 
 CLASSES = 8

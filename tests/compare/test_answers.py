@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare.answers import ANSWERS, AnswerStore, ForeignFolder, Identity, open_folder
-from compare.client import NoAnswer
+from compare.contract import NoAnswer
 from tests.compare.conftest import made_up_answers
 
 IDENTITY = Identity("m", "8", "r8", "16", "r16", "digits", "abc")

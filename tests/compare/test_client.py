@@ -1,6 +1,7 @@
 """The client at the wire: what it asks again, what it gives up, what it refuses."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from compare.client import (
-    NoAnswer,
-    Service,
-    ServiceUnavailable,
-    TopAnswer,
-    UnknownServed,
-)
+from compare.client import Service, ServiceUnavailable, UnknownServed
+from compare.contract import NoAnswer, TopAnswer
 from tests.compare.conftest import served
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -147,7 +143,7 @@ def test_probabilities_that_rise_or_leave_0_to_1_are_no_answer(
         row["top"][4]["probability"] = wrong
         wire = start(lambda path, count, row=row: _json({"results": [row]}))  # type: ignore[misc]
 
-        with pytest.raises(ServiceUnavailable, match="not the contract's"):
+        with pytest.raises(ServiceUnavailable, match="not the contract's result"):
             Service(wire.url, patience_seconds=0.2).ask(IMAGE, PAIR[:1])
 
 
@@ -229,3 +225,11 @@ def test_another_kind_of_service_is_told(start: Callable[[Script], Wire]) -> Non
 def test_nobody_there_is_told(url: str) -> None:
     with pytest.raises(ServiceUnavailable, match=url):
         Service(url, patience_seconds=0.2).list_versions()
+
+
+def test_a_service_that_takes_the_connection_and_is_silent_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+        with pytest.raises(ServiceUnavailable, match="gave no usable answer"):
+            Service(url, patience_seconds=0.1).list_versions()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from compare.answers import PairOfAnswers
-from compare.client import NoAnswer, TopAnswer
 from compare.comparison import NotComparable, align, check_classes
+from compare.contract import NoAnswer, TopAnswer
 from tests.compare.conftest import CLASSES, served
 
 FIVE = (0.5, 0.2, 0.1, 0.05, 0.01)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from classifier.bundle import BrokenBundle, read_bundle
-from classifier.registry import Registry, UnknownVersion, Version
+from classifier.registry import Registry
+from classifier.versions import UnknownVersion, Version
 from serving.backend import open_backend
 from serving.predictor import Predictor
 from serving.predictor_pool import NotReady, PredictorPool

@@ -1,0 +1,99 @@
+"""What a service's answers look like, and what is read out of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from classifier.labels import Labels
+
+
+class NotTheContract(ValueError):
+    """An answer that no service of versions gives."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version as `GET /versions/v8` shows it."""
+
+    model: str
+    number: str
+    labels: Labels
+    run_id: str | None
+    epoch: int | None
+    dataset_digest: str | None
+
+
+@dataclass(frozen=True)
+class TopAnswer:
+    """The likeliest classes of one image; `indices` are the version's own."""
+
+    indices: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """An image that a version could not answer for, and why."""
+
+    code: str
+    message: str
+
+
+Answer = TopAnswer | NoAnswer
+
+
+def read_version(entry: Mapping[str, Any], *, model: str) -> ServedVersion:
+    """One entry of a version, with its labels."""
+    try:
+        dataset = entry.get("dataset") or {}
+        return ServedVersion(
+            model=model,
+            number=str(entry["version"]),
+            labels=Labels.from_json(entry["labels"]),
+            run_id=entry.get("run_id"),
+            epoch=entry.get("epoch"),
+            dataset_digest=dataset.get("digest"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotTheContract(f"not an entry of a version: {error!r}") from error
+
+
+def read_results(
+    document: Mapping[str, Any], count: int, versions: Sequence[ServedVersion]
+) -> list[tuple[Answer, ...]]:
+    """For each image the answer of each version; NotTheContract if they are others."""
+    results = document.get("results")
+    asked = [(image, v) for image in range(count) for v in versions]
+    if not isinstance(results, list) or len(results) != len(asked):
+        raise NotTheContract(f"not the {len(asked)} results that were asked for")
+    answers = []
+    for row, (image, version) in zip(results, asked, strict=True):
+        try:
+            place, number = row["image"], str(row["version"])
+            answers.append(_read_row(row, len(version.labels)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotTheContract(f"not the contract's result: {error!r}") from error
+        if (place, number) != (image, version.number):
+            raise NotTheContract(
+                f"image {place} by version {number} came where image {image} by "
+                f"version {version.number} was asked"
+            )
+    width = len(versions)
+    return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]
+
+
+def _read_row(row: Mapping[str, Any], classes: int) -> Answer:
+    """KeyError, TypeError or ValueError where it is neither answer nor error."""
+    if "error" in row:
+        return NoAnswer(str(row["error"]["code"]), str(row["error"]["message"]))
+    indices = tuple(int(entry["index"]) for entry in row["top"])
+    probabilities = tuple(float(entry["probability"]) for entry in row["top"])
+    if len(indices) != min(5, classes) or len(set(indices)) != len(indices):
+        raise ValueError(f"{len(indices)} answers, or one twice")
+    if not all(0 <= index < classes for index in indices):
+        raise ValueError("a class index that the version does not have")
+    if not all(0 <= probability <= 1 for probability in probabilities):
+        raise ValueError("a probability outside 0..1")
+    if list(probabilities) != sorted(probabilities, reverse=True):
+        raise ValueError("probabilities that do not fall")
+    return TopAnswer(indices, probabilities)

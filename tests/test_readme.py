@@ -1,0 +1,80 @@
+"""README's commands, flags, files and targets exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import compare.config
+import serving.config
+import training.config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+PARSERS = {
+    "training": training.config.parse_arguments,
+    "serving": serving.config.parse_arguments,
+    "compare": compare.config.parse_arguments,
+}
+
+COMMANDS = re.findall(r"^(?:\$ )?python -m (\w+)(.*)$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("program", "arguments"), COMMANDS)
+def test_every_command_of_the_readme_is_understood(
+    program: str, arguments: str
+) -> None:
+    assert PARSERS[program](shlex.split(arguments))
+
+
+def test_there_are_commands_of_each_program() -> None:
+    assert {program for program, _ in COMMANDS} == set(PARSERS)
+
+
+def test_every_flag_of_the_readme_exists() -> None:
+    known = "".join(
+        subprocess.run(
+            [sys.executable, "-m", program, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for program in PARSERS
+    )
+    outside = {"--workers", "--data-binary"}  # mlflow's and curl's
+    for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - outside:
+        assert f"{flag} " in known or f"{flag}\n" in known, flag
+
+
+def test_every_file_of_the_tree_exists_and_none_is_left_out() -> None:
+    tree = README.split("```\nclassifier/ ")[1].split("```")[0]
+    named = set(re.findall(r"\w+\.py", tree))
+    there = {
+        path.name
+        for package in ("classifier", *PARSERS)
+        for path in (ROOT / package).glob("*.py")
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+    assert named - {"__main__.py"} == there
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make (\w+)`", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_demo_runs_the_readmes_commands() -> None:
+    demo = (ROOT / "demo.sh").read_text()
+    for flags in ("--per-class 15 --lr 0.01 --batch-size 32 --image-size 32",):
+        assert flags in demo
+        assert flags in README
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from classifier.labels import Labels
 from classifier.preprocessing import Preprocessing
@@ -69,7 +69,8 @@ def write_bundle(
     network: NetworkSpec,
 ) -> Bundle:
     """`weights` are the network's state dict, under its names."""
-    save_file(dict(weights), folder / WEIGHTS)
+    # save_file() would make it readable by its owner alone; a service is another user.
+    (folder / WEIGHTS).write_bytes(save(dict(weights)))
     (folder / GRAPH).write_bytes(graph)
     _write_json(folder / LABELS, labels.to_json())
     _write_json(folder / PREPROCESSING, preprocessing.to_json())

@@ -50,6 +50,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             "threads": self._config.threads,
             "worker_class": "gthread",
             "loglevel": "warning",
+            # Its socket lies in the home directory, which a container may lack.
+            "control_socket_disable": True,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)

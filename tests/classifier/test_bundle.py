@@ -68,6 +68,14 @@ def test_preprocessing_of_an_unknown_kind_is_found(folder: Path) -> None:
         read_bundle(folder)
 
 
+def test_all_files_can_be_read_by_a_service_that_is_another_user(
+    store: Store,
+) -> None:
+    modes = {file.stat().st_mode for file in store.bundle("v1").folder.iterdir()}
+
+    assert len(modes) == 1, "some files are closed, others open"
+
+
 def test_a_bundle_has_the_files_that_users_script_against(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "MLmodel",

@@ -2,6 +2,7 @@
 
 import os
 
-# The one thing an import does here: MLflow reads this when it is imported, and phones
-# home from then on (MLflow 3.17, on by default). docs/decisions.md
+# The one thing an import does here: MLflow (3.17) and ONNX Runtime (1.31) read these
+# when they are imported, and phone home from then on. docs/decisions.md
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -79,6 +79,8 @@ def _best_line(history: History, val_images: int) -> str:
     if best is last:
         return line + " That is the last one: more epochs may give more."
     behind = accuracy - last.val.top1_accuracy
+    if behind == 0:
+        return f"{line} The last epoch equals it."
     # Unpaired, so on the safe side for two epochs measured on the same images.
     noise = STANDARD_ERRORS * float(np.sqrt(2 * accuracy * (1 - accuracy) / val_images))
     verdict = (

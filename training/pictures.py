@@ -41,7 +41,8 @@ def _epochs_figure(history: History) -> Figure:
     _label_ends(accuracy, ("top-1", BLUE), ("top-5", ORANGE))
     _mark(accuracy, history.best, lambda m: m.top1_accuracy, "best top-1", below=True)
     _mark(loss, history.best_loss, lambda m: m.loss, "least loss", below=False)
-    accuracy.set(title="Accuracy", xlabel="epoch", ylim=(0, 1.02))
+    accuracy.set(title="Accuracy", xlabel="epoch")
+    _scale_accuracies(accuracy)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     loss.set(title="Cross-entropy", xlabel="epoch")
     _scale_losses(loss, history)
@@ -55,7 +56,7 @@ def _epochs_figure(history: History) -> Figure:
 def _running_figure(epochs: Sequence[EpochRecord]) -> Figure:
     """One line an epoch: how the running average moved from its start to its end."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    panels = figure.subplots(1, 2)
     colors = ScalarMappable(Normalize(1, max(2, len(epochs))), "viridis")
     figure.colorbar(colors, ax=panels, label="epoch", ticks=MaxNLocator(integer=True))
     for axes, name, of in (
@@ -68,11 +69,17 @@ def _running_figure(epochs: Sequence[EpochRecord]) -> Figure:
             color = colors.to_rgba(np.array(record.epoch))
             axes.plot(seen, values, color=color, linewidth=1.2, marker=".")
         axes.set(title=f"Running {name} accuracy in training", xlabel="of the epoch")
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlim=(0, 1.02))
+        _scale_accuracies(axes)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         _tidy(axes)
     return figure
+
+
+def _scale_accuracies(axes: Any) -> None:
+    """From 0 to what was reached: a first epoch at 3 % is to be seen as well."""
+    axes.set_ylim(bottom=0, top=min(1.02, axes.get_ylim()[1]))
 
 
 def _scale_losses(axes: Any, history: History) -> None:

@@ -154,9 +154,7 @@ def _experiment(registry: Registry, name: str) -> str:
         if found is None:
             folder = store_folder(registry.uri) / "mlruns" / name
             location = None if is_remote else str(folder)
-            # Its kind, or the UI opens it among the pages for language models.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(registry.client.create_experiment(name, location, tags))
+            return str(registry.client.create_experiment(name, location))
     except MlflowException as error:
         raise StoreUnavailable(f"cannot open experiment {name!r}: {error}") from error
     if found.lifecycle_stage != "active":

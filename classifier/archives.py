@@ -45,6 +45,7 @@ def _extract(archive: Path, to: Path) -> None:
         zipfile.BadZipFile,
         lzma.LZMAError,
         zlib.error,
+        RuntimeError,  # an encrypted zip, or a compression Python does not have
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk is full or not writable: not the archive's fault
@@ -58,7 +59,16 @@ def _extract(archive: Path, to: Path) -> None:
 def _extract_tar(tarred: tarfile.TarFile, to: Path) -> None:
     if hasattr(tarfile, "data_filter"):
         tarred.extractall(to, filter="data")
-        return
+    else:
+        _extract_by_hand(tarred, to)
+    # Python takes a tar that ends between two members for whole; it ends with zeros.
+    assert tarred.fileobj is not None
+    tarred.fileobj.seek(tarred.offset)
+    if tarred.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it does not end as a tar file does")
+
+
+def _extract_by_hand(tarred: tarfile.TarFile, to: Path) -> None:
     # Python before 3.11.4 has no filters (Debian 12 ships 3.11.2): files alone, inside.
     members = tarred.getmembers()
     for member in members:

@@ -99,7 +99,9 @@ def listed(paths: Iterable[Path], *, limit: int = 3) -> str:
 
 def class_folders(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._"
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX"
     )
 
 

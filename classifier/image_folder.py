@@ -1,5 +1,6 @@
 """A folder of class folders: train/<class>/*, val/<class>/*."""
 
+import logging
 from pathlib import Path
 
 from classifier.dataset import (
@@ -9,9 +10,12 @@ from classifier.dataset import (
     check_same_classes,
     class_folders,
     is_image_file,
+    listed,
 )
 from classifier.labels import Labels
 from classifier.tiny_imagenet import read_words
+
+logger = logging.getLogger(__name__)
 
 
 def read_image_folder(root: Path, *, want_train: bool) -> Dataset:
@@ -50,9 +54,13 @@ def _read_part(folder: Path) -> Part:
             f"{folder} is not there; a data set is a folder with train/<class>/* and "
             "val/<class>/*, Tiny ImageNet's folder, an archive of either, or 'digits'"
         )
-    class_ids, files = [], []
+    class_ids: list[str] = []
+    files: list[Path] = []
+    others: list[Path] = []
     for class_folder in class_folders(folder):
-        images = sorted(path for path in class_folder.rglob("*") if is_image_file(path))
+        files_here = sorted(path for path in class_folder.rglob("*") if path.is_file())
+        images = [path for path in files_here if is_image_file(path)]
+        others += [path for path in files_here if not is_image_file(path)]
         if not images:
             raise BadDataset(
                 f"class {class_folder.name!r} has no images in {class_folder}; "
@@ -60,6 +68,11 @@ def _read_part(folder: Path) -> Part:
             )
         class_ids += [class_folder.name] * len(images)
         files += images
+    others = [path for path in others if not path.name.startswith(".")]
+    if others:
+        logger.warning(
+            "left out files=%d of other kinds: %s", len(others), listed(others)
+        )
     if not files:
         raise BadDataset(f"{folder} has no class folders; sort images into <class>/")
     return Part(_names(folder, files), tuple(class_ids), tuple(files))

@@ -1,5 +1,6 @@
 """Tells which layout a data set has, and lists it."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,9 @@ from classifier.dataset import BadDataset, Dataset
 from classifier.digits import write_digits
 from classifier.image_folder import read_image_folder
 from classifier.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and bytes that are no UTF-8."""
 
 
 def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
@@ -21,7 +25,7 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
         return replace(
             digits, name="digits", source="digits", mirrored_is_same_class=False
         )
-    path = Path(source).expanduser().absolute()
+    path = Path(os.path.expanduser(source)).absolute()
     if not path.exists():
         raise BadDataset(
             f"no data at {path}; --data takes 'digits', a folder, or an archive "
@@ -39,10 +43,22 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
     return replace(dataset, source=str(path))
 
 
+def _checked(dataset: Dataset) -> Dataset:
+    """BadDataset for file names that no report, table or form could carry."""
+    for part in (dataset.val, dataset.train):
+        for file in part.files if part else ():
+            if _UNFIT.search(str(file)):
+                raise BadDataset(
+                    f"the name of {str(file)!r} is not plain UTF-8 text; rename the "
+                    f"file"
+                )
+    return dataset
+
+
 def _read_folder(root: Path, *, want_train: bool, name: str | None = None) -> Dataset:
     if is_tiny_imagenet(root):
-        return read_tiny_imagenet(root, want_train=want_train)
-    dataset = read_image_folder(root, want_train=want_train)
+        return _checked(read_tiny_imagenet(root, want_train=want_train))
+    dataset = _checked(read_image_folder(root, want_train=want_train))
     return replace(dataset, name=_plain_name(name or dataset.name))
 
 

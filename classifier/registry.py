@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from classifier.versions import Version, find_version
 
@@ -49,11 +50,12 @@ class Registry:
         # Creating tables logs two dozen lines of alembic's; errors still show.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        with store_call(f"open {self.uri}"):
+            self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def model_name(self, asked: str | None) -> str:
         """`asked`, or the only registered model; UnknownModel lists what there is."""
-        with _translated("list the registered models"):
+        with store_call("list the registered models"):
             models = sorted(m.name for m in self.client.search_registered_models())
         if asked is None and len(models) == 1:
             return str(models[0])
@@ -68,7 +70,7 @@ class Registry:
 
     def versions(self, model: str) -> list[Version]:
         """All versions, by rising number."""
-        with _translated(f"list the versions of {model!r}"):
+        with store_call(f"list the versions of {model!r}"):
             aliases = self._aliases(model)
             found: list[Any] = []
             token = None
@@ -99,7 +101,7 @@ class Registry:
                 f"version {version.number} of {version.model!r} has no logged model; "
                 f"it was not published by flipside's training"
             )
-        with _translated(f"find the files of version {version.number}"):
+        with store_call(f"find the files of version {version.number}"):
             model = self.client.get_logged_model(version.model_id)
         location = str(model.artifact_location)
         if urlparse(location).scheme not in ("", "file"):
@@ -120,7 +122,7 @@ class Registry:
         self, model: str, *, model_id: str, run_id: str, tags: Mapping[str, str]
     ) -> Version:
         """The next version of `model`, made in one step: seen whole or not at all."""
-        with _translated(f"register a version of {model!r}"):
+        with store_call(f"register a version of {model!r}"):
             if not self.client.search_registered_models(f"name = '{model}'"):
                 self.client.create_registered_model(model)
             with _global_store(self.uri):
@@ -135,7 +137,7 @@ class Registry:
         return self._version(entry, {})
 
     def set_alias(self, model: str, alias: str, number: str) -> None:
-        with _translated(f"move alias {alias!r} to version {number}"):
+        with store_call(f"move alias {alias!r} to version {number}"):
             self.client.set_registered_model_alias(model, alias, number)
 
     def _aliases(self, model: str) -> Mapping[str, list[str]]:
@@ -162,7 +164,7 @@ class Registry:
     def _download(self, location: str) -> Path:
         from mlflow.artifacts import download_artifacts
 
-        with _translated(f"download {location}"):
+        with store_call(f"download {location}"):
             return Path(
                 download_artifacts(artifact_uri=location, tracking_uri=self.uri)
             )
@@ -197,10 +199,10 @@ def _global_store(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """MLflow's errors as ours, with what was being done."""
+def store_call(doing: str) -> Iterator[None]:
+    """Errors of MLflow and of its database as ours, with what was being done."""
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).splitlines()[0]
         raise StoreUnavailable(f"cannot {doing}: {reason}") from error

@@ -44,7 +44,10 @@ def read_words(root: Path) -> dict[str, str]:
     words = root / "words.txt"
     if not words.is_file():
         return {}
-    pairs = (line.split("\t", 1) for line in words.read_text("utf-8").splitlines())
+    pairs = (
+        line.split("\t", 1)
+        for line in words.read_text("utf-8", errors="replace").splitlines()
+    )
     return {
         pair[0].strip(): pair[1].split(",")[0].strip()
         for pair in pairs
@@ -54,9 +57,8 @@ def read_words(root: Path) -> dict[str, str]:
 
 def _read_val(root: Path) -> Part:
     names, class_ids = [], []
-    for number, line in enumerate(
-        (root / ANNOTATIONS).read_text("utf-8").splitlines(), start=1
-    ):
+    table = (root / ANNOTATIONS).read_text("utf-8", errors="replace")
+    for number, line in enumerate(table.splitlines(), start=1):
         fields = line.split("\t")
         if len(fields) < 2 or not fields[0] or not fields[1]:
             raise BadDataset(

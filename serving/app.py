@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 from classifier.bundle import BrokenBundle
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
@@ -25,7 +25,12 @@ from serving.bodies import (
 )
 from serving.config import ServingConfig, config_from_environment
 from serving.loading import open_pool, start_loading
-from serving.predictor_pool import NotReady, PredictorPool, VersionStatus
+from serving.predictor_pool import (
+    NotReady,
+    PredictorPool,
+    VersionStatus,
+    public_reason,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +42,8 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     UnknownVersion: (404, "unknown_version"),
     RequestTimeout: (408, "request_timeout"),
     BodyTooLarge: (413, "body_too_large"),
-    RequestEntityTooLarge: (413, "body_too_large"),
     UnsupportedMediaType: (415, "unsupported_media_type"),
     NotReady: (503, "not_ready"),
-    StoreUnavailable: (503, "not_ready"),
-    BrokenBundle: (503, "not_ready"),
 }
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -95,6 +97,8 @@ def _add_routes(app: Flask, pool: PredictorPool) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
+        if pool.start_failure is not None:
+            raise NotReady(f"it will not become ready: {pool.start_failure}")
         if not pool.is_ready:
             raise NotReady("the versions to serve are being loaded; try again soon")
         return _json({"ready": True})
@@ -143,6 +147,12 @@ def _add_errors(app: Flask) -> None:
     for kind in ERRORS:
         app.register_error_handler(kind, known)
 
+    @app.errorhandler(StoreUnavailable)
+    @app.errorhandler(BrokenBundle)
+    def unreadable(error: Exception) -> Response:
+        logger.error("unreadable version reason=%s", error)
+        return _error(503, "not_ready", public_reason(error))
+
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = error.code or 500
@@ -168,7 +178,10 @@ def _http_message(status: int) -> str:
     if status == 405:
         return f"{asked} is not allowed; see the Allow header"
     if status == 413:
-        return f"the body is over {MAX_BODY_BYTES:,} bytes; send several requests"
+        return (
+            f"the body is over {MAX_BODY_BYTES:,} bytes, or a field of its form that "
+            f"is no file is too long; send images as files, in several requests"
+        )
     return f"{asked} cannot be understood"
 
 

@@ -113,7 +113,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for field in fields(ServingConfig):
         text = environment.get(_variable(field))
-        if text is None:
+        if not text:  # an empty variable is an unset one
             continue
         try:
             given[field.name] = _type_of(field)(text)

@@ -13,6 +13,7 @@ from gunicorn.arbiter import Arbiter
 from classifier.registry import StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
 from serving.app import create_app
+from serving.backend import DeviceUnavailable
 from serving.config import ServingConfig
 from serving.loading import open_pool, start_loading
 
@@ -62,7 +63,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             pool = open_pool(self._config)
         except (UnknownModel, UnknownVersion) as error:
             self._give_up(error, WRONG_USAGE)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, DeviceUnavailable) as error:
             self._give_up(error, NOT_NOW)
         start_loading(
             pool,

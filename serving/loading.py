@@ -8,16 +8,25 @@ from classifier.bundle import read_bundle
 from classifier.cores import usable_cores
 from classifier.registry import Registry
 from classifier.versions import Version
-from serving.backend import open_backend
+from serving.backend import DeviceUnavailable, has_gpu, open_backend
 from serving.config import ServingConfig
 from serving.predictor import Predictor
-from serving.predictor_pool import LOAD_FAILURES, PredictorPool
+from serving.predictor_pool import PredictorPool
 
 logger = logging.getLogger(__name__)
 
 
 def open_pool(config: ServingConfig) -> PredictorPool:
-    """Finds the versions to serve, without loading them yet."""
+    """Finds the versions to serve, without loading them yet.
+
+    StoreUnavailable, UnknownModel, UnknownVersion; DeviceUnavailable for CUDA without
+    a GPU, so that it is told before anything is promised.
+    """
+    if config.device == "cuda" and not has_gpu():
+        raise DeviceUnavailable(
+            "--device cuda was asked for, but no usable GPU was found; use --device "
+            "auto or cpu"
+        )
     registry = Registry()
 
     def open_predictor(version: Version) -> Predictor:
@@ -53,7 +62,7 @@ def start_loading(
     def load() -> None:
         try:
             pool.load_wanted()
-        except LOAD_FAILURES as error:
+        except Exception as error:  # logged with its reason by the pool
             on_failure(error)
         else:
             on_ready()

@@ -17,14 +17,8 @@ logger = logging.getLogger(__name__)
 
 State = Literal["ready", "loading", "failed", "available"]
 
-LOAD_FAILURES = (
-    BrokenBundle,
-    StoreUnavailable,
-    DeviceUnavailable,
-    FailedCheck,
-    OSError,
-)
-"""What makes a version unusable without a fault of the service's."""
+PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck)
+"""Their messages name files of a version, and no folder of this machine."""
 
 
 class NotReady(RuntimeError):
@@ -39,6 +33,9 @@ class _Slot:
     loading: threading.Lock = field(default_factory=threading.Lock)
     predictor: Predictor | None = None
     failure: str | None = None
+    """What a client may know of it."""
+
+    error: Exception | None = None
     last_used: float = 0.0
 
     @property
@@ -87,11 +84,16 @@ class PredictorPool:
         self._slots = {version.number: _Slot(version) for version in wanted}
         self._first = wanted[0].number
         self._started = threading.Event()
+        self.start_failure: str | None = None
+        """Why it will never be ready; None while it may."""
 
     def load_wanted(self) -> None:
         """Loads what is served from the start; raises the first failure."""
-        for number in list(self._slots):
-            self._load(self._slots[number])
+        for slot in list(self._slots.values()):
+            self._load(slot)
+            if slot.error is not None:
+                self.start_failure = f"version {slot.version.number}: {slot.failure}"
+                raise slot.error
         self._started.set()
 
     @property
@@ -188,23 +190,30 @@ class PredictorPool:
         """One request loads, the others that want the version wait for it."""
         with slot.loading:
             if slot.predictor is None:
-                try:
-                    self._load(slot)
-                except LOAD_FAILURES:
-                    # A failed slot would keep the version from ever being tried again.
-                    with self._lock:
-                        self._slots.pop(slot.version.number, None)
+                self._load(slot)
+            if slot.predictor is None:
+                # A failed slot would keep the version from ever being tried again.
+                with self._lock:
+                    self._slots.pop(slot.version.number, None)
 
     def _load(self, slot: _Slot) -> None:
+        """Leaves the slot ready, or failed with the reason."""
         started = time.perf_counter()
-        slot.failure = None
+        slot.failure = slot.error = None
         try:
             predictor = self._open_predictor(slot.version)
             predictor.warm_up()
-        except LOAD_FAILURES as error:
-            slot.failure = str(error)
-            logger.error("failed version=%s reason=%s", slot.version.number, error)
-            raise
+        # Whatever it is, it must not leave the version loading for good.
+        except Exception as error:
+            slot.error, slot.failure = error, public_reason(error)
+            known = isinstance(error, (*PUBLIC_FAILURES, StoreUnavailable, OSError))
+            logger.error(
+                "failed version=%s reason=%s",
+                slot.version.number,
+                error,
+                exc_info=None if known else error,
+            )
+            return
         slot.predictor = predictor
         logger.info(
             "loaded version=%s device=%s seconds=%.2f",
@@ -212,6 +221,13 @@ class PredictorPool:
             predictor.backend.device,
             time.perf_counter() - started,
         )
+
+
+def public_reason(error: Exception) -> str:
+    """What a client may know of a failure: no path of ours."""
+    if isinstance(error, PUBLIC_FAILURES):
+        return str(error)
+    return "its files cannot be read now; the service's log says why"
 
 
 def _status(version: Version, slot: _Slot | None) -> VersionStatus:

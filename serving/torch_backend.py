@@ -23,6 +23,7 @@ class TorchBackend:
                 "use --device auto or cpu"
             )
         torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32 = False  # fp32, as it was measured
         self.device = "cuda" if has_cuda else "cpu"
         classifier = ImageClassifier.from_bundle(bundle).to(self.device)
         self._classifier = classifier.to(memory_format=torch.channels_last)

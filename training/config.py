@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +55,18 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.batch_size < 2:
+            raise ValueError("batch_size must be at least 2, for batch norm")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be 0 to {2**32 - 1}, got {self.seed}")
+        for name in ("model", "experiment"):
+            value = getattr(self, name)
+            # Both become folders or parts of MLflow's filters and URIs.
+            if value is not None and not re.fullmatch(r"\w[\w .-]*", value):
+                raise ValueError(
+                    f"{name} must be letters, digits, '.', '-', '_' and spaces, and "
+                    f"begin with one of the first two, got {value!r}"
+                )
         if not 8 <= self.image_size <= 512:
             raise ValueError(f"image_size must be 8 to 512, got {self.image_size}")
         if self.lr is not None and not (0 < self.lr < math.inf):

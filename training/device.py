@@ -34,8 +34,13 @@ def choose_compute(device: str, precision: str = "fp32") -> Compute:
             "use --device auto or cpu"
         )
     chosen = torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+    # fp32 is to mean fp32: cuDNN's default of TF32 keeps 10 bits, and what is published
+    # would differ from what was measured by more than the proof of an export allows.
+    torch.backends.cudnn.allow_tf32 = False
     has_bf16 = (
-        torch.cuda.is_bf16_supported() if chosen.type == "cuda" else cpu_has_bf16()
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if chosen.type == "cuda"
+        else cpu_has_bf16()
     )
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return Compute(chosen, "bf16")

@@ -12,8 +12,14 @@ which a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2)
 
 STANDARD_ERRORS = 1.96
 
+_ADVICE = {
+    "plain": "random crops and mirroring, a falling learning rate (--recipe strong has "
+    "them) or fewer epochs would",
+    "strong": "more images, stronger regularisation or fewer epochs would",
+}
 
-def diagnose(history: History, *, val_images: int) -> str:
+
+def diagnose(history: History, *, recipe: str, val_images: int) -> str:
     """Markdown; every sentence carries its numbers."""
     last = history.epochs[-1]
     lines = [
@@ -21,7 +27,7 @@ def diagnose(history: History, *, val_images: int) -> str:
         "",
         _best_line(history, val_images),
         _loss_line(history),
-        _overfit_line(history),
+        _overfit_line(history, recipe),
         _late_line(history.epochs),
         "",
         f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} "
@@ -100,7 +106,7 @@ def _loss_line(history: History) -> str:
     return f"{line} By the last epoch it rose to {last.val.loss:.4f}, {rise:+.0%}."
 
 
-def _overfit_line(history: History) -> str:
+def _overfit_line(history: History, recipe: str) -> str:
     since, last = overfit_since(history), history.epochs[-1]
     gap = last.training.metrics.top1_accuracy - last.val.top1_accuracy
     gap_text = (
@@ -109,12 +115,12 @@ def _overfit_line(history: History) -> str:
     )
     if since is not None:
         rise = generalisation_loss(history)[-1]
+        while_ = ", while it learns the training images by heart" if gap > 0.1 else ""
         return (
             f"* It overfits since epoch {since}: validation loss stays over "
-            f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end, while "
-            f"it learns the training images by heart ({gap_text}). More of the same "
-            f"would not help; random crops and mirroring, a falling learning rate or "
-            f"fewer epochs would (--recipe strong has the first two)."
+            f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end"
+            f"{while_} ({gap_text}). More of the same would not help; "
+            f"{_ADVICE[recipe]}."
         )
     if history.best_loss is last and gap < 0.05:
         return (
@@ -136,9 +142,8 @@ def _late_line(epochs: Sequence[EpochRecord]) -> str:
     if mean > 0.005:
         return (
             f"* Within {span} the running top-1 accuracy in training falls, by "
-            f"{_points(mean)} from a quarter of the epoch to its end: each new pass "
-            f"starts on images it has learnt by heart, and the steps at this learning "
-            f"rate undo it."
+            f"{_points(mean)} from a quarter of the epoch to its end. A learning rate "
+            "that falls towards the end of the run usually mends that."
         )
     word = "rises" if mean < -0.005 else "holds"
     return (

@@ -1,13 +1,24 @@
 """Where a run came from: command, commit, versions of the libraries."""
 
+import contextlib
 import getpass
+import os
 import platform
 import shlex
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "mlflow", "numpy", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+)
 
 
 def run_tags(arguments: Sequence[str]) -> dict[str, str]:
@@ -17,7 +28,7 @@ def run_tags(arguments: Sequence[str]) -> dict[str, str]:
         "command": command,
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
     commit = _git_commit()
     if commit is not None:
@@ -27,7 +38,23 @@ def run_tags(arguments: Sequence[str]) -> dict[str, str]:
 
 def library_versions() -> dict[str, str]:
     versions = {name: version(name) for name in LIBRARIES}
+    versions["onnxruntime"] = _onnxruntime_version()
     return {"python": platform.python_version(), **versions}
+
+
+def _onnxruntime_version() -> str:
+    """It goes by one of two names, for CPUs alone or with CUDA."""
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    raise PackageNotFoundError("onnxruntime")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return str(os.getuid())
 
 
 def _git_commit() -> str | None:

@@ -3,7 +3,9 @@
 import math
 import time
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
@@ -128,6 +130,18 @@ class Trainer:
             )
         metrics = Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
         return RunningPoint(self._step, seen / len(self._part), metrics)
+
+
+def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
+    """TrainingDiverged where the network answers with what is no number.
+
+    The loss of an epoch's last step is measured before that step is taken.
+    """
+    if not np.isfinite(logits).all():
+        raise TrainingDiverged(
+            f"after epoch {epoch} the network's answers are not finite; versions "
+            "published so far are whole. Try again with a lower --lr"
+        )
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

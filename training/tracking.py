@@ -7,11 +7,15 @@ from pathlib import Path
 from types import TracebackType
 
 import mlflow.entities as entities
-from mlflow.exceptions import MlflowException
 
 from classifier.bundle import Bundle
 from classifier.mlmodel import write_mlmodel
-from classifier.registry import Registry, StoreUnavailable, store_folder
+from classifier.registry import (
+    Registry,
+    StoreUnavailable,
+    store_call,
+    store_folder,
+)
 from training.evaluate import Metrics
 from training.history import EpochRecord, RunningPoint
 
@@ -31,7 +35,8 @@ class RunTracker:
     ) -> None:
         self._client = registry.client
         self._experiment_id = _experiment(registry, experiment)
-        run = self._client.create_run(self._experiment_id, tags=dict(tags))
+        with store_call("start a run"):
+            run = self._client.create_run(self._experiment_id, tags=dict(tags))
         self.run_id: str = run.info.run_id
         self.run_name: str = run.info.run_name
 
@@ -47,12 +52,15 @@ class RunTracker:
         status = "FINISHED"
         if kind is not None:
             status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        self._client.set_terminated(self.run_id, status)
+        with store_call("end the run"):
+            self._client.set_terminated(self.run_id, status)
 
+    @store_call("log parameters")
     def log_params(self, params: Mapping[str, object]) -> None:
         entries = [entities.Param(key, str(value)) for key, value in params.items()]
         self._client.log_batch(self.run_id, params=entries)
 
+    @store_call("log the data set")
     def log_dataset(self, *, name: str, digest: str, source: str, size: str) -> None:
         # MLflow's field holds 36 characters; the whole digest is a tag and a param.
         dataset = entities.Dataset(
@@ -67,6 +75,7 @@ class RunTracker:
             self.run_id, [entities.DatasetInput(dataset, [context])]
         )
 
+    @store_call("log running metrics")
     def log_running(self, points: Sequence[RunningPoint]) -> None:
         """`running/*`; the step is the optimiser's."""
         self._log(
@@ -77,6 +86,7 @@ class RunTracker:
             ]
         )
 
+    @store_call("log an epoch's metrics")
     def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
         """`train/*`, `val/*` and the rest; the step is the epoch, the model is its."""
         training = record.training
@@ -93,6 +103,7 @@ class RunTracker:
             ]
         )
 
+    @store_call("store a version's files")
     def add_files(self, bundle: Bundle, *, epoch: int) -> str:
         """Stores a version's files as a logged model of this run; its id.
 
@@ -117,9 +128,11 @@ class RunTracker:
         )
         return str(model.model_id)
 
+    @store_call("log a text")
     def log_text(self, text: str, name: str) -> None:
         self._client.log_text(self.run_id, text, name)
 
+    @store_call("log pictures")
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)
 
@@ -149,14 +162,12 @@ def _experiment(registry: Registry, name: str) -> str:
     `mlflow-artifacts:`, which only a client of the server can write to.
     """
     is_remote = registry.uri.startswith(("http://", "https://"))
-    try:
+    with store_call(f"open experiment {name!r}"):
         found = registry.client.get_experiment_by_name(name)
         if found is None:
             folder = store_folder(registry.uri) / "mlruns" / name
             location = None if is_remote else str(folder)
             return str(registry.client.create_experiment(name, location))
-    except MlflowException as error:
-        raise StoreUnavailable(f"cannot open experiment {name!r}: {error}") from error
     if found.lifecycle_stage != "active":
         raise StoreUnavailable(
             f"experiment {name!r} was deleted in MLflow; restore it with `mlflow "

@@ -26,7 +26,7 @@ from training.provenance import library_versions, run_tags
 from training.publish import Publisher
 from training.recipes import RECIPES, Recipe
 from training.run_report import print_epoch, print_outcome, print_start
-from training.steps import Trainer
+from training.steps import Trainer, check_finite
 from training.tracking import RunTracker
 
 
@@ -92,12 +92,13 @@ def train(config: TrainingConfig, *, arguments: Sequence[str]) -> None:
         for epoch in range(1, config.epochs + 1):
             training = trainer.run_epoch(epoch)
             predictions = evaluate(classifier, val.images, val.targets)
+            check_finite(predictions.logits, epoch=epoch)
             record = EpochRecord(epoch, training, predictions.metrics)
             history.epochs.append(record)
             run.log_running(training.points)
             version = publisher.publish(classifier, record, predictions)
             print_epoch(record, epochs=config.epochs, version=version.number)
-        _conclude(run, history, val_images=len(val))
+        _conclude(run, history, recipe=config.recipe, val_images=len(val))
 
 
 def _prepare(config: TrainingConfig) -> _Setting:
@@ -196,8 +197,10 @@ def _sizes(setting: _Setting) -> str:
     )
 
 
-def _conclude(run: RunTracker, history: History, *, val_images: int) -> None:
-    diagnosis = diagnose(history, val_images=val_images)
+def _conclude(
+    run: RunTracker, history: History, *, recipe: str, val_images: int
+) -> None:
+    diagnosis = diagnose(history, recipe=recipe, val_images=val_images)
     run.log_text(diagnosis, "diagnosis.md")
     with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
         draw_pictures(history, Path(folder))

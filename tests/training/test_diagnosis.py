@@ -52,7 +52,7 @@ def test_the_seed_reports_run_overfits_from_epoch_8_on() -> None:
     assert SEED_REPORT.best_loss.epoch == 7
     assert overfit_since(SEED_REPORT) == 8
 
-    text = diagnose(SEED_REPORT, val_images=10_000)
+    text = diagnose(SEED_REPORT, recipe="plain", val_images=10_000)
 
     assert "It overfits since epoch 8" in text
     assert "Least validation loss: epoch 7" in text
@@ -67,7 +67,7 @@ def test_accuracy_that_falls_within_the_late_epochs_is_measured() -> None:
 
     assert fall is not None
     assert fall > 0
-    text = diagnose(SEED_REPORT, val_images=10_000)
+    text = diagnose(SEED_REPORT, recipe="plain", val_images=10_000)
     assert "the running top-1 accuracy in training falls" in text
 
 
@@ -79,7 +79,7 @@ def test_a_run_that_still_learns_is_told_to_go_on() -> None:
         ]
     )
 
-    text = diagnose(history, val_images=10_000)
+    text = diagnose(history, recipe="plain", val_images=10_000)
 
     assert "It does not overfit, and is still learning" in text
     assert "That is the last one: more epochs may give more" in text
@@ -96,7 +96,7 @@ def test_a_passing_rise_of_the_loss_is_no_overfitting() -> None:
     )
 
     assert overfit_since(history) is None
-    assert "It does not overfit" in diagnose(history, val_images=100)
+    assert "It does not overfit" in diagnose(history, recipe="plain", val_images=100)
 
 
 def test_the_earliest_of_equally_good_epochs_is_the_best() -> None:
@@ -110,10 +110,26 @@ def test_the_earliest_of_equally_good_epochs_is_the_best() -> None:
 def test_a_run_of_one_epoch_has_a_diagnosis() -> None:
     history = History([_record(1, train_top1=0.5, val_top1=0.5, val_loss=1.0)])
 
-    assert "Within epoch 1" in diagnose(history, val_images=10)
+    assert "Within epoch 1" in diagnose(history, recipe="plain", val_images=10)
 
 
 def test_it_says_that_the_best_was_chosen_on_the_images_it_is_judged_on() -> None:
-    assert "chosen on the very images it is judged on" in diagnose(
-        SEED_REPORT, val_images=10_000
+    text = diagnose(SEED_REPORT, recipe="strong", val_images=10_000)
+
+    assert "chosen on the very images it is judged on" in text
+    assert "--recipe strong" not in text  # that is what was run
+
+
+def test_by_heart_is_said_only_where_training_accuracy_runs_ahead() -> None:
+    losses = (3.0, 3.3, 3.4)
+    history = History(
+        [
+            _record(e, train_top1=0.30, val_top1=0.31, val_loss=loss)
+            for e, loss in enumerate(losses, start=1)
+        ]
     )
+
+    text = diagnose(history, recipe="plain", val_images=100)
+
+    assert "It overfits since epoch 2" in text
+    assert "by heart" not in text

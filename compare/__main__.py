@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from compare.collect import collect_answers
 from compare.comparison import Comparison, NotComparable, align, check_classes
 from compare.config import CompareConfig, parse_arguments
 from compare.contract import ServedVersion
-from compare.files import write_per_class, write_per_image, write_run, write_summary
+from compare.files import (
+    remove_results,
+    write_per_class,
+    write_per_image,
+    write_run,
+    write_summary,
+)
 from compare.sources import find_dataset, find_service
 from compare.terminal_report import print_report, print_shown
 from compare.verdict import Verdict, judge, refuse
@@ -45,16 +52,21 @@ def compare_versions(config: CompareConfig) -> Verdict:
         images, digest = _wanted(dataset.val, config.limit), part_digest(dataset.val)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
         open_folder(folder, _identity(a, b, dataset, digest), fresh=config.fresh)
+        if config.fresh:
+            remove_results(folder)
+        notes = _notes(a, b, digest, asked=len(images), of=len(dataset.val))
         comparison: Comparison | None = None
         try:
             comparison = _ask(service, images, folder, config, a, b)
-        except NotComparable as reason:
-            verdict = refuse([str(reason)], a=a, b=b, gates=config.gates)
+        except NotComparable as error:
+            missing = error.missing
+            remove_results(folder)  # rows of an earlier run beside a refusal would lie
+            verdict = refuse([str(error)], a=a, b=b, gates=config.gates, notes=notes)
         else:
-            notes = _notes(a, b, digest, asked=len(images), of=len(dataset.val))
+            missing = comparison.missing
             verdict = judge(comparison, a=a, b=b, gates=config.gates, notes=notes)
     write_summary(folder, verdict)
-    write_run(folder, _facts(service, dataset, comparison, started=started))
+    write_run(folder, _facts(service, dataset, missing, started=started))
     if comparison is not None:
         write_per_image(folder, comparison)
         write_per_class(folder, verdict, comparison.labels)
@@ -90,7 +102,8 @@ def _ask(
         raise NotComparable(
             f"{len(comparison.missing)} of {len(images)} images have no answer "
             f"({config.allow_missing} are allowed), such as {name}: {why}; mend them, "
-            f"or allow them with --allow-missing"
+            "or allow them with --allow-missing",
+            missing=comparison.missing,
         )
     return comparison
 
@@ -130,7 +143,7 @@ def _notes(
 def _facts(
     service: Service,
     dataset: Dataset,
-    comparison: Comparison | None,
+    missing: Mapping[str, str],
     *,
     started: float,
 ) -> dict[str, Any]:
@@ -141,7 +154,7 @@ def _facts(
         "url": service.url,
         "retries": service.retries,
         "data": dataset.source,
-        "missing": {} if comparison is None else dict(comparison.missing),
+        "missing": dict(missing),
     }
 
 

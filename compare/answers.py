@@ -78,10 +78,12 @@ class AnswerStore:
 
 def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
     """Makes the folder, or finds that it is about the same; ForeignFolder else."""
+    if folder.exists() and not folder.is_dir():
+        raise ForeignFolder(f"{folder} is a file; name another folder with --out")
     if fresh:
         for name in (IDENTITY, ANSWERS):
             (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and any(folder.iterdir()):
         _check_same(folder, identity)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{IDENTITY}.partial"

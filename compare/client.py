@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlparse
 
 import requests
 
@@ -41,9 +42,21 @@ class UnknownServed(LookupError):
 class _Retry(Exception):
     """Worth asking again, after a pause."""
 
-    def __init__(self, reason: str, pause_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        pause_seconds: float | None = None,
+        is_silence: bool = False,
+        fallback: Any = None,
+    ) -> None:
         super().__init__(reason)
         self.pause_seconds = pause_seconds
+        self.is_silence = is_silence
+        """Nobody answered at all, as against an answer that is of no use yet."""
+
+        self.fallback = fallback
+        """What to take when patience is over; None is nothing."""
 
 
 class _ImageRefused(Exception):
@@ -64,19 +77,25 @@ class Service:
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._last_success = time.monotonic()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Ends all waiting in other threads; they raise ServiceUnavailable."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Ends the connections: gunicorn waits for open ones before it stops."""
+        self.stop()
         for session in self._sessions:
             session.close()
 
     def list_versions(self) -> Mapping[str, Any]:
         """`GET /versions`; ServiceUnavailable where no service answers in time."""
         limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
-        # Also one that takes the connection and then says nothing is given up in time.
-        timeout = (CONNECT_SECONDS, max(0.5, limit))
         listed = self._insist(
-            lambda: self._send("GET", "/versions", timeout=timeout), limit
+            # Also one that takes the connection and is silent is given up in time.
+            lambda: self._send("GET", "/versions", read_seconds=max(0.5, limit)),
+            silence_seconds=limit,
         )
         if not isinstance(listed.get("versions"), list) or "model" not in listed:
             raise ServiceUnavailable(
@@ -119,39 +138,64 @@ class Service:
                     ) from refused
                 return [(refused.answer,) * len(versions)]
             try:
-                return read_results(document, len(images), versions)
+                answers = read_results(document, len(images), versions)
             except NotTheContract as error:
                 raise _Retry(str(error)) from error
+            passing = [
+                answer
+                for answer in chain.from_iterable(answers)
+                if isinstance(answer, NoAnswer) and not answer.is_final
+            ]
+            if passing:
+                reason = f"an image failed: {passing[0].code}, {passing[0].message}"
+                raise _Retry(reason, fallback=answers)
+            return answers
 
         return self._insist(attempt)
 
     def _insist(
-        self, attempt: Callable[[], T], limit_seconds: float | None = None
+        self, attempt: Callable[[], T], *, silence_seconds: float | None = None
     ) -> T:
-        """Until it works, or nothing has worked for as long as patience lasts."""
-        limit = self._patience_seconds if limit_seconds is None else limit_seconds
+        """Until it works, or nothing has worked for as long as patience lasts.
+
+        `silence_seconds` is how long nobody at all may answer; None is patience too.
+        """
         started, pause = time.monotonic(), 0.1
-        while True:
+        while not self._stopped.is_set():
             try:
                 result = attempt()
             except _Retry as reason:
+                limit = self._patience_seconds
+                if reason.is_silence and silence_seconds is not None:
+                    limit = silence_seconds
                 wait = reason.pause_seconds or pause
                 idle = time.monotonic() - max(started, self._last_success)
                 if idle + wait > limit:
+                    if reason.fallback is not None:
+                        fallback: T = reason.fallback
+                        return fallback
                     raise ServiceUnavailable(
-                        f"{self.url} gave no usable answer for {idle:.0f} s: {reason}; "
-                        "start it with python -m serving, or wait longer with "
-                        "--patience"
+                        f"{self.url} gave no usable answer for {idle:.0f} s, and "
+                        f"{wait:.1f} s more would be too long: {reason}; start it with "
+                        "python -m serving, or wait longer with --patience"
                     ) from reason
                 logger.info("retry pause=%.1f reason=%s", wait, reason)
                 self.retries += 1
-                time.sleep(wait)
+                self._stopped.wait(wait)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
                 self._last_success = time.monotonic()
                 return result
+        raise ServiceUnavailable(f"asking {self.url} was ended")
 
-    def _send(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        read_seconds: float = READ_SECONDS,
+        **options: Any,
+    ) -> dict[str, Any]:
         """The JSON object that the service answers with.
 
         _Retry where another try may help, _ImageRefused, UnknownServed, or
@@ -161,7 +205,8 @@ class Service:
             response = self._session.request(
                 method,
                 f"{self.url}{path}",
-                **{"timeout": (CONNECT_SECONDS, READ_SECONDS), **options},
+                timeout=(CONNECT_SECONDS, min(read_seconds, self._longest_read)),
+                **options,
             )
         except (
             requests.ConnectionError,
@@ -169,16 +214,25 @@ class Service:
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
-            raise _Retry(_short(error)) from error
+            raise _Retry(_short(error), is_silence=True) from error
         except requests.RequestException as error:
             raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
         return _read_response(response, f"{method} {path}")
+
+    @property
+    def _longest_read(self) -> float:
+        """An answer that takes longer than patience lasts is none."""
+        return max(0.5, self._patience_seconds)
 
     @property
     def _session(self) -> requests.Session:
         """One a thread: a session's connections are not to be shared."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
+            # No proxy stands between this machine and itself.
+            host = urlparse(self.url).hostname or ""
+            if host == "localhost" or host == "::1" or host.startswith("127."):
+                self._local.session.trust_env = False
             self._sessions.append(self._local.session)
         session: requests.Session = self._local.session
         return session
@@ -186,7 +240,8 @@ class Service:
 
 def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:
     if response.status_code in RETRIED:
-        raise _Retry(f"status {response.status_code}", _retry_after(response))
+        reason = f"status {response.status_code}"
+        raise _Retry(reason, pause_seconds=_retry_after(response))
     try:
         document = response.json()
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Gets both versions' answers to all images, a few requests at a time."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ from rich.progress import (
 
 from compare.answers import AnswerStore, PairOfAnswers
 from compare.client import Service
-from compare.contract import ServedVersion
+from compare.contract import ServedVersion, TopAnswer
 
-logger = logging.getLogger(__name__)
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""Half of what a request may bring: large photos go fewer at a time."""
 
 
 class Images(Protocol):
@@ -51,7 +51,9 @@ def collect_answers(
     """
     missing = [
         bounds
-        for bounds in _batches(len(images.names), batch_size)
+        for bounds in batch_bounds(
+            [file.stat().st_size for file in images.files], batch_size
+        )
         if any(name not in store.kept for name in images.names[slice(*bounds)])
     ]
     versions = [a] if a.number == b.number else [a, b]
@@ -63,6 +65,8 @@ def collect_answers(
         return {
             name: PairOfAnswers(answer[0], answer[-1])
             for name, answer in zip(names, answers, strict=True)
+            # What may succeed another time is not kept, but asked again then.
+            if all(isinstance(a, TopAnswer) or a.is_final for a in answer)
         }
 
     done = len(images.names) - sum(end - start for start, end in missing)
@@ -81,6 +85,8 @@ def collect_answers(
         finally:
             for future in under_way:
                 future.cancel()
+            if under_way:  # something went wrong: nobody waits for retries any more
+                service.stop()
 
 
 def _take(
@@ -97,8 +103,20 @@ def _take(
     return rest
 
 
-def _batches(count: int, size: int) -> Sequence[tuple[int, int]]:
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+def batch_bounds(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Start and end of each request: at most `most` images and MAX_BATCH_BYTES.
+
+    `sizes` are the images' bytes; an image larger than that goes alone.
+    """
+    bounds = []
+    start = total = 0
+    for position, size in enumerate(sizes):
+        is_full = position - start == most or total + size > MAX_BATCH_BYTES
+        if is_full and position > start:
+            bounds.append((start, position))
+            start, total = position, 0
+        total += size
+    return [*bounds, (start, len(sizes))] if sizes else []
 
 
 @contextmanager

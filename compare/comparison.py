@@ -14,6 +14,13 @@ from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 class NotComparable(RuntimeError):
     """The answers cannot be set side by side; says why."""
 
+    def __init__(
+        self, reason: str, *, missing: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.missing = missing or {}
+        """Images without an answer, where that is why."""
+
 
 @dataclass(frozen=True)
 class Comparison:

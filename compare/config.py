@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,10 @@ class CompareConfig:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if self.batch_size > 256:
             raise ValueError(f"batch_size must be at most 256, got {self.batch_size}")
+        if self.url is not None and not re.match(r"https?://[^/]", self.url):
+            raise ValueError(
+                f"url must begin with http:// or https://, got {self.url!r}"
+            )
         if not (math.isfinite(self.patience) and self.patience >= 0):
             raise ValueError(f"patience must be 0 or more, got {self.patience}")
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from classifier.labels import Labels
 
+FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
+"""Errors of one image that asking again cannot mend."""
+
 
 class NotTheContract(ValueError):
     """An answer that no service of versions gives."""
@@ -37,6 +40,10 @@ class NoAnswer:
 
     code: str
     message: str
+
+    @property
+    def is_final(self) -> bool:
+        return self.code in FINAL_CODES
 
 
 Answer = TopAnswer | NoAnswer

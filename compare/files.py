@@ -23,6 +23,12 @@ SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
 )
 
 
+def remove_results(folder: Path) -> None:
+    """Of an earlier run: what is there afterwards is of this one."""
+    for name in (SUMMARY, PER_IMAGE, PER_CLASS, RUN):
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_summary(folder: Path, verdict: Verdict) -> None:
     _write_json(folder / SUMMARY, verdict.summary)
 

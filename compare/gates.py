@@ -41,6 +41,7 @@ _ESTIMATES = ("delta", "negative_flip_rate", "positive_flip_rate")
 PATHS: frozenset[tuple[str, ...]] = frozenset(
     [
         ("images",),
+        ("missing",),
         ("disagreement_rate",),
         ("class_regressions",),
         *(

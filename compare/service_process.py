@@ -52,7 +52,9 @@ def _first_line(output: IO[str], log: IO[str]) -> str:
         return line.removeprefix("serving on ").strip()
     log.seek(0)
     said = [text for text in log.read().splitlines() if text.startswith("error: ")]
-    reason = said[0].removeprefix("error: ") if said else "it said nothing in time"
+    log.seek(0)
+    last = "; ".join(log.read().splitlines()[-3:]) or "it said nothing"
+    reason = said[0].removeprefix("error: ") if said else last
     raise ServiceUnavailable(f"the service did not start: {reason}")
 
 

@@ -1,5 +1,6 @@
 """Where the answers and the images come from, when the user does not say."""
 
+import base64
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -9,19 +10,24 @@ from classifier.layouts import open_dataset
 from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.staging import default_cache
 from classifier.versions import UnknownVersion
-from compare.client import Service, ServiceUnavailable
+from compare.client import Service, ServiceUnavailable, UnknownServed
 from compare.config import CompareConfig
 from compare.contract import ServedVersion
 from compare.service_process import own_service
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
+PROBE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
+"""A black image of one pixel."""
+
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def find_service(config: CompareConfig) -> Iterator[Service]:
-    """The one at --url; else one at the default address that has both versions ready;
+    """The one at --url; else one at the default address that answers for both versions;
     else one of our own, stopped at the end."""
     running = _look(config) if config.url is None else _checked(config.url, config)
     if running is not None:
@@ -72,24 +78,29 @@ def _checked(url: str, config: CompareConfig) -> Service:
 
 
 def _look(config: CompareConfig) -> Service | None:
-    """None where nothing is there that could answer for both versions."""
+    """The service at the default address; None without one for both versions."""
+    service = Service(DEFAULT_URL, patience_seconds=0)
     try:
-        with contextlib.closing(Service(DEFAULT_URL, patience_seconds=0)) as service:
-            listed = service.list_versions()
+        with contextlib.closing(service):
+            model = service.list_versions()["model"]
+            if config.model not in (None, model):
+                logger.info("%s serves %s, another model", DEFAULT_URL, model)
+                return None
+            versions = [service.version(asked) for asked in (config.a, config.b)]
     except ServiceUnavailable:
         return None
-    if config.model not in (None, listed["model"]):
-        logger.info("%s serves %s, another model", DEFAULT_URL, listed["model"])
+    except UnknownServed as error:
+        logger.info("%s does not serve both: %s", DEFAULT_URL, error)
         return None
-    ready = {
-        name
-        for entry in listed["versions"]
-        if entry.get("state") == "ready"
-        for name in (str(entry.get("version")), *entry.get("aliases", ()))
-    }
-    for asked in (config.a, config.b):
-        if asked.lstrip("vV@") not in ready:
-            logger.info("%s has no version %s ready", DEFAULT_URL, asked)
-            return None
+    found = Service(DEFAULT_URL, patience_seconds=config.patience)
+    try:
+        # A service with a list shows the registry's other versions, but answers for
+        # the list alone; one without loads what it is asked for.
+        for version in versions:
+            found.ask([("probe.png", PROBE)], [version])
+    except (UnknownServed, ServiceUnavailable) as error:
+        found.close()
+        logger.info("%s does not answer for both: %s", DEFAULT_URL, error)
+        return None
     logger.info("asking the service at %s", DEFAULT_URL)
-    return Service(DEFAULT_URL, patience_seconds=config.patience)
+    return found

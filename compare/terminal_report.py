@@ -120,6 +120,8 @@ def _table_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
 def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     top1, images = summary["top1"], summary["images"]
     broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
+    # What the words say is the exact test; mid-p, less conservative, decides.
+    exact = top1["mcnemar_exact_p"]
     changed = (
         f"The first answer changes on {_percent(summary['disagreement_rate'])} of the "
         f"images."
@@ -135,11 +137,16 @@ def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         else "so this does not show that either is better"
     )
     return wrap(
-        f"{b} breaks {broken:,} images that {a} had right, and fixes {fixed:,} that it "
-        f"had wrong. If neither were better, luck alone would split {broken + fixed:,} "
-        f"images at least this unevenly {chance_in_words(p)}, {so} (McNemar's "
+        f"{b} breaks {_images(broken)} that {a} had right, and fixes {fixed:,} that it "
+        f"had wrong. If neither were better, luck alone would split "
+        f"{_images(broken + fixed)} at least this unevenly {chance_in_words(exact)}, "
+        f"{so} (McNemar's "
         f"mid-p {p:.2g}). {changed}",
     )
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _class_line(verdict: Verdict, b: str) -> str:

@@ -62,6 +62,7 @@ def judge(
         "disagreement_rate": (float(comparison.disagrees.mean()) if count else None),
         "rank_transitions": rank_transitions(baseline=a_ranks, candidate=b_ranks),
         "class_regressions": sum(change.is_regression for change in classes),
+        "missing": len(comparison.missing),
     }
     tripped = [gate.trips(value_at(numbers, gate.path)) for gate in gates]
     summary = {
@@ -69,7 +70,7 @@ def judge(
         "model": a.model,
         "verdict": "fail" if any(tripped) else "pass",
         "reasons": [
-            f"{gate.expression} is true"
+            _trip_reason(gate, value_at(numbers, gate.path))
             for gate, trips in zip(gates, tripped, strict=True)
             if trips
         ],
@@ -83,13 +84,17 @@ def judge(
             for gate, trips in zip(gates, tripped, strict=True)
         ],
         **numbers,
-        "missing": len(comparison.missing),
     }
     return Verdict(summary, tuple(classes))
 
 
 def refuse(
-    reasons: Sequence[str], *, a: ServedVersion, b: ServedVersion, gates: Sequence[Gate]
+    reasons: Sequence[str],
+    *,
+    a: ServedVersion,
+    b: ServedVersion,
+    gates: Sequence[Gate],
+    notes: Sequence[str] = (),
 ) -> Verdict:
     """`not_comparable`: no number exists, so every gate trips."""
     side = {
@@ -110,13 +115,13 @@ def refuse(
         "model": a.model,
         "verdict": "not_comparable",
         "reasons": list(reasons),
-        "notes": [],
+        "notes": list(notes),
         "gates": [
             {"expression": gate.expression, "value": None, "tripped": True}
             for gate in gates
         ],
-        "a": {"version": a.number, "run_id": a.run_id, **side},
-        "b": {"version": b.number, "run_id": b.run_id, **side},
+        "a": {**_identity(a), **side},
+        "b": {**_identity(b), **side},
         "images": None,
         "top1": pair,
         "top5": pair,
@@ -128,13 +133,25 @@ def refuse(
     return Verdict(summary, ())
 
 
-def _one_version(
-    version: ServedVersion, top: TopFive, top1: BoolArray, top5: BoolArray
-) -> dict[str, Any]:
+def _trip_reason(gate: Gate, value: float | None) -> str:
+    if value is None:
+        return f"{gate.expression} cannot be told: there is no value"
+    return f"{gate.expression} is true"
+
+
+def _identity(version: ServedVersion) -> dict[str, Any]:
     return {
         "version": version.number,
         "run_id": version.run_id,
         "epoch": version.epoch,
+    }
+
+
+def _one_version(
+    version: ServedVersion, top: TopFive, top1: BoolArray, top5: BoolArray
+) -> dict[str, Any]:
+    return {
+        **_identity(version),
         "top1_accuracy": share(int(top1.sum()), len(top1)).value,
         "top5_accuracy": share(int(top5.sum()), len(top5)).value,
         "expected_calibration_error": expected_calibration_error(

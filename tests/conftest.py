@@ -54,6 +54,9 @@ def _environment(cache: Path) -> Iterator[None]:
     """No test reads or writes the user's store, cache or settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache.parent / "xdg"))
+        patch.setenv(
+            "CUDA_VISIBLE_DEVICES", ""
+        )  # the same tests with and without a GPU
         for name in [*os.environ]:
             if name.startswith(("SERVING_", "MLFLOW_TRACKING", "MLFLOW_REGISTRY")):
                 patch.delenv(name)

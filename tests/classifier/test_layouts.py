@@ -121,6 +121,31 @@ def test_an_archive_is_the_same_data_set(
     assert dataset.val.names == open_(tiny).val.names
 
 
+@pytest.mark.parametrize("cut", [0, 100, 512])
+def test_a_tar_that_ends_between_two_files_is_cut_off(
+    tiny: Path, open_: Callable[..., Dataset], cut: int
+) -> None:
+    archive = tiny.with_name("data.tar")
+    _pack(tiny, archive)
+    with tarfile.open(archive) as tarred:
+        last = tarred.getmembers()[-3]
+    archive.write_bytes(archive.read_bytes()[: last.offset + cut])
+
+    with pytest.raises(BadDataset, match="cut off or damaged"):
+        open_(archive)
+
+
+def test_odd_file_names_are_refused_and_odd_words_are_read(
+    folders: Path, open_: Callable[..., Dataset]
+) -> None:
+    (folders / "words.txt").write_bytes("rose\tRos\xe9e\n".encode("latin-1"))
+    assert open_(folders).labels.names[1].startswith("Ros")
+
+    (folders / "val" / "rose" / "a\nb.png").write_bytes(b"x")
+    with pytest.raises(BadDataset, match=r"a\\nb\.png.*rename"):
+        open_(folders)
+
+
 def test_an_archive_of_class_folders_is_named_after_the_archive(
     folders: Path, open_: Callable[..., Dataset]
 ) -> None:

@@ -91,5 +91,5 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("a file")
 
-    with pytest.raises(ForeignFolder, match="no comparison"):
+    with pytest.raises(ForeignFolder, match="is a file"):
         open_folder(tmp_path / "x", IDENTITY, fresh=False)

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -205,13 +206,73 @@ def test_a_single_image_that_cannot_be_read_is_an_answer(
 def test_an_image_that_fails_alone_is_an_answer(
     start: Callable[[Script], Wire],
 ) -> None:
-    failed = {"image": 0, "version": "16", "error": {"code": "c", "message": "m"}}
+    error = {"code": "image_too_large", "message": "m"}
+    failed = {"image": 0, "version": "16", "error": error}
     wire = start(lambda path, count: _json({"results": [_row(0, "8"), failed]}))
 
     ((a, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
 
     assert isinstance(a, TopAnswer)
-    assert b == NoAnswer("c", "m")
+    assert b == NoAnswer("image_too_large", "m")
+    assert len(wire.asked) == 1
+
+
+def test_an_image_that_fails_in_passing_is_asked_again(
+    start: Callable[[Script], Wire],
+) -> None:
+    error = {"code": "timeout", "message": "late"}
+    late = {"results": [_row(0, "8"), {"image": 0, "version": "16", "error": error}]}
+    wire = start(lambda path, count: _json(late if count == 1 else GOOD))
+
+    ((_, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+
+    assert isinstance(b, TopAnswer)
+
+    always = start(lambda path, count: _json(late))
+    ((a, b),) = Service(always.url, patience_seconds=0.3).ask(IMAGE, PAIR)
+    assert isinstance(a, TopAnswer)
+    assert b == NoAnswer("timeout", "late")
+
+
+def test_a_service_that_answers_not_yet_is_waited_for_as_long_as_patience(
+    start: Callable[[Script], Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compare.client.FIRST_ANSWER_SECONDS", 0.1)
+    listed = _json({"model": "m", "versions": []})
+    wire = start(lambda path, count: (503, {}, b"") if count < 4 else listed)
+
+    assert Service(wire.url, patience_seconds=30).list_versions()["model"] == "m"
+
+
+def test_stopping_ends_the_waiting_of_other_threads(
+    start: Callable[[Script], Wire],
+) -> None:
+    asked = threading.Event()
+
+    def script(path: str, count: int) -> Reply:
+        asked.set()
+        return 503, {"Retry-After": "3000"}, b""
+
+    service = Service(start(script).url, patience_seconds=9_000)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.ask, IMAGE, PAIR)
+        assert asked.wait(60)
+        service.stop()
+
+        with pytest.raises(ServiceUnavailable, match="was ended"):
+            waiting.result(60)
+
+
+def test_no_proxy_stands_before_a_service_on_this_machine(
+    start: Callable[[Script], Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    assert Service(start(lambda *_: _json(GOOD)).url, patience_seconds=1).ask(
+        IMAGE, PAIR
+    )
 
 
 def test_another_kind_of_service_is_told(start: Callable[[Script], Wire]) -> None:

@@ -133,6 +133,9 @@ def test_an_image_that_cannot_be_read_is_missing_and_not_broken(
     summary = _summary(tmp_path / "x")
     assert summary["verdict"] == "not_comparable"
     assert victim.name in summary["reasons"][0]
+    assert "validated on other data" in summary["notes"][0]
+    run = json.loads((tmp_path / "x" / "run.json").read_text())
+    assert set(run["missing"]) == {victim.name}
     assert not (tmp_path / "x" / "per_image.parquet").exists()
 
     assert _compare(service, tmp_path / "x", *data, "--allow-missing", "1") == 0
@@ -172,6 +175,7 @@ def test_a_class_that_the_versions_do_not_know_is_not_comparable(
         (["--data", "/nowhere"], 2, "no data at /nowhere"),
         (["--b", "v9"], 2, "no version 'v9'"),
         (["--model", "other"], 2, "serves 'digits-tiny', not 'other'"),
+        (["--data", "~nobody/x"], 2, "no data at"),
     ],
 )
 def test_mistakes_are_told(
@@ -219,6 +223,7 @@ def test_a_service_that_never_answers_is_given_up(
         ["--a", "v1", "--b", "v2", "--batch-size", "257"],
         ["--a", "v1", "--b", "v2", "--patience", "nan"],
         ["--a", "v1", "--b", "v2", "--show", "-1"],
+        ["--a", "v1", "--b", "v2", "--url", "localhost:8000"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:

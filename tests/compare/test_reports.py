@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from compare.comparison import Comparison
+from compare.answers import PairOfAnswers
+from compare.comparison import Comparison, align
+from compare.contract import TopAnswer
 from compare.files import write_per_class, write_per_image, write_summary
 from compare.gates import parse_gate
 from compare.terminal_report import chance_in_words, report_lines, shown_lines
@@ -84,6 +86,19 @@ def test_a_version_against_itself_differs_in_nothing() -> None:
     assert summary["disagreement_rate"] == 0
     assert summary["top1"]["mcnemar_mid_p"] == summary["top5"]["mcnemar_exact_p"] == 1
     assert summary["top1"]["delta"]["value"] == 0
+
+
+def test_words_about_chance_are_those_of_the_exact_test() -> None:
+    top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    other = TopAnswer((1, 0, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    answers = {"x": PairOfAnswers(top, other)}
+    one = align(["x"], ["n0"], answers, a=served("8"), b=served("16"))
+
+    verdict = judge(one, a=served("8"), b=served("16"), gates=())
+    text = " ".join(report_lines(verdict, data="d", folder=Path("x")))
+
+    assert "breaks 1 image that" in " ".join(text.split())
+    assert "in 100 of 100 such comparisons" in " ".join(text.split())
 
 
 def test_a_tripped_gate_fails_and_says_which(comparison: Comparison) -> None:

@@ -183,6 +183,17 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
 PNG = encoded(picture(), "PNG")
 B64 = base64.b64encode(PNG).decode()
 
+_buffer = BytesIO()
+np.savez(_buffer, images=np.zeros((1, 16, 16, 3), np.uint8))
+NPZ = _buffer.getvalue()
+
+_buffer = BytesIO()
+np.lib.format.write_array_header_1_0(
+    _buffer,
+    {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 4096, 4096, 3)},
+)
+HUGE_NPY = _buffer.getvalue()
+
 
 @pytest.mark.parametrize(
     ("query", "body", "kind", "status", "code"),
@@ -207,6 +218,8 @@ B64 = base64.b64encode(PNG).decode()
         ),
         ("", b"--x--", "multipart/form-data; boundary=x", 400, "bad_request"),
         ("", b"x", "application/x-npy", 400, "bad_request"),
+        ("", NPZ, "application/x-npy", 400, "bad_request"),
+        ("", HUGE_NPY, "application/x-npy", 400, "bad_request"),
         ("", _npy(np.zeros((1, 16, 16, 3))), "application/x-npy", 400, "bad_request"),
         (
             "",
@@ -338,6 +351,30 @@ def test_a_stalled_body_is_a_timeout(
         assert answer.status_code == 408
         assert _json(answer)["error"]["code"] == "request_timeout"
         assert ours.gettimeout() is None
+
+
+def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:
+    """Also where a version's files are gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(ServingConfig())
+    pool.load_wanted()
+    client = create_app(ServingConfig(), pool=pool).test_client()
+    missing = "1" if pool.get(None).version.number == "2" else "2"
+    hidden = store.folder.with_name("hidden")
+    store.folder.rename(hidden)
+    try:
+        answers = [
+            client.get(f"/versions/{missing}"),
+            client.post(f"/predict?version={missing}", data=PNG),
+        ]
+    finally:
+        hidden.rename(store.folder)
+
+    for answer in answers:
+        assert answer.status_code == 503
+        assert _json(answer)["error"]["code"] == "not_ready"
+        assert str(store.folder.parent) not in answer.text
 
 
 def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> None:

@@ -157,6 +157,18 @@ def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
     assert pool.get(number).version.number == number  # mended: tried again
 
 
+def test_a_graph_that_onnx_runtime_cannot_read_is_a_failed_version(copy: Store) -> None:
+    graph = copy.bundle("v2").graph
+    graph.write_bytes(graph.read_bytes()[:1000])
+    pool = _pool(copy, "v2")
+
+    with pytest.raises(BrokenBundle, match=r"model\.onnx cannot be loaded"):
+        pool.load_wanted()
+
+    assert pool.start_failure is not None
+    assert pool.statuses()[1].state == "failed"
+
+
 def test_a_broken_version_of_a_list_ends_the_start(copy: Store) -> None:
     copy.bundle("v2").graph.unlink()
     pool = _pool(copy, "v1", "v2")

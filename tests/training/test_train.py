@@ -194,6 +194,35 @@ def test_a_users_mistake_is_told_without_a_traceback(
     assert "Traceback" not in error
 
 
+def test_a_store_that_is_no_database_is_told(
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    common = ["--data", "digits", "--cache", str(cache)]
+
+    assert main([*common, "--evaluate", "v1"]) == 3
+    assert main([*common, "--arch", "tiny", "--image-size", "16"]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_weights_that_break_in_the_last_step_are_no_broken_export(
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    arguments = ["--data", "digits", "--arch", "tiny", "--image-size", "16"]
+    arguments += ["--lr", "1e30", "--batch-size", "2000", "--recipe", "plain"]
+
+    assert main([*arguments, "--cache", str(cache)]) == 3
+    assert "lower --lr" in capsys.readouterr().err
+
+
 def test_a_store_that_is_missing_is_told(
     cache: Path,
     tmp_path: Path,

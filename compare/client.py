@@ -11,6 +11,7 @@ from urllib.parse import quote, urlparse
 import requests
 
 from compare.contract import (
+    FINAL_CODES,
     Answer,
     NoAnswer,
     NotTheContract,
@@ -23,10 +24,14 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FIRST_ANSWER_SECONDS = 8.0
-"""A service that has not answered by then is not there; exit code 3 within 10 s."""
+FIRST_ANSWER_SECONDS = 5.0
+"""A service that has not answered by then is not there: with the start of the program,
+which takes 3 s, exit code 3 comes within 10 s."""
 
 CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
+SHORTEST_READ_SECONDS = 2.0
+"""A busy service takes a moment also to one who has no patience."""
+
 RETRIED = frozenset({429, 502, 503, 504})
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -94,7 +99,9 @@ class Service:
         limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
         listed = self._insist(
             # Also one that takes the connection and is silent is given up in time.
-            lambda: self._send("GET", "/versions", read_seconds=max(0.5, limit)),
+            lambda: self._send(
+                "GET", "/versions", read_seconds=max(SHORTEST_READ_SECONDS, limit)
+            ),
             silence_seconds=limit,
         )
         if not isinstance(listed.get("versions"), list) or "model" not in listed:
@@ -222,7 +229,7 @@ class Service:
     @property
     def _longest_read(self) -> float:
         """An answer that takes longer than patience lasts is none."""
-        return max(0.5, self._patience_seconds)
+        return max(SHORTEST_READ_SECONDS, self._patience_seconds)
 
     @property
     def _session(self) -> requests.Session:
@@ -254,7 +261,7 @@ def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:
     code, message = "", str(refusal)
     if isinstance(refusal, dict):
         code, message = str(refusal.get("code")), str(refusal.get("message"))
-    if code in ("undecodable_image", "image_too_large"):
+    if code in FINAL_CODES:
         raise _ImageRefused(NoAnswer(code, message))
     if code == "unknown_version":
         raise UnknownServed(message)

@@ -1,6 +1,5 @@
 """From settings to a pool of versions, and the thread that loads it."""
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -12,8 +11,6 @@ from serving.backend import DeviceUnavailable, has_gpu, open_backend
 from serving.config import ServingConfig
 from serving.predictor import Predictor
 from serving.predictor_pool import PredictorPool
-
-logger = logging.getLogger(__name__)
 
 
 def open_pool(config: ServingConfig) -> PredictorPool:

@@ -143,9 +143,10 @@ class PredictorPool:
             if not self._serves_all:
                 return self._slots[self._first].version
             return self._preferred()
-        served = [slot.version for slot in self._slots.values()]
         if self._serves_all:
             return self._find_known(asked)
+        # The slots of a list stay as they are; without one they come and go.
+        served = [slot.version for slot in self._slots.values()]
         try:
             return find_version(served, asked, model=self.model)
         except UnknownVersion as error:

@@ -130,6 +130,18 @@ def test_a_version_that_many_ask_for_at_once_is_loaded_once(copy: Store) -> None
     assert len({id(predictor) for predictor in found}) == 1
 
 
+def test_versions_may_come_and_go_while_others_are_asked_for(copy: Store) -> None:
+    pool = _pool(copy, max_loaded=2)
+    pool.load_wanted()
+
+    with ThreadPoolExecutor(8) as threads:
+        asked = [str(1 + n % 4) for n in range(64)]
+        found = list(threads.map(pool.get, asked))
+
+    assert [predictor.version.number for predictor in found] == asked
+    assert sum(s.state == "ready" for s in pool.statuses()) <= 2
+
+
 def test_a_version_published_after_the_start_is_found(copy: Store) -> None:
     pool = _pool(copy)
     pool.load_wanted()

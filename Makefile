@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench
+.PHONY: demo test soak check format soak bench bench-gpu accuracy
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -22,6 +22,10 @@ demo: .venv/installed
 test: check
 	$(BIN)/pytest
 
+# The long versions of tests: 20 kills of a run where `make test` has 3.
+soak: .venv/installed-dev
+	$(BIN)/pytest -m soak
+
 # Format, lint, types, and who may import whom.
 check: .venv/installed-dev
 	$(BIN)/ruff format --check --quiet .
@@ -33,6 +37,24 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# This project and its peers on the same work; writes docs/benchmarks.md.
+# Tiny ImageNet, for what is measured on real images.
+DATA ?= tiny-imagenet-200
+
+# This project and its peers on the same work; writes docs/benchmarks.md. 20 minutes.
 bench: .venv/installed-dev
-	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.publishing
+	$(BIN)/python -m benchmarks.training --data $(DATA)
+	$(BIN)/python -m benchmarks.scaling --data $(DATA)
+
+bench-gpu: .venv/installed-dev
+	$(BIN)/python -m benchmarks.training --device cuda --data $(DATA)
+	$(BIN)/python -m benchmarks.scaling --device cuda --data $(DATA)
+
+# What the recipes reach: cpu (half an hour), gpu16, gpu50, gpu200; what was done is kept.
+SET ?= cpu
+accuracy: .venv/installed-dev
+	$(BIN)/python -m benchmarks.accuracy --set $(SET) --data $(DATA) --work build/accuracy
+
+# The long forms of the fault tests: twenty kills.
+soak: .venv/installed-dev
+	$(BIN)/pytest -m soak

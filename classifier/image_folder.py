@@ -9,7 +9,7 @@ from classifier.dataset import (
     Part,
     check_same_classes,
     class_folders,
-    is_image_file,
+    is_image_name,
     listed,
 )
 from classifier.labels import Labels
@@ -59,8 +59,8 @@ def _read_part(folder: Path) -> Part:
     others: list[Path] = []
     for class_folder in class_folders(folder):
         files_here = sorted(path for path in class_folder.rglob("*") if path.is_file())
-        images = [path for path in files_here if is_image_file(path)]
-        others += [path for path in files_here if not is_image_file(path)]
+        images = [path for path in files_here if is_image_name(path.name)]
+        others += [path for path in files_here if not is_image_name(path.name)]
         if not images:
             raise BadDataset(
                 f"class {class_folder.name!r} has no images in {class_folder}; "

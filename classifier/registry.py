@@ -13,7 +13,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from classifier.versions import Version, find_version
+from classifier.new_database import make_database
+from classifier.store_schema import SchemaMismatch, check_schema
+from classifier.versions import UnknownVersion, Version, find_version
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 
@@ -33,11 +35,22 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The database's file, None where the store is not SQLite's."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
+
+
 def store_folder(uri: str) -> Path:
     """Where the store's own files lie; the working directory for a remote store."""
-    if uri.startswith("sqlite:///"):
-        return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute().parent
-    return Path.cwd()
+    file = sqlite_file(uri)
+    return file.parent if file else Path.cwd()
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a server keeps the store, artifacts and all."""
+    return uri.startswith(("http://", "https://"))
 
 
 class Registry:
@@ -49,8 +62,14 @@ class Registry:
         self._refuse_missing_file(create)
         # Creating tables logs two dozen lines of alembic's; errors still show.
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        # An error is raised as well as logged, and logged as 100 lines of traceback.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with store_call(f"open {self.uri}"):
+            file = sqlite_file(self.uri)
+            if create and file is not None:
+                make_database(file)
+            if _has_database(self.uri):
+                check_schema(self.uri)
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def model_name(self, asked: str | None) -> str:
@@ -68,8 +87,12 @@ class Registry:
         )
         raise UnknownModel(f"{wanted}; name one with --model: {', '.join(models)}")
 
+    def has_model(self, model: str) -> bool:
+        with store_call(f"look for model {model!r}"):
+            return bool(self.client.search_registered_models(f"name = '{model}'"))
+
     def versions(self, model: str) -> list[Version]:
-        """All versions, by rising number."""
+        """All versions, by rising number; their int8 forms are not among them."""
         with store_call(f"list the versions of {model!r}"):
             aliases = self._aliases(model)
             found: list[Any] = []
@@ -86,7 +109,7 @@ class Registry:
         )
 
     def resolve(self, model: str, asked: str) -> Version:
-        """The version that `v8`, `8`, `best`, `@best` or `latest` names."""
+        """What `v8`, `8`, `best`, `@best`, `latest` or `v8.int8` names."""
         return find_version(self.versions(model), asked, model=model)
 
     def fetch(self, version: Version) -> Path:
@@ -123,7 +146,7 @@ class Registry:
     ) -> Version:
         """The next version of `model`, made in one step: seen whole or not at all."""
         with store_call(f"register a version of {model!r}"):
-            if not self.client.search_registered_models(f"name = '{model}'"):
+            if not self.has_model(model):
                 self.client.create_registered_model(model)
             with _global_store(self.uri):
                 entry = self.client.create_model_version(
@@ -136,7 +159,21 @@ class Registry:
                 )
         return self._version(entry, {})
 
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """In the order given: MLflow sets them one by one, and may die in between."""
+        with store_call(f"tag version {version.number}"):
+            for name, value in tags.items():
+                self.client.set_model_version_tag(
+                    version.model, version.number, name, value
+                )
+
     def set_alias(self, model: str, alias: str, number: str) -> None:
+        """UnknownVersion for an int8 form: the registry has its version alone."""
+        if not number.isdigit():
+            raise UnknownVersion(
+                f"alias {alias!r} cannot name {number}, which is stored beside a "
+                f"version; move it to v{number.partition('.')[0]}"
+            )
         with store_call(f"move alias {alias!r} to version {number}"):
             self.client.set_registered_model_alias(model, alias, number)
 
@@ -171,14 +208,22 @@ class Registry:
 
     def _refuse_missing_file(self, create: bool) -> None:
         """MLflow would make an empty store wherever it is asked to read one."""
-        if not self.uri.startswith("sqlite:///") or create:
+        path = sqlite_file(self.uri)
+        if path is None or create:
             return
-        path = Path(self.uri.removeprefix("sqlite:///").split("?")[0]).absolute()
         if not path.is_file():
             raise StoreUnavailable(
                 f"there is no MLflow store at {path}; train first, run this in the "
                 f"folder of mlflow.db, or set MLFLOW_TRACKING_URI"
             )
+
+
+def _has_database(uri: str) -> bool:
+    """Whether there is a database to be read before MLflow reads it."""
+    file = sqlite_file(uri)
+    if file is not None:
+        return file.is_file()
+    return uri.startswith(("postgresql", "mysql", "mssql"))
 
 
 @contextmanager
@@ -203,6 +248,6 @@ def store_call(doing: str) -> Iterator[None]:
     """Errors of MLflow and of its database as ours, with what was being done."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, SchemaMismatch) as error:
         reason = str(error).splitlines()[0]
         raise StoreUnavailable(f"cannot {doing}: {reason}") from error

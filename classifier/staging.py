@@ -1,10 +1,13 @@
 """Builds a folder once, whole or not at all, whoever else wants it."""
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
@@ -13,19 +16,28 @@ def default_cache() -> Path:
     return Path(base) / "flipside"
 
 
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """`folder`, after `build` filled it if it was not there.
+def build_once(
+    folder: Path,
+    build: Callable[[Path], None],
+    *,
+    is_whole: Callable[[Path], bool] = Path.is_dir,
+) -> Path:
+    """`folder`, after `build` filled it if it was not there, or is damaged.
 
     `build` gets a folder under a temporary name, renamed when it returns. One process
     builds, others wait for it; the lock is the kernel's, so that a killed builder holds
-    up nobody, and the next one starts from an empty folder.
+    up nobody, and the next one starts from an empty folder. Whoever finds it damaged
+    looks again under the lock: another process may have mended it.
     """
-    if folder.is_dir():
+    if is_whole(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f".{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
+        if not is_whole(folder):
+            if folder.is_dir():
+                logger.warning("damaged folder=%s is built again", folder)
+                shutil.rmtree(folder)
             partial = folder.parent / f".{folder.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()

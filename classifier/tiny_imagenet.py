@@ -1,6 +1,5 @@
 """Tiny ImageNet's original layout: class folders to train, a table of labels to val."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from classifier.dataset import (
@@ -9,7 +8,7 @@ from classifier.dataset import (
     Part,
     check_same_classes,
     class_folders,
-    is_image_file,
+    image_names,
     listed,
 )
 from classifier.labels import Labels
@@ -68,8 +67,7 @@ def _read_val(root: Path) -> Part:
         names.append(fields[0])
         class_ids.append(fields[1])
     folder = root / "val" / "images"
-    found = {path.name for path in folder.glob("*") if is_image_file(path)}
-    _check_annotations(folder, found=found, names=names)
+    _check_annotations(folder, found=set(image_names(folder)), names=names)
     return Part(tuple(names), tuple(class_ids), tuple(folder / name for name in names))
 
 
@@ -101,24 +99,16 @@ def _read_train(folder: Path) -> Part:
         )
     names, class_ids, files = [], [], []
     for class_folder in class_folders(folder):
-        images = list(_images_of(class_folder))
-        if not images:
+        images = class_folder / "images"
+        found = image_names(images)
+        if not found:
             raise BadDataset(
-                f"class {class_folder.name!r} has no images in "
-                f"{class_folder / 'images'}; unpack the archive again, or remove the "
-                f"folder"
+                f"class {class_folder.name!r} has no images in {images}; "
+                f"unpack the archive again, or remove the folder"
             )
-        names += [path.relative_to(folder).as_posix() for path in images]
-        class_ids += [class_folder.name] * len(images)
-        files += images
+        names += [f"{class_folder.name}/images/{name}" for name in found]
+        class_ids += [class_folder.name] * len(found)
+        files += [images / name for name in found]
     if not files:
         raise BadDataset(f"{folder} has no class folders; unpack the archive again")
     return Part(tuple(names), tuple(class_ids), tuple(files))
-
-
-def _images_of(class_folder: Path) -> Iterator[Path]:
-    return (
-        path
-        for path in sorted((class_folder / "images").glob("*"))
-        if is_image_file(path)
-    )

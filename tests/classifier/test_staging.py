@@ -60,3 +60,23 @@ def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
         build_once(tmp_path / "x", fail)
 
     assert [path.name for path in tmp_path.iterdir()] == [".x.lock"]
+
+
+def test_a_damaged_folder_is_built_again_once(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "damaged").touch()
+    builds = []
+
+    def build(to: Path) -> None:
+        builds.append(to)
+        (to / "whole").touch()
+
+    def wanted(_: int) -> Path:
+        return build_once(folder, build, is_whole=lambda at: (at / "whole").exists())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(wanted, range(8))) == {folder}
+
+    assert len(builds) == 1
+    assert os.listdir(folder) == ["whole"]

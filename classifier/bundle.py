@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from classifier.labels import Labels
 from classifier.preprocessing import Preprocessing
 
 T = TypeVar("T")
+
+Precision = Literal["fp32", "int8"]
 
 WEIGHTS = "weights.safetensors"
 GRAPH = "model.onnx"
@@ -28,6 +30,10 @@ class BrokenBundle(ValueError):
     """Files of a version that are missing, cut off or do not fit each other."""
 
 
+class QuantisedBundle(ValueError):
+    """An int8 form where fp32 weights are needed."""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """What it takes to build the network again; network.json."""
@@ -35,6 +41,15 @@ class NetworkSpec:
     architecture: str
     stem: str
     classes: int
+    precision: Precision = "fp32"
+    """`int8`: there is no file of weights, they lie in the graph alone."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be {' or '.join(get_args(Precision))}, "
+                f"got {self.precision!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,13 @@ class Bundle:
 
     @property
     def weights(self) -> Path:
+        """QuantisedBundle where the graph alone has them."""
+        if self.network.precision != "fp32":
+            raise QuantisedBundle(
+                f"the version is {self.network.precision} and has no weights for torch "
+                f"to run; use --backend onnx, or ask for it without "
+                f"'.{self.network.precision}'"
+            )
         return self.folder / WEIGHTS
 
     @property
@@ -62,15 +84,18 @@ class Bundle:
 def write_bundle(
     folder: Path,
     *,
-    weights: Mapping[str, NDArray[np.generic]],
+    weights: Mapping[str, NDArray[np.generic]] | None,
     graph: bytes,
     labels: Labels,
     preprocessing: Preprocessing,
     network: NetworkSpec,
 ) -> Bundle:
-    """`weights` are the network's state dict, under its names."""
-    # save_file() would make it readable by its owner alone; a service is another user.
-    (folder / WEIGHTS).write_bytes(save(dict(weights)))
+    """`weights` are the network's state dict, under its names; None for int8."""
+    assert (weights is None) == (network.precision == "int8")
+    if weights is not None:
+        # save_file() would make it readable by its owner alone; a service is another
+        # user.
+        (folder / WEIGHTS).write_bytes(save(dict(weights)))
     (folder / GRAPH).write_bytes(graph)
     _write_json(folder / LABELS, labels.to_json())
     _write_json(folder / PREPROCESSING, preprocessing.to_json())
@@ -80,9 +105,7 @@ def write_bundle(
 
 def read_bundle(folder: Path) -> Bundle:
     """BrokenBundle says which file and what about it."""
-    for name in (WEIGHTS, GRAPH, LABELS, PREPROCESSING, NETWORK):
-        if not (folder / name).is_file():
-            raise BrokenBundle(f"{name} is missing; train or publish the version again")
+    _check_there(folder, GRAPH, LABELS, PREPROCESSING, NETWORK)
     labels = _parse(folder / LABELS, Labels.from_json)
     preprocessing = _parse(folder / PREPROCESSING, Preprocessing.from_json)
     network = _parse(folder / NETWORK, lambda fields: NetworkSpec(**fields))
@@ -90,8 +113,16 @@ def read_bundle(folder: Path) -> Bundle:
         raise BrokenBundle(
             f"{NETWORK} has {network.classes} classes and {LABELS} {len(labels)}"
         )
-    tensor_offsets(folder / WEIGHTS)
+    if network.precision == "fp32":
+        _check_there(folder, WEIGHTS)
+        tensor_offsets(folder / WEIGHTS)
     return Bundle(folder, labels, preprocessing, network)
+
+
+def _check_there(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise BrokenBundle(f"{name} is missing; train or publish the version again")
 
 
 @dataclass(frozen=True)

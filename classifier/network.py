@@ -79,9 +79,10 @@ class ImageClassifier(nn.Module):
     def from_bundle(cls, bundle: Bundle) -> "ImageClassifier":
         """The version's network with its weights, on CPU, in evaluation mode.
 
-        BrokenBundle where the weights do not fit the network.
+        BrokenBundle where the weights do not fit the network; QuantisedBundle for an
+        int8 form.
         """
-        spec = bundle.network
+        spec, weights = bundle.network, bundle.weights
         try:
             network = build_network(
                 spec.architecture, classes=spec.classes, stem=spec.stem
@@ -89,13 +90,11 @@ class ImageClassifier(nn.Module):
             network.load_state_dict(
                 {
                     name: torch.from_numpy(array)
-                    for name, array in load_file(bundle.weights).items()
+                    for name, array in load_file(weights).items()
                 }
             )
         except (ValueError, RuntimeError) as error:
-            raise BrokenBundle(
-                f"{bundle.weights.name} does not fit: {error}"
-            ) from error
+            raise BrokenBundle(f"{weights.name} does not fit: {error}") from error
         return cls(network, bundle.preprocessing).eval()
 
     def normalise(self, images: Tensor) -> Tensor:

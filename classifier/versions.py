@@ -1,8 +1,20 @@
-"""Versions of a model, and the ways in which people name one."""
+"""Versions of a model, their int8 forms, and the ways in which people name one."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+INT8 = ".int8"
+"""Ends the name of a version's int8 form: `v16.int8`."""
+
+INT8_TAG = "int8_"
+"""A version's tags `int8_x` are the tags `x` of its int8 form."""
+
+INT8_MODEL_ID = f"{INT8_TAG}model_id"
+"""The tag that says that there is such a form; written after the others."""
+
+_INHERITED = ("epoch", "dataset_name", "dataset_digest", "dataset_source")
+"""Tags that hold for an int8 form too. What was measured does not, if not again."""
 
 
 class UnknownVersion(LookupError):
@@ -11,16 +23,20 @@ class UnknownVersion(LookupError):
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """An entry of the registry."""
+    """An entry of the registry, or the int8 form that is stored beside one."""
 
     model: str
     number: str
+    """`16`, or `16.int8` for an int8 form."""
+
     model_id: str | None
     """MLflow's logged model, which owns the files; None for a foreign version."""
 
     run_id: str | None = None
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    base: "Version | None" = None
+    """Of an int8 form, the version it was made of: the entry that the registry has."""
 
     @property
     def epoch(self) -> int | None:
@@ -32,30 +48,81 @@ class Version:
         tag = self.tags.get("val_top1_accuracy")
         return None if tag is None else float(tag)
 
+    @property
+    def int8(self) -> "Version | None":
+        """Its int8 form, with the tags that were measured of it; None without one.
+
+        Aliases stay with the version itself.
+        """
+        if self.base is not None or INT8_MODEL_ID not in self.tags:
+            return None
+        own = {
+            name.removeprefix(INT8_TAG): value
+            for name, value in self.tags.items()
+            if name.startswith(INT8_TAG)
+        }
+        inherited = {name: self.tags[name] for name in _INHERITED if name in self.tags}
+        return replace(
+            self,
+            number=f"{self.number}{INT8}",
+            model_id=own["model_id"],
+            run_id=own.get("run_id"),
+            aliases=(),
+            tags={**inherited, **own},
+            base=self,
+        )
+
+
+def with_int8_forms(versions: Sequence[Version]) -> list[Version]:
+    """Each version, and after it its int8 form if there is one."""
+    forms = [form for v in versions for form in (v, v.int8) if form is not None]
+    return list({version.number: version for version in forms}.values())
+
 
 def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Version:
-    """The one of `versions`, by rising number, that a user means by `asked`.
+    """What a user means by `asked`: one of `versions`, or the int8 form of one.
 
-    UnknownVersion says what there is.
+    UnknownVersion says what there is, or how an int8 form is made.
     """
-    number = re.fullmatch(r"[vV]?0*(\d+)", asked)
+    if not asked.lower().endswith(INT8):
+        found = _named([v for v in versions if v.base is None], asked)
+    else:
+        found = _named([v.base or v for v in versions], asked[: -len(INT8)])
+        if found is not None and found.int8 is None:
+            raise UnknownVersion(
+                f"version {found.number} of {model!r} has no int8 form; make it with "
+                f"python -m training --quantize v{found.number} --data PATH"
+            )
+        found = found and found.int8
+    if found is None:
+        raise UnknownVersion(
+            f"no version {asked!r} of {model!r}; there is {_there(versions)}"
+        )
+    return found
+
+
+def _named(versions: Sequence[Version], name: str) -> Version | None:
+    """By number, alias or `latest`; none of `versions` is an int8 form."""
+    number = re.fullmatch(r"[vV]?0*(\d+)", name)
     if number is not None:
         found = [version for version in versions if version.number == number[1]]
-    elif asked.lower() == "latest":
-        found = list(versions[-1:])
+    elif name.lower() == "latest":
+        found = sorted(versions, key=lambda v: int(v.number), reverse=True)
     else:
-        alias = asked.removeprefix("@")
+        alias = name.removeprefix("@")
         found = [version for version in versions if alias in version.aliases]
-    if not found:
-        aliases = sorted({alias for version in versions for alias in version.aliases})
-        there = ", ".join([_ranges(versions), *(f"@{alias}" for alias in aliases)])
-        raise UnknownVersion(f"no version {asked!r} of {model!r}; there is {there}")
-    return found[0]
+    return found[0] if found else None
+
+
+def _there(versions: Sequence[Version]) -> str:
+    forms = [f"v{v.number}" for v in with_int8_forms(versions) if v.base is not None]
+    aliases = sorted({alias for version in versions for alias in version.aliases})
+    return ", ".join([_ranges(versions), *forms, *(f"@{alias}" for alias in aliases)])
 
 
 def _ranges(versions: Sequence[Version]) -> str:
     """`v1 to v16` reads better than sixteen names, where nothing is missing."""
-    numbers = [int(version.number) for version in versions]
+    numbers = [int(version.number) for version in versions if version.base is None]
     if not numbers:
         return "none yet"
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:

@@ -88,19 +88,21 @@ def _fitted(lines: list[str]) -> list[str]:
 
 
 def _accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    lines = [f"{'':20}{a:>9}{b:>9}   change, with its 95 % interval"]
+    width = max(9, len(a) + 1, len(b) + 1)
+    label = max(18, 38 - 2 * width)  # 20, or less where names are long
+    lines = [f"{'':{label}}{a:>{width}}{b:>{width}}   change, with its 95 % interval"]
     for name, key in (("first answer right", "top1"), ("truth among five", "top5")):
         delta = summary[key]["delta"]
         lines.append(
-            f"{name:20}{_percent(summary['a'][f'{key}_accuracy']):>9}"
-            f"{_percent(summary['b'][f'{key}_accuracy']):>9}   "
+            f"{name:{label}}{_percent(summary['a'][f'{key}_accuracy']):>{width}}"
+            f"{_percent(summary['b'][f'{key}_accuracy']):>{width}}   "
             f"{_points(delta['value'])} points  "
             f"[{_points(delta['low'])}, {_points(delta['high'])}]"
         )
-    error = "expected_calibration_error"
+    errors = [_percent(summary[side]["expected_calibration_error"]) for side in "ab"]
     lines.append(
-        f"{'calibration error':20}{_percent(summary['a'][error]):>9}"
-        f"{_percent(summary['b'][error]):>9}   how far confidence is from being right"
+        f"{'calibration error':{label}}{errors[0]:>{width}}{errors[1]:>{width}}   "
+        f"how far confidence is from being right"
     )
     return lines
 
@@ -108,12 +110,14 @@ def _accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
 def _table_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     top1 = summary["top1"]
     broken, fixed = top1["negative_flip_rate"], top1["positive_flip_rate"]
+    first, width = max(14, len(a) + 6), max(12, len(b) + 7)  # `v16.int8 right`
+    said = [f"{_percent(rate['value'])} {_interval(rate)}" for rate in (broken, fixed)]
     return [
-        f"{'':14}{b + ' right':>12}{b + ' wrong':>12}",
-        f"{a + ' right':14}{top1['both_right']:>12,}{top1['broken']:>12,}"
-        f"   broken: {_percent(broken['value'])} {_interval(broken)}",
-        f"{a + ' wrong':14}{top1['fixed']:>12,}{top1['both_wrong']:>12,}"
-        f"   fixed:  {_percent(fixed['value'])} {_interval(fixed)}",
+        f"{'':{first}}{b + ' right':>{width}}{b + ' wrong':>{width}}",
+        f"{a + ' right':{first}}{top1['both_right']:>{width},}"
+        f"{top1['broken']:>{width},}   broken: {said[0]}",
+        f"{a + ' wrong':{first}}{top1['fixed']:>{width},}"
+        f"{top1['both_wrong']:>{width},}   fixed:  {said[1]}",
     ]
 
 
@@ -158,7 +162,10 @@ def _class_line(verdict: Verdict, b: str) -> str:
 
 def _rank_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     names = ("1st", "2nd", "3rd", "4th", "5th", "none")
-    lines = [f"{'the truth is':>14}" + "".join(f"{f'{b} {n}':>11}" for n in names)]
+    corner, columns = "the truth is", [f"{b} {name}" for name in names]
+    if len(columns[-1]) > 10:  # `v16.int8 none` six times is wider than 80
+        corner, columns = f"in {b}", list(names)
+    lines = [f"{corner:>14}" + "".join(f"{column:>11}" for column in columns)]
     for name, row in zip(names, summary["rank_transitions"], strict=True):
         lines.append(f"{f'{a} {name}':>14}" + "".join(f"{n:>11,}" for n in row))
     return lines

@@ -10,6 +10,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
+from classifier.bundle import QuantisedBundle
 from classifier.registry import StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
 from serving.app import create_app
@@ -68,7 +69,11 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         start_loading(
             pool,
             on_ready=self._announce,
-            on_failure=lambda error: self._give_up(error, NOT_NOW),
+            on_failure=lambda error: self._give_up(
+                # Only with --backend torch, and no other day will that work.
+                error,
+                WRONG_USAGE if isinstance(error, QuantisedBundle) else NOT_NOW,
+            ),
         )
         return create_app(self._config, pool=pool)
 

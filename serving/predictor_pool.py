@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from classifier.bundle import BrokenBundle, Bundle, read_bundle
+from classifier.bundle import BrokenBundle, Bundle, QuantisedBundle, read_bundle
 from classifier.registry import Registry, StoreUnavailable
-from classifier.versions import UnknownVersion, Version, find_version
+from classifier.versions import (
+    UnknownVersion,
+    Version,
+    find_version,
+    with_int8_forms,
+)
 from serving.backend import DeviceUnavailable
 from serving.predictor import FailedCheck, Predictor
 
@@ -17,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 State = Literal["ready", "loading", "failed", "available"]
 
-PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck)
+PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck, QuantisedBundle)
 """Their messages name files of a version, and no folder of this machine."""
 
 
@@ -120,11 +125,14 @@ class PredictorPool:
         return slot.predictor
 
     def statuses(self) -> list[VersionStatus]:
-        """All versions of the registry, as it was last read, by rising number."""
+        """All versions of the registry and their int8 forms, as it was last read."""
         self._refresh()
         with self._lock:
             slots = dict(self._slots)
-        return [_status(version, slots.get(version.number)) for version in self._known]
+        return [
+            _status(version, slots.get(version.number))
+            for version in with_int8_forms(self._known)
+        ]
 
     def status(self, asked: str) -> VersionStatus:
         """UnknownVersion where the registry has no such version."""
@@ -147,14 +155,18 @@ class PredictorPool:
             return self._find_known(asked)
         # The slots of a list stay as they are; without one they come and go.
         served = [slot.version for slot in self._slots.values()]
+        refusal = UnknownVersion(
+            f"version {asked!r} is not served; this service answers with "
+            f"{', '.join(f'v{version.number}' for version in served)}; see GET "
+            f"/versions"
+        )
         try:
-            return find_version(served, asked, model=self.model)
+            found = find_version(served, asked, model=self.model)
         except UnknownVersion as error:
-            raise UnknownVersion(
-                f"version {asked!r} is not served; this service answers with "
-                f"{', '.join(f'v{version.number}' for version in served)}; see GET "
-                f"/versions"
-            ) from error
+            raise refusal from error
+        if found.number not in self._slots:  # the int8 form of one that is served
+            raise refusal
+        return found
 
     def _find_known(self, asked: str) -> Version:
         """In the registry as last read; read again where it is not there."""

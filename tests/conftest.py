@@ -2,9 +2,12 @@
 
 import os
 import select
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +20,8 @@ from classifier.bundle import Bundle, read_bundle
 from classifier.dataset import Dataset
 from classifier.layouts import open_dataset
 from classifier.registry import Registry
-from training.config import TrainingConfig
+from training.config import QuantizeConfig, TrainingConfig
+from training.int8_form import quantise_version
 from training.train import train
 
 WAIT_SECONDS = 60.0
@@ -87,6 +91,28 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Store:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", made.uri)
         train(config, arguments=["--data", "digits", "--arch", "tiny"])
+    return made
+
+
+@pytest.fixture(scope="session")
+def quantised_store(
+    store: Store, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Store:
+    """A copy of the store whose version 2 has an int8 form."""
+    folder = tmp_path_factory.mktemp("quantised") / "store"
+    shutil.copytree(store.folder, folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        for table in ("experiments", "logged_models"):  # MLflow keeps absolute paths
+            database.execute(
+                f"UPDATE {table} SET artifact_location = "
+                "replace(artifact_location, ?, ?)",
+                (str(store.folder), str(folder)),
+            )
+    made = Store(folder, store.model)
+    config = QuantizeConfig(version="v2", data="digits", cache=cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", made.uri)
+        quantise_version(config, arguments=["--quantize", "v2", "--data", "digits"])
     return made
 
 

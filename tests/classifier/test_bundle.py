@@ -11,9 +11,12 @@ from safetensors.numpy import load_file
 from classifier.bundle import (
     GRAPH,
     LABELS,
+    NETWORK,
     PREPROCESSING,
     WEIGHTS,
     BrokenBundle,
+    Bundle,
+    QuantisedBundle,
     read_bundle,
     tensor_offsets,
 )
@@ -66,6 +69,34 @@ def test_preprocessing_of_an_unknown_kind_is_found(folder: Path) -> None:
 
     with pytest.raises(BrokenBundle, match="nearest"):
         read_bundle(folder)
+
+
+def _with_network(folder: Path, **fields: str) -> Bundle:
+    network = json.loads((folder / NETWORK).read_text())
+    (folder / NETWORK).write_text(json.dumps({**network, **fields}))
+    return read_bundle(folder)
+
+
+def test_an_int8_form_has_no_file_of_weights_and_says_so(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+    bundle = _with_network(folder, precision="int8")
+
+    with pytest.raises(QuantisedBundle, match="use --backend onnx"):
+        _ = bundle.weights
+
+
+def test_a_bundle_that_tells_no_precision_is_fp32(folder: Path) -> None:
+    network = json.loads((folder / NETWORK).read_text())
+    network.pop("precision")
+    (folder / NETWORK).write_text(json.dumps(network))
+
+    assert read_bundle(folder).network.precision == "fp32"
+
+
+def test_an_unknown_precision_is_found(folder: Path) -> None:
+    with pytest.raises(BrokenBundle, match="precision must be fp32 or int8"):
+        _with_network(folder, precision="int4")
 
 
 def test_all_files_can_be_read_by_a_service_that_is_another_user(

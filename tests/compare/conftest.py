@@ -14,11 +14,14 @@ from compare.verdict import Verdict, judge
 CLASSES = 8
 
 
-def served(number: str, ids: tuple[str, ...] | None = None) -> ServedVersion:
+def served(
+    number: str, ids: tuple[str, ...] | None = None, *, epoch: int | None = None
+) -> ServedVersion:
     labels = Labels.from_ids([f"n{i}" for i in range(CLASSES)])
     if ids is not None:
         labels = Labels(ids, ids)
-    return ServedVersion("m", number, labels, f"run-{number}", int(number), "d1")
+    epoch = int(number) if epoch is None else epoch
+    return ServedVersion("m", number, labels, f"run-{number}", epoch, "d1")
 
 
 def made_up_answers(count: int, seed: int = 0) -> dict[str, PairOfAnswers]:

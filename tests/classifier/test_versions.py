@@ -1,0 +1,78 @@
+"""Int8 forms beside versions: how they are named, and what they take over."""
+
+import pytest
+
+from classifier.versions import UnknownVersion, Version, find_version, with_int8_forms
+
+QUANTISED = Version(
+    model="m",
+    number="16",
+    model_id="m-fp32",
+    run_id="training",
+    aliases=("best",),
+    tags={
+        "epoch": "16",
+        "val_top1_accuracy": "0.34",
+        "temperature": "1.7",
+        "int8_val_top1_accuracy": "0.33",
+        "int8_run_id": "quantising",
+        "int8_model_id": "m-int8",
+    },
+)
+PLAIN = Version(model="m", number="2", model_id="m-2", aliases=("best-loss",))
+VERSIONS = [PLAIN, QUANTISED]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["v16.int8", "V16.INT8", "16.int8", "best.int8", "@best.int8", "latest.int8"],
+)
+def test_an_int8_form_can_be_named_in_every_way(asked: str) -> None:
+    found = find_version(VERSIONS, asked, model="m")
+
+    assert (found.number, found.model_id, found.base) == (
+        "16.int8",
+        "m-int8",
+        QUANTISED,
+    )
+    # among versions that are served, it may stand without the one it was made of
+    assert find_version([PLAIN, found], asked, model="m") == found
+
+
+def test_an_int8_form_tells_what_was_measured_of_it_and_nothing_else() -> None:
+    form = QUANTISED.int8
+
+    assert form is not None
+    assert (form.epoch, form.val_top1_accuracy) == (16, 0.33)
+    assert form.run_id == form.tags["run_id"] == "quantising"
+    assert "temperature" not in form.tags
+    assert form.aliases == ()
+    assert form.int8 is None
+
+
+def test_a_version_without_an_int8_form_says_how_to_make_one() -> None:
+    for asked in ("v2.int8", "best-loss.int8"):
+        with pytest.raises(UnknownVersion, match=r"training --quantize v2 --data PATH"):
+            find_version(VERSIONS, asked, model="m")
+
+
+@pytest.mark.parametrize("asked", ["v3.int8", ".int8", "v16.int8.int8", "v16.int4"])
+def test_an_unknown_int8_form_is_told_what_there_is(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"v2, v16, v16\.int8, @best, @best-loss"):
+        find_version(VERSIONS, asked, model="m")
+
+
+def test_names_without_the_suffix_never_mean_an_int8_form() -> None:
+    form = QUANTISED.int8
+    assert form is not None
+
+    assert find_version([QUANTISED, form, PLAIN], "latest", model="m") == QUANTISED
+    with pytest.raises(UnknownVersion, match=r"there is v2, v16\.int8, @best-loss"):
+        find_version([PLAIN, form], "v16", model="m")
+
+
+def test_int8_forms_are_listed_after_their_versions_and_once() -> None:
+    listed = with_int8_forms(VERSIONS)
+
+    assert [version.number for version in listed] == ["2", "16", "16.int8"]
+    assert with_int8_forms(listed) == listed

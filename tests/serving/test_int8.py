@@ -1,0 +1,128 @@
+"""Int8 forms beside versions, over HTTP."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from classifier.bundle import QuantisedBundle
+from classifier.dataset import Dataset
+from classifier.ranking import softmax
+from serving.app import create_app
+from serving.config import ServingConfig
+from serving.loading import open_pool
+from tests.conftest import Store
+from training.onnx_inference import OnnxNetwork
+
+
+def _client(store: Store, config: ServingConfig) -> FlaskClient:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(config)
+    pool.load_wanted()
+    return create_app(config, pool=pool).test_client()
+
+
+@pytest.fixture(scope="module")
+def client(quantised_store: Store) -> FlaskClient:
+    return _client(quantised_store, ServingConfig(versions="v2,best.int8,v1"))
+
+
+def _get(client: FlaskClient, path: str) -> Any:
+    return client.get(path).json
+
+
+def _predict(client: FlaskClient, data: bytes, query: str) -> Any:
+    form = {"image": [(BytesIO(data), "x.png")]}
+    return client.post(f"/predict?{query}", data=form)
+
+
+def test_both_forms_answer_in_one_request_each_as_its_files_do(
+    client: FlaskClient, quantised_store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+
+    answer = _predict(client, data, "version=v2&version=v2.int8&version=@best.int8")
+
+    results = answer.json["results"]
+    assert [row["version"] for row in results] == ["2", "2.int8"]
+    for row in results:
+        bundle = quantised_store.bundle(row["version"])
+        image = bundle.preprocessing.image(data)
+        (expected,) = softmax(OnnxNetwork(bundle).logits(image[None]))
+        top = row["top"][0]
+        assert top["index"] == expected.argmax()
+        # fp32, seven printed digits
+        assert top["probability"] == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_an_int8_form_is_an_entry_of_its_own(
+    client: FlaskClient, quantised_store: Store
+) -> None:
+    form = quantised_store.registry.resolve(quantised_store.model, "v2.int8")
+
+    listed = _get(client, "/versions")["versions"]
+    entry = _get(client, "/versions/v2.int8")
+
+    assert [each["version"] for each in listed] == ["1", "2", "2.int8"]
+    assert (entry["version"], entry["state"]) == ("2.int8", "ready")
+    assert entry["val_top1_accuracy"] == form.val_top1_accuracy
+    assert (entry["epoch"], entry["aliases"]) == (2, [])
+    assert (entry["run_id"], len(entry["labels"])) == (form.run_id, 10)
+    assert entry["dataset"]["name"] == "digits"
+
+
+def test_an_int8_form_that_is_not_served_or_made_is_unknown(
+    client: FlaskClient, quantised_store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    without = _client(quantised_store, ServingConfig(versions="v2"))
+
+    for service, name in ((client, "v1.int8"), (without, "v2.int8")):
+        answer = _predict(service, data, f"version={name}")
+        assert answer.status_code == 404
+        assert f"'{name}' is not served" in answer.json["error"]["message"]
+    refusal = _get(client, "/versions/v1.int8")["error"]
+    assert refusal["code"] == "unknown_version"
+    assert "--quantize v1 --data PATH" in refusal["message"]
+
+
+def test_a_service_without_a_list_loads_an_int8_form_on_demand(
+    quantised_store: Store, digits: Dataset
+) -> None:
+    service = _client(quantised_store, ServingConfig(versions="all"))
+
+    answer = _predict(service, digits.val.files[0].read_bytes(), "version=2.int8")
+
+    assert [row["version"] for row in answer.json["results"]] == ["2.int8"]
+    assert _get(service, "/versions/2.int8")["state"] == "ready"
+
+
+def test_torch_refuses_an_int8_form_and_names_the_backend_that_does_not(
+    quantised_store: Store, digits: Dataset
+) -> None:
+    config = ServingConfig(versions="v2.int8", backend="torch")
+    with pytest.raises(QuantisedBundle, match="use --backend onnx"):
+        _client(quantised_store, config)
+
+    service = _client(quantised_store, ServingConfig(versions="all", backend="torch"))
+    data = digits.val.files[0].read_bytes()
+    answer = _predict(service, data, "version=v2.int8")
+
+    assert answer.status_code == 503
+    assert "use --backend onnx" in answer.json["error"]["message"]
+
+
+def test_an_int8_form_answers_alike_alone_and_in_a_batch(
+    quantised_store: Store,
+) -> None:
+    network = OnnxNetwork(quantised_store.bundle("v2.int8"))
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
+
+    together = network.logits(images)
+
+    # scales are fixed at calibration, so only the fp32 layer's order of sums differs
+    alone = np.concatenate([network.logits(image[None]) for image in images])
+    np.testing.assert_allclose(alone, together, atol=1e-5)

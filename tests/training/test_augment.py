@@ -1,12 +1,60 @@
 """Random changes to a batch: what they do to one image, and how often."""
 
-import torch
+from collections.abc import Callable
 
-from training.augment import random_crop, random_mirror
+import pytest
+import torch
+from torch import Tensor
+
+from training.augment import (
+    BatchSlice,
+    cutout,
+    random_crop,
+    random_mirror,
+    random_resized_crop,
+    resize,
+)
+
+Change = Callable[..., Tensor]
 
 
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def _crop(batch: Tensor, **rest: object) -> Tensor:
+    return random_crop(batch, padding=2, generator=_generator(), **rest)  # type: ignore[arg-type]
+
+
+def _mirror(batch: Tensor, **rest: object) -> Tensor:
+    return random_mirror(batch, generator=_generator(), **rest)  # type: ignore[arg-type]
+
+
+def _window(batch: Tensor, **rest: object) -> Tensor:
+    inputs = batch.permute(0, 3, 1, 2).float()
+    return random_resized_crop(
+        inputs,
+        least_area=0.3,
+        size=6,
+        generator=_generator(),
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+def _hole(batch: Tensor, **rest: object) -> Tensor:
+    inputs = batch.permute(0, 3, 1, 2).float()
+    return cutout(inputs, side=0.5, generator=_generator(), **rest)  # type: ignore[arg-type]
+
+
+every_change = pytest.mark.parametrize("change", [_crop, _mirror, _window, _hole])
+
+
+def _ramps(count: int, size: int) -> Tensor:
+    """Float [N, 3, size, size]: channel 0 holds a pixel's y, 1 its x, in 0..1."""
+    axis = (torch.arange(size) + 0.5) / size
+    ramps = torch.zeros(count, 3, size, size)
+    ramps[:, 0], ramps[:, 1] = axis[:, None], axis
+    return ramps.contiguous(memory_format=torch.channels_last)
 
 
 def test_a_crop_shows_a_shifted_image_over_black() -> None:
@@ -22,14 +70,22 @@ def test_a_crop_shows_a_shifted_image_over_black() -> None:
         for c in cropped
     ]
     assert set(seen) == set(range(25))
+    assert cropped.is_contiguous()
 
 
-def test_every_image_has_a_shift_of_its_own() -> None:
-    image = torch.arange(64 * 3, dtype=torch.uint8).view(1, 8, 8, 3)
+def test_every_shift_is_as_frequent_as_every_other() -> None:
+    image = torch.zeros(1, 9, 9, 3, dtype=torch.uint8)
+    image[:, 4, 4] = 255  # where it goes to tells the shift
+    count = 8_100
 
-    cropped = random_crop(image.expand(64, 8, 8, 3), padding=4, generator=_generator())
+    cropped = random_crop(
+        image.expand(count, 9, 9, 3), padding=4, generator=_generator()
+    )
 
-    assert len({tuple(c.flatten().tolist()) for c in cropped}) > 30
+    frequencies = (cropped[..., 0] > 0).sum(0)  # [9, 9]
+    assert frequencies.sum() == count
+    # Chi-squared of 80 degrees of freedom: mean 80, standard deviation 12.6
+    assert ((frequencies - 100) ** 2 / 100).sum() < 80 + 5 * 12.6
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_untouched() -> None:
@@ -45,9 +101,115 @@ def test_half_of_the_images_are_mirrored_and_the_others_untouched() -> None:
     assert abs(int(flipped.sum()) - count // 2) < 112
 
 
-def test_the_same_generator_state_gives_the_same_images() -> None:
-    images = torch.randint(0, 256, (9, 8, 8, 3), dtype=torch.uint8)
+def test_a_window_has_the_area_aspect_and_place_that_it_should() -> None:
+    inputs, size = _ramps(4_000, 32), 32
 
-    once = random_crop(images, padding=2, generator=_generator())
+    cropped = random_resized_crop(
+        inputs, least_area=0.25, size=size, generator=_generator()
+    )
 
-    assert (once == random_crop(images, padding=2, generator=_generator())).all()
+    # Two output pixels well inside are a known part of the window apart.
+    low, high = size // 4, 3 * size // 4
+    apart = (high - low) / size
+    height = (cropped[:, 0, high, 0] - cropped[:, 0, low, 0]) / apart
+    width = (cropped[:, 1, 0, high] - cropped[:, 1, 0, low]) / apart
+    area, aspect = height * width, width / height
+    assert 0.249 < area.min() < 0.255
+    assert 0.98 < area.max() < 1.001
+    # Uniform in 0.25..1: standard deviation 0.2165, of the mean of 4000 0.0034
+    assert abs(float(area.mean()) - 0.625) < 0.017
+    assert abs(float(area.std()) - 0.2165) < 0.01
+    assert 0.749 < aspect.min() < 0.76
+    assert 1.32 < aspect.max() < 1.334
+    assert abs(float(aspect.log().mean())) < 0.012
+    # The place: how much is left out above, of all that is left out
+    top = cropped[:, 0, low, 0] - (low + 0.5) / size * height
+    place = (top / (1 - height))[height < 0.9]
+    assert (place > -0.01).all()
+    assert (place < 1.01).all()
+    assert abs(float(place.mean()) - 0.5) < 0.025
+    assert abs(float(place.std()) - 12**-0.5) < 0.015
+
+
+def test_the_whole_image_is_a_window_that_changes_nothing() -> None:
+    inputs = torch.rand(3, 3, 8, 8)
+
+    cropped = random_resized_crop(inputs, least_area=1, size=8, generator=_generator())
+
+    torch.testing.assert_close(cropped, inputs, atol=1e-5, rtol=0)  # fp32 positions
+
+
+def test_sizes_change_and_the_memory_order_stays() -> None:
+    inputs = _ramps(4, 64)
+
+    halved = resize(inputs, 32)
+    cropped = random_resized_crop(
+        inputs, least_area=0.5, size=48, generator=_generator()
+    )
+
+    assert resize(inputs, 64) is inputs
+    assert halved.shape == (4, 3, 32, 32)
+    torch.testing.assert_close(halved[..., 4:-4, 4:-4], _ramps(4, 32)[..., 4:-4, 4:-4])
+    assert cropped.shape == (4, 3, 48, 48)
+    for changed in (halved, cropped):
+        assert changed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_hole_is_a_square_of_zeros_anywhere() -> None:
+    count = 4_000
+    inputs = torch.ones(count, 3, 16, 16).to(memory_format=torch.channels_last)
+
+    holed = cutout(inputs, side=0.5, generator=_generator())
+
+    hole = holed == 0
+    assert ((holed == 1) ^ hole).all()
+    assert (hole == hole[:, :1]).all()
+    rows, columns = hole[:, 0].any(2).sum(1), hole[:, 0].any(1).sum(1)
+    assert (hole[:, 0].sum((1, 2)) == rows * columns).all()
+    assert rows.max() == columns.max() == 8
+    # A side of s loses s**2 / 4 over the edges: 0.5 - 0.0625, of 16 pixels 7
+    assert abs(float(rows.float().mean()) - 7) < 0.12
+    assert abs(float(columns.float().mean()) - 7) < 0.12
+    assert holed.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_change
+def test_every_image_is_changed_in_a_way_of_its_own(change: Change) -> None:
+    image = torch.arange(64 * 3, dtype=torch.uint8).view(1, 8, 8, 3)
+
+    changed = change(image.expand(64, 8, 8, 3))
+
+    different = len({tuple(c.flatten().tolist()) for c in changed})
+    assert different == 2 if change is _mirror else different > 20
+
+
+@every_change
+def test_the_same_generator_state_gives_the_same_images(change: Change) -> None:
+    images = torch.randint(1, 256, (9, 8, 8, 3), dtype=torch.uint8)
+
+    assert (change(images) == change(images)).all()
+
+
+@every_change
+def test_a_part_of_a_batch_is_changed_as_in_the_whole(change: Change) -> None:
+    images = torch.randint(1, 256, (9, 8, 8, 3), dtype=torch.uint8)
+
+    whole = change(images)
+
+    for start, end in ((0, 4), (4, 7), (7, 9)):
+        within = BatchSlice(start=start, end=end, total=9)
+        assert (change(images[start:end], within=within) == whole[start:end]).all()
+
+
+@every_change
+def test_nothing_is_read_back_from_the_device(change: Change) -> None:
+    # A meta tensor has no values: reading one is an error.
+    images = torch.empty(6, 8, 8, 3, dtype=torch.uint8, device="meta")
+
+    assert change(images).device.type == "meta"
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (2, 2), (3, 10)])
+def test_a_slice_lies_in_its_batch(start: int, end: int) -> None:
+    with pytest.raises(ValueError, match="no part of a batch of 9"):
+        BatchSlice(start=start, end=end, total=9)

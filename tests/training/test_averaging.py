@@ -1,0 +1,111 @@
+"""The average of a network's weights: its arithmetic, and that it can be resumed."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from training.averaging import WeightAverage
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+
+def _train_a_step(network: nn.Module) -> None:
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    network(torch.randn(8, 3, 5, 5)).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_an_average_follows_its_formula_and_forgets_its_start() -> None:
+    network = _network()
+    average = WeightAverage(network, decay=0.3)
+    expected = copy.deepcopy(network.state_dict())
+
+    for update in range(12):
+        _train_a_step(network)
+        average.update(network)
+        decay = min(0.3, (1 + update) / (10 + update))
+        for name, current in network.state_dict().items():
+            if current.is_floating_point():
+                expected[name] = decay * expected[name] + (1 - decay) * current
+
+    expected["1.num_batches_tracked"] = torch.tensor(12)
+    torch.testing.assert_close(dict(average.state), dict(expected))
+    _network().load_state_dict(dict(average.state))
+
+
+def test_batch_norms_statistics_are_averaged_too() -> None:
+    network = _network()
+    average = WeightAverage(network, decay=0.9)
+
+    _train_a_step(network)
+    average.update(network)
+
+    before = torch.zeros(4)
+    after = network.state_dict()["1.running_mean"]
+    torch.testing.assert_close(
+        average.state["1.running_mean"], torch.lerp(before, after, 0.9)
+    )
+
+
+def test_only_every_nth_step_counts() -> None:
+    network, last = _network(), _network()
+    each = WeightAverage(last, decay=0.5)
+    third = WeightAverage(network, decay=0.5, every=3)
+
+    for step in range(1, 8):
+        _train_a_step(network)
+        third.update(network)
+        if step % 3 == 0:
+            each.update(network)
+
+    assert third.steps == 7
+    torch.testing.assert_close(dict(third.state), dict(each.state), rtol=0, atol=0)
+
+
+def test_a_resumed_average_goes_on_as_if_it_had_never_stopped() -> None:
+    network = _network()
+    average = WeightAverage(network, decay=0.9, every=2)
+    for _ in range(5):
+        _train_a_step(network)
+        average.update(network)
+    saved = {name: tensor.clone() for name, tensor in average.state.items()}
+
+    resumed = WeightAverage(_network(), decay=0.9, every=2)
+    resumed.restore(saved, steps=average.steps)
+    for _ in range(5):
+        _train_a_step(network)
+        average.update(network)
+        resumed.update(network)
+
+    torch.testing.assert_close(dict(resumed.state), dict(average.state), rtol=0, atol=0)
+    assert not torch.equal(saved["0.weight"], resumed.state["0.weight"])
+
+
+def test_an_average_is_not_moved_by_the_network_itself() -> None:
+    network = _network()
+    average = WeightAverage(network, decay=0.9)
+    before = {name: tensor.clone() for name, tensor in average.state.items()}
+
+    _train_a_step(network)
+
+    torch.testing.assert_close(dict(average.state), before, rtol=0, atol=0)
+
+
+def test_the_average_of_another_network_is_refused() -> None:
+    average = WeightAverage(_network(), decay=0.9)
+    other = {**average.state, "0.weight": torch.zeros(1)}
+
+    with pytest.raises(ValueError, match=r"another network: '0\.weight' and 0 more"):
+        average.restore(other, steps=1)
+
+
+@pytest.mark.parametrize(("decay", "every"), [(1.0, 1), (-0.1, 1), (0.9, 0)])
+def test_an_average_that_makes_no_sense_is_refused(decay: float, every: int) -> None:
+    with pytest.raises(ValueError, match="needs a decay"):
+        WeightAverage(_network(), decay=decay, every=every)

@@ -6,6 +6,10 @@ from typing import Literal
 
 import torch
 
+from classifier.cores import usable_cores
+
+CPUINFO = Path("/proc/cpuinfo")
+
 
 class DeviceUnavailable(RuntimeError):
     """The device that was asked for cannot be used here."""
@@ -33,28 +37,50 @@ def choose_compute(device: str, precision: str = "fp32") -> Compute:
             "--device cuda was asked for, but torch finds no usable GPU; "
             "use --device auto or cpu"
         )
-    chosen = torch.device("cuda" if has_cuda and device != "cpu" else "cpu")
+    chosen = torch.device("cpu")
+    if has_cuda and device != "cpu":
+        # By number: in another thread `cuda` alone is the first GPU, not this one's.
+        chosen = torch.device("cuda", torch.cuda.current_device())
     # fp32 is to mean fp32: cuDNN's default of TF32 keeps 10 bits, and what is published
     # would differ from what was measured by more than the proof of an export allows.
     torch.backends.cudnn.allow_tf32 = False
-    has_bf16 = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if chosen.type == "cuda"
-        else cpu_has_bf16()
-    )
+    has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else cpu_has_bf16()
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return Compute(chosen, "bf16")
     return Compute(chosen, "fp32")
 
 
-def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
+    """What a run uses and why, for people: `cpu, 2 cores, bf16 by avx512_bf16`."""
+    if compute.device.type == "cuda":
+        where = torch.cuda.get_device_name(compute.device)
+        bf16 = "by its tensor cores" if _gpu_has_bf16() else ""
+    else:
+        where = f"cpu, {usable_cores()} cores"
+        flags = cpu_bf16_flags(cpuinfo)
+        bf16 = f"by {' and '.join(flags)}" if flags else ""
+    if compute.precision == "bf16":
+        return f"{where}, bf16 {bf16 or 'as asked for, though slower here than fp32'}"
+    return f"{where}, fp32 {'as asked for' if bf16 else 'for want of fast bf16'}"
+
+
+def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether bf16 is faster than fp32: elsewhere it is emulated, and slower.
 
     github.com/pytorch/pytorch/issues/86550
     """
+    return bool(cpu_bf16_flags(cpuinfo))
+
+
+def cpu_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """The instruction sets for bf16 that the kernel finds in the processor."""
     try:
         text = cpuinfo.read_text()
     except OSError:
-        return False
+        return []
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+    return sorted({"avx512_bf16", "amx_bf16"}.intersection(flags.split()))
+
+
+def _gpu_has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Iterator
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -25,10 +27,14 @@ from classifier.preprocessing import (
 )
 from classifier.ranking import IntArray
 from classifier.staging import build_once
+from training.checksum import file_checksums
+from training.disk import check_room
 from training.progress import progress_bar
 
-FORMAT = 1
+FORMAT = 2
 """Part of the key: raised when decoding changes, so that older caches are not read."""
+
+IMAGES, INDEX = "images.npy", "index.json"
 
 logger = logging.getLogger(__name__)
 
@@ -65,19 +71,23 @@ def decode_part(
     cache: Path,
     skip_broken: bool,
 ) -> DecodedPart:
-    """BadDataset names the images that do not decode, unless they may be skipped."""
-    folder = cache / "decoded" / _key(part, preprocessing)
-    if folder.is_dir() and not _is_whole(folder, part, preprocessing):
-        logger.warning("rebuilding damaged cache folder=%s", folder)
-        shutil.rmtree(folder)
-    build_once(folder, lambda to: _build(to, part, preprocessing, what=what))
-    index = json.loads((folder / "index.json").read_text())
+    """BadDataset names the images that do not decode, unless they may be skipped.
+
+    What was decoded before is used again if its checksums are right; DiskTooSmall where
+    there is no room for it.
+    """
+    folder = build_once(
+        cache / "decoded" / _key(part, preprocessing),
+        lambda to: _build(to, part, preprocessing, what=what),
+        is_whole=lambda there: _is_whole(there, part, preprocessing),
+    )
+    index = json.loads((folder / INDEX).read_text())
     broken: dict[str, str] = index["broken"]
     if broken and not skip_broken:
         raise BadDataset(_broken_message(part, broken))
     if broken:
         logger.warning("skipped images=%d part=%s do not decode", len(broken), what)
-    images = np.load(folder / "images.npy", mmap_mode="r")
+    images = np.load(folder / IMAGES, mmap_mode="r")
     kept = [position for position in range(len(part)) if str(position) not in broken]
     if not kept:
         raise BadDataset(f"none of the {len(part):,} {what} images decodes")
@@ -103,22 +113,33 @@ def _key(part: Part, preprocessing: Preprocessing) -> str:
 
 
 def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
+    """Whether both files are as they were built, to the bit."""
     try:
-        index = json.loads((folder / "index.json").read_text())
-        images = np.load(folder / "images.npy", mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return False
-    shape = (len(part), preprocessing.height, preprocessing.width, 3)
-    return images.shape == shape and {"broken", "digest"} <= set(index)
+        index = json.loads((folder / INDEX).read_text())
+        if index.pop("crc32") != _checksum(index):
+            return False
+        if index["images_crc32"] != file_checksums(folder / IMAGES):
+            return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # not there, not JSON, or not an index
+    images = np.load(folder / IMAGES, mmap_mode="r")
+    return bool(images.shape == _shape(part, preprocessing))
 
 
 def _build(
     folder: Path, part: Part, preprocessing: Preprocessing, *, what: str
 ) -> None:
-    shape = (len(part), preprocessing.height, preprocessing.width, 3)
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+    shape = _shape(part, preprocessing)
+    check_room(
+        folder.parent,
+        math.prod(shape),
+        purpose=f"decoding the {what} images",
+        remedy="make room, or name a folder on another disk with --cache",
     )
+    images = np.lib.format.open_memmap(
+        folder / IMAGES, mode="w+", dtype=np.uint8, shape=shape
+    )
+    _reserve(folder / IMAGES)
     sha256s, broken = [], {}
     with progress_bar(f"decoding {what}", total=len(part)) as advance:
         for position, decoded in enumerate(_decoded(part, preprocessing)):
@@ -131,8 +152,23 @@ def _build(
                 advance(64)
     images.flush()
     digest = dataset_digest(part.names, part.class_ids, sha256s)
-    index: dict[str, Any] = {"digest": digest, "broken": broken}
-    (folder / "index.json").write_text(json.dumps(index))
+    checksums = file_checksums(folder / IMAGES)
+    index = {"digest": digest, "broken": broken, "images_crc32": checksums}
+    (folder / INDEX).write_text(json.dumps({**index, "crc32": _checksum(index)}))
+
+
+def _shape(part: Part, preprocessing: Preprocessing) -> tuple[int, ...]:
+    return (len(part), preprocessing.height, preprocessing.width, 3)
+
+
+def _checksum(index: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(index, sort_keys=True).encode())
+
+
+def _reserve(path: Path) -> None:
+    """Writing through a map to a disk without room is no OSError but a SIGBUS."""
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _decoded(part: Part, preprocessing: Preprocessing) -> Iterator[_Decoded]:

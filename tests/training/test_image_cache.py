@@ -1,5 +1,6 @@
 """Images decoded once: what is kept, when it is built again, what is broken."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from classifier.dataset import BadDataset, Part, part_digest
 from classifier.labels import Labels
 from classifier.preprocessing import Preprocessing
 from tests.conftest import encoded, picture
-from training.image_cache import DecodedPart, decode_part
+from training.image_cache import IMAGES, INDEX, DecodedPart, decode_part
 
 PREPROCESSING = Preprocessing(16, 16)
 
@@ -103,26 +104,63 @@ def test_all_images_broken_is_an_error_even_when_skipping(
         decode(part, skip_broken=True)
 
 
-@pytest.mark.parametrize("damage", ["cut images", "cut index", "no index"])
-def test_a_damaged_cache_is_built_again(
-    part: Part, decode: Decode, tmp_path: Path, damage: str
+def _flip_a_byte(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def _without(file: Path, key: str) -> None:
+    index = json.loads(file.read_text())
+    del index[key]
+    file.write_text(json.dumps(index))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a byte of images": lambda folder: _flip_a_byte(folder / IMAGES),
+    "a byte of index": lambda folder: _flip_a_byte(folder / INDEX),
+    "cut images": lambda folder: os.truncate(folder / IMAGES, 1000),
+    "empty images": lambda folder: os.truncate(folder / IMAGES, 0),
+    "no images": lambda folder: (folder / IMAGES).unlink(),
+    "cut index": lambda folder: (folder / INDEX).write_text('{"digest": '),
+    "other index": lambda folder: (folder / INDEX).write_text("[]"),
+    "no index": lambda folder: (folder / INDEX).unlink(),
+    "no checksum": lambda folder: _without(folder / INDEX, "images_crc32"),
+    "no checksum of index": lambda folder: _without(folder / INDEX, "crc32"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_told_and_built_again(
+    part: Part,
+    decode: Decode,
+    tmp_path: Path,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = decode(part)
     expected = np.array(whole.images)
     (folder,) = (tmp_path / "cache" / "decoded").glob("[!.]*")
-    if damage == "cut images":
-        data = (folder / "images.npy").read_bytes()
-        (folder / "images.npy").unlink()
-        (folder / "images.npy").write_bytes(data[:-10])
-    elif damage == "cut index":
-        (folder / "index.json").write_text('{"digest": ')
-    else:
-        (folder / "index.json").unlink()
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    DAMAGES[damage](folder)
 
     again = decode(part)
 
+    assert f"damaged folder={folder} is built again" in caplog.text
     np.testing.assert_array_equal(again.images, expected)
     assert again.digest == whole.digest
+    for name in (IMAGES, INDEX):
+        assert (folder / name).read_bytes() == (kept / name).read_bytes()
+
+
+def test_a_whole_cache_is_not_built_again(
+    part: Part, decode: Decode, caplog: pytest.LogCaptureFixture
+) -> None:
+    decode(part)
+
+    decode(part)
+
+    assert not caplog.text
 
 
 def test_an_interrupted_build_is_never_read(

@@ -4,13 +4,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from training.curves import (
+    LATER_PART,
+    OVERFIT_LOSS_RISE,
+    earliest_as_good,
+    generalisation_loss,
+    is_trend,
+    loss_rise,
+    most_optimism,
+    overfit_since,
+    slope_within_epoch,
+    standard_error,
+)
 from training.history import EpochRecord, History
 
-OVERFIT_LOSS_RISE = 0.05
-"""Prechelt's generalisation loss, as a fraction of the least validation loss, from
-which a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2)."""
-
 STANDARD_ERRORS = 1.96
+
+BY_HEART = 0.1
+"""How far training top-1 runs ahead of validation where images are learnt by heart."""
+
+NOTABLE_SLOPE = 0.005
+"""Of the running top-1 within an epoch; less is called level."""
 
 _ADVICE = {
     "plain": "random crops and mirroring, a falling learning rate (--recipe strong has "
@@ -21,61 +35,21 @@ _ADVICE = {
 
 def diagnose(history: History, *, recipe: str, val_images: int) -> str:
     """Markdown; every sentence carries its numbers."""
-    last = history.epochs[-1]
     lines = [
         "# What this run learnt",
         "",
         _best_line(history, val_images),
         _loss_line(history),
         _overfit_line(history, recipe),
+        _calibration_line(history),
         _late_line(history.epochs),
         "",
-        f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} "
-        f"top-1 and {_percent(last.val.top5_accuracy)} top-5 on validation, "
-        f"{_percent(last.training.metrics.top1_accuracy)} top-1 over the epoch in "
-        f"training.",
+        _end_paragraph(history.epochs[-1]),
         "",
-        "The best epoch was chosen on the very images it is judged on, so its accuracy "
-        "is a little optimistic.",
+        _choice_paragraph(history, val_images),
         "",
     ]
     return "\n".join(lines)
-
-
-def generalisation_loss(history: History) -> list[float]:
-    """How far each epoch's validation loss lies above the least so far, as a fraction.
-
-    Prechelt 1998, GL(t) / 100.
-    """
-    losses = np.array([record.val.loss for record in history.epochs])
-    rises: list[float] = (losses / np.minimum.accumulate(losses) - 1).tolist()
-    return rises
-
-
-def overfit_since(history: History) -> int | None:
-    """The first epoch from which validation loss stays above OVERFIT_LOSS_RISE.
-
-    None where the run ends without.
-    """
-    since = None
-    for record, rise in zip(history.epochs, generalisation_loss(history), strict=True):
-        if rise <= OVERFIT_LOSS_RISE:
-            since = None
-        elif since is None:
-            since = record.epoch
-    return since
-
-
-def fall_within_epoch(record: EpochRecord) -> float | None:
-    """How far the running top-1 accuracy fell from a quarter of the epoch to its end.
-
-    Negative where it rose; None for epochs of too few measured points. The first
-    quarter is left out: its averages are over few images.
-    """
-    later = [point for point in record.training.points if point.seen >= 0.25]
-    if len(later) < 3:
-        return None
-    return later[0].metrics.top1_accuracy - later[-1].metrics.top1_accuracy
 
 
 def _best_line(history: History, val_images: int) -> str:
@@ -88,7 +62,7 @@ def _best_line(history: History, val_images: int) -> str:
     if behind == 0:
         return f"{line} The last epoch equals it."
     # Unpaired, so on the safe side for two epochs measured on the same images.
-    noise = STANDARD_ERRORS * float(np.sqrt(2 * accuracy * (1 - accuracy) / val_images))
+    noise = STANDARD_ERRORS * 2**0.5 * standard_error(accuracy, val_images)
     verdict = (
         f"more than {val_images:,} images leave to chance"
         if behind > noise
@@ -102,27 +76,29 @@ def _loss_line(history: History) -> str:
     line = f"* Least validation loss: epoch {least.epoch}, {least.val.loss:.4f}."
     if least is last:
         return line
-    rise = last.val.loss / least.val.loss - 1
+    rise = loss_rise(last.val.loss, over=least.val.loss)
     return f"{line} By the last epoch it rose to {last.val.loss:.4f}, {rise:+.0%}."
 
 
 def _overfit_line(history: History, recipe: str) -> str:
     since, last = overfit_since(history), history.epochs[-1]
-    gap = last.training.metrics.top1_accuracy - last.val.top1_accuracy
+    gap = last.train_subset.top1_accuracy - last.val.top1_accuracy
     gap_text = (
-        f"at the end it gets {_percent(last.training.metrics.top1_accuracy)} of the "
+        f"at the end it gets {_percent(last.train_subset.top1_accuracy)} of the "
         f"training images right and {_percent(last.val.top1_accuracy)} of the others"
     )
     if since is not None:
         rise = generalisation_loss(history)[-1]
-        while_ = ", while it learns the training images by heart" if gap > 0.1 else ""
+        while_ = (
+            ", while it learns the training images by heart" if gap > BY_HEART else ""
+        )
         return (
             f"* It overfits since epoch {since}: validation loss stays over "
             f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end"
-            f"{while_} ({gap_text}). More of the same would not help; "
-            f"{_ADVICE[recipe]}."
+            f"{while_} ({gap_text}).{_later_best(history, since)} More of the "
+            f"same would not help; {_ADVICE[recipe]}."
         )
-    if history.best_loss is last and gap < 0.05:
+    if history.best_loss is last and gap < BY_HEART / 2:
         return (
             f"* It does not overfit, and is still learning: {gap_text}, and validation "
             "loss was least at the end. More epochs would help."
@@ -130,25 +106,91 @@ def _overfit_line(history: History, recipe: str) -> str:
     return f"* It does not overfit: {gap_text}; validation loss ends near its least."
 
 
+def _later_best(history: History, since: int) -> str:
+    """Guo et al. 2017, section 3: loss can overfit while accuracy still improves."""
+    best = history.best
+    if best.epoch <= since:
+        return ""
+    return (
+        f" Accuracy was best later, at epoch {best.epoch}: what grew first is the "
+        "confidence of wrong answers."
+    )
+
+
+def _calibration_line(history: History) -> str:
+    best, last = history.best, history.epochs[-1]
+    found = best.calibration
+    line = (
+        f"* Confidence at epoch {best.epoch} is {_points(found.error)} away from "
+        "accuracy on average (expected calibration error)"
+    )
+    kind = "over-confident" if found.temperature > 1 else "under-confident"
+    fitted = f"logits divided by {found.temperature:.2f} fit best, which leaves "
+    left = f"{_points(found.cross_fitted_error)} on images it was not fitted on"
+    if found.cross_fitted_error < found.error:
+        line += f", {kind}: {fitted}{left}. /predict answers without it."
+    else:
+        line += f"; no temperature mends that: {fitted}{left}."
+    if last is not best:
+        line += f" By the last epoch it is {_points(last.calibration.error)}."
+    return line
+
+
 def _late_line(epochs: Sequence[EpochRecord]) -> str:
     late = epochs[-max(1, len(epochs) // 3) :]
-    falls = [fall for fall in map(fall_within_epoch, late) if fall is not None]
+    slopes = [s for s in map(slope_within_epoch, late) if s is not None]
     span = f"epochs {late[0].epoch} to {late[-1].epoch}"
     if late[0] is late[-1]:
         span = f"epoch {late[0].epoch}"
-    if not falls:
+    if not slopes:
         return f"* Within {span}: too few steps an epoch to tell a trend."
-    mean = float(np.mean(falls))
-    if mean > 0.005:
-        return (
-            f"* Within {span} the running top-1 accuracy in training falls, by "
-            f"{_points(mean)} from a quarter of the epoch to its end. A learning rate "
-            "that falls towards the end of the run usually mends that."
-        )
-    word = "rises" if mean < -0.005 else "holds"
+    slope = float(np.mean(slopes))
+    falls = sum(s < 0 for s in slopes)
+    how = (
+        f"points an epoch (least squares over the last {1 - LATER_PART:.0%} of each; "
+        f"down in {falls} of {len(slopes)})"
+    )
+    subject = f"* Within {span} the running top-1 accuracy in training"
+    size = f"{100 * abs(slope):.2f}"
+    if abs(slope) < NOTABLE_SLOPE or not is_trend(slopes):
+        return f"{subject} shows no trend: {100 * slope:+.2f} {how}."
+    if slope > 0:
+        return f"{subject} rises, by {size} {how}."
+    line = f"{subject} falls, by {size} {how}."
+    if epochs[-1].training.lr < max(record.training.lr for record in epochs):
+        return line
+    return f"{line} A learning rate that falls towards the end usually mends that."
+
+
+def _end_paragraph(last: EpochRecord) -> str:
     return (
-        f"* Within {span} the running top-1 accuracy in training {word} "
-        f"({_points(-mean, signed=True)} from a quarter of the epoch to its end)."
+        f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} "
+        f"top-1 and {_percent(last.val.top5_accuracy)} top-5 on validation, "
+        f"{_percent(last.train_subset.top1_accuracy)} top-1 on a fixed sample of the "
+        f"training images, measured in the same way. The average in training, "
+        f"{_percent(last.training.metrics.top1_accuracy)}, is taken while the weights "
+        "move, on images as the recipe alters them."
+    )
+
+
+def _choice_paragraph(history: History, val_images: int) -> str:
+    epochs, best = len(history.epochs), history.best
+    if epochs == 1:
+        return "There was one epoch, so the best was not chosen among several."
+    optimism = most_optimism(history, images=val_images)
+    text = (
+        "The best epoch was chosen on the very images it is judged on, so its accuracy "
+        f"is optimistic: on average by at most {_points(optimism)} for the best of "
+        f"{epochs} epochs on {val_images:,} images, by less the more alike they answer."
+    )
+    first = earliest_as_good(history, images=val_images)
+    error = _points(standard_error(best.val.top1_accuracy, val_images))
+    if first is best:
+        return f"{text} No earlier epoch is within one standard error of it ({error})."
+    return (
+        f"{text} The earliest within one standard error of it ({error}) is epoch "
+        f"{first.epoch}, {_percent(first.val.top1_accuracy)}: as good a choice, as far "
+        "as these images tell."
     )
 
 
@@ -156,5 +198,5 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
 
 
-def _points(fraction: float, *, signed: bool = False) -> str:
-    return f"{100 * fraction:{'+' if signed else ''}.2f} points"
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f} points"

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.ranking import IntArray
 from training.evaluate import Metrics
 
 
@@ -16,6 +20,10 @@ class RunningPoint:
     """How much of the epoch lay behind, 0..1."""
 
     metrics: Metrics
+    time_ms: int = 0
+    """When it was measured, in ms since 1970. MLflow takes a point that it has for the
+    same one if key, step, value and time are equal, so that logging it again after a
+    death adds nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +39,50 @@ class TrainingPass:
         return self.points[-1].metrics
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How far confidence is from being right; fractions 0..1."""
+
+    error: float
+    """Expected calibration error of the answers as they are, 15 bins."""
+
+    temperature: float
+    """What to divide logits by, fitted on all validation images; never applied."""
+
+    cross_fitted_error: float
+    """The error with each half of the images divided by the other half's temperature:
+    what a temperature would do on images it was not fitted on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochRecord:
     epoch: int
     """1-based."""
 
     training: TrainingPass
     val: Metrics
+    train_subset: Metrics
+    """On a fixed sample of the training images, measured as validation images are."""
+
+    calibration: Calibration
+    """On the validation images."""
+
+    @property
+    def time_ms(self) -> int:
+        """When the epoch's training ended, in ms since 1970."""
+        return self.training.points[-1].time_ms
 
 
 @dataclass
 class History:
+    """The epochs so far, and what each of them said of each validation image."""
+
     epochs: list[EpochRecord] = field(default_factory=list)
+    first_answers: list[IntArray] = field(default_factory=list)
+    """Per epoch, the class answered first for each of N validation images, [N]."""
+
+    target_probabilities: list[NDArray[np.float32]] = field(default_factory=list)
+    """Per epoch, the probability given to each image's true class, [N]."""
 
     @property
     def best(self) -> EpochRecord:

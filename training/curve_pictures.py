@@ -1,0 +1,126 @@
+"""The curves of a run: from epoch to epoch, and within each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from training.evaluate import Metrics
+from training.history import EpochRecord, History
+from training.picture_style import BLUE, GREEN, GREY, ORANGE, WIDTH, tidy
+
+_BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "frameon": False}
+"""Where a legend hides no curve."""
+
+_PARTS: tuple[tuple[str, str, Callable[[EpochRecord], Metrics]], ...] = (
+    ("validation", "-", lambda record: record.val),
+    ("training sample", "--", lambda record: record.train_subset),
+    ("training, over the epoch", ":", lambda record: record.training.metrics),
+)
+"""Name, dash, where its metrics are."""
+
+
+def epochs_figure(history: History) -> Figure:
+    """Accuracy over loss, per epoch, with both best epochs marked."""
+    figure = Figure(figsize=(WIDTH, 8.6), layout="constrained")
+    accuracy, loss = figure.subplots(2, 1)
+    epochs = [record.epoch for record in history.epochs]
+    for _, dash, of in _PARTS:
+        metrics = [of(record) for record in history.epochs]
+        _line(accuracy, epochs, [m.top1_accuracy for m in metrics], BLUE, dash)
+        _line(accuracy, epochs, [m.top5_accuracy for m in metrics], ORANGE, dash)
+        _line(loss, epochs, [m.loss for m in metrics], GREEN, dash)
+    _scale_accuracies(accuracy)
+    _scale_losses(loss, history)
+    _legend(accuracy, ("top-1", BLUE), ("top-5", ORANGE))
+    _legend(loss)
+    for axes, title in ((accuracy, "Accuracy"), (loss, "Cross-entropy")):
+        axes.set(title=title, xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        tidy(axes)
+    _mark(accuracy, history.best, lambda m: m.top1_accuracy, "best top-1")
+    _mark(loss, history.best_loss, lambda m: m.loss, "least loss")
+    return figure
+
+
+def running_figure(epochs: Sequence[EpochRecord]) -> Figure:
+    """One line an epoch: how the running average moved from its start to its end."""
+    figure = Figure(figsize=(WIDTH, 8), layout="constrained")
+    panels = figure.subplots(2, 1)
+    colors = ScalarMappable(Normalize(1, max(2, len(epochs))), "viridis")
+    figure.colorbar(colors, ax=panels, label="epoch", ticks=MaxNLocator(integer=True))
+    for axes, name, of in (
+        (panels[0], "top-1", lambda m: m.top1_accuracy),
+        (panels[1], "top-5", lambda m: m.top5_accuracy),
+    ):
+        for record in epochs:
+            points = record.training.points
+            seen, values = [p.seen for p in points], [of(p.metrics) for p in points]
+            color = colors.to_rgba(np.array(record.epoch))
+            marker = "." if len(points) < 10 else ""
+            axes.plot(seen, values, color=color, linewidth=1.3, marker=marker)
+        axes.set(title=f"Running {name} accuracy in training", xlabel="of the epoch")
+        axes.set(xlim=(0, 1.02))
+        _scale_accuracies(axes)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        tidy(axes)
+    return figure
+
+
+def _scale_accuracies(axes: Any) -> None:
+    """From 0 to what was reached: a first epoch at 3 % is to be seen as well."""
+    axes.set_ylim(bottom=0, top=min(1.02, axes.get_ylim()[1]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def _scale_losses(axes: Any, history: History) -> None:
+    """From 0, unless one wild epoch would press all others against it."""
+    losses = [of(record).loss for record in history.epochs for _, _, of in _PARTS]
+    if min(losses) > 0 and max(losses) > 20 * sorted(losses)[len(losses) // 2]:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _line(
+    axes: Any, x: Sequence[int], y: Sequence[float], color: str, dash: str
+) -> None:
+    marker = "." if len(x) < 40 else ""
+    width = 1.2 if dash == ":" else 1.7
+    axes.plot(x, y, color=color, linestyle=dash, linewidth=width, marker=marker)
+
+
+def _legend(axes: Any, *names: tuple[str, str]) -> None:
+    """Colour and dash apart, instead of an entry for each of both."""
+    handles = [axes.plot([], [], color=color, label=name)[0] for name, color in names]
+    handles += [
+        axes.plot([], [], color=GREY, linestyle=dash, label=part)[0]
+        for part, dash, _ in _PARTS
+    ]
+    axes.legend(handles=handles, ncols=5, fontsize=9, columnspacing=1.2, **_BELOW)
+
+
+def _mark(
+    axes: Any, record: EpochRecord, of: Callable[[Metrics], float], what: str
+) -> None:
+    """Labels the point on the side that has room; the axes have their limits by now."""
+    place = (record.epoch, of(record.val))
+    across, up = axes.transAxes.inverted().transform(axes.transData.transform(place))
+    below = up > 0.25
+    side: Literal["left", "center", "right"] = "center"
+    if not 0.15 < across < 0.85:
+        side = "left" if across < 0.5 else "right"
+    ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "color": "black"}
+    axes.plot(*place, clip_on=False, **ring)
+    axes.annotate(
+        f"{what}: epoch {record.epoch}",
+        place,
+        xytext=(0, -26 if below else 16),
+        textcoords="offset points",
+        ha=side,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
+    )

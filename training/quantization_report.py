@@ -1,0 +1,38 @@
+"""`--quantize`: what a version and its int8 form are worth, printed side by side."""
+
+from training.int8_form import Quantisation
+
+
+def print_quantisation(quantisation: Quantisation) -> None:
+    print("\n".join(report_lines(quantisation)), flush=True)
+
+
+def report_lines(quantisation: Quantisation) -> list[str]:
+    version, name = quantisation.version, f"v{quantisation.version.number}"
+    columns = []
+    for form in (quantisation.fp32, quantisation.int8):
+        metrics = form.metrics
+        columns.append(
+            (
+                f"{100 * metrics.top1_accuracy:.2f} %",
+                f"{100 * metrics.top5_accuracy:.2f} %",
+                f"{metrics.loss:.4f}",
+                f"{form.images_per_second:,.0f}",
+                f"{form.megabytes:.1f}",
+            )
+        )
+    names = ("top-1", "top-5", "loss", "images/s", "size in MB")
+    return [
+        f"{version.model}: {name} in int8, calibrated on "
+        f"{quantisation.calibration_images:,} training images",
+        "",
+        f"{'':12}{'fp32':>10}{'int8':>10}",
+        *(
+            f"{row[0]:12}{row[1]:>10}{row[2]:>10}"
+            for row in zip(names, *columns, strict=True)
+        ),
+        "",
+        f"The first answers agree on {100 * quantisation.agreement:.2f} % of "
+        f"{quantisation.validation_images:,} validation images.",
+        f"Ask for it as {name}.int8: python -m compare --a {name} --b {name}.int8",
+    ]

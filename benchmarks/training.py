@@ -1,123 +1,188 @@
-"""What it costs to make an epoch a version, beside the way people do it today.
+"""Training beside the way people do it today: the same network, batches and images.
 
-The same ResNet-18 with 200 classes at 64 px, alternately, in stores of their own:
-this project's publishing (files, proof against torch, metrics, registry, aliases), and
-`mlflow.pytorch.log_model(..., registered_model_name=...)` as MLflow's documentation
-shows it, with an input example.
+`--device cpu` measures a part of the data, `--device cuda` all of it. Both programs run
+alternately, in stores of their own, on one folder of links.
 """
 
-import statistics
+import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import mlflow
-import numpy as np
 import torch
 
-from benchmarks.report import write_table
-from classifier.bundle import NetworkSpec
-from classifier.labels import Labels
-from classifier.network import ImageClassifier, build_network
-from classifier.preprocessing import Preprocessing
-from classifier.registry import Registry
-from training.evaluate import evaluate
-from training.export import export_parts
-from training.history import EpochRecord, RunningPoint, TrainingPass
-from training.image_cache import DecodedPart
-from training.publish import Publisher
-from training.tracking import RunTracker
+from benchmarks.arrange import arrange, count_images, existing_folder
+from benchmarks.cost_rows import Round, first_step_row, publishing_rows, rate_row
+from benchmarks.programs import Cost, run_conventional, run_training, training_cost
+from benchmarks.report import has_table, write_table
+from classifier.cores import usable_cores
 
-VERSIONS = 5
-CLASSES, SIZE, IMAGES = 200, 64, 1_000
+HEADER = ("", "flipside", "conventional", "ratio", "wanted")
+CPU_TITLE = "Training on a CPU"
+GPU_TITLE = "Training on one GPU"
+CPU_DEFAULTS = {"per_class": 20, "val_per_class": 10, "epochs": 5}
+GPU_DEFAULTS = {"epochs": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is run; a whole benchmark stays below 12 minutes on two cores."""
+
+    data: Path
+    device: str
+    per_class: int | None
+    val_per_class: int | None
+    epochs: int
+    conventional_epochs: int
+    rounds: int
+    batch_size: int
+    workers: int
+    steps_limit: int | None
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.conventional_epochs) < 2:
+            raise ValueError("epochs must be at least 2: the first is left out")
+
+    def common(self) -> tuple[str, ...]:
+        return ("--device", self.device, "--batch-size", str(self.batch_size))
 
 
 def main() -> None:
-    torch.manual_seed(0)
-    network = build_network("resnet18", classes=CLASSES, stem="imagenet")
-    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
-        publish_ours = _ours(Path(ours), network)
-        publish_theirs = _theirs(Path(theirs), network)
-        seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for epoch in range(1, VERSIONS + 1):
-            for name, publish in (("ours", publish_ours), ("theirs", publish_theirs)):
-                seconds[name].append(_time(publish, epoch))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    plan = _plan()
+    if plan.device == "cpu":
+        _measure_cpu(plan)
+        if not torch.cuda.is_available() and not has_table(GPU_TITLE):
+            _say_no_gpu()
+    elif torch.cuda.is_available():
+        _measure_gpu(plan)
+    else:
+        _say_no_gpu()
+
+
+def _measure_cpu(plan: Plan) -> None:
+    with _workplace(plan) as (data, work):
+        rounds = _rounds(plan, data, work, stem="imagenet")
     write_table(
-        "Publishing one epoch as a registry version",
-        ("", "seconds, median of 5", "least and most", "ratio"),
+        CPU_TITLE,
+        HEADER,
         [
-            (
-                label,
-                f"{medians[name]:.2f}",
-                f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}",
-                f"{medians[name] / medians['ours']:.1f}",
-            )
-            for name, label in (
-                ("ours", "flipside, proved against torch"),
-                ("theirs", "`mlflow.pytorch.log_model`, input example"),
-            )
+            rate_row("training alone, images/s", rounds, lambda c: c.training_rate),
+            rate_row("whole epochs, images/s", rounds, lambda c: c.epoch_rate, "2.2"),
+            *publishing_rows(rounds, wanted="at most 3 %"),
+            first_step_row(rounds),
         ],
+        note=_note(plan, data_images=rounds[0].ours.images),
     )
 
 
-def _time(publish: Callable[[int], None], epoch: int) -> float:
-    started = time.perf_counter()
-    publish(epoch)
-    return time.perf_counter() - started
-
-
-def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
-    preprocessing = Preprocessing(SIZE, SIZE)
-    classifier = ImageClassifier(network, preprocessing)
-    labels = Labels.from_ids(f"n{index:03}" for index in range(CLASSES))
-    rng = np.random.default_rng(0)
-    val = DecodedPart(
-        names=tuple(map(str, range(IMAGES))),
-        images=rng.integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8),
-        targets=rng.integers(0, CLASSES, IMAGES),
-        digest="0" * 64,
+def _measure_gpu(plan: Plan) -> None:
+    with _workplace(plan) as (data, work):
+        rounds = _rounds(plan, data, work, stem="imagenet")
+        images = rounds[0].ours.images
+        small = _train(plan, data, work / "small", stem="small", images=images)
+    whole = "whole epochs, images/s, --stem"
+    wanted = "60,000 and 10"
+    write_table(
+        GPU_TITLE,
+        HEADER,
+        [
+            rate_row("training alone, images/s", rounds, lambda c: c.training_rate),
+            rate_row(f"{whole} imagenet", rounds, lambda c: c.epoch_rate, wanted),
+            (f"{whole} small", f"{small.epoch_rate:,.0f}", "", "", "15,000"),
+            *publishing_rows(rounds, wanted="at most 10 %"),
+            first_step_row(rounds),
+        ],
+        note=_note(plan, data_images=images),
     )
-    predictions = evaluate(classifier, val.images, val.targets)
-    registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", create=True)
-    run = RunTracker(registry, experiment="benchmark", tags={})
-    spec = NetworkSpec("resnet18", "imagenet", CLASSES)
-    parts = export_parts(
-        classifier, labels=labels, preprocessing=preprocessing, network=spec
-    )
-    tags = {"dataset_digest": val.digest}
-    publisher = Publisher(registry, run, "benchmark", parts, val, tags)
-    metrics = predictions.metrics
-    training = TrainingPass((RunningPoint(1, 1.0, metrics),), 0.1, 100.0)
 
-    def publish(epoch: int) -> None:
-        publisher.publish(
-            classifier, EpochRecord(epoch, training, metrics), predictions
+
+def _say_no_gpu() -> None:
+    rows = [
+        (f"whole epochs, images/s, --stem {stem}", "not measured: no GPU", "", "", goal)
+        for stem, goal in (("imagenet", "60,000 and 10"), ("small", "15,000"))
+    ]
+    write_table(GPU_TITLE, HEADER, rows)
+
+
+@contextmanager
+def _workplace(plan: Plan) -> Iterator[tuple[Path, Path]]:
+    """The folder of links, and a place for stores; both are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
+        work = Path(folder)
+        data = arrange(
+            str(plan.data),
+            work / "data",
+            per_class=plan.per_class,
+            val_per_class=plan.val_per_class,
         )
+        yield data, work
 
-    return publish
+
+def _rounds(plan: Plan, data: Path, work: Path, *, stem: str) -> list[Round]:
+    images = count_images(data / "train")
+    rounds = []
+    for number in range(1, plan.rounds + 1):
+        ours = _train(plan, data, work / f"ours-{number}", stem=stem, images=images)
+        theirs = run_conventional(
+            data,
+            *plan.common(),
+            *("--epochs", str(plan.conventional_epochs)),
+            *("--workers", str(plan.workers)),
+            *(("--steps-limit", str(plan.steps_limit)) if plan.steps_limit else ()),
+            store=work / f"theirs-{number}",
+        )
+        rounds.append(Round(ours, theirs))
+    return rounds
 
 
-def _theirs(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
-    example = np.zeros((2, 3, SIZE, SIZE), np.float32)
+def _train(plan: Plan, data: Path, store: Path, *, stem: str, images: int) -> Cost:
+    logged = run_training(
+        data,
+        *plan.common(),
+        *("--epochs", str(plan.epochs), "--recipe", "plain", "--stem", stem),
+        *("--cache", str(store.parent / "cache")),
+        store=store,
+    )
+    return training_cost(logged, images=images)
 
-    def publish(epoch: int) -> None:
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-        if mlflow.get_experiment_by_name("benchmark") is None:
-            mlflow.create_experiment("benchmark", str(folder / "mlruns"))
-        mlflow.set_experiment("benchmark")
-        with mlflow.start_run():
-            mlflow.log_metric("val_loss", 1.0, step=epoch)
-            mlflow.pytorch.log_model(
-                network.eval(),
-                name="model",
-                step=epoch,
-                input_example=example,
-                registered_model_name="benchmark",
-            )
 
-    return publish
+def _note(plan: Plan, *, data_images: int) -> str:
+    limit = f", {plan.steps_limit} steps an epoch" if plan.steps_limit else ""
+    return (
+        f"ResNet-18, batches of {plan.batch_size}, {data_images:,} images an epoch, no "
+        f"augmentation; flipside {plan.epochs} epochs in its default precision, "
+        f"conventional {plan.conventional_epochs} in fp32 with {plan.workers} workers"
+        f"{limit}; medians of {plan.rounds} alternate rounds, ratios with their least "
+        "and most. The first epoch of each run is left out; flipside's whole epochs "
+        "run from the end of the first to the registration of the last version. What "
+        "is done once, before the first step and after the last version (diagnosis, "
+        "pictures), is in no rate and no share."
+    )
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=existing_folder, required=True, metavar="FOLDER")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--per-class", type=int, help="default 20 on a CPU, all on a GPU")
+    add("--val-per-class", type=int, help="default 10 on a CPU, all on a GPU")
+    add("--epochs", type=int, help="flipside's; default 5 on a CPU, 16 on a GPU")
+    add("--conventional-epochs", type=int, default=3)
+    add("--rounds", type=int, default=2)
+    add("--batch-size", type=int, default=256)
+    add("--workers", type=int, default=min(16, usable_cores()), help="DataLoader's")
+    add("--steps-limit", type=int, help="of a conventional epoch")
+    given: dict[str, Any] = vars(parser.parse_args())
+    defaults = CPU_DEFAULTS if given["device"] == "cpu" else GPU_DEFAULTS
+    unsaid = {name: value for name, value in defaults.items() if given[name] is None}
+    try:
+        return Plan(**{**given, **unsaid})
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,164 @@
+"""Runs this project's training or the conventional one, and reads what it cost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classifier.registry import Registry
+
+ROOT = Path(__file__).parent.parent
+
+
+class ProgramFailed(RuntimeError):
+    """A measured program ended with an error; there is nothing to compare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an epoch cost, averaged over all but the first, which warms up."""
+
+    images: int
+    training_seconds: float
+    epoch_seconds: float
+    """Training, validation, logging and publishing, whatever ran beside what."""
+
+    publishing_seconds: float | None
+    """Logging and publishing; None where the run does not tell."""
+
+    waiting_seconds: float | None
+    """How long training stood still for it."""
+
+    first_step_seconds: float | None
+    """From the start of the process, compiling aside; not per epoch."""
+
+    @property
+    def training_rate(self) -> float:
+        """Images per second of the training steps alone."""
+        return self.images / self.training_seconds
+
+    @property
+    def epoch_rate(self) -> float:
+        """Images per second over whole epochs."""
+        return self.images / self.epoch_seconds
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The only run of a store, with the versions it made."""
+
+    registry: Registry
+    run: Any
+    """mlflow.entities.Run."""
+
+    def values(self, key: str) -> list[float]:
+        """A metric's values, by rising step."""
+        return [point.value for point in self.points(key)]
+
+    def points(self, key: str) -> list[Any]:
+        history = self.registry.client.get_metric_history(self.run.info.run_id, key)
+        return sorted(history, key=lambda point: int(point.step))
+
+    def tag(self, key: str) -> float | None:
+        """A number that the run keeps as a tag; None where it has none."""
+        value = self.run.data.tags.get(key)
+        return None if value is None else float(value)
+
+
+def run_training(data: Path, *flags: str, store: Path) -> LoggedRun:
+    """`python -m training --data DATA FLAGS` in a new store, to its end."""
+    run_program("training", ["--data", str(data), *flags], store=store)
+    return read_store(store)
+
+
+def training_cost(logged: LoggedRun, *, images: int) -> Cost:
+    """`images` is how many an epoch trains on; the run has two epochs or more."""
+    rates = logged.values("images_per_second")
+    publishing = logged.tag("seconds_publishing")
+    waiting = logged.tag("seconds_waiting")
+    return Cost(
+        images=images,
+        training_seconds=sum(images / rate for rate in rates[1:]) / (len(rates) - 1),
+        epoch_seconds=_epoch_seconds(logged, epochs=len(rates)),
+        publishing_seconds=None if publishing is None else publishing / len(rates),
+        waiting_seconds=None if waiting is None else waiting / len(rates),
+        first_step_seconds=logged.tag("seconds_to_first_step"),
+    )
+
+
+def _epoch_seconds(logged: LoggedRun, *, epochs: int) -> float:
+    """From the first epoch's last logged point to the last version's registration.
+
+    Publishing may lag behind training, and the first version most of all: counted from
+    its registration, the lag would be a present. So counted, the first epoch's
+    publishing is in, though the epoch is not.
+    """
+    points = logged.points("running/loss")
+    steps = points[-1].step // epochs
+    first_end_ms = next(point.timestamp for point in points if point.step == steps)
+    model = logged.registry.model_name(None)
+    versions = logged.registry.client.search_model_versions(f"name = '{model}'")
+    last_ms = max(version.creation_timestamp for version in versions)
+    return float(last_ms - first_end_ms) / 1000 / (epochs - 1)
+
+
+def run_conventional(data: Path, *flags: str, store: Path) -> Cost:
+    """`python -m benchmarks.conventional` in a new store, two epochs or more."""
+    started = time.time()
+    command = ["--data", str(data), *flags]
+    output = run_program("benchmarks.conventional", command, store=store)
+    epochs = [json.loads(line) for line in output.splitlines() if line[:1] == "{"][1:]
+    first_step_ms = read_store(store).points("train_loss")[0].timestamp
+
+    def mean(key: str) -> float:
+        return float(sum(epoch[key] for epoch in epochs) / len(epochs))
+
+    training, logging = mean("seconds_training"), mean("seconds_logging")
+    return Cost(
+        images=round(mean("images")),
+        training_seconds=training,
+        epoch_seconds=training + mean("seconds_validation") + logging,
+        publishing_seconds=logging,
+        waiting_seconds=logging,
+        first_step_seconds=first_step_ms / 1000 - started,
+    )
+
+
+def run_program(module: str, flags: Sequence[str], *, store: Path) -> str:
+    """What it printed; `store` is made, and is its working directory."""
+    store.mkdir(parents=True)
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": store_uri(store),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", module, *flags]
+    done = subprocess.run(
+        command, cwd=store, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ProgramFailed(
+            f"`python -m {module} {' '.join(flags)}` ended with {done.returncode}, its "
+            f"last words:\n{done.stderr[-2000:]}"
+        )
+    return done.stdout
+
+
+def read_store(store: Path) -> LoggedRun:
+    """ProgramFailed unless the store holds one run."""
+    registry = Registry(store_uri(store))
+    experiments = [e.experiment_id for e in registry.client.search_experiments()]
+    runs = registry.client.search_runs(experiments)
+    if len(runs) != 1:
+        raise ProgramFailed(f"{store} holds {len(runs)} runs, and should hold one")
+    return LoggedRun(registry, runs[0])
+
+
+def store_uri(store: Path) -> str:
+    return f"sqlite:///{store / 'mlflow.db'}"

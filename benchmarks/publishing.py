@@ -1,0 +1,144 @@
+"""What it costs to make an epoch a version, beside the way people do it today.
+
+The same ResNet-18 with 200 classes at 64 px, alternately, in stores of their own:
+this project's publishing (files, proof against torch, metrics, registry, aliases), and
+`mlflow.pytorch.log_model(..., registered_model_name=...)` as MLflow's documentation
+shows it, with an input example.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+
+from benchmarks.report import write_table
+from classifier.bundle import NetworkSpec
+from classifier.labels import Labels
+from classifier.network import ImageClassifier, build_network
+from classifier.preprocessing import Preprocessing
+from classifier.registry import Registry
+from training.checkpoint import Checkpoint
+from training.evaluate import evaluate
+from training.export import export_parts, state_of
+from training.history import Calibration, EpochRecord, RunningPoint, TrainingPass
+from training.image_cache import DecodedPart
+from training.publish import Publisher
+from training.tracking import RunTracker
+
+VERSIONS = 5
+CLASSES, SIZE, IMAGES = 200, 64, 1_000
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    network = build_network("resnet18", classes=CLASSES, stem="imagenet")
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+        publish_ours = _ours(Path(ours), network)
+        publish_theirs = _theirs(Path(theirs), network)
+        seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for epoch in range(1, VERSIONS + 1):
+            for name, publish in (("ours", publish_ours), ("theirs", publish_theirs)):
+                seconds[name].append(_time(publish, epoch))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    write_table(
+        "Publishing one epoch as a registry version",
+        ("", "seconds, median of 5", "least and most", "ratio"),
+        [
+            (
+                label,
+                f"{medians[name]:.2f}",
+                f"{min(seconds[name]):.2f} to {max(seconds[name]):.2f}",
+                f"{medians[name] / medians['ours']:.1f}",
+            )
+            for name, label in (
+                ("ours", "flipside, proved against torch"),
+                ("theirs", "`mlflow.pytorch.log_model`, input example"),
+            )
+        ],
+    )
+
+
+def _time(publish: Callable[[int], None], epoch: int) -> float:
+    started = time.perf_counter()
+    publish(epoch)
+    return time.perf_counter() - started
+
+
+def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
+    preprocessing = Preprocessing(SIZE, SIZE)
+    classifier = ImageClassifier(network, preprocessing)
+    labels = Labels.from_ids(f"n{index:03}" for index in range(CLASSES))
+    rng = np.random.default_rng(0)
+    val = DecodedPart(
+        names=tuple(map(str, range(IMAGES))),
+        images=rng.integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8),
+        targets=rng.integers(0, CLASSES, IMAGES),
+        digest="0" * 64,
+    )
+    predictions = evaluate(classifier, val.images, val.targets)
+    registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", create=True)
+    run = RunTracker.start(registry, experiment="benchmark", tags={})
+    spec = NetworkSpec("resnet18", "imagenet", CLASSES)
+    parts = export_parts(
+        classifier,
+        labels=labels,
+        preprocessing=preprocessing,
+        network=spec,
+        cache=folder / "cache",
+    )
+    tags = {"dataset_digest": val.digest}
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    publisher = Publisher(registry, run, "benchmark", parts, val, tags, workspace)
+    metrics = predictions.metrics
+    training = TrainingPass((RunningPoint(1, 1.0, metrics),), 0.1, 100.0)
+    calibration = Calibration(error=0.1, temperature=1.0, cross_fitted_error=0.1)
+
+    def publish(epoch: int) -> None:
+        record = EpochRecord(
+            epoch=epoch,
+            training=training,
+            val=metrics,
+            train_subset=metrics,
+            calibration=calibration,
+        )
+        publisher.publish(
+            Checkpoint(
+                record=record,
+                weights=state_of(classifier),
+                predictions=predictions,
+                training_state={},
+            )
+        )
+
+    return publish
+
+
+def _theirs(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
+    example = np.zeros((2, 3, SIZE, SIZE), np.float32)
+
+    def publish(epoch: int) -> None:
+        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        if mlflow.get_experiment_by_name("benchmark") is None:
+            mlflow.create_experiment("benchmark", str(folder / "mlruns"))
+        mlflow.set_experiment("benchmark")
+        with mlflow.start_run():
+            mlflow.log_metric("val_loss", 1.0, step=epoch)
+            mlflow.pytorch.log_model(
+                network.eval(),
+                name="model",
+                step=epoch,
+                input_example=example,
+                registered_model_name="benchmark",
+            )
+
+    return publish
+
+
+if __name__ == "__main__":
+    main()

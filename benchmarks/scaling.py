@@ -1,0 +1,91 @@
+"""What an image costs as the data grows: the same run on 5, 50 and 500 per class."""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+from benchmarks.arrange import arrange, count_images, existing_folder
+from benchmarks.programs import run_training
+from benchmarks.report import write_table
+
+CPU_EPOCHS = "5:11,50:3,500:1"
+"""An epoch of 100,000 images is four minutes on two cores."""
+
+GPU_EPOCHS = "5:40,50:10,500:5"
+
+
+def main() -> None:
+    arguments = _arguments()
+    epochs: dict[int, int] = arguments.epochs
+    rates: dict[int, list[float]] = {per_class: [] for per_class in epochs}
+    images = {}
+    with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
+        # There and back: a machine that slows down meanwhile slows each of them.
+        sizes = sorted(epochs)
+        for turn, per_class in enumerate([*sizes, *sizes[-2::-1]]):
+            data = Path(folder) / str(turn)
+            data = arrange(
+                str(arguments.data), data, per_class=per_class, val_per_class=2
+            )
+            images[per_class] = count_images(data / "train")
+            rates[per_class] += _rates(arguments, data, epochs=epochs[per_class])
+    seconds = {size: 1 / statistics.median(rates[size]) for size in sizes}
+    write_table(
+        f"Cost per image as the data grows, {arguments.device}",
+        ("images per class", "images", "epochs measured", "ms per image", "ratio"),
+        [
+            (
+                str(size),
+                f"{images[size]:,}",
+                str(len(rates[size])),
+                f"{1000 * seconds[size]:.3f}",
+                f"{seconds[size] / seconds[sizes[0]]:.2f}",
+            )
+            for size in sizes
+        ],
+        note=(
+            f"Training steps of `--recipe plain --stem {arguments.stem}`, batches of "
+            "256, median over epochs; the first epoch of a run is left out unless it "
+            "is the only one. Wanted: ratios of 0.9 to 1.1."
+        ),
+    )
+
+
+def _rates(arguments: argparse.Namespace, data: Path, *, epochs: int) -> list[float]:
+    """Images per second of the epochs that count."""
+    logged = run_training(
+        data,
+        *("--epochs", str(epochs), "--recipe", "plain", "--stem", arguments.stem),
+        *("--device", arguments.device, "--cache", str(data.parent / "cache")),
+        store=data.parent / "store",
+    )
+    rates = logged.values("images_per_second")
+    return rates[1:] or rates
+
+
+def _epochs(text: str) -> dict[int, int]:
+    pairs = [pair.split(":") for pair in text.split(",")]
+    return {int(per_class): int(epochs) for per_class, epochs in pairs}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=existing_folder, required=True, metavar="FOLDER")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--stem", choices=("imagenet", "small"), default="imagenet")
+    parser.add_argument(
+        "--epochs",
+        type=_epochs,
+        metavar="PER_CLASS:EPOCHS,...",
+        help=f"default {CPU_EPOCHS}, on a GPU {GPU_EPOCHS}",
+    )
+    arguments = parser.parse_args()
+    if arguments.epochs is None:
+        on_cpu = arguments.device == "cpu"
+        arguments.epochs = _epochs(CPU_EPOCHS if on_cpu else GPU_EPOCHS)
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,7 @@ def test_every_flag_of_the_readme_exists() -> None:
         ).stdout
         for program in PARSERS
     )
-    outside = {"--workers", "--data-binary"}  # mlflow's and curl's
+    outside = {"--workers", "--data-binary", "--nproc-per-node"}  # of other programs
     for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - outside:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -47,6 +48,9 @@ class TrainingConfig:
     """Train on the first N images of each class."""
 
     skip_broken: bool = False
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether torch compiles the training steps; auto: on a GPU, for long runs."""
+
     cache: Path | None = None
     """Unpacked archives and decoded images; None is one folder per user."""
 
@@ -78,6 +82,22 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResumeConfig:
+    """`--resume`: which run, and the flags that were typed beside it."""
+
+    run: str
+    """A run's id, or `last`."""
+
+    given: dict[str, Any]
+    """Must be the run's own: what it was begun with is what it goes on with."""
+
+    @property
+    def cache(self) -> Path | None:
+        """The one flag that may differ: where files are kept changes no number."""
+        return self.given.get("cache")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """`--evaluate v8`: what to measure, on which data."""
 
@@ -93,28 +113,63 @@ class EvaluationConfig:
         return self.cache or default_cache()
 
 
-def parse_arguments(arguments: list[str]) -> TrainingConfig | EvaluationConfig:
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """`--quantize v16`: of what an int8 form is made, and on which data."""
+
+    version: str
+    data: str
+    """Calibrated on its training images, measured on its validation images."""
+
+    model: str | None = None
+    skip_broken: bool = False
+    cache: Path | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache or default_cache()
+
+
+Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig
+
+
+def parse_arguments(arguments: list[str]) -> Config:
     """Exits with 2 and a message on wrong usage, as argparse does."""
     parser = _parser()
     given = vars(parser.parse_args(arguments))
-    version = given.pop("evaluate")
+    evaluated, quantized = given.pop("evaluate"), given.pop("quantize")
+    run = given.pop("resume")
+    if run is None and "data" not in given:
+        parser.error("the following arguments are required: --data")
+    if "data" in given and given["data"] != "digits":
+        # A run goes on from anywhere.
+        given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
     try:
-        if version is None:
-            return TrainingConfig(**given)
-        return EvaluationConfig(version=version, **_only_evaluation(parser, given))
+        if run is not None:
+            return ResumeConfig(run=run, given=given)
+        if evaluated is not None:
+            _refuse_others(parser, given, "--evaluate", EvaluationConfig)
+            return EvaluationConfig(version=evaluated, **given)
+        if quantized is not None:
+            _refuse_others(parser, given, "--quantize", QuantizeConfig)
+            return QuantizeConfig(version=quantized, **given)
+        return TrainingConfig(**given)
     except ValueError as error:
         parser.error(str(error))
 
 
-def _only_evaluation(
-    parser: argparse.ArgumentParser, given: dict[str, Any]
-) -> dict[str, Any]:
-    known = {field.name for field in fields(EvaluationConfig)}
+def _refuse_others(
+    parser: argparse.ArgumentParser,
+    given: dict[str, Any],
+    flag: str,
+    kind: type[EvaluationConfig | QuantizeConfig],
+) -> None:
+    """Flags of a training run, which would change nothing here."""
+    known = {field.name for field in fields(kind)}
     unused = sorted(set(given) - known)
     if unused:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        parser.error(f"--evaluate measures a version as it is; it takes no {flags}")
-    return given
+        parser.error(f"{flag} takes a version as it is; it takes no {flags}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,7 +183,6 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "--data",
-        required=True,
         metavar="PATH|digits",
         help="folder, archive, or digits",
     )
@@ -148,11 +202,25 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--skip-broken", action="store_true", help="leave out images that do not decode"
     )
+    add("--compile", choices=("auto", "on", "off"), help="training steps; default auto")
     add("--cache", type=Path, metavar="FOLDER", help="default: one per user")
-    add(
+    instead = parser.add_mutually_exclusive_group().add_argument
+    instead(
+        "--resume",
+        metavar="RUN_ID|last",
+        default=None,
+        help="go on with a run that was stopped; its flags are its own",
+    )
+    instead(
         "--evaluate",
         metavar="VERSION",
         default=None,
         help="measure a version (v8, best, latest) on the validation images instead",
+    )
+    instead(
+        "--quantize",
+        metavar="VERSION",
+        default=None,
+        help="make the int8 form of a version instead; ask for it as v8.int8",
     )
     return parser

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from classifier.network import ImageClassifier
 from classifier.ranking import IntArray, rank_of_target, softmax, top_k
+from training.world import World
 
 BATCH_SIZE = 256
 
@@ -36,6 +37,17 @@ class Predictions:
         return softmax(self.logits)
 
     @property
+    def first_answers(self) -> IntArray:
+        """[N]; of equals the smaller index, as everywhere."""
+        return top_k(self.probabilities, 1)[:, 0]
+
+    @property
+    def target_probabilities(self) -> NDArray[np.float32]:
+        """[N]: what each true class was given."""
+        rows = np.arange(len(self.targets))
+        return self.probabilities[rows, self.targets].astype(np.float32)
+
+    @property
     def metrics(self) -> Metrics:
         return measure(self.logits, self.targets)
 
@@ -55,10 +67,27 @@ def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
 
 
 def evaluate(
-    classifier: ImageClassifier, images: NDArray[np.uint8], targets: IntArray
+    classifier: ImageClassifier,
+    images: NDArray[np.uint8],
+    targets: IntArray,
+    *,
+    world: World | None = None,
 ) -> Predictions:
-    batches = list(logits_by_batch(classifier, images))
-    return Predictions(np.concatenate(batches), targets)
+    """Each process of `world` answers its part; all get the whole."""
+    world = world or World()
+    if world.size == 1:
+        batches = list(logits_by_batch(classifier, images))
+        return Predictions(np.concatenate(batches), targets)
+    start, end = world.share(0, len(images))
+    # A part without images asks about others, for the number of classes.
+    mine = images[start:end] if end > start else images[:2]
+    part = torch.from_numpy(np.concatenate(list(logits_by_batch(classifier, mine))))
+    logits = torch.zeros(
+        len(images), part.shape[1], device=next(classifier.parameters()).device
+    )
+    if end > start:
+        logits[start:end] = part
+    return Predictions(world.sum_up(logits).cpu().numpy(), targets)
 
 
 @torch.inference_mode()

@@ -2,23 +2,24 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from classifier.bundle import read_bundle
+from classifier.bundle import Bundle, read_bundle
 from classifier.dataset import BadDataset, Dataset
 from classifier.labels import Labels
 from classifier.layouts import open_dataset
 from classifier.network import ImageClassifier
 from classifier.registry import Registry
 from training.config import EvaluationConfig
-from training.device import choose_compute
+from training.device import DeviceUnavailable, choose_compute
 from training.evaluate import BATCH_SIZE, logits_by_batch, measure
 from training.image_cache import decode_part
+from training.onnx_inference import OnnxNetwork
 
 PRINT_EVERY = 10
 """Batches between two lines, as in pytorch/examples' imagenet/main.py."""
@@ -58,9 +59,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
         cache=config.cache_folder,
         skip_broken=config.skip_broken,
     )
-    compute = choose_compute(config.device)
-    classifier = ImageClassifier.from_bundle(bundle).to(compute.device)
-    classifier = classifier.to(memory_format=torch.channels_last)
+    answers = _answers(bundle, val.images, device=config.device)
     meters = (
         _Meter("Time", "6.3f"),
         _Meter("Loss", ".4e"),
@@ -70,7 +69,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
     batches = math.ceil(len(val) / BATCH_SIZE)
     logits: list[NDArray[np.float32]] = []
     started = time.perf_counter()
-    for index, batch in enumerate(logits_by_batch(classifier, val.images)):
+    for index, batch in enumerate(answers):
         targets = val.targets[len(logits) * BATCH_SIZE :][: len(batch)]
         logits.append(batch)
         metrics = measure(batch, targets)
@@ -90,6 +89,23 @@ def print_evaluation(config: EvaluationConfig) -> None:
         f" *   Acc@1 {100 * overall.top1_accuracy:.3f} "
         f"Acc@5 {100 * overall.top5_accuracy:.3f}"
     )
+
+
+def _answers(
+    bundle: Bundle, images: NDArray[np.uint8], *, device: str
+) -> Iterator[NDArray[np.float32]]:
+    """float32 [n, K] for each BATCH_SIZE of `images`: by torch, or an int8 form's."""
+    if bundle.network.precision == "int8":
+        if device == "cuda":
+            raise DeviceUnavailable(
+                "--device cuda was asked for, but an int8 form is measured on the CPU, "
+                "which it is made for; use --device auto or cpu"
+            )
+        return OnnxNetwork(bundle).logits_by_batch(images)
+    compute = choose_compute(device)
+    classifier = ImageClassifier.from_bundle(bundle).to(compute.device)
+    classifier = classifier.to(memory_format=torch.channels_last)
+    return logits_by_batch(classifier, images)
 
 
 def check_classes_known(dataset: Dataset, labels: Labels) -> None:

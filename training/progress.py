@@ -30,7 +30,9 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(description: str, *, total: int) -> Iterator[Advance]:
+def progress_bar(
+    description: str, *, total: int, shown: bool = True
+) -> Iterator[Advance]:
     """A bar over `total` images; silent where standard error is no terminal."""
     console = Console(stderr=True)
     columns = (
@@ -42,7 +44,10 @@ def progress_bar(description: str, *, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
     ) as progress:
         task = progress.add_task(description, total=total, note="")
 

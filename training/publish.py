@@ -11,18 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifier.network import ImageClassifier
 from classifier.ranking import top_k
 from classifier.registry import Registry
 from classifier.versions import Version
+from training.checkpoint import Checkpoint
 from training.evaluate import Predictions
 from training.export import VersionParts, prove_export, write_version
-from training.history import EpochRecord
 from training.image_cache import DecodedPart
 from training.tracking import RunTracker
 
 PROOF_IMAGES = 64
 """Validation images on which ONNX is compared with torch; 0.1 s on two cores."""
+
+DIFFERENCE_TAG = "onnx_max_abs_diff"
 
 logger = logging.getLogger(__name__)
 
@@ -37,26 +38,64 @@ class Publisher:
     parts: VersionParts
     val: DecodedPart
     dataset_tags: dict[str, str]
+    workspace: Path
+    """An empty folder on the store's disk, for files on their way."""
 
-    def publish(
-        self, classifier: ImageClassifier, record: EpochRecord, predictions: Predictions
-    ) -> Version:
+    def publish(self, checkpoint: Checkpoint, *, again: bool = False) -> Version:
         """The new version, proved, stored, measured and registered, in this order.
 
+        `again`, after an attempt that was interrupted anywhere, does what is missing:
+        the version is registered last, and whatever is before it is found or redone.
         ExportMismatch before anything is stored.
         """
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
-            bundle = write_version(Path(folder), classifier, self.parts)
+        epoch = checkpoint.record.epoch
+        version = self._registered(epoch) if again else None
+        if version is None:
+            name = f"epoch-{epoch:02}"
+            model_id = self.tracker.find_files(name) if again else None
+            version = self._register(
+                checkpoint, model_id or self._store(checkpoint, name)
+            )
+        self._move_aliases()
+        logger.info(
+            "published version=%s epoch=%d seconds=%.2f",
+            version.number,
+            epoch,
+            time.perf_counter() - started,
+        )
+        return version
+
+    def _registered(self, epoch: int) -> Version | None:
+        if not self.registry.has_model(self.model):
+            return None
+        for version in self.registry.versions(self.model):
+            if version.run_id == self.tracker.run_id and version.epoch == epoch:
+                return version
+        return None
+
+    def _store(self, checkpoint: Checkpoint, name: str) -> str:
+        """The logged model with the files."""
+        with tempfile.TemporaryDirectory(dir=self.workspace) as folder:
+            bundle = write_version(Path(folder), checkpoint.weights, self.parts)
             difference = prove_export(
                 bundle,
                 np.array(self.val.images[:PROOF_IMAGES]),
-                predictions.logits[:PROOF_IMAGES],
+                checkpoint.predictions.logits[:PROOF_IMAGES],
             )
             write_validation_predictions(
-                bundle.validation_predictions, self.val.names, predictions
+                bundle.validation_predictions, self.val.names, checkpoint.predictions
             )
-            model_id = self.tracker.add_files(bundle, epoch=record.epoch)
+            tags = {
+                "epoch": str(checkpoint.record.epoch),
+                DIFFERENCE_TAG: repr(difference),
+            }
+            return self.tracker.add_files(bundle, name=name, tags=tags)
+
+    def _register(self, checkpoint: Checkpoint, model_id: str) -> Version:
+        record = checkpoint.record
+        self.tracker.add_output(model_id, epoch=record.epoch)
+        self.tracker.log_running(record.training.points)
         self.tracker.log_epoch(record, model_id=model_id)
         tags = {
             "run_id": self.tracker.run_id,
@@ -64,20 +103,17 @@ class Publisher:
             "val_loss": repr(record.val.loss),
             "val_top1_accuracy": repr(record.val.top1_accuracy),
             "val_top5_accuracy": repr(record.val.top5_accuracy),
-            "onnx_max_abs_diff": repr(difference),
+            DIFFERENCE_TAG: self.tracker.tags_of(model_id)[DIFFERENCE_TAG],
+            "expected_calibration_error": repr(record.calibration.error),
+            "temperature": repr(record.calibration.temperature),
+            "cross_fitted_calibration_error": repr(
+                record.calibration.cross_fitted_error
+            ),
             **self.dataset_tags,
         }
-        version = self.registry.register(
+        return self.registry.register(
             self.model, model_id=model_id, run_id=self.tracker.run_id, tags=tags
         )
-        self._move_aliases()
-        logger.info(
-            "published version=%s epoch=%d seconds=%.2f",
-            version.number,
-            record.epoch,
-            time.perf_counter() - started,
-        )
-        return version
 
     def _move_aliases(self) -> None:
         """`best` and `best-loss`, among all versions measured on the same images.

@@ -1,13 +1,15 @@
 """How a network is optimised, by name."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+SMALLEST_SIZE = 8
+"""Sizes of growing images are multiples of this many pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,12 @@ class Recipe:
     """The choices that make a run; the values are for batches of 256."""
 
     lr: float
-    schedule: Literal["constant", "one-cycle"]
+    """The highest learning rate."""
+
+    schedule: Literal["constant", "cosine"]
+    warm_up: float = 0.0
+    """Share of the steps over which the rate rises from a 25th of `lr`, 0..1."""
+
     momentum: float
     nesterov: bool
     weight_decay: float
@@ -25,6 +32,24 @@ class Recipe:
     """Pixels an image may be shifted by, each way; 0 leaves it where it is."""
 
     mirror: bool
+    least_area: float = 1.0
+    """Of an image that a random window holds; 1 takes the whole image."""
+
+    cutmix: float = 0.0
+    """Probability that an image gets a box of another one."""
+
+    first_size: float = 1.0
+    """Height and width at the first epoch, as a share of the full size."""
+
+    growing: float = 0.0
+    """Share of the epochs over which images grow to their full size, 0..1."""
+
+    average_epochs: float = 0.0
+    """How far back the published average of the weights reaches (the time constant of
+    its exponential); 0 publishes the weights themselves."""
+
+    average_every: int = 4
+    """Steps between two updates of the average."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -40,9 +65,11 @@ RECIPES: Mapping[str, Recipe] = {
         crop_padding=0,
         mirror=False,
     ),
+    # Found by experiment: docs/decisions.md, "The recipe strong".
     "strong": Recipe(
         lr=0.2,
-        schedule="one-cycle",
+        schedule="cosine",
+        warm_up=0.25,
         momentum=0.9,
         nesterov=True,
         weight_decay=5e-4,
@@ -50,6 +77,7 @@ RECIPES: Mapping[str, Recipe] = {
         label_smoothing=0.1,
         crop_padding=4,
         mirror=True,
+        average_epochs=1.0,
     ),
 }
 
@@ -70,21 +98,41 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
+        fused=True,
     )
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: int
-) -> LRScheduler | None:
-    """Stepped after each of `steps` optimiser steps; None leaves the rate constant."""
-    # OneCycleLR divides by the length of its phases: it needs a few steps to exist.
-    if recipe.schedule == "constant" or steps < 4:
-        return None
-    # One step more: it is also stepped after the last, and would complain.
-    return OneCycleLR(
-        optimizer,
-        max_lr=recipe.lr,
-        total_steps=steps + 1,
-        pct_start=0.25,
-        cycle_momentum=False,
-    )
+def average_decay(recipe: Recipe, *, steps_an_epoch: int) -> float:
+    """Of one update of the average, 0..1."""
+    updates = recipe.average_epochs * steps_an_epoch / recipe.average_every
+    return max(0.0, 1 - 1 / updates)
+
+
+def learning_rate(recipe: Recipe, *, step: int, steps: int) -> float:
+    """Of step 0..steps-1: up in a straight line, then down a half cosine to nearly 0.
+
+    A function of the step alone, so that resuming needs no state of it.
+    """
+    if recipe.schedule == "constant":
+        return recipe.lr
+    rising = recipe.warm_up * steps
+    if step < rising:
+        return recipe.lr * (1 / 25 + (1 - 1 / 25) * step / rising)
+    falling = (step - rising) / (steps - rising)
+    return recipe.lr * (1 + math.cos(math.pi * falling)) / 2
+
+
+def size_at(recipe: Recipe, *, epoch: int, epochs: int, full_size: int) -> int:
+    """Height and width of the training images in an epoch, in pixels.
+
+    Small images first (Howard's progressive resizing, DAWNBench 2018), the last epochs
+    see what is served. No recipe here does it: docs/decisions.md says why.
+    """
+    done = (epoch - 1) / max(1, epochs - 1)
+    if recipe.growing == 0 or done >= recipe.growing:
+        return full_size
+    grown = done / recipe.growing
+    size = full_size * (recipe.first_size + (1 - recipe.first_size) * grown)
+    # Not below what digits and thumbnails need to be told apart.
+    least = min(full_size, 32)
+    return max(least, int(size) // SMALLEST_SIZE * SMALLEST_SIZE)

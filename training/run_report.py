@@ -8,12 +8,21 @@ HEADER = (
 
 
 def print_start(
-    *, model: str, run: str, network: str, compute: str, images: str, store: str
+    *,
+    model: str,
+    run: str,
+    network: str,
+    compute: str,
+    images: str,
+    store: str,
+    resumed: str | None,
 ) -> None:
     print(f"model    {model}, {network}")
     print(f"run      {run} in {store}")
     print(f"data     {images}")
     print(f"compute  {compute}")
+    if resumed is not None:
+        print(f"goes on  {resumed}")
     print()
     print(HEADER, flush=True)
 
@@ -32,3 +41,11 @@ def print_epoch(record: EpochRecord, *, epochs: int, version: str) -> None:
 def print_outcome(diagnosis: str) -> None:
     print()
     print(diagnosis, end="", flush=True)
+
+
+def print_finished(run_id: str) -> None:
+    print(f"run {run_id} is finished; there is nothing to go on with")
+
+
+def print_note(note: str) -> None:
+    print(f"note     {note}")

@@ -1,23 +1,36 @@
 """The optimiser's steps: one pass over the training images after the other."""
 
+import copy
 import math
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from classifier.network import ImageClassifier
-from classifier.ranking import IntArray
-from training.augment import random_crop, random_mirror
+from training.augment import random_crop, random_mirror, random_resized_crop, resize
+from training.averaging import WeightAverage
+from training.batches import Batch, Batches
 from training.device import Compute
 from training.evaluate import Metrics
 from training.history import RunningPoint, TrainingPass
-from training.image_cache import DecodedPart
+from training.mixing import cutmix
 from training.progress import progress_bar
-from training.recipes import Recipe, make_optimizer, make_schedule
+from training.recipes import (
+    Recipe,
+    average_decay,
+    learning_rate,
+    make_optimizer,
+    size_at,
+)
+from training.small_maps import speed_up_small_maps
+from training.world import World
 
 STEPS_BETWEEN_POINTS = 10
 """Steps between two points of running/*; reading one waits for the device."""
@@ -27,109 +40,221 @@ class TrainingDiverged(RuntimeError):
     """The loss is no longer a number."""
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What the network is asked in a step, and what it should answer."""
+
+    inputs: Tensor
+    targets: Tensor
+    other_targets: Tensor | None
+    """The second class of mixed images; None where they are whole."""
+
+    share: Tensor | None
+    """Of the first class in each image, 0..1."""
+
+
 class Trainer:
-    """The state that moves from step to step: weights, momentum, rate, randomness."""
+    """The state that moves from step to step: weights, their average, momentum."""
 
     def __init__(
         self,
         classifier: ImageClassifier,
-        part: DecodedPart,
+        batches: Batches,
         recipe: Recipe,
         *,
         compute: Compute,
-        batch_size: int,
         epochs: int,
-        seed: int,
+        world: World | None = None,
+        compiled: bool = False,
     ) -> None:
         self._classifier = classifier
-        self._part = part
+        self._batches = batches
         self._recipe = recipe
         self._compute = compute
-        self._batch_size = batch_size
-        self._seed = seed
+        self._epochs = epochs
+        self._world = world or World()
         self._step = 0
         self._optimizer = make_optimizer(classifier.network, recipe)
-        steps = epochs * len(batch_bounds(len(part), batch_size))
-        self._schedule = make_schedule(self._optimizer, recipe, steps=steps)
+        self._average = (
+            WeightAverage(
+                classifier.network,
+                decay=average_decay(recipe, steps_an_epoch=len(batches)),
+                every=recipe.average_every,
+            )
+            if recipe.average_epochs
+            else None
+        )
+        self._published = copy.deepcopy(classifier) if self._average else classifier
+        if compute.device.type == "cpu":
+            speed_up_small_maps(classifier.network)
+        self._network = _parallel(classifier, self._world)
+        self._network_compiled = _compiled(self._network) if compiled else None
+        self.first_step_at: float | None = None
+        """time.time() when the first step of this process began."""
 
     def run_epoch(self, epoch: int) -> TrainingPass:
         """One pass over the images in an order that depends on seed and epoch alone.
 
         TrainingDiverged at the first measured point whose loss is not finite.
         """
-        generator = Generator().manual_seed(self._seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self._part), generator=generator).numpy()
+        generator = self._batches.generator(epoch)
         sums = torch.zeros(3, dtype=torch.float64, device=self._compute.device)
         points: list[RunningPoint] = []
-        seen = 0
+        seen, total = 0, self._batches.images
         self._classifier.train()
         started = time.perf_counter()
-        with progress_bar(f"epoch {epoch}", total=len(self._part)) as advance:
-            bounds = batch_bounds(len(self._part), self._batch_size)
-            for index, (start, end) in enumerate(bounds, start=1):
-                images, targets = self._batch(order[start:end], generator)
-                sums += self._optimise(images, targets)
-                self._step += 1
-                seen += end - start
-                if index % STEPS_BETWEEN_POINTS == 0 or index == len(bounds):
+        with progress_bar(
+            f"epoch {epoch}", total=total, shown=self._world.is_first
+        ) as advance:
+            batches = self._batches.of_epoch(generator)
+            for index, batch in enumerate(batches, start=1):
+                self.first_step_at = self.first_step_at or time.time()
+                sums += self._optimise(batch, generator, epoch)
+                seen += batch.within.total
+                if index % STEPS_BETWEEN_POINTS == 0 or seen == total:
                     points.append(self._point(sums, seen, epoch))
-                advance(
-                    end - start, f"loss {points[-1].metrics.loss:.3f}" if points else ""
-                )
+                note = f"loss {points[-1].metrics.loss:.3f}" if points else ""
+                advance(batch.within.total, note)
         seconds = time.perf_counter() - started
         return TrainingPass(
             points=tuple(points),
             lr=self._optimizer.param_groups[0]["lr"],
-            images_per_second=len(self._part) / seconds,
+            images_per_second=total / seconds,
         )
 
-    def _batch(
-        self, positions: IntArray, generator: Generator
-    ) -> tuple[Tensor, Tensor]:
-        images = torch.from_numpy(self._part.images[positions])
-        targets = torch.from_numpy(self._part.targets[positions])
-        device = self._compute.device
-        images, targets = images.to(device), targets.to(device)
-        if self._recipe.crop_padding:
-            images = random_crop(
-                images, padding=self._recipe.crop_padding, generator=generator
-            )
-        if self._recipe.mirror:
-            images = random_mirror(images, generator=generator)
-        return images, targets
+    def published(self) -> ImageClassifier:
+        """The classifier that an epoch's version is made of: the weights' average,
+        where the recipe keeps one, the same in all processes."""
+        if self._average is not None:
+            self._published.network.load_state_dict(self._average.state)
+        # Batch norm's statistics are of each process's own images.
+        state = self._published.network.state_dict().values()
+        self._world.copy_from_first(state)
+        return self._published
 
-    def _optimise(self, images: Tensor, targets: Tensor) -> Tensor:
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all that the next epoch depends on, on the CPU."""
+        network = self._classifier.network
+        state = {f"network/{k}": v for k, v in network.state_dict().items()}
+        if self._average is not None:
+            state |= {f"average/{k}": v for k, v in self._average.state.items()}
+        for name, parameter in network.named_parameters():
+            momentum = self._optimizer.state[parameter].get("momentum_buffer")
+            state[f"momentum/{name}"] = (
+                torch.zeros_like(parameter) if momentum is None else momentum
+            )
+        # Contiguous: the files of tensors know no channels_last.
+        return {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in state.items()
+        }
+
+    def restore(self, state: Mapping[str, Tensor], *, epochs_done: int) -> None:
+        """Goes on from a `state` after so many epochs, in all processes alike."""
+        self._step = epochs_done * len(self._batches)
+        if epochs_done == 0:
+            return
+        network = self._classifier.network
+        network.load_state_dict(_below("network/", state))
+        if self._average is not None:
+            self._average.restore(_below("average/", state), steps=self._step)
+        for name, parameter in network.named_parameters():
+            self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
+                parameter
+            ).copy_(state[f"momentum/{name}"])
+
+    def _optimise(self, batch: Batch, generator: Generator, epoch: int) -> Tensor:
         """One step; the batch's sums of loss, first answers right and top five right.
 
         They stay on the device: fetching them would wait for every step to end.
         """
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(
+                self._recipe, step=self._step, steps=self._epochs * len(self._batches)
+            )
+        question = self._question(batch, generator, epoch)
+        is_full = len(batch.images) == self._batches.full_size
+        network = self._network_compiled if is_full else None
         with self._compute.autocast():
-            logits = self._classifier(images)
+            logits = (network or self._network)(question.inputs)
         logits = logits.float()
-        loss = cross_entropy(
-            logits, targets, label_smoothing=self._recipe.label_smoothing
-        )
+        losses = self._losses(logits, question)
         self._optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over processes, whose parts may differ by an image.
+        loss = losses.sum() * self._world.size / batch.within.total
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
-        if self._schedule is not None:
-            self._schedule.step()
+        if self._average is not None:
+            self._average.update(self._classifier.network)
+        self._step += 1
         with torch.no_grad():
-            hits = logits.topk(min(5, logits.shape[1])).indices == targets[:, None]
-            return torch.stack(
-                (loss.detach() * len(targets), hits[:, 0].sum(), hits.sum())
+            five = logits.topk(min(5, logits.shape[1])).indices
+            hits = five == batch.targets[:, None]
+            return torch.stack((losses.sum(), hits[:, 0].sum(), hits.sum()))
+
+    def _question(self, batch: Batch, generator: Generator, epoch: int) -> _Question:
+        recipe, images, within = self._recipe, batch.images, batch.within
+        full_size = images.shape[1]
+        if recipe.crop_padding:
+            images = random_crop(
+                images, padding=recipe.crop_padding, generator=generator, within=within
+            )
+        if recipe.mirror:
+            images = random_mirror(images, generator=generator, within=within)
+        inputs = self._classifier.normalise(images)
+        size = size_at(recipe, epoch=epoch, epochs=self._epochs, full_size=full_size)
+        if recipe.least_area < 1:
+            inputs = random_resized_crop(
+                inputs,
+                least_area=recipe.least_area,
+                size=size,
+                generator=generator,
+                within=within,
+            )
+        else:
+            inputs = resize(inputs, size)
+        if not recipe.cutmix:
+            return _Question(inputs, batch.targets, None, None)
+        mixed = cutmix(
+            inputs,
+            batch.targets,
+            generator=generator,
+            probability=recipe.cutmix,
+            within=within,
+        )
+        return _Question(mixed.inputs, mixed.targets, mixed.other_targets, mixed.share)
+
+    def _losses(self, logits: Tensor, question: _Question) -> Tensor:
+        """float32 [n], in nats."""
+
+        def against(targets: Tensor) -> Tensor:
+            return cross_entropy(
+                logits,
+                targets,
+                label_smoothing=self._recipe.label_smoothing,
+                reduction="none",
             )
 
+        if question.other_targets is None or question.share is None:
+            return against(question.targets)
+        rest = 1 - question.share
+        return question.share * against(question.targets) + rest * against(
+            question.other_targets
+        )
+
     def _point(self, sums: Tensor, seen: int, epoch: int) -> RunningPoint:
-        loss, top1, top5 = (sums / seen).tolist()
+        loss, top1, top5 = (self._world.sum_up(sums.clone()) / seen).tolist()
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"the training loss became {loss} in epoch {epoch} (step "
-                f"{self._step}); versions published so far are whole. Try again with a "
-                f"lower --lr, here {self._optimizer.param_groups[0]['lr']:.3g}"
+                f"the training loss became {loss} in epoch {epoch}; versions published "
+                f"so far are whole. Try again with a lower --lr, here "
+                f"{self._optimizer.param_groups[0]['lr']:.3g}"
             )
         metrics = Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
-        return RunningPoint(self._step, seen / len(self._part), metrics)
+        now_ms = int(time.time() * 1000)
+        return RunningPoint(
+            self._step, seen / self._batches.images, metrics, time_ms=now_ms
+        )
 
 
 def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
@@ -144,13 +269,30 @@ def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
         )
 
 
-def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Start and end of each batch; the last, smaller one is kept.
+def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], Tensor]:
+    """The network whose gradients are those of all processes together."""
+    if world.size == 1:
+        return classifier.network
+    if next(classifier.parameters()).device.type == "cuda":
+        convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
+        classifier.network = convert(classifier.network)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(classifier.network)
 
-    A last batch of a single image joins the one before: batch norm over a 1x1 map has
-    nothing to average there, and torch refuses.
+
+def _compiled(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """For full batches alone: another size would be compiled anew.
+
+    CUDA graphs, as a ResNet-18 step at 64 px is bound by launching its kernels.
     """
-    starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and count - starts[-1] == 1 and batch_size > 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], count], strict=True))
+    compiled: Callable[[Tensor], Tensor] = torch.compile(
+        network, dynamic=False, mode="reduce-overhead"
+    )
+    return compiled
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }

@@ -1,10 +1,13 @@
 """A run in MLflow: what it was asked, what it measured, and its pictures."""
 
+import contextlib
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import unquote, urlparse
 
 import mlflow.entities as entities
 
@@ -18,27 +21,51 @@ from classifier.registry import (
 )
 from training.evaluate import Metrics
 from training.history import EpochRecord, RunningPoint
+from training.provenance import is_dead, this_process
 
 BATCH_LIMIT = 1000
 """Metrics in one log_batch (mlflow/utils/validation.py)."""
 
 
+PROCESS_TAG = "process"
+
+
 class RunTracker:
-    """One MLflow run, from its start to its end; a context manager.
+    """One MLflow run, from its start to `finish()`.
+
+    A context manager that ends it also where that was not reached.
 
     Only the client API is used: the fluent one links a metric to every model of an
     equal step number, and steps of epochs and of batches overlap.
     """
 
-    def __init__(
-        self, registry: Registry, *, experiment: str, tags: Mapping[str, str]
-    ) -> None:
+    def __init__(self, registry: Registry, run: entities.Run) -> None:
         self._client = registry.client
-        self._experiment_id = _experiment(registry, experiment)
-        with store_call("start a run"):
-            run = self._client.create_run(self._experiment_id, tags=dict(tags))
+        self._experiment_id: str = run.info.experiment_id
         self.run_id: str = run.info.run_id
         self.run_name: str = run.info.run_name
+
+    @classmethod
+    def start(
+        cls, registry: Registry, *, experiment: str, tags: Mapping[str, str]
+    ) -> "RunTracker":
+        experiment_id = _experiment(registry, experiment)
+        _end_dead_runs(registry, experiment_id)
+        with store_call("start a run"):
+            run = registry.client.create_run(
+                experiment_id, tags={**tags, PROCESS_TAG: this_process()}
+            )
+        return cls(registry, run)
+
+    @classmethod
+    def reopen(cls, registry: Registry, run_id: str) -> "RunTracker":
+        """Goes on with a run, whatever it ended as."""
+        with store_call(f"open run {run_id}"):
+            run = registry.client.get_run(run_id)
+            _end_dead_runs(registry, run.info.experiment_id, besides=run_id)
+            registry.client.set_tag(run_id, PROCESS_TAG, this_process())
+            registry.client.update_run(run_id, "RUNNING")
+        return cls(registry, run)
 
     def __enter__(self) -> "RunTracker":
         return self
@@ -49,11 +76,18 @@ class RunTracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        status = "FINISHED"
-        if kind is not None:
-            status = "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        with store_call("end the run"):
-            self._client.set_terminated(self.run_id, status)
+        if kind is None:
+            return
+        # What ended the run tells more than that it cannot be noted.
+        with contextlib.suppress(StoreUnavailable):
+            self._end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def finish(self) -> None:
+        self._end("FINISHED")
+
+    @store_call("end the run")
+    def _end(self, status: str) -> None:
+        self._client.set_terminated(self.run_id, status)
 
     @store_call("log parameters")
     def log_params(self, params: Mapping[str, object]) -> None:
@@ -75,12 +109,17 @@ class RunTracker:
             self.run_id, [entities.DatasetInput(dataset, [context])]
         )
 
+    @store_call("log tags")
+    def log_tags(self, tags: Mapping[str, object]) -> None:
+        entries = [entities.RunTag(key, str(value)) for key, value in tags.items()]
+        self._client.log_batch(self.run_id, tags=entries)
+
     @store_call("log running metrics")
     def log_running(self, points: Sequence[RunningPoint]) -> None:
-        """`running/*`; the step is the optimiser's."""
+        """`running/*`; the step is the optimiser's. Again adds nothing."""
         self._log(
             [
-                self._metric(f"running/{name}", value, point.step)
+                entities.Metric(f"running/{name}", value, point.time_ms, point.step)
                 for point in points
                 for name, value in _named(point.metrics).items()
             ]
@@ -88,23 +127,48 @@ class RunTracker:
 
     @store_call("log an epoch's metrics")
     def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
-        """`train/*`, `val/*` and the rest; the step is the epoch, the model is its."""
+        """`train/*`, `val/*` and the rest; the step is the epoch, the model is its.
+
+        Again adds nothing.
+        """
         training = record.training
         values = {
             **{f"train/{k}": v for k, v in _named(training.metrics).items()},
+            **{f"train_sample/{k}": v for k, v in _named(record.train_subset).items()},
             **{f"val/{k}": v for k, v in _named(record.val).items()},
+            "val/expected_calibration_error": record.calibration.error,
             "lr": training.lr,
             "images_per_second": training.images_per_second,
         }
         self._log(
             [
-                self._metric(key, value, record.epoch, model_id)
+                entities.Metric(
+                    key, value, record.time_ms, record.epoch, model_id=model_id
+                )
                 for key, value in values.items()
             ]
         )
 
+    @store_call("find a version's files")
+    def find_files(self, name: str) -> str | None:
+        """The run's logged model of that name, if it was stored whole; None without.
+
+        What an interrupted attempt left half-made is done away with.
+        """
+        found = None
+        for model in self._client.search_logged_models(
+            [self._experiment_id],
+            filter_string=f"source_run_id = '{self.run_id}' AND name = '{name}'",
+        ):
+            if str(model.status) == "READY" and found is None:
+                found = str(model.model_id)
+            else:
+                self._client.delete_logged_model(model.model_id)
+                _remove_local(model)
+        return found
+
     @store_call("store a version's files")
-    def add_files(self, bundle: Bundle, *, epoch: int) -> str:
+    def add_files(self, bundle: Bundle, *, name: str, tags: Mapping[str, str]) -> str:
         """Stores a version's files as a logged model of this run; its id.
 
         Nothing refers to it until it is registered: whatever dies before leaves
@@ -112,9 +176,9 @@ class RunTracker:
         """
         model = self._client.create_logged_model(
             self._experiment_id,
-            name=f"epoch-{epoch:02}",
+            name=name,
             source_run_id=self.run_id,
-            tags={"epoch": str(epoch)},
+            tags=dict(tags),
         )
         try:
             write_mlmodel(bundle, run_id=self.run_id, model_id=model.model_id)
@@ -123,10 +187,34 @@ class RunTracker:
             self._client.finalize_logged_model(model.model_id, "FAILED")
             raise
         self._client.finalize_logged_model(model.model_id, "READY")
-        self._client.log_outputs(
-            self.run_id, [entities.LoggedModelOutput(model.model_id, step=epoch)]
-        )
         return str(model.model_id)
+
+    @store_call("read a version's tags")
+    def tags_of(self, model_id: str) -> Mapping[str, str]:
+        tags: Mapping[str, str] = self._client.get_logged_model(model_id).tags
+        return tags
+
+    @store_call("list a version among the run's outputs")
+    def add_output(self, model_id: str, *, epoch: int) -> None:
+        """Again adds nothing."""
+        outputs = self._client.get_run(self.run_id).outputs
+        listed = outputs.model_outputs if outputs is not None else []
+        if model_id not in {output.model_id for output in listed}:
+            output = entities.LoggedModelOutput(model_id, step=epoch)
+            self._client.log_outputs(self.run_id, [output])
+
+    @store_call("log a model's measures")
+    def log_measures(
+        self, values: Mapping[str, float], *, model_id: str, epoch: int
+    ) -> None:
+        """Of a model that no epoch of this run has made."""
+        now_ms = round(1000 * time.time())
+        self._log(
+            [
+                entities.Metric(key, value, now_ms, epoch, model_id=model_id)
+                for key, value in values.items()
+            ]
+        )
 
     @store_call("log a text")
     def log_text(self, text: str, name: str) -> None:
@@ -135,12 +223,6 @@ class RunTracker:
     @store_call("log pictures")
     def log_folder(self, folder: Path, name: str) -> None:
         self._client.log_artifacts(self.run_id, str(folder), name)
-
-    def _metric(
-        self, key: str, value: float, step: int, model_id: str | None = None
-    ) -> entities.Metric:
-        now_ms = int(time.time() * 1000)
-        return entities.Metric(key, value, now_ms, step, model_id=model_id)
 
     def _log(self, metrics: Sequence[entities.Metric]) -> None:
         for start in range(0, len(metrics), BATCH_LIMIT):
@@ -153,6 +235,29 @@ def _named(metrics: Metrics) -> dict[str, float]:
         "top1_accuracy": metrics.top1_accuracy,
         "top5_accuracy": metrics.top5_accuracy,
     }
+
+
+def _end_dead_runs(
+    registry: Registry, experiment_id: str, *, besides: str = ""
+) -> None:
+    """Ends the runs whose process was killed: it could not do so itself."""
+    with store_call("look for runs that were killed"):
+        running = registry.client.search_runs(
+            [experiment_id], "attributes.status = 'RUNNING'"
+        )
+        for run in running:
+            process = run.data.tags.get(PROCESS_TAG)
+            if process and run.info.run_id != besides and is_dead(process):
+                registry.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _remove_local(model: entities.LoggedModel) -> None:
+    """Its files, where they are kept in a folder: <its id>/artifacts."""
+    url = urlparse(str(model.artifact_location))
+    if url.scheme in ("", "file"):
+        files = Path(unquote(url.path))
+        whole = files.parent if files.parent.name == model.model_id else files
+        shutil.rmtree(whole, ignore_errors=True)
 
 
 def _experiment(registry: Registry, name: str) -> str:
@@ -181,3 +286,10 @@ def _experiment(registry: Registry, name: str) -> str:
             "with --experiment, or set MLFLOW_TRACKING_URI to the server's address"
         )
     return str(found.experiment_id)
+
+
+@store_call("find a version's experiment")
+def experiment_of(registry: Registry, model_id: str) -> str:
+    """The name of the experiment that a logged model belongs to."""
+    model = registry.client.get_logged_model(model_id)
+    return str(registry.client.get_experiment(model.experiment_id).name)

@@ -1,8 +1,16 @@
 """Settings of a run: flags in, checked settings out."""
 
+from pathlib import Path
+
 import pytest
 
-from training.config import EvaluationConfig, TrainingConfig, parse_arguments
+from training.config import (
+    EvaluationConfig,
+    QuantizeConfig,
+    ResumeConfig,
+    TrainingConfig,
+    parse_arguments,
+)
 
 
 def test_flags_become_settings_and_the_rest_are_defaults() -> None:
@@ -16,9 +24,15 @@ def test_flags_become_settings_and_the_rest_are_defaults() -> None:
 
 
 def test_evaluate_takes_a_version_and_data() -> None:
-    config = parse_arguments(["--evaluate", "v8", "--data", "x", "--model", "m"])
+    config = parse_arguments(["--evaluate", "v8", "--data", "/x", "--model", "m"])
 
-    assert config == EvaluationConfig(version="v8", data="x", model="m")
+    assert config == EvaluationConfig(version="v8", data="/x", model="m")
+
+
+def test_quantize_takes_a_version_and_data() -> None:
+    config = parse_arguments(["--quantize", "v8", "--data", "/x", "--skip-broken"])
+
+    assert config == QuantizeConfig(version="v8", data="/x", skip_broken=True)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +53,9 @@ def test_evaluate_takes_a_version_and_data() -> None:
         (["--data", "digits", "--batch-size", "1"], "batch_size must be at least 2"),
         (["--data", "digits", "--epoch", "3"], "unrecognized"),
         (["--data", "x", "--evaluate", "v8", "--epochs", "3"], "takes no --epochs"),
+        (["--data", "x", "--quantize", "v8", "--device", "cpu"], "takes no --device"),
+        (["--data", "x", "--quantize", "v8", "--evaluate", "v8"], "not allowed with"),
+        (["--quantize", "v8"], "--data"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
@@ -49,3 +66,26 @@ def test_wrong_usage_exits_with_2_and_says_why(
 
     assert exited.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_its_own_flags_or_with_what_is_typed_again() -> None:
+    config = parse_arguments(["--resume", "last", "--epochs", "3"])
+
+    assert config == ResumeConfig(run="last", given={"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--epochs", "3"], ["--resume", "last", "--evaluate", "v1"]]
+)
+def test_what_cannot_be_meant_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        parse_arguments(arguments)
+
+    assert exit_.value.code == 2
+
+
+def test_data_is_found_again_from_any_folder() -> None:
+    config = parse_arguments(["--data", "images"])
+
+    assert isinstance(config, TrainingConfig)
+    assert config.data == str(Path.cwd() / "images")

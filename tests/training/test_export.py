@@ -18,6 +18,7 @@ from training.export import (
     VersionParts,
     export_parts,
     prove_export,
+    state_of,
     write_version,
 )
 
@@ -39,23 +40,24 @@ def _classifier(seed: int) -> ImageClassifier:
     return ImageClassifier(network, PREPROCESSING)
 
 
-def _parts(classifier: ImageClassifier) -> VersionParts:
+def _parts(classifier: ImageClassifier, cache: Path) -> VersionParts:
     return export_parts(
         classifier,
         labels=LABELS,
         preprocessing=PREPROCESSING,
         network=NetworkSpec("resnet18", "imagenet", 3),
+        cache=cache,
     )
 
 
 @pytest.fixture(scope="module")
-def parts() -> VersionParts:
-    return _parts(_classifier(0))
+def parts(cache: Path) -> VersionParts:
+    return _parts(_classifier(0), cache)
 
 
 def _bundle(folder: Path, classifier: ImageClassifier, parts: VersionParts) -> Bundle:
     folder.mkdir()
-    return write_version(folder, classifier, parts)
+    return write_version(folder, state_of(classifier), parts)
 
 
 def test_the_graph_exported_once_answers_for_the_weights_of_every_epoch(
@@ -148,3 +150,16 @@ def test_what_is_written_can_be_read(parts: VersionParts, tmp_path: Path) -> Non
 def _header(weights: Path) -> bytes:
     data = weights.read_bytes()
     return data[: 8 + int.from_bytes(data[:8], "little")]
+
+
+def test_a_kept_graph_is_the_exported_one_and_a_damaged_one_is_exported_again(
+    parts: VersionParts, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = _parts(_classifier(3), tmp_path)
+    (kept,) = (tmp_path / "graphs").glob("*/model.onnx")
+    kept.write_bytes(kept.read_bytes()[:1000])
+
+    again = _parts(_classifier(4), tmp_path)
+
+    assert parts.graph == first.graph == again.graph == kept.read_bytes()
+    assert "damaged" in caplog.text

@@ -9,10 +9,12 @@ import torch
 
 from classifier.network import ImageClassifier, build_network
 from classifier.preprocessing import Preprocessing
+from training.batches import Batches
 from training.device import Compute
 from training.image_cache import DecodedPart
 from training.recipes import RECIPES, Recipe
-from training.steps import Trainer, TrainingDiverged, batch_bounds
+from training.steps import Trainer, TrainingDiverged
+from training.world import World
 
 CPU = Compute(torch.device("cpu"), "fp32")
 
@@ -32,33 +34,21 @@ def _trainer(recipe: Recipe, *, seed: int = 0, batch_size: int = 4) -> Trainer:
     network = build_network("tiny", classes=6, stem="small")
     return Trainer(
         ImageClassifier(network, Preprocessing(16, 16)),
-        _part(),
+        _batches(batch_size, seed),
         recipe,
         compute=CPU,
-        batch_size=batch_size,
         epochs=2,
-        seed=seed,
     )
 
 
-@pytest.mark.parametrize(
-    ("count", "size", "sizes"),
-    [
-        (10, 4, [4, 4, 2]),
-        (8, 4, [4, 4]),
-        (9, 4, [4, 5]),  # one image alone would leave batch norm nothing to average
-        (3, 256, [3]),
-        (1, 256, [1]),
-        (3, 1, [1, 1, 1]),
-    ],
-)
-def test_every_image_is_in_one_batch_and_the_smaller_last_one_is_kept(
-    count: int, size: int, sizes: list[int]
-) -> None:
-    bounds = batch_bounds(count, size)
-
-    assert [end - start for start, end in bounds] == sizes
-    assert [start for start, _ in bounds[1:]] == [end for _, end in bounds[:-1]]
+def _batches(batch_size: int, seed: int = 0) -> Batches:
+    return Batches(
+        _part(),
+        batch_size=batch_size,
+        seed=seed,
+        device=torch.device("cpu"),
+        world=World(),
+    )
 
 
 def test_running_points_come_every_ten_steps_and_at_the_end_of_an_epoch() -> None:
@@ -114,14 +104,59 @@ def test_bf16_steps_train_an_fp32_network(tmp_path: Path) -> None:
     network = build_network("tiny", classes=6, stem="small")
     trainer = Trainer(
         ImageClassifier(network, Preprocessing(16, 16)),
-        _part(),
+        _batches(8),
         RECIPES["plain"],
         compute=Compute(torch.device("cpu"), "bf16"),
-        batch_size=8,
         epochs=1,
-        seed=0,
     )
 
     trainer.run_epoch(1)
 
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_a_trainer_that_goes_on_from_a_state_takes_the_same_steps() -> None:
+    recipe = replace(RECIPES["strong"], average_every=2, cutmix=0.5)
+    whole, begun, resumed = (_trainer(recipe) for _ in range(3))
+    for trainer in (whole, begun):
+        trainer.run_epoch(1)
+    resumed.restore(begun.state(), epochs_done=1)
+
+    expected, found = whole.run_epoch(2), resumed.run_epoch(2)
+
+    assert found.metrics == expected.metrics
+    assert [p.step for p in found.points] == [p.step for p in expected.points]
+    for name, tensor in whole.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+
+
+def test_what_is_published_is_the_average_of_the_weights_and_trains_no_further() -> (
+    None
+):
+    trainer = _trainer(replace(RECIPES["strong"], average_epochs=0.5, average_every=1))
+    trainer.run_epoch(1)
+
+    state = trainer.state()
+    published = trainer.published().network.state_dict()
+
+    assert torch.equal(published["0.weight"], state["average/0.weight"])
+    assert not torch.equal(published["0.weight"], state["network/0.weight"])
+
+
+def test_without_an_average_the_weights_themselves_are_published() -> None:
+    trainer = _trainer(RECIPES["plain"])
+    trainer.run_epoch(1)
+
+    published = trainer.published().network.state_dict()
+
+    assert torch.equal(published["0.weight"], trainer.state()["network/0.weight"])
+
+
+def test_images_of_two_classes_are_learned_as_both() -> None:
+    """With every image mixed the loss is between those of both classes, not of one."""
+    plain = replace(RECIPES["plain"], lr=1e-9)
+    whole = _trainer(plain).run_epoch(1).metrics.loss
+    mixed = _trainer(replace(plain, cutmix=1.0)).run_epoch(1).metrics.loss
+
+    assert mixed == pytest.approx(whole, rel=0.05)
+    assert mixed != whole

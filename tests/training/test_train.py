@@ -16,8 +16,10 @@ from PIL import Image
 from classifier.dataset import Dataset, part_digest
 from classifier.network import ImageClassifier
 from classifier.registry import Registry
+from classifier.versions import Version
 from tests.conftest import Store, encoded, picture
 from training.__main__ import main
+from training.checkpoint import Checkpoint
 from training.evaluate import evaluate
 from training.publish import Publisher
 
@@ -42,6 +44,8 @@ def test_every_epoch_is_a_version_with_its_measures_as_tags(
         )
         assert version.tags["dataset_digest"] == part_digest(digits.val)
         assert float(version.tags["onnx_max_abs_diff"]) < 1e-4
+        assert 0 <= float(version.tags["expected_calibration_error"]) <= 1
+        assert float(version.tags["temperature"]) > 0
 
 
 def test_tags_say_what_the_published_weights_answer(
@@ -75,7 +79,8 @@ def test_each_metric_has_one_point_per_step(store: Store) -> None:
     client, run_id = store.registry.client, _run_id(store)
 
     for key in (
-        *(f"{part}/{name}" for part in ("train", "val") for name in _NAMES),
+        *(f"{p}/{n}" for p in ("train", "train_sample", "val") for n in _NAMES),
+        "val/expected_calibration_error",
         "lr",
         "images_per_second",
     ):
@@ -106,9 +111,9 @@ def test_the_run_tells_where_it_came_from_and_what_it_made(store: Store) -> None
     assert run.data.params["training_images"] == "901"
     assert run.data.params["recipe_schedule"] == "constant"
     assert {"version_torch", "dataset_digest", "seed"} <= set(run.data.params)
-    models = [model.model_id for model in run.outputs.model_outputs]
+    models = {output.step: output.model_id for output in run.outputs.model_outputs}
     versions = store.registry.versions(store.model)
-    assert models == [version.model_id for version in versions]
+    assert models == {version.epoch: version.model_id for version in versions}
     assert [i.dataset.name for i in run.inputs.dataset_inputs] == ["digits"]
 
 
@@ -117,8 +122,8 @@ def test_pictures_layers_and_diagnosis_are_artifacts_of_the_run(store: Store) ->
     folder = Path(client.get_run(run_id).info.artifact_uri)
 
     assert folder.is_relative_to(store.folder / "mlruns" / "digits")
-    for name in ("epochs.png", "running.png"):
-        with Image.open(folder / "curves" / name) as drawn:
+    for name in ("epochs", "running", "churn", "per_class", "hardest_images"):
+        with Image.open(folder / "pictures" / f"{name}.png") as drawn:
             assert min(drawn.size) > 300
     assert (folder / "diagnosis.md").read_text().startswith("# What this run learnt")
     layers = list(csv.DictReader((folder / "layers.csv").read_text().splitlines()))
@@ -243,10 +248,12 @@ def test_a_run_that_fails_is_marked_and_its_versions_stay_whole(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     publish = Publisher.publish
 
-    def fail_second(self: Publisher, classifier, record, predictions):  # type: ignore[no-untyped-def]
-        if record.epoch == 2:
-            predictions.logits[:] += 1  # not what the weights answer
-        return publish(self, classifier, record, predictions)
+    def fail_second(
+        self: Publisher, checkpoint: Checkpoint, *, again: bool = False
+    ) -> Version:
+        if checkpoint.record.epoch == 2:
+            checkpoint.predictions.logits[:] += 1  # not what the weights answer
+        return publish(self, checkpoint, again=again)
 
     monkeypatch.setattr(Publisher, "publish", fail_second)
     arguments = [
@@ -321,8 +328,10 @@ def test_an_interrupted_run_exits_with_130_and_is_marked(
     cache: Path, tmp_path: Path
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    command = [sys.executable, "-m", "training", "--data", "digits", "--arch", "tiny"]
-    command += ["--image-size", "16", "--epochs", "999", "--cache", str(cache)]
+    # A shell's job in the background ignores SIGINT, and so would its children.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "training"]
+    command += ["--data", "digits", "--arch", "tiny", "--image-size", "16"]
+    command += ["--epochs", "999", "--cache", str(cache)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     with subprocess.Popen(
         command,

@@ -1,0 +1,114 @@
+"""Two processes train as one does, and end together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classifier.registry import Registry
+from tests.training.forked import ROOT, Accident, Forks
+from tests.training.outcomes import Outcome, outcome_of
+from training.world import World
+
+WAIT_SECONDS = 300.0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize(("start", "end"), [(0, 256), (256, 389), (0, 17), (5, 12)])
+def test_each_image_is_of_one_process_and_pairs_stay_together(
+    size: int, start: int, end: int
+) -> None:
+    shares = [World(rank, size).share(start, end) for rank in range(size)]
+
+    assert [first for first, _ in shares] == [start, *(last for _, last in shares[:-1])]
+    assert shares[-1][1] == end
+    assert all((first - start) % 2 == 0 for first, _ in shares)
+
+
+def test_two_processes_have_the_loss_curve_of_one(
+    undisturbed: Outcome, tiny_run: list[str], tmp_path: Path
+) -> None:
+    """Sums in another order: 1e-7 a step, which training does not blow up here."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "training", *tiny_run]
+
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nrun      ") == 1
+    _check_alike(outcome_of(uri, "digits-tiny"), undisturbed)
+
+
+def _check_alike(outcome: Outcome, expected: Outcome) -> None:
+    assert outcome.outputs == expected.outputs
+    assert outcome.params == expected.params
+    for key in ("train/loss", "val/loss", "train_sample/loss", "running/loss", "lr"):
+        np.testing.assert_allclose(
+            outcome.metrics[key], expected.metrics[key], rtol=1e-4, err_msg=key
+        )
+
+
+def test_two_processes_go_on_where_they_died(
+    forks: Forks, undisturbed: Outcome, tiny_run: list[str], tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    death = Accident("after", "classifier.registry:Registry.register", count=2)
+    resume = ["--resume", "last", *tiny_run[-2:]]
+
+    died = forks.train_together(2, tiny_run, death, uri=uri, at=tmp_path)
+    ended = forks.train_together(2, resume, uri=uri, at=tmp_path)
+
+    assert [one.code for one in died] == [-9, 3]
+    assert died[1].output == died[1].error == ""
+    assert [one.code for one in ended] == [0, 0]
+    _check_alike(outcome_of(uri, "digits-tiny"), undisturbed)
+
+
+def test_batch_norm_of_half_a_batch_learns_much_the_same(
+    forks: Forks, cache: Path, tmp_path: Path
+) -> None:
+    arguments = ["--data", "digits", "--arch", "resnet18", "--image-size", "32"]
+    arguments += ["--batch-size", "64", "--per-class", "40", "--epochs", "1"]
+    arguments += ["--precision", "fp32", "--lr", "0.01", "--cache", str(cache)]
+    losses = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        uri = f"sqlite:///{folder}/mlflow.db"
+        ended = forks.train_together(processes, arguments, uri=uri, at=folder)
+        assert [one.code for one in ended] == [0] * processes, ended
+        losses.append(outcome_of(uri, "digits-resnet18").metrics["train/loss"])
+
+    ((_, alone),), ((_, together),) = losses
+    assert together == pytest.approx(alone, rel=0.1)
+
+
+def test_what_is_wrong_is_told_by_one_process_and_ends_both(
+    forks: Forks, tiny_run: list[str], tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    for arguments, code, message in (
+        (["--data", "/nowhere"], 2, "error: no data at /nowhere; "),
+        (["--resume", "last"], 2, "error: no training state of run 'last' "),
+        ([*tiny_run, "--lr", "1e30"], 3, "error: the training loss became "),
+    ):
+        first, second = forks.train_together(2, arguments, uri=uri, at=tmp_path)
+        assert first.error.startswith(message), first
+        assert (first.code, second.code) == (code, 3)
+        assert second.output == second.error == ""
+
+    client = Registry(uri).client
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert run.info.status == "FAILED"

@@ -1,0 +1,149 @@
+"""From a run's saved state to where it goes on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from classifier.dataset import BadDataset
+from training.checkpoint import Checkpoint
+from training.config import ResumeConfig, TrainingConfig
+from training.evaluate import Predictions
+from training.history import EpochRecord, History
+from training.run_state import RunState, StateFolder
+from training.setting import Setting
+
+_RECORDS = TypeAdapter(list[EpochRecord])
+
+
+class OtherFlags(ValueError):
+    """A run goes on as it was begun; it was asked to go on otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What a run did before it was stopped."""
+
+    run_id: str
+    started_ms: int
+    config: TrainingConfig
+    history: History
+    tensors: Mapping[str, Tensor]
+    content: Mapping[str, Any]
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history.epochs)
+
+    def last_checkpoint(self, setting: Setting) -> Checkpoint:
+        """The last epoch's, to publish what is missing of its version."""
+        kind = "average/" if setting.recipe.average_epochs else "network/"
+        return Checkpoint(
+            record=self.history.epochs[-1],
+            weights={
+                name.removeprefix(kind): tensor.numpy()
+                for name, tensor in self.tensors.items()
+                if name.startswith(kind)
+            },
+            predictions=Predictions(
+                self.tensors["validation/logits"].numpy(), setting.val.targets
+            ),
+            training_state=self.tensors,
+        )
+
+
+def read_past(folder: StateFolder, asked: ResumeConfig) -> Past | None:
+    """None where the run is finished. OtherFlags names the flag that differs."""
+    state = folder.read()
+    config = _config(state.content, asked)
+    if state.is_finished:
+        return None
+    tensors = folder.tensors()
+    return Past(
+        run_id=state.run_id,
+        started_ms=state.started_ms,
+        config=config,
+        history=_history(state, tensors),
+        tensors=tensors,
+        content=state.content,
+    )
+
+
+def check_same_data(past: Past, setting: Setting) -> None:
+    """BadDataset where the images are no longer those the run began with."""
+    for part, digest in _digests(setting).items():
+        if past.content[part] != digest:
+            raise BadDataset(
+                f"the {part.removesuffix('_digest')} images at {setting.dataset.source}"
+                f" are not those that run {past.run_id} began with (digest "
+                f"{digest[:12]}, was {past.content[part][:12]}); put them back, or "
+                f"start a new run"
+            )
+
+
+def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """What the state's JSON says of a run, besides its epoch."""
+    config = asdict(setting.config) | {"cache": None}
+    return {
+        "config": config,
+        "model": setting.model,
+        "experiment": setting.experiment,
+        "device": setting.compute.device.type,
+        "precision": setting.compute.precision,
+        "compiled": setting.compiled,
+        **_digests(setting),
+        "records": _RECORDS.dump_python(list(records), mode="json"),
+    }
+
+
+def history_tensors(history: History, *, epochs: int) -> dict[str, Tensor]:
+    """The answers of each epoch; of one size from the first epoch to the last."""
+    images = len(history.first_answers[0])
+    answers = np.full((epochs, images), -1, np.int32)
+    probabilities = np.zeros((epochs, images), np.float32)
+    answers[: len(history.epochs)] = history.first_answers
+    probabilities[: len(history.epochs)] = history.target_probabilities
+    return {
+        "validation/first_answers": torch.from_numpy(answers),
+        "validation/target_probabilities": torch.from_numpy(probabilities),
+    }
+
+
+def _digests(setting: Setting) -> dict[str, str]:
+    return {"train_digest": setting.train.digest, "val_digest": setting.val.digest}
+
+
+def _config(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
+    """The run's own, on the device and in the precision that it began with."""
+    config = TrainingConfig(**content["config"])
+    of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
+    for name, value in asked.given.items():
+        if name != "cache" and of_run[name] != value:
+            raise OtherFlags(
+                f"--{name.replace('_', '-')} {value} was asked for, but the run was "
+                f"begun with {of_run[name]}; leave the flag out, or start a new run "
+                f"without --resume"
+            )
+    return replace(
+        config,
+        device=content["device"],
+        precision=content["precision"],
+        compile="on" if content["compiled"] else "off",
+        cache=asked.cache,
+    )
+
+
+def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
+    records = _RECORDS.validate_python(state.content["records"])
+    if not records:
+        return History()
+    done = len(records)
+    return History(
+        records,
+        list(tensors["validation/first_answers"][:done].numpy().astype(np.int64)),
+        list(tensors["validation/target_probabilities"][:done].numpy()),
+    )

@@ -103,6 +103,12 @@ def _overfit_line(history: History, recipe: str) -> str:
             f"* It does not overfit, and is still learning: {gap_text}, and validation "
             "loss was least at the end. More epochs would help."
         )
+    if gap > BY_HEART:
+        return (
+            f"* It learns the training images by heart ({gap_text}), though validation "
+            f"loss ends near its least. More of the same would not help; "
+            f"{_ADVICE[recipe]}."
+        )
     return f"* It does not overfit: {gap_text}; validation loss ends near its least."
 
 

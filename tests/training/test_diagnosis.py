@@ -156,3 +156,17 @@ def test_a_loss_of_zero_is_no_division_by_it() -> None:
     )
 
     assert "It overfits since epoch 3" in text
+
+
+def test_a_run_that_knows_its_images_by_heart_is_not_called_sound() -> None:
+    history = History(
+        [
+            epoch_record(e, train_top1=0.99, val_top1=0.6 + 0.01 * e, val_loss=1.0)
+            for e in (1, 2, 3)
+        ]
+    )
+
+    text = diagnose(history, recipe="plain", val_images=1000)
+
+    assert "learns the training images by heart (at the end it gets 99.00 %" in text
+    assert "does not overfit" not in text

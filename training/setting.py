@@ -21,7 +21,7 @@ LEAST_SAMPLE = 500
 no fewer than this: 2,500 of Tiny ImageNet have a standard error of 1 point at most."""
 
 STEPS_WORTH_COMPILING = 2_000
-"""On a GPU. On CPUs it never is: 318 images/s compiled, 353 not."""
+"""On a GPU, a guess: none was at hand. On CPUs it never is: docs/decisions.md."""
 
 
 @dataclass(frozen=True, kw_only=True)

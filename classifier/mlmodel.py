@@ -1,9 +1,9 @@
 """A bundle as MLflow's own tools read it, `mlflow.pyfunc.load_model` first."""
 
 import platform
+from importlib.metadata import version
 
 import numpy as np
-import onnx
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
@@ -26,7 +26,7 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
     # On CPU, as MLflow warns on every machine without CUDA if it is in the list.
     model.add_flavor(
         "onnx",
-        onnx_version=onnx.__version__,
+        onnx_version=version("onnx"),
         data=GRAPH,
         providers=["CPUExecutionProvider"],
     )

@@ -12,7 +12,8 @@ def make_database(file: Path) -> None:
 
     MLflow makes them in many steps and 1 s; a process that is killed meanwhile leaves a
     database that looks like an older MLflow's. So they are made beside it, under a name
-    that is taken over from who died, and renamed. One process does, others wait.
+    that is taken over from who died, and put in place. One process does, others wait;
+    a file that someone else puts there meanwhile is theirs to keep.
     """
     if file.exists():
         return
@@ -24,7 +25,19 @@ def make_database(file: Path) -> None:
         partial.unlink(missing_ok=True)
         partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
         _make_tables(f"sqlite:///{partial}")
+        _put(partial, file)
+
+
+def _put(partial: Path, file: Path) -> None:
+    """Renames, but leaves a `file` that is there as it is."""
+    try:
+        os.link(partial, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a disk without hard links, as exFAT
         partial.rename(file)
+        return
+    partial.unlink()
 
 
 def _make_tables(uri: str) -> None:

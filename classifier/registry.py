@@ -18,6 +18,7 @@ from classifier.store_schema import SchemaMismatch, check_schema
 from classifier.versions import UnknownVersion, Version, find_version
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
+RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class Registry:
         with store_call(f"register a version of {model!r}"):
             if not self.has_model(model):
                 self.client.create_registered_model(model)
-            with _global_store(self.uri):
+            with _global_store(self.uri), sent_once():
                 entry = self.client.create_model_version(
                     model,
                     source=f"models:/{model_id}",
@@ -241,6 +242,24 @@ def _global_store(uri: str) -> Iterator[None]:
         mlflow.set_tracking_uri(None)  # which also removes the variable
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@contextmanager
+def sent_once() -> Iterator[None]:
+    """Around what would be there twice if it were sent twice.
+
+    MLflow sends a POST again after a 502 or a lost answer, by when the server may have
+    done it. Who asks anew instead can look first. It reads the variable at each request
+    (mlflow/utils/rest_utils.py, 3.17).
+    """
+    before = os.environ.get(RETRIES_VARIABLE)
+    os.environ[RETRIES_VARIABLE] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[RETRIES_VARIABLE]
+        if before is not None:
+            os.environ[RETRIES_VARIABLE] = before
 
 
 @contextmanager

@@ -46,8 +46,9 @@ class Batches:
         self._seed = seed
         self._world = world
         self._device = device
-        self._batch_size = batch_size
         self._part = part
+        # Batch norm needs two images in each process.
+        self._bounds = batch_bounds(len(part), batch_size, least=2 * world.size)
         self._on_device: tuple[Tensor, Tensor] | None = None
         if device.type == "cuda" and _fits(part, device):
             self._on_device = (
@@ -68,13 +69,6 @@ class Batches:
         start, end = self._world.share(*self._bounds[0])
         return end - start
 
-    @property
-    def _bounds(self) -> list[tuple[int, int]]:
-        # Batch norm needs two images in each process.
-        return batch_bounds(
-            len(self._part), self._batch_size, least=2 * self._world.size
-        )
-
     def generator(self, epoch: int) -> Generator:
         """Of all that is drawn in an epoch, so that resuming needs no state of it."""
         return Generator().manual_seed(self._seed * 1_000_003 + epoch)
@@ -84,9 +78,8 @@ class Batches:
         order = torch.randperm(len(self._part), generator=generator)
         fetch = self._fetcher(order)
         with ThreadPoolExecutor(1, "prefetch") as thread:
-            bounds = self._bounds
-            coming = thread.submit(fetch, *bounds[0])
-            for following in [*bounds[1:], None]:
+            coming = thread.submit(fetch, *self._bounds[0])
+            for following in [*self._bounds[1:], None]:
                 batch = coming.result()
                 if following is not None:
                     coming = thread.submit(fetch, *following)

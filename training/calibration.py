@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from classifier.ranking import FloatArray, IntArray
 from training.history import Calibration
@@ -23,30 +22,13 @@ _FARTHEST = 1e30
 """Nats that a class may lie behind the first; over TEMPERATURES[0], still a float32."""
 
 
-def expected_calibration_error(probabilities: FloatArray, targets: IntArray) -> float:
-    """Mean distance, 0..1, of confidence from accuracy over BINS bins.
-
-    `probabilities` [N, K], `targets` [N]. Guo et al., "On Calibration of Modern Neural
-    Networks", ICML 2017, equation 3.
-    """
-    right = probabilities.argmax(axis=1) == targets
-    return _error_of(probabilities.max(axis=1), right)
-
-
-def fit_temperature(logits: FloatArray, targets: IntArray) -> float:
-    """What to divide `logits` [N, K] by, so that their mean cross-entropy is least.
-
-    Over 1 where the network is over-confident. Guo et al. 2017, section 4.2; 1 for no
-    images.
-    """
-    return _fit(_behind_first(logits), targets, between=TEMPERATURES)
-
-
 def calibrate(logits: FloatArray, targets: IntArray) -> Calibration:
     """All of history.Calibration, in 0.05 s for 10,000 images of 200 classes.
 
-    The halves of the cross-fit are a fixed drawing: images may stand in the order of
-    their classes.
+    `logits` [N, K], `targets` [N]. Error and temperature are equation 3 and section 4.2
+    of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017; the
+    temperature of no images is 1. The halves of the cross-fit are a fixed drawing:
+    images may stand in the order of their classes.
     """
     behind = _behind_first(logits)
     right = logits.argmax(axis=1) == targets
@@ -95,6 +77,9 @@ def _confidences(
 def _fit(
     behind: NDArray[np.float32], targets: IntArray, *, between: tuple[float, float]
 ) -> float:
+    # 0.2 s to import, which would delay the first step.
+    from scipy.optimize import minimize_scalar
+
     if not len(targets):
         return 1.0
     of_target = behind[np.arange(len(targets)), targets].astype(np.float64)
@@ -114,6 +99,7 @@ def _fit(
 
 
 def _error_of(confidences: FloatArray, right: NDArray[np.bool_]) -> float:
+    """Mean distance, 0..1, of confidence from accuracy over BINS bins; both are [N]."""
     edges = np.linspace(0, 1, BINS + 1)
     bins = np.clip(np.digitize(confidences, edges, right=True) - 1, 0, BINS - 1)
     gaps = np.bincount(bins, weights=right - confidences.astype(np.float64))

@@ -54,7 +54,7 @@ def class_results(targets: IntArray, first_answers: IntArray) -> list[ClassResul
             int(index), int(members.sum()), int((first_answers[members] == index).sum())
         )
         for index in np.unique(targets)
-        if (members := targets == index).any()
+        for members in [targets == index]
     ]
 
 

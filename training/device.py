@@ -29,8 +29,14 @@ class Compute:
         )
 
 
-def choose_compute(device: str, precision: str = "fp32") -> Compute:
-    """DeviceUnavailable where `cuda` is asked for and there is no usable GPU."""
+def choose_compute(
+    device: str, precision: str = "fp32", *, local_rank: int = 0, local_size: int = 1
+) -> Compute:
+    """Each of this machine's processes has a GPU of its own.
+
+    DeviceUnavailable where `cuda` is asked for and there is no usable GPU, and where
+    there are fewer than processes.
+    """
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise DeviceUnavailable(
@@ -39,8 +45,10 @@ def choose_compute(device: str, precision: str = "fp32") -> Compute:
         )
     chosen = torch.device("cpu")
     if has_cuda and device != "cpu":
+        _check_enough_gpus(local_size)
         # By number: in another thread `cuda` alone is the first GPU, not this one's.
-        chosen = torch.device("cuda", torch.cuda.current_device())
+        chosen = torch.device("cuda", local_rank)
+        torch.cuda.set_device(chosen)
     # fp32 is to mean fp32: cuDNN's default of TF32 keeps 10 bits, and what is published
     # would differ from what was measured by more than the proof of an export allows.
     torch.backends.cudnn.allow_tf32 = False
@@ -48,6 +56,16 @@ def choose_compute(device: str, precision: str = "fp32") -> Compute:
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return Compute(chosen, "bf16")
     return Compute(chosen, "fp32")
+
+
+def _check_enough_gpus(processes: int) -> None:
+    gpus = torch.cuda.device_count()
+    if processes > gpus:
+        raise DeviceUnavailable(
+            f"{processes} processes were started on this machine, each for a GPU of "
+            f"its own, and torch finds {gpus}; start {gpus} with --nproc-per-node, or "
+            f"use --device cpu"
+        )
 
 
 def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,38 +33,60 @@ class Predictions:
 
     targets: IntArray
 
-    @property
+    @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         return softmax(self.logits)
 
+    @cached_property
+    def top_five(self) -> IntArray:
+        """[N, min(5, K)]; of equals the smaller index first, as everywhere."""
+        return _top_k(self.probabilities, 5)
+
     @property
     def first_answers(self) -> IntArray:
-        """[N]; of equals the smaller index, as everywhere."""
-        return top_k(self.probabilities, 1)[:, 0]
+        """[N]."""
+        return self.top_five[:, 0]
 
     @property
     def target_probabilities(self) -> NDArray[np.float32]:
         """[N]: what each true class was given."""
-        rows = np.arange(len(self.targets))
-        return self.probabilities[rows, self.targets].astype(np.float32)
+        return self._of_target.astype(np.float32)
 
     @property
     def metrics(self) -> Metrics:
-        return measure(self.logits, self.targets)
+        """With under 5 classes, top 5 is all of them."""
+        ranks = rank_of_target(self.top_five, self.targets)
+        # A probability of 0 (underflow at e^-745) would make the loss infinite.
+        losses = -np.log(np.maximum(self._of_target, np.finfo(np.float64).tiny))
+        return Metrics(
+            loss=float(losses.mean()),
+            top1_accuracy=float((ranks == 1).mean()),
+            top5_accuracy=float((ranks > 0).mean()),
+        )
+
+    @property
+    def _of_target(self) -> NDArray[np.float64]:
+        return self.probabilities[np.arange(len(self.targets)), self.targets]
 
 
 def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
-    """Over the whole of `logits` [N, K]; with under 5 classes, top 5 is all of them."""
-    probabilities = softmax(logits)
-    ranks = rank_of_target(top_k(probabilities, 5), targets)
-    of_target = probabilities[np.arange(len(targets)), targets]
-    # A probability of 0 (underflow at e^-745) would make the loss infinite.
-    losses = -np.log(np.maximum(of_target, np.finfo(np.float64).tiny))
-    return Metrics(
-        loss=float(losses.mean()),
-        top1_accuracy=float((ranks == 1).mean()),
-        top5_accuracy=float((ranks > 0).mean()),
-    )
+    """Over the whole of `logits` [N, K]."""
+    return Predictions(logits, targets).metrics
+
+
+def _top_k(probabilities: NDArray[np.float64], k: int) -> IntArray:
+    """classifier.ranking's, six times as fast for 200 classes: it sorts k of a row."""
+    if k >= probabilities.shape[1]:
+        return top_k(probabilities, k)
+    likeliest = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
+    likeliest.sort(axis=1)  # so that the stable sort below leaves equals in order
+    values = np.take_along_axis(probabilities, likeliest, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    top = np.take_along_axis(likeliest, order, axis=1)
+    # Who of equals is among the k, a partition leaves open.
+    tied = (probabilities >= values.min(axis=1, keepdims=True)).sum(axis=1) > k
+    top[tied] = top_k(probabilities[tied], k)
+    return top
 
 
 def evaluate(

@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnxscript import optimizer
 from safetensors.numpy import save_file
 
 from classifier.bundle import (
@@ -30,11 +28,14 @@ from classifier.bundle import (
     tensor_offsets,
     write_bundle,
 )
-from classifier.cores import usable_cores
 from classifier.labels import Labels
 from classifier.network import ImageClassifier
 from classifier.preprocessing import Preprocessing
 from classifier.staging import build_once
+from training.onnx_inference import OnnxNetwork
+
+if TYPE_CHECKING:
+    import onnx
 
 RELATIVE_TOLERANCE = 1e-4
 """Of the largest |logit|, or of 1 where that is less. fp32 sums in another order differ
@@ -140,12 +141,7 @@ def prove_export(
     ExportMismatch where it is above tolerance, or where a first answer differs that
     was no tie within the tolerance.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    session = onnxruntime.InferenceSession(
-        str(bundle.graph), options, providers=["CPUExecutionProvider"]
-    )
-    (onnx_logits,) = session.run(["logits"], {"images": images})
+    onnx_logits = OnnxNetwork(bundle).logits(images)
     difference = float(np.abs(onnx_logits - torch_logits).max())
     tolerance = RELATIVE_TOLERANCE * max(1.0, float(np.abs(torch_logits).max()))
     first, rows = onnx_logits.argmax(axis=1), np.arange(len(images))
@@ -172,7 +168,10 @@ def state_of(classifier: ImageClassifier) -> dict[str, NDArray[np.generic]]:
 
 def _export(
     classifier: ImageClassifier, preprocessing: Preprocessing
-) -> onnx.ModelProto:
+) -> "onnx.ModelProto":
+    # 0.1 s to import, for graphs that mostly are in the cache.
+    from onnxscript import optimizer
+
     shape = (2, preprocessing.height, preprocessing.width, 3)
     with _quiet_exporter():
         program = torch.onnx.export(
@@ -195,7 +194,7 @@ def _export(
     return program.model_proto
 
 
-def _strip_notes(model: onnx.ModelProto) -> None:
+def _strip_notes(model: "onnx.ModelProto") -> None:
     """The exporter notes stack traces, with the paths of this machine."""
     graph = model.graph
     for notes in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
@@ -206,16 +205,18 @@ def _strip_notes(model: onnx.ModelProto) -> None:
 
 
 def _point_to_weights(
-    graph: onnx.GraphProto, places: Mapping[str, TensorPlace]
+    graph: "onnx.GraphProto", places: Mapping[str, TensorPlace]
 ) -> None:
     """Replaces the values of the network's tensors by their places in the weights."""
+    from onnx import TensorProto
+
     pointed = 0
     for tensor in graph.initializer:
         place = places.get(tensor.name.removeprefix("network."))
         if place is None:
             continue
         tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.data_location = TensorProto.EXTERNAL
         for key, value in (
             ("location", WEIGHTS),
             ("offset", str(place.offset)),

@@ -17,12 +17,13 @@ from training.config import QuantizeConfig
 from training.evaluate import Metrics, Predictions
 from training.evaluation_report import check_classes_known
 from training.image_cache import DecodedPart, decode_part
+from training.logged_models import experiment_of
 from training.onnx_inference import OnnxNetwork
 from training.progress import progress_bar
 from training.provenance import run_tags
 from training.publish import write_validation_predictions
 from training.quantize import calibration_part, quantise
-from training.tracking import RunTracker, experiment_of
+from training.tracking import RunTracker
 
 TIMED_IMAGES = 64
 
@@ -207,7 +208,7 @@ def _store(
             "mlflow.runName": f"quantize-v{version.number}",
         },
     ) as run:
-        model_id = run.add_files(
+        model_id = run.models.add(
             int8, name=f"epoch-{epoch:02}-int8", tags={**links, **tags}
         )
         run.log_measures(

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from classifier.registry import StoreUnavailable
+from training.launch import program
 from training.run_state import StateFolder, UnknownRun
+from training.world import PeerLost
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +30,7 @@ def telling_how_to_resume(folder: StateFolder, *, epochs: int) -> Iterator[None]
         if kept is None:
             raise
         raise Interrupted(f"interrupted; {kept}") from error
-    except (StoreUnavailable, OSError) as error:
+    except (StoreUnavailable, PeerLost, OSError) as error:
         kept = _kept(folder, epochs)
         if kept is not None:
             error.add_note(kept)
@@ -67,6 +69,6 @@ def _kept(folder: StateFolder, epochs: int) -> str | None:
     except UnknownRun:
         return None
     return (
-        f"{done} of {epochs} epochs are kept; go on with: python -m training --resume "
+        f"{done} of {epochs} epochs are kept; go on with: {program()} --resume "
         f"{folder.run_id}"
     )

@@ -5,8 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from classifier.registry import StoreUnavailable
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -22,17 +25,17 @@ class Patience:
     given_up: threading.Event = field(default_factory=threading.Event)
     """Set, nothing is tried again."""
 
-    def insist(self, work: Callable[[bool], None], *, what: str) -> None:
-        """`work(again)` until it is done; the last StoreUnavailable or OSError when
-        patience is over.
+    def insist(self, work: Callable[[bool], T], *, what: str) -> T:
+        """What `work(again)` gives, once it is done.
+
+        The last StoreUnavailable or OSError when patience is over.
 
         `again` is True from the second time on: parts may be done already.
         """
         again, pause, until = False, 1.0, time.monotonic() + self.seconds
         while True:
             try:
-                work(again)
-                return
+                return work(again)
             except (StoreUnavailable, OSError) as error:
                 if again is False:
                     until = time.monotonic() + self.seconds

@@ -39,6 +39,10 @@ class StoreInTheWay(RuntimeError):
     """Files beside the store would keep MLflow from finding it."""
 
 
+class TooManyProcesses(ValueError):
+    """There are not two images of a batch for each process."""
+
+
 class NetworkUnfit(RuntimeError):
     """The network does not fit the classes, or is broken before its first step."""
 
@@ -46,7 +50,7 @@ class NetworkUnfit(RuntimeError):
 def check_store(uri: str, *, epochs: int, weight_bytes: int) -> list[str]:
     """What the user should know of the store; StoreInTheWay, DiskTooSmall.
 
-    `weight_bytes` of one version. Whether it can be opened at all, Registry tells.
+    `weight_bytes` of one version, about. Whether it can be opened, Registry tells.
     """
     if is_remote(uri):
         return [f"the run is shown at {uri}, not by `mlflow ui` in this folder"]
@@ -63,6 +67,18 @@ def check_store(uri: str, *, epochs: int, weight_bytes: int) -> list[str]:
         f"`mlflow ui` in this folder shows another store, {shown}; this run is shown "
         f"by `mlflow ui --backend-store-uri {where}`"
     ]
+
+
+def check_processes(processes: int, *, batch_size: int, images: int) -> None:
+    """TooManyProcesses: batch norm has nothing to average in one image alone."""
+    least = 2 * processes
+    if processes > 1 and min(batch_size, images) < least:
+        raise TooManyProcesses(
+            f"{processes} processes share each batch and need two images each, and a "
+            f"batch has {min(batch_size, images)} (--batch-size {batch_size}, {images} "
+            f"training images); start {max(1, min(batch_size, images) // 2)} processes "
+            f"at most, or take larger batches"
+        )
 
 
 def check_images(targets: IntArray, labels: Labels) -> None:

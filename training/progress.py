@@ -1,7 +1,8 @@
 """Progress bars on standard error: how far, how fast, how long still."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from rich.console import Console
@@ -43,15 +44,24 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(
+    progress = Progress(
         *columns,
         console=console,
         transient=True,
+        # What is printed meanwhile goes above the bar, if it is on a terminal as well.
+        redirect_stdout=sys.stdout.isatty(),
         disable=not (shown and console.is_terminal),
-    ) as progress:
-        task = progress.add_task(description, total=total, note="")
+    )
+    task = progress.add_task(description, total=total, note="")
 
-        def advance(count: int, note: str = "") -> None:
-            progress.update(task, advance=count, note=note)
+    def advance(count: int, note: str = "") -> None:
+        progress.update(task, advance=count, note=note)
 
+    # A terminal that is closed ends its bar, and not the work.
+    with suppress(OSError):
+        progress.start()
+    try:
         yield advance
+    finally:
+        with suppress(OSError):
+            progress.stop()

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from training.launch import program
+
 LIBRARIES = (
     "torch",
     "torchvision",
@@ -25,7 +27,7 @@ LIBRARIES = (
 
 def run_tags(arguments: Sequence[str]) -> dict[str, str]:
     """Tags of the MLflow run; those that begin with `mlflow.` its page shows on top."""
-    command = f"python -m training {shlex.join(arguments)}"
+    command = f"{program()} {shlex.join(arguments)}"
     tags = {
         "command": command,
         "mlflow.source.name": command,

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifier.ranking import top_k
 from classifier.registry import Registry
 from classifier.versions import Version
 from training.checkpoint import Checkpoint
@@ -53,7 +52,7 @@ class Publisher:
         version = self._registered(epoch) if again else None
         if version is None:
             name = f"epoch-{epoch:02}"
-            model_id = self.tracker.find_files(name) if again else None
+            model_id = self.tracker.models.find(name) if again else None
             version = self._register(
                 checkpoint, model_id or self._store(checkpoint, name)
             )
@@ -90,7 +89,7 @@ class Publisher:
                 "epoch": str(checkpoint.record.epoch),
                 DIFFERENCE_TAG: repr(difference),
             }
-            return self.tracker.add_files(bundle, name=name, tags=tags)
+            return self.tracker.models.add(bundle, name=name, tags=tags)
 
     def _register(self, checkpoint: Checkpoint, model_id: str) -> Version:
         record = checkpoint.record
@@ -103,7 +102,7 @@ class Publisher:
             "val_loss": repr(record.val.loss),
             "val_top1_accuracy": repr(record.val.top1_accuracy),
             "val_top5_accuracy": repr(record.val.top5_accuracy),
-            DIFFERENCE_TAG: self.tracker.tags_of(model_id)[DIFFERENCE_TAG],
+            DIFFERENCE_TAG: self.tracker.models.tags_of(model_id)[DIFFERENCE_TAG],
             "expected_calibration_error": repr(record.calibration.error),
             "temperature": repr(record.calibration.temperature),
             "cross_fitted_calibration_error": repr(
@@ -139,7 +138,7 @@ def write_validation_predictions(
 ) -> None:
     """`image`, `target`, `index_1..5`, `probability_1..5`; null beyond the classes."""
     probabilities = predictions.probabilities
-    top = top_k(probabilities, 5)
+    top = predictions.top_five
     top_probabilities = np.take_along_axis(probabilities, top, axis=1)
     columns: dict[str, Any] = {
         "image": pa.array(names, pa.string()),

@@ -49,7 +49,7 @@ class Recipe:
     its exponential); 0 publishes the weights themselves."""
 
     average_every: int = 4
-    """Steps between two updates of the average."""
+    """Steps between two updates of the average; fewer in short epochs."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -102,9 +102,19 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
     )
 
 
+def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:
+    """Steps between two updates of the average: an epoch has four at least.
+
+    What is published after an epoch lacks a quarter of its steps at most, and is never
+    the average from before it; epochs of under four steps update at each.
+    """
+    return max(1, min(recipe.average_every, steps_an_epoch // 4))
+
+
 def average_decay(recipe: Recipe, *, steps_an_epoch: int) -> float:
     """Of one update of the average, 0..1."""
-    updates = recipe.average_epochs * steps_an_epoch / recipe.average_every
+    every = average_interval(recipe, steps_an_epoch=steps_an_epoch)
+    updates = recipe.average_epochs * steps_an_epoch / every
     return max(0.0, 1 - 1 / updates)
 
 

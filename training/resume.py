@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -14,8 +15,12 @@ from training.checkpoint import Checkpoint
 from training.config import ResumeConfig, TrainingConfig
 from training.evaluate import Predictions
 from training.history import EpochRecord, History
-from training.run_state import RunState, StateFolder
+from training.run_state import RunState, StateFolder, byte_size
 from training.setting import Setting
+
+FIRST_ANSWERS = "validation/first_answers"
+TARGET_PROBABILITIES = "validation/target_probabilities"
+LOGITS = "validation/logits"
 
 _RECORDS = TypeAdapter(list[EpochRecord])
 
@@ -30,7 +35,12 @@ class Past:
 
     run_id: str
     started_ms: int
+    asked: TrainingConfig
+    """As it was typed when the run was begun."""
+
     config: TrainingConfig
+    """`asked`, on the device and in the precision that it began with."""
+
     history: History
     tensors: Mapping[str, Tensor]
     content: Mapping[str, Any]
@@ -49,9 +59,7 @@ class Past:
                 for name, tensor in self.tensors.items()
                 if name.startswith(kind)
             },
-            predictions=Predictions(
-                self.tensors["validation/logits"].numpy(), setting.val.targets
-            ),
+            predictions=Predictions(self.tensors[LOGITS].numpy(), setting.val.targets),
             training_state=self.tensors,
         )
 
@@ -59,14 +67,15 @@ class Past:
 def read_past(folder: StateFolder, asked: ResumeConfig) -> Past | None:
     """None where the run is finished. OtherFlags names the flag that differs."""
     state = folder.read()
-    config = _config(state.content, asked)
+    config = _asked(state.content, asked)
     if state.is_finished:
         return None
     tensors = folder.tensors()
     return Past(
         run_id=state.run_id,
         started_ms=state.started_ms,
-        config=config,
+        asked=config,
+        config=_resolved(config, state.content),
         history=_history(state, tensors),
         tensors=tensors,
         content=state.content,
@@ -87,9 +96,8 @@ def check_same_data(past: Past, setting: Setting) -> None:
 
 def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, Any]:
     """What the state's JSON says of a run, besides its epoch."""
-    config = asdict(setting.config) | {"cache": None}
     return {
-        "config": config,
+        "config": asdict(setting.asked) | {"cache": None},
         "model": setting.model,
         "experiment": setting.experiment,
         "device": setting.compute.device.type,
@@ -100,16 +108,38 @@ def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, An
     }
 
 
-def history_tensors(history: History, *, epochs: int) -> dict[str, Tensor]:
-    """The answers of each epoch; of one size from the first epoch to the last."""
-    images = len(history.first_answers[0])
-    answers = np.full((epochs, images), -1, np.int32)
-    probabilities = np.zeros((epochs, images), np.float32)
-    answers[: len(history.epochs)] = history.first_answers
-    probabilities[: len(history.epochs)] = history.target_probabilities
+def answer_tensors(
+    history: History, logits: NDArray[np.float32], *, epochs: int
+) -> dict[str, Tensor]:
+    """First answers and probabilities of each epoch, and the last one's `logits`.
+
+    Of one size from the first of the `epochs` to the last.
+    """
+    tensors = _empty_answers(epochs=epochs, images=len(logits))
+    for name, rows in (
+        (FIRST_ANSWERS, history.first_answers),
+        (TARGET_PROBABILITIES, history.target_probabilities),
+    ):
+        tensors[name].numpy()[: len(history.epochs)] = rows
+    return {**tensors, LOGITS: torch.from_numpy(logits)}
+
+
+def state_size(training_state: Mapping[str, Tensor], setting: Setting) -> int:
+    """Bytes of the file that an epoch's state will take; before the first epoch."""
+    images, classes = len(setting.val), len(setting.dataset.labels)
+    return byte_size(
+        {
+            **training_state,
+            **_empty_answers(epochs=setting.config.epochs, images=images),
+            LOGITS: torch.empty(images, classes),
+        }
+    )
+
+
+def _empty_answers(*, epochs: int, images: int) -> dict[str, Tensor]:
     return {
-        "validation/first_answers": torch.from_numpy(answers),
-        "validation/target_probabilities": torch.from_numpy(probabilities),
+        FIRST_ANSWERS: torch.full((epochs, images), -1, dtype=torch.int32),
+        TARGET_PROBABILITIES: torch.zeros(epochs, images),
     }
 
 
@@ -117,8 +147,8 @@ def _digests(setting: Setting) -> dict[str, str]:
     return {"train_digest": setting.train.digest, "val_digest": setting.val.digest}
 
 
-def _config(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
-    """The run's own, on the device and in the precision that it began with."""
+def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
+    """The run's own; what is typed again must be what was typed first."""
     config = TrainingConfig(**content["config"])
     of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
     for name, value in asked.given.items():
@@ -128,12 +158,15 @@ def _config(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
                 f"begun with {of_run[name]}; leave the flag out, or start a new run "
                 f"without --resume"
             )
+    return replace(config, cache=asked.cache)
+
+
+def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:
     return replace(
         config,
         device=content["device"],
         precision=content["precision"],
         compile="on" if content["compiled"] else "off",
-        cache=asked.cache,
     )
 
 
@@ -142,8 +175,9 @@ def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
     if not records:
         return History()
     done = len(records)
+    # Copies: the tensors are views of a file that later states are written into.
     return History(
         records,
-        list(tensors["validation/first_answers"][:done].numpy().astype(np.int64)),
-        list(tensors["validation/target_probabilities"][:done].numpy()),
+        list(tensors[FIRST_ANSWERS][:done].numpy().astype(np.int64)),
+        list(tensors[TARGET_PROBABILITIES][:done].numpy().copy()),
     )

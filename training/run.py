@@ -3,29 +3,26 @@
 import functools
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from classifier.registry import Registry
 from training.background import Background
-from training.checkpoint import Checkpoint
-from training.device import explain_compute
+from training.checkpoint import Checkpoint, EpochResult
 from training.diagnosis import diagnose
 from training.export import VersionParts, export_parts
 from training.history import History
 from training.interruption import ignore_more_signals, telling_how_to_resume
-from training.layer_table import layer_table
+from training.kept_runs import state_folder
 from training.patience import Patience
-from training.provenance import library_versions, process_started_at, run_tags
+from training.provenance import process_started_at, run_tags
 from training.publish import Publisher
-from training.resume import Past, content_of, history_tensors
-from training.run_report import print_epoch, print_outcome, print_start
-from training.run_state import RunState, StateFolder, now_ms, state_folder
+from training.resume import Past, answer_tensors, content_of
+from training.run_report import print_epoch, print_outcome
+from training.run_setting import log_setting, print_setting
+from training.run_state import RunState, StateFolder, now_ms
 from training.setting import Setting
 from training.tracking import RunTracker
 
@@ -47,22 +44,9 @@ class Run:
     def run_id(self) -> str:
         return self.tracker.run_id
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Saves and publishes beside the training, after the epoch before."""
-        predictions = checkpoint.predictions
-        self.history.epochs.append(checkpoint.record)
-        self.history.first_answers.append(predictions.first_answers)
-        self.history.target_probabilities.append(predictions.target_probabilities)
-        # First the state: a version is made of it, again if need be.
-        state = self.state(finished=False)
-        tensors = {
-            **checkpoint.training_state,
-            **history_tensors(self.history, epochs=self.setting.config.epochs),
-            "validation/logits": torch.from_numpy(predictions.logits),
-        }
-        self.background.submit(
-            functools.partial(self._save_and_publish, checkpoint, state, tensors)
-        )
+    def keep(self, result: EpochResult) -> None:
+        """Measures, saves and publishes beside the training, after the epoch before."""
+        self.background.submit(functools.partial(self._keep, result))
 
     def publish_again(self, checkpoint: Checkpoint) -> None:
         """What may be missing of the last epoch's version, after a death."""
@@ -93,26 +77,33 @@ class Run:
             content=content_of(self.setting, self.history.epochs),
         )
 
-    def _save_and_publish(
-        self, checkpoint: Checkpoint, state: RunState, tensors: Mapping[str, Tensor]
-    ) -> None:
+    def _keep(self, result: EpochResult) -> None:
+        checkpoint = result.checkpoint()
+        predictions = checkpoint.predictions
+        self.history.epochs.append(checkpoint.record)
+        self.history.first_answers.append(predictions.first_answers)
+        self.history.target_probabilities.append(predictions.target_probabilities)
+        state = self.state(finished=False)
+        tensors = {
+            **checkpoint.training_state,
+            **answer_tensors(
+                self.history, predictions.logits, epochs=self.setting.config.epochs
+            ),
+        }
+        # First the state: a version is made of it, again if need be.
         self.patience.insist(
             lambda again: self.folder.write(state, tensors),
-            what=f"save epoch {checkpoint.record.epoch}",
+            what=f"save epoch {result.epoch}",
         )
         self._publish(checkpoint, False)
 
     def _publish(self, checkpoint: Checkpoint, before: bool) -> None:
-        def publish(again: bool) -> None:
-            version = self.publisher.publish(checkpoint, again=again or before)
-            print_epoch(
-                checkpoint.record,
-                epochs=self.setting.config.epochs,
-                version=version.number,
-            )
-
-        epoch = checkpoint.record.epoch
-        self.patience.insist(publish, what=f"publish epoch {epoch}")
+        record = checkpoint.record
+        version = self.patience.insist(
+            lambda again: self.publisher.publish(checkpoint, again=again or before),
+            what=f"publish epoch {record.epoch}",
+        )
+        print_epoch(record, epochs=self.setting.config.epochs, version=version.number)
 
     def _log_outcome(self, diagnosis: str, first_step_at: float | None) -> None:
         # matplotlib takes 0.5 s to import, which would delay the first step.
@@ -145,11 +136,11 @@ def open_run(
     past: Past | None,
     *,
     arguments: Sequence[str],
-    state_size: int,
+    state_bytes: int,
 ) -> Iterator[Run]:
     """A new run, or the one of `past`, whose folder the caller holds.
 
-    What is under way is finished before it ends.
+    What is under way is finished before it ends. `state_bytes` of an epoch's state.
     """
     parts = export_parts(
         setting.classifier,
@@ -168,14 +159,20 @@ def open_run(
     with (
         telling_how_to_resume(folder, epochs=setting.config.epochs),
         folder.hold() if past is None else nullcontext(),
+        folder.room_given_back(),
     ):
         with tracker:
             run = _run(setting, registry, tracker, folder, parts, past)
             if past is None:
-                _log_setting(tracker, setting)
+                log_setting(tracker, setting)
                 folder.write(run.state(finished=False), {})
-            folder.reserve(state_size)
-            _print_setting(tracker, setting, store=registry.uri, past=past)
+            folder.reserve(state_bytes)
+            print_setting(
+                tracker,
+                setting,
+                store=registry.uri,
+                epochs_done=None if past is None else past.epochs_done,
+            )
             with run.background:
                 try:
                     yield run
@@ -213,51 +210,4 @@ def _run(
         patience=Patience(),
         history=History() if past is None else past.history,
         started_ms=now_ms() if past is None else past.started_ms,
-    )
-
-
-def _log_setting(run: RunTracker, setting: Setting) -> None:
-    asked = {k: v for k, v in asdict(setting.config).items() if k != "cache"}
-    recipe = {f"recipe_{k}": v for k, v in asdict(setting.recipe).items()}
-    versions = {f"version_{k}": v for k, v in library_versions().items()}
-    run.log_params(
-        {
-            **asked,
-            **recipe,
-            **versions,
-            **setting.dataset_tags,
-            "lr": setting.recipe.lr,
-            "model": setting.model,
-            "experiment": setting.experiment,
-            "device": setting.compute.device,
-            "precision": setting.compute.precision,
-            "compile": setting.compiled,
-            "classes": len(setting.dataset.labels),
-            "training_images": len(setting.train),
-            "validation_images": len(setting.val),
-        }
-    )
-    run.log_dataset(
-        name=setting.dataset.name,
-        digest=setting.val.digest,
-        source=setting.dataset.source,
-        size=setting.sizes,
-    )
-    run.log_text(layer_table(setting.classifier, setting.preprocessing), "layers.csv")
-
-
-def _print_setting(
-    run: RunTracker, setting: Setting, *, store: str, past: Past | None
-) -> None:
-    spec, compute, config = setting.network, setting.compute, setting.config
-    parameters = sum(p.numel() for p in setting.classifier.parameters())
-    print_start(
-        model=setting.model,
-        network=f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters",
-        run=f"{run.run_name} ({run.run_id})",
-        store=store,
-        images=f"{setting.dataset.name}: {setting.sizes}",
-        compute=f"{explain_compute(compute)}, batches of {config.batch_size}, recipe "
-        f"{config.recipe}",
-        resumed=None if past is None else f"after epoch {past.epochs_done}",
     )

@@ -1,10 +1,19 @@
-"""What a run prints on standard output: what it is, its epochs, what came of it."""
+"""What a run prints on standard output: what it is, its epochs, what came of it.
+
+A run is not ended by who stops reading it: nothing more is printed then.
+"""
+
+import logging
+import os
+import sys
 
 from training.history import EpochRecord
 
 HEADER = (
     "  epoch   train loss   top-1      val loss   top-1    top-5    images/s  version"
 )
+
+logger = logging.getLogger(__name__)
 
 
 def print_start(
@@ -17,35 +26,44 @@ def print_start(
     store: str,
     resumed: str | None,
 ) -> None:
-    print(f"model    {model}, {network}")
-    print(f"run      {run} in {store}")
-    print(f"data     {images}")
-    print(f"compute  {compute}")
+    _print(f"model    {model}, {network}")
+    _print(f"run      {run} in {store}")
+    _print(f"data     {images}")
+    _print(f"compute  {compute}")
     if resumed is not None:
-        print(f"goes on  {resumed}")
-    print()
-    print(HEADER, flush=True)
+        _print(f"goes on  {resumed}")
+    _print(f"\n{HEADER}")
 
 
 def print_epoch(record: EpochRecord, *, epochs: int, version: str) -> None:
     training, val = record.training, record.val
-    print(
+    _print(
         f"{record.epoch:4}/{epochs:<4}"
         f"{training.metrics.loss:9.4f} {training.metrics.top1_accuracy:9.2%}"
         f"{val.loss:12.4f} {val.top1_accuracy:8.2%} {val.top5_accuracy:8.2%}"
-        f"{training.images_per_second:10,.0f}   v{version}",
-        flush=True,
+        f"{training.images_per_second:10,.0f}   v{version}"
     )
 
 
 def print_outcome(diagnosis: str) -> None:
-    print()
-    print(diagnosis, end="", flush=True)
+    _print(f"\n{diagnosis}", end="")
 
 
 def print_finished(run_id: str) -> None:
-    print(f"run {run_id} is finished; there is nothing to go on with")
+    _print(f"run {run_id} is finished; there is nothing to go on with")
 
 
 def print_note(note: str) -> None:
-    print(f"note     {note}")
+    _print(f"note     {note}")
+
+
+def _print(text: str, end: str = "\n") -> None:
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        logger.warning("standard output is gone, the run goes on: %s", error)
+        # What is still in its buffer would fail again at the interpreter's end:
+        # docs.python.org/3/library/signal.html, "Note on SIGPIPE".
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from classifier.registry import StoreUnavailable, store_folder
+from classifier.registry import StoreUnavailable
 
 STATE = "state.json"
 PARTIAL = "state.json.partial"
@@ -75,27 +75,43 @@ class StateFolder:
             finally:
                 shutil.rmtree(self.workspace, ignore_errors=True)
 
+    @contextmanager
+    def room_given_back(self) -> Iterator[None]:
+        """Whatever ends the run gives back the room that was taken; who goes on with it
+        takes it again."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._remove(RESERVE, PARTIAL)
+            raise
+
     def read(self) -> RunState:
-        """UnknownRun where there is none; the JSON is whole or was never there."""
+        """UnknownRun where there is none that can be read."""
         try:
             entry = json.loads((self.folder / STATE).read_text("utf-8"))
+            if entry["format"] != FORMAT:
+                raise UnknownRun(
+                    f"the state of run {self.run_id} has format {entry['format']}, this"
+                    f" version reads {FORMAT}; resume it with the version that began it"
+                )
+            return RunState(
+                run_id=self.run_id,
+                epochs_done=entry["epochs_done"],
+                is_finished=entry["finished"],
+                started_ms=entry["started_ms"],
+                content=entry["content"],
+            )
         except FileNotFoundError as error:
             raise UnknownRun(
                 f"run {self.run_id} has no training state at {self.folder}; --resume "
                 f"goes on with runs of this store, in the folder they were started in"
             ) from error
-        if entry["format"] != FORMAT:
+        except (ValueError, KeyError, TypeError) as error:
             raise UnknownRun(
-                f"the state of run {self.run_id} has format {entry['format']}, this "
-                f"version reads {FORMAT}; resume it with the version that began it"
-            )
-        return RunState(
-            run_id=self.run_id,
-            epochs_done=entry["epochs_done"],
-            is_finished=entry["finished"],
-            started_ms=entry["started_ms"],
-            content=entry["content"],
-        )
+                f"the state of run {self.run_id} at {self.folder / STATE} is damaged "
+                f"({error!r}); start a new run without --resume"
+            ) from error
 
     def tensors(self) -> dict[str, Tensor]:
         """Those of `read`; none before the first epoch."""
@@ -130,14 +146,17 @@ class StateFolder:
         """Of a finished run, whose last version has the weights: lets the tensors and
         all room go. Again does what a death left undone."""
         tensors = self.folder.glob("state-*.safetensors")
-        for path in (*tensors, self.folder / RESERVE, self.folder / PARTIAL):
-            path.unlink(missing_ok=True)
+        self._remove(*(path.name for path in tensors), RESERVE, PARTIAL)
 
     def reserve(self, size: int) -> None:
         """Takes the room for tensors of `size` bytes and for the JSON beside them;
         OSError where the disk has no more."""
         _take_room(self.folder / RESERVE, size)
         _take_room(self.folder / PARTIAL, JSON_ROOM)
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _reserve_again(self, name: str | None) -> None:
         """For the next state: larger than this one by an epoch's record."""
@@ -161,39 +180,8 @@ class StateFolder:
         (self.folder / PARTIAL).replace(self.folder / STATE)
 
 
-def state_folder(store_uri: str, run_id: str) -> StateFolder:
-    return StateFolder(_states(store_uri) / run_id, run_id)
-
-
-def find_state(store_uri: str, asked: str) -> StateFolder:
-    """The run `asked` for, by its id; `last` is the one that was started last.
-
-    UnknownRun says which there are.
-    """
-    folders = [
-        StateFolder(path.parent, path.parent.name)
-        for path in sorted(_states(store_uri).glob(f"*/{STATE}"))
-    ]
-    if asked == "last" and folders:
-        return max(folders, key=lambda folder: folder.read().started_ms)
-    for folder in folders:
-        if folder.run_id == asked:
-            return folder
-    there = ", ".join(folder.run_id for folder in folders) or "none"
-    raise UnknownRun(
-        f"no training state of run {asked!r} below {_states(store_uri)}; there is "
-        f"{there}; start one without --resume"
-    )
-
-
 def now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def _states(store_uri: str) -> Path:
-    """Beside MLflow's files also where the store is a server: it is too large to send
-    after every epoch."""
-    return store_folder(store_uri) / "mlruns" / "training-state"
 
 
 def _lock(lock: Any, run_id: str) -> None:
@@ -221,6 +209,6 @@ def _overwrite(path: Path, data: bytes) -> None:
 
 
 def byte_size(tensors: Mapping[str, Tensor]) -> int:
-    """What their file takes, its header included; at most a few hundred bytes less."""
+    """What their file takes, its header included, or some bytes more for each name."""
     names = sum(len(name) + 120 for name in tensors)
     return names + sum(t.numel() * t.element_size() for t in tensors.values())

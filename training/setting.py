@@ -1,7 +1,10 @@
 """All that is known of a run before its first step."""
 
+import os
 import shutil
+import sysconfig
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +18,8 @@ from training.config import TrainingConfig
 from training.device import Compute, DeviceUnavailable, choose_compute
 from training.image_cache import DecodedPart, decode_part
 from training.recipes import RECIPES, Recipe
+from training.run_state import byte_size
+from training.world import World
 
 LEAST_SAMPLE = 500
 """Training images measured after each epoch are a quarter of the validation images, and
@@ -27,6 +32,10 @@ STEPS_WORTH_COMPILING = 2_000
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     config: TrainingConfig
+    asked: TrainingConfig
+    """`config` as it was typed when the run was begun; a run that is gone on with has
+    in `config` what came of `auto` then."""
+
     compute: Compute
     compiled: bool
     recipe: Recipe
@@ -64,9 +73,21 @@ class Setting:
         )
 
 
-def prepare(config: TrainingConfig) -> Setting:
-    """BadDataset, DeviceUnavailable; decodes what is not decoded yet."""
-    compute = choose_compute(config.device, config.precision)
+def prepare(
+    config: TrainingConfig, world: World, *, asked: TrainingConfig | None = None
+) -> Setting:
+    """BadDataset, DeviceUnavailable; decodes what is not decoded yet.
+
+    `asked`, where it is not the same as `config`.
+    """
+    asked = asked or config
+    compute = choose_compute(
+        config.device,
+        config.precision,
+        local_rank=world.local_rank,
+        local_size=world.local_size,
+    )
+    _check_compiler(config, asked, world)
     cache = config.cache_folder
     dataset = open_dataset(config.data, cache=cache, want_train=True)
     assert dataset.train is not None
@@ -91,8 +112,9 @@ def prepare(config: TrainingConfig) -> Setting:
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     return Setting(
         config=config,
+        asked=asked,
         compute=compute,
-        compiled=_is_compiled(config, compute, len(train_part)),
+        compiled=_is_compiled(config, compute, world, images=len(train_part)),
         recipe=_recipe(config, dataset),
         dataset=dataset,
         train=train_part,
@@ -104,6 +126,13 @@ def prepare(config: TrainingConfig) -> Setting:
     )
 
 
+def about_weight_bytes(config: TrainingConfig) -> int:
+    """Of one version, before its number of classes is known: of 1,000, 2 kB each."""
+    with torch.device("meta"):
+        network = build_network(config.arch, classes=1000, stem=config.stem)
+    return byte_size(network.state_dict())
+
+
 def _recipe(config: TrainingConfig, dataset: Dataset) -> Recipe:
     recipe = RECIPES[config.recipe]
     if config.lr is not None:
@@ -113,18 +142,45 @@ def _recipe(config: TrainingConfig, dataset: Dataset) -> Recipe:
     return recipe
 
 
-def _is_compiled(config: TrainingConfig, compute: Compute, images: int) -> bool:
-    has_compiler = any(map(shutil.which, ("cc", "gcc", "clang")))
-    if config.compile == "on" and not has_compiler:
+def _check_compiler(
+    config: TrainingConfig, asked: TrainingConfig, world: World
+) -> None:
+    """DeviceUnavailable where steps are to be compiled that cannot be."""
+    if world.size > 1 and asked.compile == "on":
         raise DeviceUnavailable(
-            "--compile on was asked for, and torch needs a C compiler for it, of which "
-            "none was found; install gcc, or leave the flag out"
+            f"--compile on was asked for, and {world.size} processes were started, "
+            f"whose steps are not compiled; leave the flag out, or start one process"
         )
+    missing = None if world.size > 1 else _missing_to_compile()
+    if config.compile == "on" and missing is not None:
+        raise DeviceUnavailable(
+            f"the steps are to be compiled, and torch needs {missing} for it, which "
+            f"was not found; install gcc and Python's headers (python3-dev), or begin "
+            f"a run without --compile on"
+        )
+
+
+def _is_compiled(
+    config: TrainingConfig, compute: Compute, world: World, *, images: int
+) -> bool:
+    # Compiling what DistributedDataParallel and SyncBatchNorm wrap was never tried.
+    if world.size > 1:
+        return False
     if config.compile != "auto":
         return config.compile == "on"
     steps = config.epochs * images // config.batch_size
     is_worth_it = compute.device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
-    return is_worth_it and has_compiler
+    return is_worth_it and _missing_to_compile() is None
+
+
+def _missing_to_compile() -> str | None:
+    """What Triton and torch's own C++ are built with; None where all is there."""
+    named = os.environ.get("CC")
+    compilers = (named,) if named else ("gcc", "clang")
+    if not any(map(shutil.which, compilers)):
+        return f"the C compiler {named} that CC names" if named else "a C compiler"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return None if header.is_file() else str(header)
 
 
 def _sample(part: DecodedPart, count: int) -> DecodedPart:

@@ -4,27 +4,25 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from classifier.network import ImageClassifier
-from training.augment import random_crop, random_mirror, random_resized_crop, resize
 from training.averaging import WeightAverage
 from training.batches import Batch, Batches
 from training.device import Compute
 from training.evaluate import Metrics
 from training.history import RunningPoint, TrainingPass
-from training.mixing import cutmix
 from training.progress import progress_bar
+from training.question import losses_of, question_of
 from training.recipes import (
     Recipe,
     average_decay,
+    average_interval,
     learning_rate,
     make_optimizer,
     size_at,
@@ -38,19 +36,6 @@ STEPS_BETWEEN_POINTS = 10
 
 class TrainingDiverged(RuntimeError):
     """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What the network is asked in a step, and what it should answer."""
-
-    inputs: Tensor
-    targets: Tensor
-    other_targets: Tensor | None
-    """The second class of mixed images; None where they are whole."""
-
-    share: Tensor | None
-    """Of the first class in each image, 0..1."""
 
 
 class Trainer:
@@ -79,7 +64,7 @@ class Trainer:
             WeightAverage(
                 classifier.network,
                 decay=average_decay(recipe, steps_an_epoch=len(batches)),
-                every=recipe.average_every,
+                every=average_interval(recipe, steps_an_epoch=len(batches)),
             )
             if recipe.average_epochs
             else None
@@ -172,13 +157,21 @@ class Trainer:
             group["lr"] = learning_rate(
                 self._recipe, step=self._step, steps=self._epochs * len(self._batches)
             )
-        question = self._question(batch, generator, epoch)
+        question = question_of(
+            batch,
+            self._classifier,
+            self._recipe,
+            size=self._size(batch, epoch),
+            generator=generator,
+        )
         is_full = len(batch.images) == self._batches.full_size
         network = self._network_compiled if is_full else None
         with self._compute.autocast():
             logits = (network or self._network)(question.inputs)
         logits = logits.float()
-        losses = self._losses(logits, question)
+        losses = losses_of(
+            logits, question, label_smoothing=self._recipe.label_smoothing
+        )
         self._optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over processes, whose parts may differ by an image.
         loss = losses.sum() * self._world.size / batch.within.total
@@ -192,54 +185,10 @@ class Trainer:
             hits = five == batch.targets[:, None]
             return torch.stack((losses.sum(), hits[:, 0].sum(), hits.sum()))
 
-    def _question(self, batch: Batch, generator: Generator, epoch: int) -> _Question:
-        recipe, images, within = self._recipe, batch.images, batch.within
-        full_size = images.shape[1]
-        if recipe.crop_padding:
-            images = random_crop(
-                images, padding=recipe.crop_padding, generator=generator, within=within
-            )
-        if recipe.mirror:
-            images = random_mirror(images, generator=generator, within=within)
-        inputs = self._classifier.normalise(images)
-        size = size_at(recipe, epoch=epoch, epochs=self._epochs, full_size=full_size)
-        if recipe.least_area < 1:
-            inputs = random_resized_crop(
-                inputs,
-                least_area=recipe.least_area,
-                size=size,
-                generator=generator,
-                within=within,
-            )
-        else:
-            inputs = resize(inputs, size)
-        if not recipe.cutmix:
-            return _Question(inputs, batch.targets, None, None)
-        mixed = cutmix(
-            inputs,
-            batch.targets,
-            generator=generator,
-            probability=recipe.cutmix,
-            within=within,
-        )
-        return _Question(mixed.inputs, mixed.targets, mixed.other_targets, mixed.share)
-
-    def _losses(self, logits: Tensor, question: _Question) -> Tensor:
-        """float32 [n], in nats."""
-
-        def against(targets: Tensor) -> Tensor:
-            return cross_entropy(
-                logits,
-                targets,
-                label_smoothing=self._recipe.label_smoothing,
-                reduction="none",
-            )
-
-        if question.other_targets is None or question.share is None:
-            return against(question.targets)
-        rest = 1 - question.share
-        return question.share * against(question.targets) + rest * against(
-            question.other_targets
+    def _size(self, batch: Batch, epoch: int) -> int:
+        full_size = batch.images.shape[1]
+        return size_at(
+            self._recipe, epoch=epoch, epochs=self._epochs, full_size=full_size
         )
 
     def _point(self, sums: Tensor, seen: int, epoch: int) -> RunningPoint:

@@ -2,25 +2,23 @@
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlparse
 
 import mlflow.entities as entities
 
-from classifier.bundle import Bundle
-from classifier.mlmodel import write_mlmodel
 from classifier.registry import (
     Registry,
     StoreUnavailable,
+    is_remote,
     store_call,
     store_folder,
 )
 from training.evaluate import Metrics
 from training.history import EpochRecord, RunningPoint
+from training.logged_models import LoggedModels
 from training.provenance import is_dead, this_process
 
 BATCH_LIMIT = 1000
@@ -41,9 +39,11 @@ class RunTracker:
 
     def __init__(self, registry: Registry, run: entities.Run) -> None:
         self._client = registry.client
-        self._experiment_id: str = run.info.experiment_id
         self.run_id: str = run.info.run_id
         self.run_name: str = run.info.run_name
+        self.models = LoggedModels(
+            registry, experiment_id=run.info.experiment_id, run_id=self.run_id
+        )
 
     @classmethod
     def start(
@@ -149,51 +149,6 @@ class RunTracker:
             ]
         )
 
-    @store_call("find a version's files")
-    def find_files(self, name: str) -> str | None:
-        """The run's logged model of that name, if it was stored whole; None without.
-
-        What an interrupted attempt left half-made is done away with.
-        """
-        found = None
-        for model in self._client.search_logged_models(
-            [self._experiment_id],
-            filter_string=f"source_run_id = '{self.run_id}' AND name = '{name}'",
-        ):
-            if str(model.status) == "READY" and found is None:
-                found = str(model.model_id)
-            else:
-                self._client.delete_logged_model(model.model_id)
-                _remove_local(model)
-        return found
-
-    @store_call("store a version's files")
-    def add_files(self, bundle: Bundle, *, name: str, tags: Mapping[str, str]) -> str:
-        """Stores a version's files as a logged model of this run; its id.
-
-        Nothing refers to it until it is registered: whatever dies before leaves
-        nothing that anyone would load.
-        """
-        model = self._client.create_logged_model(
-            self._experiment_id,
-            name=name,
-            source_run_id=self.run_id,
-            tags=dict(tags),
-        )
-        try:
-            write_mlmodel(bundle, run_id=self.run_id, model_id=model.model_id)
-            self._client.log_model_artifacts(model.model_id, str(bundle.folder))
-        except BaseException:
-            self._client.finalize_logged_model(model.model_id, "FAILED")
-            raise
-        self._client.finalize_logged_model(model.model_id, "READY")
-        return str(model.model_id)
-
-    @store_call("read a version's tags")
-    def tags_of(self, model_id: str) -> Mapping[str, str]:
-        tags: Mapping[str, str] = self._client.get_logged_model(model_id).tags
-        return tags
-
     @store_call("list a version among the run's outputs")
     def add_output(self, model_id: str, *, epoch: int) -> None:
         """Again adds nothing."""
@@ -251,27 +206,17 @@ def _end_dead_runs(
                 registry.client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _remove_local(model: entities.LoggedModel) -> None:
-    """Its files, where they are kept in a folder: <its id>/artifacts."""
-    url = urlparse(str(model.artifact_location))
-    if url.scheme in ("", "file"):
-        files = Path(unquote(url.path))
-        whole = files.parent if files.parent.name == model.model_id else files
-        shutil.rmtree(whole, ignore_errors=True)
-
-
 def _experiment(registry: Registry, name: str) -> str:
     """Its id; made where it is new, with artifacts where plain `mlflow ui` finds them.
 
     MLflow's default would depend on who comes first: an experiment made in its UI gets
     `mlflow-artifacts:`, which only a client of the server can write to.
     """
-    is_remote = registry.uri.startswith(("http://", "https://"))
     with store_call(f"open experiment {name!r}"):
         found = registry.client.get_experiment_by_name(name)
         if found is None:
             folder = store_folder(registry.uri) / "mlruns" / name
-            location = None if is_remote else str(folder)
+            location = None if is_remote(registry.uri) else str(folder)
             return str(registry.client.create_experiment(name, location))
     if found.lifecycle_stage != "active":
         raise StoreUnavailable(
@@ -279,17 +224,11 @@ def _experiment(registry: Registry, name: str) -> str:
             f"experiments restore --experiment-id {found.experiment_id}`, or name "
             f"another with --experiment"
         )
-    if str(found.artifact_location).startswith("mlflow-artifacts:") and not is_remote:
+    at_server = str(found.artifact_location).startswith("mlflow-artifacts:")
+    if at_server and not is_remote(registry.uri):
         raise StoreUnavailable(
             f"experiment {name!r} keeps its artifacts on a server "
             f"({found.artifact_location}), and {registry.uri} is not one; name another "
             "with --experiment, or set MLFLOW_TRACKING_URI to the server's address"
         )
     return str(found.experiment_id)
-
-
-@store_call("find a version's experiment")
-def experiment_of(registry: Registry, model_id: str) -> str:
-    """The name of the experiment that a logged model belongs to."""
-    model = registry.client.get_logged_model(model_id)
-    return str(registry.client.get_experiment(model.experiment_id).name)

@@ -3,56 +3,54 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from classifier.registry import Registry
+from classifier.registry import Registry, store_uri
 from training.batches import Batches
-from training.calibration import calibrate
-from training.checkpoint import Checkpoint
+from training.checkpoint import EpochResult
 from training.config import ResumeConfig, TrainingConfig
 from training.evaluate import evaluate
 from training.export import state_of
-from training.history import EpochRecord
-from training.preflight import check_images, check_network, check_store
-from training.resume import Past, check_same_data, read_past
+from training.kept_runs import find_state
+from training.preflight import (
+    check_images,
+    check_network,
+    check_processes,
+    check_store,
+)
+from training.resume import Past, check_same_data, read_past, state_size
 from training.run import open_run
 from training.run_report import print_finished, print_note
-from training.run_state import byte_size, find_state
-from training.setting import Setting, prepare
+from training.setting import Setting, about_weight_bytes, prepare
 from training.steps import Trainer, TrainingDiverged, check_finite
-from training.world import World, following, open_world
+from training.world import World, open_world
 
 
 def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
     """Runs to the end; what it raises says what was wrong and what to do."""
-    with open_world(device=_device(asked)) as world, ExitStack() as held:
+    with open_world() as world, ExitStack() as held:
         config, past = world.tell(lambda: _where_to_start(asked, held))
         if config is None:
             return
-        setting = world.after_first(lambda: _prepare(config, past))
-        trainer = _trainer(setting, world)
+        setting = world.after_first(lambda: _prepare(config, past, world))
+        with world.together():
+            trainer = _trainer(setting, world)
         if past is not None:
             trainer.restore(past.tensors, epochs_done=past.epochs_done)
-        first, last = 1 + (past.epochs_done if past else 0), config.epochs
+        epochs = range(1 + (past.epochs_done if past else 0), config.epochs + 1)
         if not world.is_first:
-            with following(TrainingDiverged):
-                for epoch in range(first, last + 1):
-                    _train_and_measure(trainer, setting, world, epoch)
+            for epoch in epochs:
+                _train_and_ask(trainer, setting, world, epoch)
             return
-        registry = Registry(create=True)
-        state = trainer.state()
-        for note in check_store(
-            registry.uri,
-            epochs=last - first + 1,
-            weight_bytes=byte_size(setting.classifier.network.state_dict()),
-        ):
-            print_note(note)
-        size = byte_size(state)
         with open_run(
-            setting, registry, past, arguments=arguments, state_size=size
+            setting,
+            Registry(create=past is None),
+            past,
+            arguments=arguments,
+            state_bytes=state_size(trainer.state(), setting),
         ) as run:
             if past is not None and past.history.epochs:
                 run.publish_again(past.last_checkpoint(setting))
-            for epoch in range(first, last + 1):
-                run.keep(_train_and_measure(trainer, setting, world, epoch))
+            for epoch in epochs:
+                run.keep(_train_and_ask(trainer, setting, world, epoch))
             run.conclude(first_step_at=trainer.first_step_at)
 
 
@@ -61,25 +59,35 @@ def _where_to_start(
 ) -> tuple[TrainingConfig | None, Past | None]:
     """What to train and what was done of it; nothing at all of a finished run.
 
-    A run that is gone on with is held from before its state is read.
+    A run that is gone on with is held from before its state is read. What is wrong with
+    the store is found here: decoding may take minutes.
     """
-    registry = Registry(create=True)
     if isinstance(asked, TrainingConfig):
+        _look_at_store(Registry(create=True), asked, epochs=asked.epochs)
         return asked, None
-    folder = find_state(registry.uri, asked.run)
+    folder = find_state(store_uri(), asked.run)
     held.enter_context(folder.hold())
     past = read_past(folder, asked)
     if past is None:
         folder.clear()
         print_finished(folder.run_id)
         return None, None
+    left = past.config.epochs - past.epochs_done
+    _look_at_store(Registry(), past.config, epochs=left)
     return past.config, past
 
 
-def _prepare(config: TrainingConfig, past: Past | None) -> Setting:
+def _look_at_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> None:
+    size = about_weight_bytes(config)
+    for note in check_store(registry.uri, epochs=epochs, weight_bytes=size):
+        print_note(note)
+
+
+def _prepare(config: TrainingConfig, past: Past | None, world: World) -> Setting:
     """What is wrong with data or network is found here, before the first step."""
-    setting = prepare(config)
+    setting = prepare(config, world, asked=past.asked if past else None)
     check_images(setting.train.targets, setting.dataset.labels)
+    check_processes(world.size, batch_size=config.batch_size, images=len(setting.train))
     check_network(
         setting.classifier,
         setting.train.images,
@@ -111,33 +119,23 @@ def _trainer(setting: Setting, world: World) -> Trainer:
     )
 
 
-def _train_and_measure(
+def _train_and_ask(
     trainer: Trainer, setting: Setting, world: World, epoch: int
-) -> Checkpoint:
-    """An epoch; measured in fp32, with the weights that its version will have."""
-    training = trainer.run_epoch(epoch)
-    classifier = trainer.published()
-    predictions, of_sample = (
-        evaluate(classifier, part.images, part.targets, world=world)
-        for part in (setting.val, setting.train_sample)
-    )
-    check_finite(predictions.logits, epoch=epoch)
-    record = EpochRecord(
+) -> EpochResult:
+    """An epoch, and its answers in fp32, by the weights that its version will have."""
+    with world.together(TrainingDiverged):
+        training = trainer.run_epoch(epoch)
+        classifier = trainer.published()
+        predictions, of_sample = (
+            evaluate(classifier, part.images, part.targets, world=world)
+            for part in (setting.val, setting.train_sample)
+        )
+        check_finite(predictions.logits, epoch=epoch)
+    return EpochResult(
         epoch=epoch,
         training=training,
-        val=predictions.metrics,
-        train_subset=of_sample.metrics,
-        calibration=calibrate(predictions.logits, predictions.targets),
-    )
-    return Checkpoint(
-        record=record,
         weights=state_of(classifier),
         predictions=predictions,
+        of_sample=of_sample,
         training_state=trainer.state(),
     )
-
-
-def _device(asked: TrainingConfig | ResumeConfig) -> str:
-    if isinstance(asked, TrainingConfig):
-        return asked.device
-    return str(asked.given.get("device", "auto"))

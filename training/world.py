@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from training.launch import processes_here
+
 T = TypeVar("T")
 
 
@@ -18,9 +20,16 @@ class FirstProcessFailed(RuntimeError):
     """This process stops because the first one did, which says why."""
 
 
+class PeerLost(RuntimeError):
+    """Another process of the run is gone, and what was begun together with it."""
+
+
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: the first one decodes, exports and
 publishes while they wait."""
+
+_GONE = ("by peer", "Broken pipe", "pair closure", "Timed out")
+"""How gloo says it, which has no class for it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,9 @@ class World:
     size: int = 1
     local_rank: int = 0
     """The rank on this machine: which of its GPUs to use."""
+
+    local_size: int = 1
+    """Processes on this machine."""
 
     @property
     def is_first(self) -> bool:
@@ -70,10 +82,12 @@ class World:
         if self.is_first:
             try:
                 told = [(work(),)]
-            finally:
-                dist.broadcast_object_list(told, src=0)
-        else:
-            dist.broadcast_object_list(told, src=0)
+            except BaseException:
+                # What was wrong here says more than who is gone meanwhile.
+                with suppress(PeerLost):
+                    self._send_round(told)
+                raise
+        self._send_round(told)
         (result,) = told
         if result is None:
             raise FirstProcessFailed("the first process stopped, and says why")
@@ -86,24 +100,30 @@ class World:
         self.tell(lambda: results.append(work()))
         return results[0] if self.is_first else work()
 
+    @contextmanager
+    def together(self, *told: type[Exception]) -> Iterator[None]:
+        """Around what all do at the same time: PeerLost where another one is gone.
+
+        FirstProcessFailed in all but the first, whoever is gone, and in place of errors
+        that the first one tells as well: those `told`.
+        """
+        errors: tuple[type[Exception], ...] = (PeerLost, *told)
+        try:
+            with _needing_all():
+                yield
+        except errors as error:
+            if self.is_first:
+                raise
+            raise FirstProcessFailed("the first process says why") from error
+
+    def _send_round(self, told: list[tuple[T] | None]) -> None:
+        """What the first process has in it, to all."""
+        with self.together():
+            dist.broadcast_object_list(told, src=0)
+
 
 @contextmanager
-def following(*same: type[Exception]) -> Iterator[None]:
-    """FirstProcessFailed in place of what comes of the first process's end, and of
-    errors that it tells as well: the `same` in all."""
-    try:
-        yield
-    except same as error:
-        raise FirstProcessFailed("the first process says why") from error
-    except RuntimeError as error:
-        # gloo has no class for it: "Connection closed by peer", "reset by peer".
-        if isinstance(error, dist.DistError) or "by peer" in str(error):
-            raise FirstProcessFailed("the connection to the others ended") from error
-        raise
-
-
-@contextmanager
-def open_world(*, device: str) -> Iterator[World]:
+def open_world() -> Iterator[World]:
     """Joins the processes that torchrun's variables tell of; alone without them."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -113,12 +133,31 @@ def open_world(*, device: str) -> Iterator[World]:
         rank=int(os.environ["RANK"]),
         size=size,
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        local_size=processes_here(),
     )
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(world.local_rank)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    # Both, where there are both: the device of a resumed run is in its state.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield world
+    except BaseException:
+        # NCCL would wait for those who are gone.
+        assert dist.group.WORLD is not None
+        dist.group.WORLD.abort()
+        raise
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _needing_all() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        is_gone = any(words in str(error) for words in _GONE)
+        if not (is_gone or isinstance(error, dist.DistError)):
+            raise
+        raise PeerLost(
+            "another process of this run ended, and its part of the training with it; "
+            "see what it said, and start all of them again"
+        ) from error

@@ -8,6 +8,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from classifier import new_database
 from classifier.new_database import make_database
 from classifier.registry import Registry
 
@@ -60,3 +63,20 @@ def test_a_database_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     make_database(file)
 
     assert file.read_bytes() == before
+
+
+def test_a_database_that_appears_meanwhile_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mlflow.db"
+
+    def make_while_another_is_put_there(uri: str) -> None:
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"ours")
+        file.write_bytes(b"another's")
+
+    monkeypatch.setattr(new_database, "_make_tables", make_while_another_is_put_there)
+
+    make_database(file)
+
+    assert file.read_bytes() == b"another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]

@@ -33,10 +33,17 @@ class Accident:
     count: int = 1
     """At the call of this number."""
 
-    kind: Literal["SIGKILL", "SIGINT", "SIGTERM", "full disk", "free disk"] = "SIGKILL"
+    kind: Literal[
+        "SIGKILL", "SIGINT", "SIGTERM", "full disk", "free disk", "no reader"
+    ] = "SIGKILL"
 
     def happen(self) -> None:
-        if self.kind in ("full disk", "free disk"):
+        if self.kind == "no reader":  # of what the process prints
+            reader, writer = os.pipe()
+            os.dup2(writer, 1)
+            os.close(reader)
+            os.close(writer)
+        elif self.kind in ("full disk", "free disk"):
             # No file may grow beyond 64 kB: none but what the process prints.
             _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
             size = 1 << 16 if self.kind == "full disk" else most
@@ -83,8 +90,9 @@ class Forks:
         uri: str,
         at: Path,
         patience_seconds: float | None = None,
+        befallen: Sequence[int] = (0,),
     ) -> list[Ended]:
-        """As torchrun starts them; `accidents` are the first one's."""
+        """As torchrun starts them; `accidents` are those of the ranks `befallen`."""
         files = [
             (self._folder / f"out{rank}", self._folder / f"err{rank}")
             for rank in range(processes)
@@ -95,6 +103,7 @@ class Forks:
             "at": str(at),
             "accidents": [asdict(accident) for accident in accidents],
             "patience_seconds": patience_seconds,
+            "befallen": list(befallen),
             "files": [[str(path) for path in pair] for pair in files],
         }
         assert self._process.stdin is not None
@@ -128,7 +137,8 @@ def open_forks(folder: Path) -> Iterator[Forks]:
 def _serve() -> None:
     # A shell's job in the background ignores SIGINT, and so would the children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    main = import_module("training.__main__").main
+    main = import_module("training.command").main
+    import_module("scipy.optimize")  # as after the first epoch; here once for all
     for line in sys.stdin:
         job = json.loads(line)
         port = free_port()
@@ -160,7 +170,7 @@ def _train(
     # They take 3 s, and are drawn in the tests that start whole processes.
     pictures: Any = import_module("training.pictures")
     pictures.draw_pictures = lambda *_, **__: None
-    for accident in job["accidents"] if rank == 0 else ():
+    for accident in job["accidents"] if rank in job["befallen"] else ():
         _arm(Accident(**accident))
     if job["patience_seconds"] is not None:
         run: Any = import_module("training.run")

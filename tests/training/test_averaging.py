@@ -1,12 +1,22 @@
 """The average of a network's weights: its arithmetic, and that it can be resumed."""
 
 import copy
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from classifier.network import ImageClassifier, build_network
+from classifier.preprocessing import Preprocessing
 from training.averaging import WeightAverage
+from training.batches import Batches
+from training.device import Compute
+from training.image_cache import DecodedPart
+from training.recipes import RECIPES
+from training.steps import Trainer
+from training.world import World
 
 
 def _network() -> nn.Module:
@@ -109,3 +119,42 @@ def test_the_average_of_another_network_is_refused() -> None:
 def test_an_average_that_makes_no_sense_is_refused(decay: float, every: int) -> None:
     with pytest.raises(ValueError, match="needs a decay"):
         WeightAverage(_network(), decay=decay, every=every)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_each_epoch_however_short_publishes_other_weights(steps: int) -> None:
+    trainer = _trainer(steps)
+    published = [_published(trainer)]
+
+    for epoch in (1, 2, 3):
+        trainer.run_epoch(epoch)
+        published.append(_published(trainer))
+
+    for before, after in pairwise(published):
+        assert not torch.equal(before, after)
+
+
+def _trainer(steps: int) -> Trainer:
+    """Of epochs of so many steps."""
+    rng = np.random.default_rng(0)
+    part = DecodedPart(
+        names=tuple(map(str, range(4 * steps))),
+        images=rng.integers(0, 256, (4 * steps, 16, 16, 3), np.uint8),
+        targets=rng.integers(0, 6, 4 * steps),
+        digest="",
+    )
+    cpu = torch.device("cpu")
+    torch.manual_seed(0)
+    network = build_network("tiny", classes=6, stem="small")
+    return Trainer(
+        ImageClassifier(network, Preprocessing(16, 16)),
+        Batches(part, batch_size=4, seed=0, device=cpu, world=World()),
+        RECIPES["strong"],
+        compute=Compute(cpu, "fp32"),
+        epochs=3,
+    )
+
+
+def _published(trainer: Trainer) -> Tensor:
+    weight: Tensor = trainer.published().network.state_dict()["0.weight"]
+    return weight.clone()

@@ -6,7 +6,13 @@ from typing import Literal
 import pytest
 import torch
 
-from training.device import Compute, cpu_has_bf16, explain_compute
+from training.device import (
+    Compute,
+    DeviceUnavailable,
+    choose_compute,
+    cpu_has_bf16,
+    explain_compute,
+)
 
 ZEN4, OLD = "fma avx512f avx512_bf16 avx512_vnni", "fma avx2"
 
@@ -39,3 +45,17 @@ def test_a_run_says_what_it_uses_and_why(
 
 def test_a_kernel_that_tells_nothing_means_no_bf16(tmp_path: Path) -> None:
     assert not cpu_has_bf16(tmp_path / "absent")
+
+
+def test_more_processes_than_gpus_are_told_with_both_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with pytest.raises(
+        DeviceUnavailable, match=r"3 processes were .* finds 2; start 2 with --nproc"
+    ):
+        choose_compute("auto", "fp32", local_rank=0, local_size=3)
+
+    assert choose_compute("cpu", local_rank=2, local_size=3).device.type == "cpu"

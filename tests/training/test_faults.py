@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
@@ -19,9 +21,9 @@ from classifier.registry import Registry
 from tests.training.conftest import EPOCHS
 from tests.training.forked import ROOT, Accident, Forks, free_port
 from tests.training.outcomes import Outcome, outcome_of
-from training.__main__ import main
+from training.command import main
 from training.history import TrainingPass
-from training.run_state import find_state
+from training.kept_runs import find_state
 from training.steps import Trainer
 
 MODEL = "digits-tiny"
@@ -109,6 +111,69 @@ def test_a_server_that_goes_away_for_a_while_costs_nothing(
     assert warning.endswith("; trying again for 600 s\n")
     assert "Traceback" not in rest
     assert outcome == undisturbed
+
+
+def test_what_a_server_did_and_denied_is_not_done_twice(
+    forks: Forks,
+    tiny_run: list[str],
+    undisturbed: Outcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy in front of it gives up too early, once for each thing that is made."""
+    port = free_port()
+    monkeypatch.chdir(tmp_path)  # where the state of a remote store's run is kept
+
+    with _store_server(port, tmp_path), _giving_up(port) as proxy:
+        ended = forks.train(tiny_run, uri=proxy, at=tmp_path)
+        assert ended.code == 0, ended.error
+        outcome = outcome_of(f"http://127.0.0.1:{port}", MODEL)
+
+    assert ended.error.count("WARNING cannot publish epoch 1 yet: ") == 2
+    assert outcome == undisturbed
+
+
+@contextmanager
+def _giving_up(port: int) -> Iterator[str]:
+    """The address of a proxy that answers the first of each creation with a 502."""
+    denied = ["/mlflow/logged-models", "/mlflow/model-versions/create"]
+
+    class Proxy(BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {"Content-Type": self.headers.get("Content-Type", "")}
+            answer = requests.request(
+                self.command,
+                f"http://127.0.0.1:{port}{self.path}",
+                data=body,
+                headers=headers,
+                timeout=WAIT_SECONDS,
+            )
+            status, content = answer.status_code, answer.content
+            ending = next((each for each in denied if self.path.endswith(each)), None)
+            if ending is not None and self.command == "POST":
+                denied.remove(ending)
+                status, content = 502, b"given up"
+            self.send_response(status)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = Thread(target=proxy.serve_forever, name="proxy")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}"
+        finally:
+            proxy.shutdown()
+            thread.join(WAIT_SECONDS)
+    assert denied == []
 
 
 def test_a_loss_that_is_no_number_leaves_the_versions_before_and_their_state(

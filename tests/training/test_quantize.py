@@ -17,7 +17,7 @@ from classifier.network import ImageClassifier, build_network
 from classifier.preprocessing import Preprocessing
 from classifier.versions import UnknownVersion
 from tests.conftest import Store
-from training.__main__ import main
+from training.command import main
 from training.export import export_parts, state_of
 from training.onnx_inference import OnnxNetwork
 from training.quantize import calibration_part, quantise

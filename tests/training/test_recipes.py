@@ -8,6 +8,7 @@ from classifier.network import build_network
 from training.recipes import (
     RECIPES,
     average_decay,
+    average_interval,
     learning_rate,
     make_optimizer,
     size_at,
@@ -74,3 +75,14 @@ def test_the_average_reaches_as_far_back_in_a_short_epoch_as_in_a_long_one() -> 
     assert average_decay(recipe, steps_an_epoch=400) == pytest.approx(0.99)
     assert average_decay(recipe, steps_an_epoch=80) == pytest.approx(0.95)
     assert average_decay(recipe, steps_an_epoch=1) == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "every"), [(1, 1), (3, 1), (7, 1), (8, 2), (15, 3), (16, 4), (400, 4)]
+)
+def test_the_average_is_updated_four_times_an_epoch_or_at_each_step(
+    steps: int, every: int
+) -> None:
+    recipe = replace(RECIPES["strong"], average_every=4)
+
+    assert average_interval(recipe, steps_an_epoch=steps) == every

@@ -16,7 +16,7 @@ from tests.conftest import encoded, picture
 from tests.training.conftest import EPOCHS
 from tests.training.forked import Accident, Forks
 from tests.training.outcomes import Outcome, outcome_of
-from training.run_state import find_state, state_folder
+from training.kept_runs import find_state, state_folder
 
 MODEL = "digits-tiny"
 MOMENTS = (

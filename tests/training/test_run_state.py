@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from classifier.registry import StoreUnavailable
+from training.kept_runs import find_state, state_folder
 from training.run_state import (
     RunState,
     StateFolder,
     UnknownRun,
     byte_size,
-    find_state,
-    state_folder,
 )
 
 STATE = RunState(
@@ -200,3 +199,37 @@ def test_a_state_of_another_format_is_refused(folder: StateFolder) -> None:
 
     with pytest.raises(UnknownRun, match="has format 2, this version reads 1"):
         folder.read()
+
+
+def test_a_state_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for run_id, text in (("a", "{"), ("b", "{}"), ("c", "[]"), ("d", '{"format": 0}')):
+        folder = state_folder(uri, run_id).folder
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text(text)
+    with pytest.raises(UnknownRun, match=r"'last' below .*; there is a, b, c, d; "):
+        find_state(uri, "last")
+    whole = state_folder(uri, "e")
+    whole.folder.mkdir()
+    whole.write(replace(STATE, run_id="e"), {})
+
+    caplog.clear()
+    assert find_state(uri, "last").run_id == "e"
+    assert len(caplog.records) == 4
+    with pytest.raises(UnknownRun, match=r"state of run a at .* is damaged"):
+        find_state(uri, "a").read()
+
+
+def test_whatever_ends_a_run_gives_its_room_back(folder: StateFolder) -> None:
+    _write(folder, 1)
+
+    with pytest.raises(KeyboardInterrupt), folder.room_given_back():
+        raise KeyboardInterrupt
+
+    assert _files(folder) == {"state.json", "state-0001.safetensors"}
+    assert folder.tensors()["a"][0, 0] == 1
+    folder.reserve(byte_size(_tensors(0)))
+    _write(folder, 2)
+    assert _files(folder) == {"state.json", "state-0002.safetensors", *ROOM}

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from classifier.registry import Registry
+from tests.training.conftest import EPOCHS
 from tests.training.forked import ROOT, Accident, Forks
 from tests.training.outcomes import Outcome, outcome_of
+from training.kept_runs import find_state
 from training.world import World
 
 WAIT_SECONDS = 300.0
@@ -112,3 +114,75 @@ def test_what_is_wrong_is_told_by_one_process_and_ends_both(
     client = Registry(uri).client
     (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert run.info.status == "FAILED"
+
+
+def test_who_loses_another_process_says_so_and_how_to_go_on(
+    forks: Forks, undisturbed: Outcome, tiny_run: list[str], tmp_path: Path
+) -> None:
+    """The second one is killed in the second epoch, of 8 steps."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    death = Accident("before", "training.steps:Trainer._optimise", count=12)
+
+    first, second = forks.train_together(
+        2, tiny_run, death, uri=uri, at=tmp_path, befallen=[1]
+    )
+
+    assert (first.code, second.code) == (3, -9)
+    assert first.error.startswith("error: another process of this run ended, "), first
+    run_id = find_state(uri, "last").run_id
+    assert first.error.endswith(
+        f"; 1 of {EPOCHS} epochs are kept; go on with: torchrun --nproc-per-node 2 "
+        f"-m training --resume {run_id}\n"
+    )
+    resume = ["--resume", "last", *tiny_run[-2:]]
+    ended = forks.train_together(2, resume, uri=uri, at=tmp_path)
+    assert [one.code for one in ended] == [0, 0]
+    _check_alike(outcome_of(uri, "digits-tiny"), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("training.command:train", "interrupted; nothing was begun\n"),
+        ("training.steps:Trainer.run_epoch", "interrupted; 0 of 4 epochs are kept; "),
+    ],
+)
+def test_of_interrupted_processes_one_speaks(
+    forks: Forks, tiny_run: list[str], tmp_path: Path, call: str, says: str
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    ctrl_c = Accident("before", call, 1, "SIGINT")
+
+    first, second = forks.train_together(
+        2, tiny_run, ctrl_c, uri=uri, at=tmp_path, befallen=[0, 1]
+    )
+
+    assert [first.code, second.code] == [130, 130]
+    assert first.error.startswith(says)
+    assert second.output == second.error == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--batch-size", "3"], 2, "a batch has 3 (--batch-size 3, 901 training"),
+        (["--compile", "on"], 3, "2 processes were started, whose steps are not"),
+    ],
+)
+def test_what_two_processes_cannot_do_is_told_before_the_first_step(
+    forks: Forks,
+    tiny_run: list[str],
+    tmp_path: Path,
+    flags: list[str],
+    code: int,
+    message: str,
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+
+    first, second = forks.train_together(2, [*tiny_run, *flags], uri=uri, at=tmp_path)
+
+    assert (first.code, second.code) == (code, 3)
+    assert message in first.error
+    assert "Traceback" not in first.error
+    assert second.output == second.error == ""
+    assert Registry(uri).client.get_experiment_by_name("digits") is None

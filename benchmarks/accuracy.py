@@ -1,23 +1,20 @@
 """What the recipes reach: validation accuracy of named settings, over seeds.
 
-A run's result is kept in `--work`, so that what was interrupted, or has to be done in
-pieces, goes on where it stopped; its versions, 45 MB each, are not.
+A run's result is kept in `--work`, and so is a run that was interrupted, or stopped by
+`--limit-minutes`: the same command goes on after its last whole epoch. The versions of
+a finished run, 45 MB each, are not kept.
 """
 
 import argparse
-import json
-import shlex
 import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.arrange import existing_folder
-from benchmarks.programs import run_training
+from benchmarks.kept_runs import KeptRuns, Result
+from benchmarks.programs import ProgramStopped
 from benchmarks.report import write_table
-from classifier.versions import Version
 
 SETTINGS = {
     "cpu": (
@@ -32,29 +29,23 @@ SETTINGS = {
     "gpu200": ("--device cuda --epochs 200 --stem small --recipe strong",),
 }
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """Of one seed; accuracies are fractions."""
-
-    last_top1: float
-    last_top5: float
-    best_top1: float
-    best_top5: float
-    best_epoch: float
-    seconds: float
-    """Of the whole program."""
+NOT_NOW = 3
 
 
-def main() -> None:
+def main() -> int:
     arguments = _arguments()
-    rows = []
-    for setting in SETTINGS[arguments.set]:
-        results = [
-            _result(setting, seed, data=arguments.data, work=arguments.work)
-            for seed in arguments.seeds
-        ]
-        rows.append((f"`{setting}`", *_cells(results)))
+    runs = KeptRuns(
+        arguments.work, data=arguments.data, limit_minutes=arguments.limit_minutes
+    )
+    rows, makers = [], []
+    try:
+        for setting in SETTINGS[arguments.set]:
+            results = [runs.result(setting, seed) for seed in arguments.seeds]
+            rows.append((f"`{setting}`", *_cells([result for result, _ in results])))
+            makers += [made_by for _, made_by in results]
+    except ProgramStopped as stopped:
+        print(f"{stopped}; run the same command again", file=sys.stderr)
+        return NOT_NOW
     write_table(
         f"Accuracy, {arguments.set}",
         (
@@ -72,48 +63,16 @@ def main() -> None:
             f"{', '.join(map(str, arguments.seeds))}: means, in brackets the least and "
             "most. The best is each run's version of highest top-1, chosen on the "
             "images it is measured on, and so a little flattered; the last is not."
+            f"{origins(makers)}"
         ),
     )
+    return 0
 
 
-def _result(setting: str, seed: int, *, data: Path, work: Path) -> Result:
-    """As kept in `work`, or run now."""
-    kept = work / f"{setting.replace('--', '').replace(' ', '-')}-seed-{seed}.json"
-    if not kept.is_file():
-        result = _run(setting, seed, data)
-        work.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(asdict(result)))
-    return Result(**json.loads(kept.read_text()))
-
-
-def _run(setting: str, seed: int, data: Path) -> Result:
-    with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
-        started = time.perf_counter()
-        logged = run_training(
-            data,
-            *(*shlex.split(setting), "--seed", str(seed)),
-            store=Path(folder) / "store",
-        )
-        seconds = time.perf_counter() - started
-        versions = logged.registry.versions(logged.registry.model_name(None))
-    last = max(versions, key=_epoch)
-    best = max(versions, key=lambda version: (_top(version, 1), -_epoch(version)))
-    return Result(
-        last_top1=_top(last, 1),
-        last_top5=_top(last, 5),
-        best_top1=_top(best, 1),
-        best_top5=_top(best, 5),
-        best_epoch=_epoch(best),
-        seconds=seconds,
-    )
-
-
-def _epoch(version: Version) -> int:
-    return int(version.tags["epoch"])
-
-
-def _top(version: Version, k: int) -> float:
-    return float(version.tags[f"val_top{k}_accuracy"])
+def origins(makers: Iterable[tuple[str, ...]]) -> str:
+    """A sentence about who made the results, where it was not one and the same."""
+    each = sorted({maker for made_by in makers for maker in made_by})
+    return "" if len(each) < 2 else f" Made by {', and by '.join(each)}."
 
 
 def _cells(results: list[Result]) -> list[str]:
@@ -138,12 +97,22 @@ def _spread(values: list[float], text: Callable[[float], str]) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", type=existing_folder, required=True, metavar="FOLDER")
+    add("--data", type=_data, required=True, metavar="FOLDER|digits")
     add("--set", choices=tuple(SETTINGS), required=True)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--work", type=Path, required=True, help="folder for the results of runs")
+    add("--work", type=Path, required=True, help="folder for runs and results")
+    add(
+        "--limit-minutes",
+        type=float,
+        metavar="N",
+        help="then stop, keep the last whole epoch, and exit with 3",
+    )
     return parser.parse_args()
 
 
+def _data(text: str) -> Path:
+    return Path(text) if text == "digits" else existing_folder(text)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

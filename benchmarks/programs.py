@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,10 +14,16 @@ from typing import Any
 from classifier.registry import Registry
 
 ROOT = Path(__file__).parent.parent
+STOPPED = (130, -signal.SIGTERM)
+"""Exit codes after a SIGTERM: training's own, and of what does not know it yet."""
 
 
 class ProgramFailed(RuntimeError):
     """A measured program ended with an error; there is nothing to compare."""
+
+
+class ProgramStopped(RuntimeError):
+    """A program was stopped because its time was over; it can be gone on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +77,20 @@ class LoggedRun:
         return None if value is None else float(value)
 
 
-def run_training(data: Path, *flags: str, store: Path) -> LoggedRun:
-    """`python -m training --data DATA FLAGS` in a new store, to its end."""
-    run_program("training", ["--data", str(data), *flags], store=store)
+def run_training(
+    data: Path, *flags: str, store: Path, until: float | None = None
+) -> LoggedRun:
+    """`python -m training --data DATA FLAGS` in a new store, to its end.
+
+    ProgramStopped where it has not come to it at `until`, of time.monotonic().
+    """
+    run_program("training", ["--data", str(data), *flags], store=store, until=until)
+    return read_store(store)
+
+
+def resume_training(store: Path, *, until: float | None = None) -> LoggedRun:
+    """Goes on with the store's run, to its end or as `run_training`."""
+    run_program("training", ["--resume", "last"], store=store, until=until)
     return read_store(store)
 
 
@@ -129,9 +147,14 @@ def run_conventional(data: Path, *flags: str, store: Path) -> Cost:
     )
 
 
-def run_program(module: str, flags: Sequence[str], *, store: Path) -> str:
-    """What it printed; `store` is made, and is its working directory."""
-    store.mkdir(parents=True)
+def run_program(
+    module: str, flags: Sequence[str], *, store: Path, until: float | None = None
+) -> str:
+    """What it printed; `store` is its working directory, and made if need be.
+
+    ProgramStopped where it was ended by a SIGTERM at `until`, of time.monotonic().
+    """
+    store.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": store_uri(store),
@@ -139,15 +162,30 @@ def run_program(module: str, flags: Sequence[str], *, store: Path) -> str:
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", module, *flags]
-    done = subprocess.run(
-        command, cwd=store, env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
+    asked = f"`python -m {module} {' '.join(flags)}`"
+    seconds = None if until is None else until - time.monotonic()
+    if seconds is not None and seconds <= 0:
+        raise ProgramStopped(f"no time is left for {asked}")
+    with subprocess.Popen(
+        command,
+        cwd=store,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            output, error = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            output, error = process.communicate()
+            if process.returncode in STOPPED:
+                raise ProgramStopped(f"{asked} was stopped in time") from None
+    if process.returncode:
         raise ProgramFailed(
-            f"`python -m {module} {' '.join(flags)}` ended with {done.returncode}, its "
-            f"last words:\n{done.stderr[-2000:]}"
+            f"{asked} ended with {process.returncode}, its last words:\n{error[-2000:]}"
         )
-    return done.stdout
+    return output
 
 
 def read_store(store: Path) -> LoggedRun:

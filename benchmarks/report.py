@@ -26,7 +26,7 @@ def write_table(
     """
     lines = [
         f"## {title}",
-        f"{date.today()} · {_machine()} · `{_command()}`",
+        f"{date.today()} · {machine()} · `{_command()}`",
         "",
         f"| {' | '.join(header)} |",
         f"|{'---|' * len(header)}",
@@ -53,7 +53,7 @@ def _section(title: str) -> re.Pattern[str]:
     return re.compile(rf"^## {re.escape(title)}\n.*?(?=\n## |\Z)", re.DOTALL | re.M)
 
 
-def _machine() -> str:
+def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo").read_text()
     match = re.search(r"model name\s*: (.*)", cpuinfo)
     name = match[1] if match else platform.processor()

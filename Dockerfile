@@ -1,27 +1,51 @@
-# The service, without torch. BASE is any image with Python 3.11 or newer and its venv.
+# Two images: the service, without torch, and the training.
 #   docker build --target serving -t flipside-serving .
-#   docker run -p 8000:8000 -v "$PWD:/store:ro" flipside-serving
-# /store is the folder that holds mlflow.db and mlruns/.
+#   docker run --read-only --tmpfs /tmp -p 8000:8000 -v "$PWD:/store:ro" flipside-serving
+#   docker build --target training -t flipside-training .
+#   docker run --gpus all -v "$PWD:/store" flipside-training --data /store/my-images
+# /store is the folder that holds mlflow.db and mlruns/. BASE is any image with Python 3.11
+# or newer and its venv. `make image image-test` builds and tries the service, also where
+# there is no container engine.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
+FROM ${BASE} AS source
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY classifier classifier
 COPY training training
 COPY serving serving
 COPY compare compare
+RUN python3 -m venv /opt/flipside
+
+FROM source AS build-serving
 # onnxruntime for CPUs; `--build-arg RUNTIME=gpu` for CUDA.
 ARG RUNTIME=cpu
-RUN python3 -m venv /opt/flipside \
- && /opt/flipside/bin/pip install --no-cache-dir ".[serving,${RUNTIME}]"
+RUN /opt/flipside/bin/pip install --no-cache-dir ".[serving,${RUNTIME}]" \
+ && rm -rf /opt/flipside/lib/python3*/site-packages/pip
+
+FROM source AS build-training
+ARG RUNTIME=gpu
+RUN /opt/flipside/bin/pip install --no-cache-dir ".[training,${RUNTIME}]"
+
+FROM ${BASE} AS training
+COPY --from=build-training /opt/flipside /opt/flipside
+ENV MLFLOW_TRACKING_URI=sqlite:////store/mlflow.db \
+    XDG_CACHE_HOME=/store/.cache \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /store
+ENTRYPOINT ["/opt/flipside/bin/python", "-m", "training"]
 
 FROM ${BASE} AS serving
-COPY --from=build /opt/flipside /opt/flipside
+COPY --from=build-serving /opt/flipside /opt/flipside
 ENV MLFLOW_TRACKING_URI=sqlite:////store/mlflow.db \
     PYTHONDONTWRITEBYTECODE=1 \
-    SERVING_HOST=0.0.0.0
+    SERVING_HOST=0.0.0.0 \
+    HOME=/tmp \
+    SERVING_PORT=8000
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["/opt/flipside/bin/python", "-c", \
+  "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['SERVING_PORT']}/readyz\", timeout=2)"]
+# Process 1 itself: SIGTERM reaches it, and it drains.
 ENTRYPOINT ["/opt/flipside/bin/python", "-m", "serving"]

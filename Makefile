@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak check format soak bench bench-gpu accuracy
+.PHONY: demo test soak check format bench bench-serving bench-gpu accuracy image image-test
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -40,11 +40,25 @@ format: .venv/installed-dev
 # Tiny ImageNet, for what is measured on real images.
 DATA ?= tiny-imagenet-200
 
-# This project and its peers on the same work; writes docs/benchmarks.md. 20 minutes.
+# This project and its peers on the same work; writes docs/benchmarks.md. Half an hour.
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.publishing
 	$(BIN)/python -m benchmarks.training --data $(DATA)
 	$(BIN)/python -m benchmarks.scaling --data $(DATA)
+	$(MAKE) bench-serving
+
+# Two versions of which only the speed matters, and the first one's int8 form.
+STORE := sqlite:///$(CURDIR)/build/bench/mlflow.db
+build/bench/stored: | .venv/installed-dev
+	rm -rf $(@D) && mkdir -p $(@D)
+	export MLFLOW_TRACKING_URI=$(STORE) && \
+		$(BIN)/python -m training --data $(DATA) --per-class 20 --epochs 2 && \
+		$(BIN)/python -m training --data $(DATA) --quantize v1
+	touch $@
+
+bench-serving: .venv/installed-dev build/bench/stored
+	$(BIN)/python -m benchmarks.serving --store $(STORE) --int8 v1.int8 \
+		--images $(DATA)/val/images
 
 bench-gpu: .venv/installed-dev
 	$(BIN)/python -m benchmarks.training --device cuda --data $(DATA)
@@ -55,6 +69,10 @@ SET ?= cpu
 accuracy: .venv/installed-dev
 	$(BIN)/python -m benchmarks.accuracy --set $(SET) --data $(DATA) --work build/accuracy
 
-# The long forms of the fault tests: twenty kills.
-soak: .venv/installed-dev
-	$(BIN)/pytest -m soak
+# The service in a container; docker, podman, or buildah as root without a daemon.
+image:
+	tests/image/build.sh
+
+# Starts it with a root that cannot be written, posts a JPEG, drains it.
+image-test: .venv/installed
+	tests/image/try.sh

@@ -11,8 +11,8 @@ set -- --data digits --recipe plain --per-class 15 --lr 0.01 --batch-size 32 --i
 say python -m training "$@"
 python -m training "$@"
 
-say python -m serving --model digits-resnet18 --versions v8,v16 --port 0
-coproc SERVICE { exec python -m serving --model digits-resnet18 --versions v8,v16 --port 0 2>demo-serving.log; }
+say python -m serving --model digits-resnet18 --versions v8,v16 --port 0 --drain-seconds 0
+coproc SERVICE { exec python -m serving --model digits-resnet18 --versions v8,v16 --port 0 --drain-seconds 0 2>demo-serving.log; }
 service=$SERVICE_PID
 trap 'kill "$service" 2>/dev/null && wait "$service" 2>/dev/null || true' EXIT
 if ! read -r line <&"${SERVICE[0]}"; then

@@ -23,7 +23,8 @@ def own_service(*, model: str, versions: Sequence[str]) -> Iterator[str]:
     Stopped at the end, and by the kernel should this process be killed.
     """
     command = [sys.executable, "-m", "serving", "--port", "0", "--model", model]
-    command += ["--versions", ",".join(versions)]
+    # Nobody but this process knows of it, and nobody has to be told of its end.
+    command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(

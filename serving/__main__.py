@@ -1,19 +1,25 @@
 """`python -m serving`: answer over HTTP until told to stop."""
 
-import logging
 import sys
 
-from serving.config import parse_arguments
-from serving.gunicorn_server import AddressUnavailable, GunicornServer
+from serving.config import ServingConfig, parse_arguments
+from serving.shared_metrics import shared_metrics
 
 NOT_NOW = 3
 
 
 def main(arguments: list[str]) -> int:
     config = parse_arguments(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    with shared_metrics(config.workers):
+        return _serve(config)
+
+
+def _serve(config: ServingConfig) -> int:
+    # Not before: prometheus_client looks for the folder when it is imported.
+    from serving.gunicorn_server import AddressUnavailable, GunicornServer
+    from serving.request_log import configure_logging
+
+    configure_logging(config.log_format)
     try:
         server = GunicornServer(config)
     except AddressUnavailable as error:

@@ -1,56 +1,39 @@
 """The story of a request: a route takes it in, an answer or an error goes out."""
 
-import logging
+import os
 import re
-import time
-import uuid
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask, Response, request
 
-from classifier.bundle import BrokenBundle
-from classifier.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.registry import StoreUnavailable
-from classifier.versions import UnknownVersion
-from serving.answers import BadTopK, answer
-from serving.bodies import (
-    MAX_BODY_BYTES,
-    BadRequest,
-    BodyTooLarge,
-    RequestTimeout,
-    UnsupportedMediaType,
-    read_images,
-)
+from serving import mlflow_scoring, open_inference
+from serving.access import add_access
+from serving.admission import Admission
+from serving.answers import predict
+from serving.bodies import read_images
+from serving.body_reader import MAX_BODY_BYTES, BadRequest
 from serving.config import ServingConfig, config_from_environment
+from serving.control import Control, service_of_parent
+from serving.keys import Keys
 from serving.loading import open_pool, start_loading
-from serving.predictor_pool import (
-    NotReady,
-    PredictorPool,
-    VersionStatus,
-    public_reason,
-)
-
-logger = logging.getLogger(__name__)
-
-ERRORS: dict[type[Exception], tuple[int, str]] = {
-    BadRequest: (400, "bad_request"),
-    BadTopK: (400, "bad_request"),
-    UndecodableImage: (400, "undecodable_image"),
-    ImageTooLarge: (400, "image_too_large"),
-    UnknownVersion: (404, "unknown_version"),
-    RequestTimeout: (408, "request_timeout"),
-    BodyTooLarge: (413, "body_too_large"),
-    UnsupportedMediaType: (415, "unsupported_media_type"),
-    NotReady: (503, "not_ready"),
-}
-
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+from serving.metrics import Metrics
+from serving.pages import add_pages
+from serving.predictor_pool import PredictorPool, VersionStatus
+from serving.problems import Problem, problem_of
+from serving.reference import add_reference
+from serving.request_log import add_request_log
+from serving.service import Service
 
 
 def create_app(
-    config: ServingConfig | None = None, *, pool: PredictorPool | None = None
+    config: ServingConfig | None = None,
+    *,
+    pool: PredictorPool | None = None,
+    control: Control | None = None,
+    metrics: Metrics | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
 ) -> Flask:
     """The WSGI app; loads versions in a thread of its own, /readyz tells when done.
 
@@ -59,25 +42,50 @@ def create_app(
     to be served.
     """
     config = config or config_from_environment()
+    metrics = metrics or Metrics()
     if pool is None:
-        pool = open_pool(config)
+        pool = open_pool(config, metrics)
+        # Under a gunicorn of the user's own, its workers keep in step.
+        is_worker = os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
+        control = Control(pool, service=service_of_parent() if is_worker else None)
         start_loading(pool)
-    app = Flask(__name__, static_folder=None)
+    service = Service(
+        pool=pool,
+        control=control or Control(pool),
+        admission=Admission(config.threads, seconds_to_wait=pool.seconds_to_wait),
+        metrics=metrics,
+        timeout_seconds=config.timeout_seconds,
+        is_draining=is_draining,
+    )
+    app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    _add_routes(app, pool)
-    _add_errors(app)
-    _add_request_log(app)
+    add_request_log(app, metrics)
+    add_access(app, None if config.keys is None else Keys(config.keys))
+    _add_routes(app, service)
+    open_inference.add_open_inference(app, service)
+    add_pages(app)
+    mlflow_scoring.add_mlflow_scoring(app, service)
+    add_reference(app)
+    _add_errors(app, metrics)
     return app
 
 
-def _add_routes(app: Flask, pool: PredictorPool) -> None:
+def _add_routes(app: Flask, service: Service) -> None:
+    pool = service.pool
+
     @app.post("/predict")
-    def predict() -> Response:
+    def predict_() -> Response:
         asked, top = _query()
-        predictors = [pool.get(version) for version in asked]
-        # A version named twice, or by two names, counts once.
-        unique = list({p.version.number: p for p in predictors}.values())
-        results = answer(read_images(request), unique, top)
+        with service.admission.place():
+            deadline = service.deadline(request)
+            predictors = service.predictors(asked)
+            results = predict(
+                read_images(request),
+                predictors,
+                top=top,
+                deadline=deadline,
+                observe_decode=service.metrics.decode_seconds.observe,
+            )
         return _json({"model": pool.model, "results": results})
 
     @app.get("/versions")
@@ -91,17 +99,28 @@ def _add_routes(app: Flask, pool: PredictorPool) -> None:
         labels = pool.bundle(status).labels
         return _json({**_entry(status), "labels": labels.to_json()})
 
+    @app.post("/versions/<asked>")
+    def load(asked: str) -> Response:
+        return _json(_entry(service.control.add(asked)))
+
+    @app.delete("/versions/<asked>")
+    def unload(asked: str) -> Response:
+        return _json(_entry(service.control.remove(asked)))
+
     @app.get("/livez")
     def livez() -> Response:
         return _json({"live": True})
 
     @app.get("/readyz")
     def readyz() -> Response:
-        if pool.start_failure is not None:
-            raise NotReady(f"it will not become ready: {pool.start_failure}")
-        if not pool.is_ready:
-            raise NotReady("the versions to serve are being loaded; try again soon")
+        service.check_ready()
         return _json({"ready": True})
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        service.metrics.registry_up.set(pool.registry_is_up)
+        text = service.metrics.text([_info(status) for status in pool.loaded()])
+        return Response(text, mimetype="text/plain; version=0.0.4")
 
 
 def _query() -> tuple[list[str | None], int | None]:
@@ -139,77 +158,38 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
     }
 
 
-def _add_errors(app: Flask) -> None:
-    def known(error: Exception) -> Response:
-        status, code = next(v for kind, v in ERRORS.items() if isinstance(error, kind))
-        return _error(status, code, str(error))
+def _info(status: VersionStatus) -> dict[str, str]:
+    """Labels of the metric `serving_model_info`."""
+    assert status.predictor is not None
+    return {
+        "model": status.version.model,
+        "version": status.version.number,
+        "alias": ",".join(status.version.aliases),
+        "backend": status.predictor.backend.name,
+        "device": status.predictor.backend.device,
+        "run_id": status.version.run_id or "",
+    }
 
-    for kind in ERRORS:
-        app.register_error_handler(kind, known)
 
-    @app.errorhandler(StoreUnavailable)
-    @app.errorhandler(BrokenBundle)
-    def unreadable(error: Exception) -> Response:
-        logger.error("unreadable version reason=%s", error)
-        return _error(503, "not_ready", public_reason(error))
-
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
-        answer = _error(status, code, _http_message(status))
-        for name, value in error.get_headers():
-            if name.lower() == "allow":
-                answer.headers[name] = value
-        return answer
-
+def _add_errors(app: Flask, metrics: Metrics) -> None:
     @app.errorhandler(Exception)
-    def internal(_error_: Exception) -> Response:
-        logger.exception("internal error id=%s", g.request_id)
-        return _error(
-            500, "internal", f"a fault of the service, logged as {g.request_id}"
-        )
-
-
-def _http_message(status: int) -> str:
-    asked = f"{request.method} {request.path}"
-    if status == 404:
-        return f"there is no {asked}; there are POST /predict and GET /versions"
-    if status == 405:
-        return f"{asked} is not allowed; see the Allow header"
-    if status == 413:
-        return (
-            f"the body is over {MAX_BODY_BYTES:,} bytes, or a field of its form that "
-            f"is no file is too long; send images as files, in several requests"
-        )
-    return f"{asked} cannot be understood"
-
-
-def _add_request_log(app: Flask) -> None:
-    @app.before_request
-    def begin() -> None:
-        g.started = time.perf_counter()
-        given = request.headers.get("X-Request-ID", "")
-        ours = re.fullmatch(r"[\w.:-]{1,128}", given) is None
-        g.request_id = uuid.uuid4().hex if ours else given
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.request_id
-        logger.info(
-            "request method=%s path=%s status=%d ms=%.1f id=%s",
-            request.method,
-            request.path,
-            response.status_code,
-            1000 * (time.perf_counter() - g.started),
-            g.request_id,
-        )
-        return response
+    def problem(error: Exception) -> Response:
+        found = problem_of(error)
+        if found.status >= 400:
+            metrics.rejected.labels(found.code).inc()
+        if request.path.startswith(open_inference.PREFIX):
+            return open_inference.render(found)
+        if request.path in mlflow_scoring.PATHS:
+            return mlflow_scoring.render(found)
+        return _error(found)
 
 
 def _json(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, mimetype="application/json")
 
 
-def _error(status: int, code: str, message: str) -> Response:
-    return _json({"error": {"code": code, "message": message}}, status)
+def _error(problem: Problem) -> Response:
+    body = {"error": {"code": problem.code, "message": problem.message}}
+    answer = _json(body, problem.status)
+    answer.headers.update(problem.headers)
+    return answer

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
-from serving.config import BackendKind, DeviceKind
+from serving.config import BackendKind, DeviceKind, PrecisionKind
 
 
 class DeviceUnavailable(RuntimeError):
@@ -25,9 +25,18 @@ class Backend(Protocol):
         """uint8 RGB [N, H, W, 3] -> [N, K]."""
         ...
 
+    def batch_sizes(self, largest: int) -> list[int]:
+        """Those to run before anyone asks, as each takes long the first time."""
+        ...
+
 
 def open_backend(
-    kind: BackendKind, bundle: Bundle, *, device: DeviceKind, threads: int
+    kind: BackendKind,
+    bundle: Bundle,
+    *,
+    device: DeviceKind,
+    precision: PrecisionKind = "fp32",
+    threads: int,
 ) -> Backend:
     """DeviceUnavailable where `cuda` was asked for and cannot be had.
 
@@ -36,7 +45,7 @@ def open_backend(
     if kind == "torch":
         from serving.torch_backend import TorchBackend
 
-        return TorchBackend(bundle, device=device, threads=threads)
+        return TorchBackend(bundle, device=device, precision=precision, threads=threads)
     from serving.onnx_backend import OnnxBackend
 
     return OnnxBackend(bundle, device=device, threads=threads)
@@ -54,3 +63,8 @@ def has_gpu() -> bool:
         and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
         and count.value > 0
     )
+
+
+def powers_of_two(largest: int) -> list[int]:
+    """1, 2, 4 … up to `largest`, which is the last of them."""
+    return [*(1 << n for n in range((largest - 1).bit_length())), largest]

@@ -10,31 +10,18 @@ import numpy as np
 import orjson
 from flask import Request
 from numpy.typing import NDArray
-from werkzeug.exceptions import ClientDisconnected
 
 from classifier.preprocessing import is_image
+from serving.body_reader import (
+    BadRequest,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    read_body,
+)
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_IMAGES = 256
-STALL_SECONDS = 10.0
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
-
-
-class BadRequest(ValueError):
-    """A body or a query that is not what the route takes."""
-
-
-class BodyTooLarge(ValueError):
-    """More bytes or more images than one request may bring."""
-
-
-class UnsupportedMediaType(ValueError):
-    """A body of a kind no route takes."""
-
-
-class RequestTimeout(TimeoutError):
-    """The body stopped coming."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ def read_images(request: Request) -> list[bytes] | ImageArray:
 
     BadRequest, BodyTooLarge, UnsupportedMediaType or RequestTimeout.
     """
-    body = _read_body(request)
+    body = read_body(request)
     if not body:
         raise BadRequest(f"the body is empty; send an image, or {JSON_HINT}")
     if is_image(body):
@@ -69,44 +56,22 @@ def read_images(request: Request) -> list[bytes] | ImageArray:
             f"WebP, GIF or BMP file, a form with fields 'image', {JSON_HINT} as "
             "application/json, or an array as application/x-npy"
         )
-    count = len(images.images) if isinstance(images, ImageArray) else len(images)
-    if count > MAX_IMAGES:
-        raise BodyTooLarge(
-            f"{count} images in one request; the limit is {MAX_IMAGES}, send several"
-        )
+    check_count(len(images.images) if isinstance(images, ImageArray) else len(images))
     return images
 
 
-def _read_body(request: Request) -> bytes:
-    """The whole body; RequestTimeout where it stalls for STALL_SECONDS."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+def check_count(images: int) -> None:
+    if images > MAX_IMAGES:
         raise BodyTooLarge(
-            f"a body of {request.content_length:,} bytes; the limit is "
-            f"{MAX_BODY_BYTES:,}, send several requests"
+            f"{images} images in one request; the limit is {MAX_IMAGES}, send several"
         )
-    # Under gunicorn the connection is at hand, and only it can tell a stall.
-    connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        return request.get_data(cache=True)
-    before = connection.gettimeout()
-    connection.settimeout(STALL_SECONDS)
-    try:
-        return request.get_data(cache=True)
-    except ClientDisconnected as error:
-        # werkzeug's word for whatever ends the reading of a body early
-        if not isinstance(error.__context__, TimeoutError):
-            raise
-        raise RequestTimeout(
-            f"the body stopped coming for {STALL_SECONDS:.0f} s; send it again"
-        ) from error
-    finally:
-        connection.settimeout(before)
 
 
 def _from_form(request: Request) -> list[bytes]:
     files = request.files.getlist("image")
     if not files:
-        others = ", ".join(sorted({*request.files, *request.form})) or "none"
+        # A part without a name has None.
+        others = ", ".join(sorted(map(str, {*request.files, *request.form}))) or "none"
         raise BadRequest(
             f"the form has no file field 'image' (fields: {others}); with curl: "
             "-F image=@x.jpg"
@@ -124,11 +89,7 @@ def _from_json(body: bytes) -> list[bytes]:
         raise BadRequest(
             f"the JSON has no list 'instances' of images; send {JSON_HINT}"
         )
-    if len(instances) > MAX_IMAGES:
-        raise BodyTooLarge(
-            f"{len(instances)} images in one request; the limit is {MAX_IMAGES}, "
-            "send several"
-        )
+    check_count(len(instances))
     return [_from_base64(place, item) for place, item in enumerate(instances)]
 
 

@@ -4,10 +4,28 @@ import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 BackendKind = Literal["onnx", "torch"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
+PrecisionKind = Literal["fp32", "bf16"]
+LogFormat = Literal["json", "text"]
+
+_CHOICES: Mapping[str, Any] = {
+    "backend": BackendKind,
+    "device": DeviceKind,
+    "precision": PrecisionKind,
+    "log_format": LogFormat,
+}
+_LEAST: Mapping[str, float] = {
+    "max_wait_ms": 0.0,
+    "max_queued": 1,
+    "timeout_seconds": 0.001,
+    "follow_seconds": 0.1,
+    "drain_seconds": 0.0,
+}
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +47,37 @@ class ServingConfig:
 
     backend: BackendKind = "onnx"
     device: DeviceKind = "auto"
+    precision: PrecisionKind = "fp32"
+    """Of the torch backend on CPUs; bf16 answers a little otherwise."""
+
     workers: int = 1
     """Processes; each holds the versions it serves."""
 
-    threads: int = 8
-    """Requests that a process works on at once."""
+    threads: int = 128
+    """Of a process; all but 16 of them may work on requests for predictions."""
 
     max_batch_size: int = 32
-    """Most images the model sees at once; larger requests are split."""
+    """Most images the network sees at once; larger requests are cut."""
+
+    max_wait_ms: float = 0.0
+    """How long a batch's first image waits for company; 0 takes what is there."""
+
+    max_queued: int = 512
+    """Images that may wait for a version; beyond it the answer is 429."""
+
+    timeout_seconds: float = 30.0
+    """How long a request may take; X-Request-Timeout-Ms asks for less."""
+
+    follow_seconds: float = 5.0
+    """How often the registry is asked where its aliases are."""
+
+    drain_seconds: float = 5.0
+    """After SIGTERM: how long /readyz says no while all else goes on."""
+
+    keys: Path | None = None
+    """File of lines `name predict|admin sha256-hex`; none lets anyone ask."""
+
+    log_format: LogFormat = "json"
 
     def __post_init__(self) -> None:
         for name in ("max_loaded", "workers", "threads", "max_batch_size"):
@@ -44,9 +85,14 @@ class ServingConfig:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}"
                 )
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name) <= _MOST:
+                raise ValueError(
+                    f"{name} must be {least:g} to {_MOST:,}, got {getattr(self, name)}"
+                )
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
-        for name, kind in (("backend", BackendKind), ("device", DeviceKind)):
+        for name, kind in _CHOICES.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(
                     f"{name} must be one of {', '.join(get_args(kind))}, "
@@ -83,9 +129,7 @@ def parse_arguments(arguments: list[str]) -> ServingConfig:
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=_type_of(field),
-            choices=get_args(field.type)
-            if field.name in ("backend", "device")
-            else None,
+            choices=get_args(_CHOICES[field.name]) if field.name in _CHOICES else None,
             help=f"{_HELP[field.name]}{default}; or {_variable(field)}",
         )
     given = vars(parser.parse_args(arguments))
@@ -103,9 +147,17 @@ _HELP: Mapping[str, str] = {
     "port": "0 takes a free one",
     "backend": "what runs the network",
     "device": "what it runs on",
+    "precision": "of the torch backend on CPUs",
     "workers": "processes",
-    "threads": "requests a process works on at once",
-    "max_batch_size": "most images the model sees at once",
+    "threads": "of a process; all but 16 may work on predictions",
+    "max_batch_size": "most images the network sees at once",
+    "max_wait_ms": "how long a batch waits for company",
+    "max_queued": "images that may wait for a version",
+    "timeout_seconds": "how long a request may take",
+    "follow_seconds": "how often the registry is asked where its aliases are",
+    "drain_seconds": "after SIGTERM: how long /readyz says no while all else goes on",
+    "keys": "file of lines 'name predict|admin sha256-hex'",
+    "log_format": "of the log on standard error",
 }
 
 
@@ -119,7 +171,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             given[field.name] = _type_of(field)(text)
         except ValueError as error:
             raise ValueError(
-                f"{_variable(field)} must be a whole number, got {text!r}"
+                f"{_variable(field)} must be a {_KINDS[_type_of(field)]}, got {text!r}"
             ) from error
     return given
 
@@ -128,5 +180,10 @@ def _variable(field: Field[Any]) -> str:
     return f"SERVING_{field.name.upper()}"
 
 
-def _type_of(field: Field[Any]) -> type[int] | type[str]:
-    return int if field.type is int else str
+_KINDS: Mapping[type, str] = {int: "whole number", float: "number"}
+
+
+def _type_of(field: Field[Any]) -> type[int] | type[float] | type[str] | type[Path]:
+    if field.type in (int, float):
+        return field.type
+    return Path if field.name == "keys" else str

@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Callable
 
-from classifier.bundle import read_bundle
 from classifier.cores import usable_cores
 from classifier.registry import Registry
 from classifier.versions import Version
 from serving.backend import DeviceUnavailable, has_gpu, open_backend
 from serving.config import ServingConfig
-from serving.predictor import Predictor
+from serving.metrics import Metrics
+from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
+from serving.registry_watch import RegistryWatch
 
 
-def open_pool(config: ServingConfig) -> PredictorPool:
+def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     """Finds the versions to serve, without loading them yet.
 
     StoreUnavailable, UnknownModel, UnknownVersion; DeviceUnavailable for CUDA without
@@ -25,21 +26,33 @@ def open_pool(config: ServingConfig) -> PredictorPool:
             "auto or cpu"
         )
     registry = Registry()
+    model = registry.model_name(config.model)
+    watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
+    batching = Batching(
+        max_batch_size=config.max_batch_size,
+        max_wait_ms=config.max_wait_ms,
+        max_queued=config.max_queued,
+    )
 
     def open_predictor(version: Version) -> Predictor:
-        bundle = read_bundle(registry.fetch(version))
-        backend = open_backend(
-            config.backend,
-            bundle,
-            device=config.device,
-            threads=max(1, usable_cores() // config.workers),
-        )
-        return Predictor(version, bundle, backend, config.max_batch_size)
+        with metrics.load(version.number):
+            bundle = watch.bundle(version)
+            backend = open_backend(
+                config.backend,
+                bundle,
+                device=config.device,
+                precision=config.precision,
+                threads=max(1, usable_cores() // config.workers),
+            )
+            fell_back = config.device == "auto" and backend.device == "cpu"
+            metrics.device_fallback.set(fell_back and has_gpu())
+            observer = metrics.batch_observer(version.number)
+            return Predictor(version, bundle, backend, batching, observe=observer)
 
     return PredictorPool(
-        registry,
+        watch,
         open_predictor,
-        model=registry.model_name(config.model),
+        model=model,
         listed=config.listed,
         max_loaded=config.max_loaded,
     )

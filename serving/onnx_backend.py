@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from classifier.bundle import BrokenBundle, Bundle
-from serving.backend import DeviceUnavailable, has_gpu
+from serving.backend import DeviceUnavailable, has_gpu, powers_of_two
 from serving.config import BackendKind, DeviceKind
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,24 @@ class OnnxBackend:
         self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(images)
+        if self.device == "cuda":
+            images = padded(images)
         (logits,) = self._session.run(["logits"], {"images": images})
-        answer: NDArray[np.float32] = logits
+        answer: NDArray[np.float32] = logits[:count]
         return answer
+
+    def batch_sizes(self, largest: int) -> list[int]:
+        return powers_of_two(largest) if self.device == "cuda" else sorted({1, largest})
+
+
+def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With images of nothing, up to the next power of two.
+
+    CUDA looks for its fastest convolution once for each size of a batch.
+    """
+    missing = (1 << (len(images) - 1).bit_length()) - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
 def _providers(device: DeviceKind) -> list[Any]:

@@ -1,6 +1,7 @@
 """One version, ready to answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,15 @@ from classifier.bundle import Bundle
 from classifier.ranking import softmax, top_k
 from classifier.versions import Version
 from serving.backend import Backend
+from serving.batcher import BatchDone, MicroBatcher
+from serving.request_queue import Answer, Images
 
 
 class FailedCheck(RuntimeError):
     """A version that loads but does not answer as its files say it should."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One of the likeliest classes."""
 
@@ -28,54 +31,94 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Batching:
+    """How requests share the network; see ServingConfig."""
+
+    max_batch_size: int = 32
+    max_wait_ms: float = 0.0
+    max_queued: int = 512
+
+
 class Predictor:
-    """A version's files, and the backend that runs its network."""
+    """A version's files, and the thread that runs its network on what is asked."""
 
-    version: Version
-    bundle: Bundle
-    backend: Backend
-    max_batch_size: int
-
-    def warm_up(self) -> None:
-        """Runs once with one image and once with a full batch; FailedCheck."""
-        size = (self.bundle.preprocessing.height, self.bundle.preprocessing.width)
-        for count in {1, self.max_batch_size}:
-            logits = self.backend.logits(np.zeros((count, *size, 3), np.uint8))
-            expected = (count, len(self.bundle.labels))
-            if logits.shape != expected or not np.isfinite(logits).all():
-                raise FailedCheck(
-                    f"asked for logits {expected}, the network gave {logits.shape}"
-                    f"{'' if np.isfinite(logits).all() else ' that are not finite'}"
-                )
-
-    def predict(
-        self, images: NDArray[np.uint8], top: int
-    ) -> list[tuple[Prediction, ...]]:
-        """The `top` likeliest classes of each image [N, H, W, 3], by probability."""
-        logits = np.concatenate(
-            [
-                self.backend.logits(images[start : start + self.max_batch_size])
-                for start in range(0, len(images), self.max_batch_size)
-            ]
+    def __init__(
+        self,
+        version: Version,
+        bundle: Bundle,
+        backend: Backend,
+        batching: Batching,
+        *,
+        observe: Callable[[BatchDone], None] = lambda batch: None,
+    ) -> None:
+        """Runs the network before anyone asks; FailedCheck."""
+        self.version = version
+        self.bundle = bundle
+        self.backend = backend
+        _warm_up(bundle, backend, largest=batching.max_batch_size)
+        self._batcher = MicroBatcher(
+            backend.logits,
+            name=f"v{version.number}",
+            classes=len(bundle.labels),
+            max_batch_size=batching.max_batch_size,
+            max_wait_ms=batching.max_wait_ms,
+            max_queued=batching.max_queued,
+            observe=observe,
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images it takes."""
+        return self.bundle.preprocessing.height, self.bundle.preprocessing.width
+
+    @property
+    def queued(self) -> int:
+        """Images that wait."""
+        return self._batcher.queued
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """What is queued takes about so long."""
+        return self._batcher.seconds_to_wait
+
+    def submit(self, images: Images, *, deadline: float) -> "Future[Answer]":
+        """Logits of images [N, H, W, 3] of its size; Overloaded, DeadlinePassed."""
+        return self._batcher.submit(images, deadline=deadline)
+
+    def top(
+        self, logits: NDArray[np.float32], count: int
+    ) -> list[tuple[Prediction, ...]]:
+        """The `count` likeliest classes for each row of [N, K], by probability."""
         probabilities = softmax(logits)
+        labels = self.bundle.labels
         return [
-            self._named(row, indices)
+            tuple(
+                Prediction(
+                    int(index),
+                    labels.ids[index],
+                    labels.names[index],
+                    float(f"{row[index]:.7g}"),
+                )
+                for index in indices
+            )
             for row, indices in zip(
-                probabilities, top_k(probabilities, top), strict=True
+                probabilities, top_k(probabilities, count), strict=True
             )
         ]
 
-    def _named(
-        self, probabilities: NDArray[np.float64], indices: Sequence[int]
-    ) -> tuple[Prediction, ...]:
-        labels = self.bundle.labels
-        return tuple(
-            Prediction(
-                index=int(index),
-                id=labels.ids[index],
-                name=labels.names[index],
-                probability=float(f"{probabilities[index]:.7g}"),
+    def close(self) -> None:
+        """Returns when what it was asked is answered; the memory goes with the last
+        reference."""
+        self._batcher.close()
+
+
+def _warm_up(bundle: Bundle, backend: Backend, *, largest: int) -> None:
+    size = (bundle.preprocessing.height, bundle.preprocessing.width)
+    for count in backend.batch_sizes(largest):
+        logits = backend.logits(np.zeros((count, *size, 3), np.uint8))
+        expected = (count, len(bundle.labels))
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise FailedCheck(
+                f"asked for logits {expected}, the network gave {logits.shape}"
+                f"{'' if np.isfinite(logits).all() else ' that are not finite'}"
             )
-            for index in indices
-        )

@@ -7,15 +7,22 @@ from numpy.typing import NDArray
 from classifier.bundle import Bundle
 from classifier.network import ImageClassifier
 from serving.backend import DeviceUnavailable
-from serving.config import BackendKind, DeviceKind
+from serving.config import BackendKind, DeviceKind, PrecisionKind
 
 
 class TorchBackend:
-    """The network itself, fp32, in evaluation mode."""
+    """The network itself, in evaluation mode; on a GPU always fp32."""
 
     name: BackendKind = "torch"
 
-    def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: DeviceKind,
+        precision: PrecisionKind,
+        threads: int,
+    ) -> None:
         has_cuda = device != "cpu" and torch.cuda.is_available()
         if device == "cuda" and not has_cuda:
             raise DeviceUnavailable(
@@ -28,9 +35,15 @@ class TorchBackend:
         classifier = ImageClassifier.from_bundle(bundle).to(self.device)
         self._classifier = classifier.to(memory_format=torch.channels_last)
 
+        self._is_bf16 = precision == "bf16" and not has_cuda
+
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = (
-            self._classifier(torch.from_numpy(images).to(self.device)).cpu().numpy()
-        )
+        inputs = torch.from_numpy(images).to(self.device)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._is_bf16):
+            logits = self._classifier(inputs)
+        answer: NDArray[np.float32] = logits.float().cpu().numpy()
         return answer
+
+    def batch_sizes(self, largest: int) -> list[int]:
+        return sorted({1, largest})

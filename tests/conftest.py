@@ -126,6 +126,7 @@ class RunningService:
 def service(store: Store) -> Iterator[RunningService]:
     """`python -m serving` with both versions on a free port."""
     command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1,v2"]
+    command += ["--drain-seconds", "0"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment

@@ -65,7 +65,7 @@ def test_every_file_of_the_tree_exists_and_none_is_left_out() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"`make (\w+)`", README)):
+    for target in set(re.findall(r"`make ([\w-]+)`", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -2,9 +2,9 @@
 
 import base64
 import json
+import math
 import socket
 import threading
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,16 @@ from werkzeug.test import TestResponse
 from classifier.dataset import Dataset
 from classifier.network import ImageClassifier
 from classifier.ranking import softmax
-from serving import bodies
+from serving import body_reader
+from serving.answers import predict
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool
+from serving.metrics import Metrics
+from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
 from tests.conftest import Store, encoded, picture
 from training.evaluate import evaluate
-
-
-@pytest.fixture(scope="module")
-def pool(store: Store) -> PredictorPool:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig(versions="v1,v2"))
-    pool.load_wanted()
-    return pool
 
 
 @pytest.fixture(scope="module")
@@ -163,15 +157,14 @@ def test_images_of_which_none_can_be_read_are_answered_one_by_one(
 def test_large_requests_are_split_and_keep_their_order(
     pool: PredictorPool, files: list[bytes], store: Store
 ) -> None:
-    predictor = replace(pool.get("v1"), max_batch_size=2)
-    images = np.stack([store.bundle("1").preprocessing.image(f) for f in files])
+    known = pool.get("v1")
+    cutting = Predictor(
+        known.version, known.bundle, known.backend, Batching(max_batch_size=2)
+    )
 
-    split = predictor.predict(images, 3)
+    cut = predict(files, [cutting], top=3, deadline=math.inf)
 
-    whole = pool.get("v1").predict(images, 3)
-    assert [[p.index for p in row] for row in split] == [
-        [p.index for p in row] for row in whole
-    ]
+    assert cut == predict(files, [known], top=3, deadline=math.inf)
 
 
 def _npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -279,6 +272,19 @@ def test_every_mistake_has_its_status_and_code_and_a_message(
     assert answer.headers["X-Request-ID"]
 
 
+def test_a_form_whose_part_has_no_name_is_refused(client: FlaskClient) -> None:
+    parts = [b"Content-Disposition: form-data", b"", b"x", b"--b"]
+    parts += [b'Content-Disposition: form-data; name="y"', b"", b"x", b"--b--", b""]
+    kind = "multipart/form-data; boundary=b"
+
+    answer = client.post(
+        "/predict", data=b"--b\r\n" + b"\r\n".join(parts), content_type=kind
+    )
+
+    assert answer.status_code == 400
+    assert "no file field 'image'" in _json(answer)["error"]["message"]
+
+
 def test_an_unknown_version_is_told_what_is_served(client: FlaskClient) -> None:
     answer = client.post("/predict?version=v9", data=PNG)
 
@@ -334,7 +340,7 @@ def test_too_many_pixels_are_refused(client: FlaskClient) -> None:
 def test_a_stalled_body_is_a_timeout(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(body_reader, "STALL_SECONDS", 0.05)
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
         theirs.sendall(PNG[:20])
@@ -357,7 +363,7 @@ def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:
     """Also where a version's files are gone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig())
+        pool = open_pool(ServingConfig(), Metrics())
     pool.load_wanted()
     client = create_app(ServingConfig(), pool=pool).test_client()
     missing = "1" if pool.get(None).version.number == "2" else "2"
@@ -411,7 +417,7 @@ def test_probes_answer(client: FlaskClient) -> None:
 def test_until_versions_are_loaded_only_liveness_holds(store: Store) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig(versions="v2"))
+        pool = open_pool(ServingConfig(versions="v2"), Metrics())
     client = create_app(ServingConfig(), pool=pool).test_client()
 
     assert client.get("/livez").status_code == 200

@@ -6,7 +6,7 @@ import pytest
 from classifier.network import ImageClassifier
 from serving.backend import Backend, DeviceUnavailable, has_gpu, open_backend
 from serving.config import BackendKind
-from serving.predictor import FailedCheck, Predictor
+from serving.predictor import Batching, FailedCheck, Predictor
 from tests.conftest import Store
 from training.evaluate import evaluate
 
@@ -43,9 +43,11 @@ def test_a_version_whose_answers_are_no_numbers_fails_its_check(store: Store) ->
         def logits(self, images: np.ndarray) -> np.ndarray:
             return np.full((len(images), 10), np.nan, np.float32)
 
+        def batch_sizes(self, largest: int) -> list[int]:
+            return [1]
+
     backend: Backend = NotANumber()
     version = store.registry.resolve(store.model, "v1")
-    predictor = Predictor(version, store.bundle("v1"), backend, max_batch_size=4)
 
     with pytest.raises(FailedCheck, match="not finite"):
-        predictor.warm_up()
+        Predictor(version, store.bundle("v1"), backend, Batching())

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
 
 def _start(store_uri: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "serving", *arguments],
+        [sys.executable, "-m", "serving", "--drain-seconds", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -46,6 +48,18 @@ def test_a_chunked_body_is_read(service: RunningService, digits: Dataset) -> Non
 
     assert answer.status_code == 200
     assert answer.json()["results"][0]["top"]
+
+
+def test_an_answer_does_not_tell_what_gave_it(service: RunningService) -> None:
+    answers = [
+        requests.get(f"{service.url}/livez"),
+        requests.get(f"{service.url}/nothing"),
+        requests.request("BREW", f"{service.url}/livez"),
+    ]
+
+    for answer in answers:
+        assert "Server" not in answer.headers
+        assert "gunicorn" not in f"{answer.headers} {answer.text}".lower()
 
 
 def test_a_body_that_ends_early_harms_nobody(service: RunningService) -> None:
@@ -121,3 +135,93 @@ def test_a_taken_port_is_told_at_once(store: Store) -> None:
 
     assert process.returncode == 3
     assert f"error: cannot listen on 127.0.0.1 port {port}" in error
+
+
+def test_who_asks_is_told_of_the_end_before_it_comes(
+    store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    with _start(store.uri, "--port", "0", "--drain-seconds", "600") as process:
+        url = read_url(process)
+        process.terminate()
+        _until(lambda: requests.get(f"{url}/readyz").status_code == 503)
+
+        answer = requests.post(f"{url}/predict", data=data)
+
+        assert answer.status_code == 200
+        assert requests.get(f"{url}/livez").status_code == 200
+        process.terminate()  # the second ends it at once
+        process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0
+
+
+def test_a_connection_that_is_kept_does_not_hold_up_the_end(store: Store) -> None:
+    with requests.Session() as session, _start(store.uri, "--port", "0") as process:
+        assert session.get(f"{read_url(process)}/livez").status_code == 200
+        process.terminate()
+        process.communicate(timeout=20)  # gunicorn's own way takes 30
+
+    assert process.returncode == 0
+
+
+def test_what_is_served_changes_in_all_processes_at_once(
+    store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    arguments = ("--port", "0", "--workers", "3", "--versions", "v1")
+
+    with _start(store.uri, *arguments) as process:
+        url = read_url(process)
+
+        def ask(version: str) -> set[int]:
+            """New connections, which go to any of the processes."""
+            asked = f"{url}/predict?version={version}"
+            return {requests.post(asked, data=data).status_code for _ in range(24)}
+
+        assert ask("v2") == {404}
+        assert requests.post(f"{url}/versions/v2").json()["state"] == "ready"
+        assert ask("v2") == {200}
+        assert requests.delete(f"{url}/versions/v1").json()["state"] == "available"
+        assert ask("v1") == {404}
+        assert requests.get(f"{url}/readyz").status_code == 200
+
+        (victim, *others) = _children(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        _until(lambda: len({*_children(process.pid)} - {victim, *others}) == 1)
+        # Also by the one that took the place of the killed one.
+        assert ask("v2") == {200}
+        assert ask("v1") == {404}
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
+
+
+def test_all_processes_count_together(store: Store, digits: Dataset) -> None:
+    data = digits.val.files[0].read_bytes()
+    with _start(store.uri, "--port", "0", "--workers", "2") as process:
+        url = read_url(process)
+        for _ in range(20):
+            assert requests.post(f"{url}/predict", data=data).status_code == 200
+
+        text = requests.get(f"{url}/metrics").text
+
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith("serving_requests_total{") and "/predict" in line
+    ]
+    assert line.endswith(" 20.0")
+
+
+def _children(process: int) -> list[int]:
+    return list(
+        map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
+    )
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    """At once, or after some tries; only a fault waits for the end."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline

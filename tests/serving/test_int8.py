@@ -13,6 +13,7 @@ from classifier.ranking import softmax
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool
+from serving.metrics import Metrics
 from tests.conftest import Store
 from training.onnx_inference import OnnxNetwork
 
@@ -20,7 +21,7 @@ from training.onnx_inference import OnnxNetwork
 def _client(store: Store, config: ServingConfig) -> FlaskClient:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(config)
+        pool = open_pool(config, Metrics())
     pool.load_wanted()
     return create_app(config, pool=pool).test_client()
 

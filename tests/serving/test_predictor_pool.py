@@ -1,5 +1,7 @@
 """Which versions are in memory, and what happens to those that cannot be."""
 
+import json
+import math
 import shutil
 import sqlite3
 import threading
@@ -8,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classifier.bundle import BrokenBundle, read_bundle
 from classifier.registry import Registry
 from classifier.versions import UnknownVersion, Version
 from serving.backend import open_backend
-from serving.predictor import Predictor
+from serving.predictor import Batching, Predictor
 from serving.predictor_pool import NotReady, PredictorPool
+from serving.registry_watch import RegistryWatch
 from tests.conftest import Store
 
 Open = Callable[[Version], Predictor]
@@ -52,17 +56,21 @@ def _opener(registry: Registry, opened: list[str]) -> Open:
         opened.append(version.number)
         bundle = read_bundle(registry.fetch(version))
         backend = open_backend("onnx", bundle, device="cpu", threads=1)
-        return Predictor(version, bundle, backend, max_batch_size=4)
+        return Predictor(version, bundle, backend, Batching(max_batch_size=4))
 
     return open_predictor
 
 
 def _pool(
-    store: Store, *listed: str, opened: list[str] | None = None, max_loaded: int = 2
+    store: Store,
+    *listed: str,
+    opened: list[str] | None = None,
+    max_loaded: int = 2,
+    registry: Registry | None = None,
 ) -> PredictorPool:
-    registry = store.registry
+    registry = registry or store.registry
     return PredictorPool(
-        registry,
+        RegistryWatch(registry, store.model, every_seconds=600),
         _opener(registry, [] if opened is None else opened),
         model=store.model,
         listed=listed,
@@ -145,12 +153,32 @@ def test_versions_may_come_and_go_while_others_are_asked_for(copy: Store) -> Non
 def test_a_version_published_after_the_start_is_found(copy: Store) -> None:
     pool = _pool(copy)
     pool.load_wanted()
-    registry = copy.registry
-    model_id = registry.resolve(copy.model, "v2").model_id
-    assert model_id is not None
-    registry.register(copy.model, model_id=model_id, run_id="", tags={})
+    number = _publish(copy, "v2")
 
-    assert pool.get("v5").version.number == "5"
+    assert pool.get(number).version.number == "5"
+
+
+class _CountingRegistry(Registry):
+    reads = 0
+
+    def versions(self, model: str) -> list[Version]:
+        self.reads += 1
+        return super().versions(model)
+
+
+def test_the_registry_is_read_for_each_unknown_version_that_is_to_be_added(
+    copy: Store,
+) -> None:
+    """Who waits for the registry's thread holds nothing that the thread waits for."""
+    registry = _CountingRegistry(copy.uri)
+    pool = _pool(copy, "v1", registry=registry)
+    pool.load_wanted()
+
+    for _ in range(10):
+        before = registry.reads
+        with pytest.raises(UnknownVersion):
+            pool.add("v99")
+        assert registry.reads > before
 
 
 def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
@@ -215,8 +243,9 @@ def test_a_load_in_progress_holds_up_no_other_version(copy: Store) -> None:
             assert go_on.wait(60)
         return open_at_once(version)
 
+    watch = RegistryWatch(registry, copy.model, every_seconds=600)
     pool = PredictorPool(
-        registry, open_predictor, model=copy.model, listed=(), max_loaded=4
+        watch, open_predictor, model=copy.model, listed=(), max_loaded=4
     )
     pool.load_wanted()
     with ThreadPoolExecutor(1) as threads:
@@ -228,3 +257,165 @@ def test_a_load_in_progress_holds_up_no_other_version(copy: Store) -> None:
 
         go_on.set()
         assert waiting.result(60).version.number == "3"
+
+
+def _publish(store: Store, like: str) -> str:
+    """One more version, of the files of `like`; its number."""
+    registry = store.registry
+    model_id = registry.resolve(store.model, like).model_id
+    assert model_id is not None
+    return registry.register(store.model, model_id=model_id, run_id="", tags={}).number
+
+
+def test_an_alias_is_followed_when_it_moves(copy: Store) -> None:
+    opened: list[str] = []
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = _pool(copy, "@live", "v2", opened=opened)
+    pool.load_wanted()
+    before = pool.get("@live")
+    copy.registry.set_alias(copy.model, "live", "3")
+
+    pool.read_registry()
+
+    assert pool.get("@live").version.number == "3"
+    assert pool.get(None).version.number == "3"
+    assert opened == ["1", "2", "3"]
+    with pytest.raises(UnknownVersion, match="answers with v3, v2"):
+        pool.get("v1")
+    # Who had found the old one before is answered by it.
+    images = np.zeros((1, *before.size, 3), np.uint8)
+    assert before.submit(images, deadline=math.inf).result(60).failures == {}
+
+
+def test_an_alias_that_moves_to_a_broken_version_stays_where_it_was(
+    copy: Store,
+) -> None:
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = _pool(copy, "@live")
+    pool.load_wanted()
+    graph = copy.bundle("v2").graph
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:1000])
+    copy.registry.set_alias(copy.model, "live", "2")
+
+    pool.read_registry()
+
+    assert pool.get("@live").version.number == "1"
+    status = pool.status("v2")
+    assert status.state == "failed"
+    assert "model.onnx cannot be loaded" in str(status.reason)
+
+    graph.write_bytes(whole)
+    copy.registry.set_alias(copy.model, "live", "3")
+    pool.read_registry()
+    assert pool.get("@live").version.number == "3"
+
+
+def test_an_alias_that_is_deleted_is_served_as_it_was(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = _pool(copy, "@live")
+    pool.load_wanted()
+    copy.registry.client.delete_registered_model_alias(copy.model, "live")
+
+    pool.read_registry()
+
+    assert pool.get("@live").version.number == "1"
+
+
+def test_the_default_of_all_follows_best(copy: Store) -> None:
+    pool = _pool(copy)
+    pool.load_wanted()
+    copy.registry.set_alias(copy.model, "best", "4")
+
+    pool.read_registry()
+
+    assert pool.get(None).version.number == "4"
+
+
+def test_versions_are_added_to_a_list_and_taken_away(copy: Store) -> None:
+    pool = _pool(copy, "v1")
+    pool.load_wanted()
+
+    assert pool.add("v3").state == "ready"
+    assert pool.get("v3").version.number == "3"
+    assert pool.get(None).version.number == "1"
+
+    assert pool.remove("v1").state == "available"
+    assert pool.get(None).version.number == "3"
+    with pytest.raises(UnknownVersion, match="answers with v3;"):
+        pool.remove("v1")
+    pool.remove("v3")
+    with pytest.raises(UnknownVersion, match="answers with none"):
+        pool.get(None)
+    assert pool.is_ready
+
+
+def test_with_all_a_version_that_was_taken_away_is_gone_until_it_is_added(
+    copy: Store,
+) -> None:
+    pool = _pool(copy, max_loaded=2)
+    pool.load_wanted()
+    pool.get("v3")
+
+    pool.remove("v3")
+
+    with pytest.raises(UnknownVersion, match="POST /versions/v3 serves it again"):
+        pool.get("v3")
+    pool.add("v3")
+    assert pool.get("v3").version.number == "3"
+    pool.add("v4")
+    assert sum(s.state == "ready" for s in pool.statuses()) == 2
+
+
+def test_a_broken_version_cannot_be_added_and_changes_nothing(copy: Store) -> None:
+    pool = _pool(copy, "v1")
+    pool.load_wanted()
+    copy.bundle("v2").graph.unlink()
+
+    with pytest.raises(NotReady, match=r"cannot be served: model\.onnx is missing"):
+        pool.add("v2")
+
+    with pytest.raises(UnknownVersion, match="answers with v1;"):
+        pool.get("v2")
+    assert pool.status("v2").state == "failed"
+
+
+def test_a_version_that_moves_while_it_is_asked_for_fails_no_request(
+    copy: Store,
+) -> None:
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = _pool(copy, "@live")
+    pool.load_wanted()
+    done = threading.Event()
+
+    def ask() -> int:
+        images, count = np.zeros((1, *pool.get(None).size, 3), np.uint8), 0
+        while not done.is_set() or count == 0:
+            answer = pool.get("@live").submit(images, deadline=math.inf).result(60)
+            assert answer.logits.shape == (1, 10)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask) for _ in range(4)]
+        for number in ("2", "3", "4", "1") * 3:
+            copy.registry.set_alias(copy.model, "live", number)
+            pool.read_registry()
+            assert pool.get("@live").version.number == number
+        done.set()
+        assert all(future.result(60) > 0 for future in asking)
+
+
+def test_another_process_serves_what_this_one_does(copy: Store) -> None:
+    pool = _pool(copy, "v1")
+    pool.load_wanted()
+    pool.add("v2")
+    pool.remove("v1")
+
+    other = _pool(copy, "v1")
+    other.adopt(json.loads(json.dumps(pool.state())))
+    other.load_wanted()
+
+    assert other.get(None).version.number == "2"
+    with pytest.raises(UnknownVersion):
+        other.get("v1")

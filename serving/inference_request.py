@@ -1,0 +1,174 @@
+"""What a request for an inference asks: its images, and the outputs it wants."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import orjson
+
+from classifier.preprocessing import is_image
+from serving.bodies import ImageArray
+from serving.body_reader import BadRequest
+from serving.tensors import images_of
+
+INPUT = "images"
+
+OutputName = Literal["probabilities", "logits"]
+
+OUTPUTS: tuple[OutputName, ...] = get_args(OutputName)
+"""In this order."""
+
+HEADER = "Inference-Header-Content-Length"
+"""Of a body or an answer: how many bytes of it are JSON; the others are tensors."""
+
+
+@dataclass(frozen=True)
+class WantedOutput:
+    name: OutputName
+    is_binary: bool
+    classes: int = 0
+    """How many of the likeliest, as text; 0 is the tensor itself."""
+
+
+@dataclass(frozen=True)
+class InferenceRequest:
+    images: list[bytes] | ImageArray
+    """Encoded ones are not decoded yet; at least one, at most MAX_IMAGES."""
+
+    outputs: tuple[WantedOutput, ...]
+    id: str | None = None
+    timeout_seconds: float | None = None
+
+
+def read_inference(
+    body: bytes, header: str | None, *, size: tuple[int, int]
+) -> InferenceRequest:
+    """`header` is the value of HEADER, if there is one.
+
+    `size` is the height and width that decoded images must have. BadRequest,
+    BodyTooLarge.
+    """
+    json_length = len(body) if header is None else _json_length(header, len(body))
+    if header is not None and json_length == 0:
+        return _raw_image(body)
+    view = memoryview(body)
+    document = _document(view[:json_length], body)
+    tensor = _input(document)
+    own = _parameters(document, "the request")
+    timeout_us = _whole_number(own, "timeout")
+    request_id = document.get("id")
+    if not isinstance(request_id, str | None):
+        raise BadRequest(f"the request's id is {request_id!r:.40}; it is a text")
+    return InferenceRequest(
+        images_of(tensor, _behind(tensor, view[json_length:]), size=size),
+        _outputs(document, is_binary=_flag(own, "binary_data_output") or False),
+        request_id,
+        timeout_us / 1e6 if timeout_us else None,
+    )
+
+
+def _json_length(header: str, body_length: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", header, re.ASCII) or int(header) > body_length:
+        raise BadRequest(
+            f"{HEADER} is {header!r:.40} and the body has {body_length:,} bytes; it is "
+            f"how many of them are JSON"
+        )
+    return int(header)
+
+
+def _raw_image(body: bytes) -> InferenceRequest:
+    if not body:
+        raise BadRequest(f"the body is empty; with {HEADER}: 0 it is an image")
+    return InferenceRequest([body], _all_outputs(is_binary=True))
+
+
+def _document(json: memoryview, body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(json)
+    except orjson.JSONDecodeError as error:
+        hint = f"; for an image alone send {HEADER}: 0" if is_image(body) else ""
+        raise BadRequest(f"the request is not JSON: {error}{hint}") from error
+    if not isinstance(document, dict):
+        raise BadRequest("the request's JSON is no object; it has a list 'inputs'")
+    return document
+
+
+def _input(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or not all(isinstance(i, dict) for i in inputs):
+        raise BadRequest("the request has no list 'inputs' of tensors")
+    names = [tensor.get("name") for tensor in inputs]
+    if names != [INPUT]:
+        raise BadRequest(f"the inputs are {names!r:.80}; there is one, {INPUT!r}")
+    tensor: Mapping[str, Any] = inputs[0]
+    return tensor
+
+
+def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
+    """The bytes of the only input; None where its data is JSON."""
+    parameters = _parameters(tensor, f"the input {INPUT!r}")
+    if "shared_memory_region" in parameters:
+        raise BadRequest("there is no shared memory here; send the tensor itself")
+    size = _whole_number(parameters, "binary_data_size")
+    if (size or 0) != len(rest):
+        raise BadRequest(
+            f"{len(rest):,} bytes come behind the JSON, and binary_data_size of the "
+            f"input {INPUT!r} is {size}; {HEADER} says where the JSON ends"
+        )
+    return None if size is None else rest
+
+
+def _outputs(
+    document: Mapping[str, Any], *, is_binary: bool
+) -> tuple[WantedOutput, ...]:
+    """As they are named, each once; all of them where none is."""
+    asked = [] if document.get("outputs") is None else document["outputs"]
+    if not isinstance(asked, list) or not all(isinstance(o, dict) for o in asked):
+        raise BadRequest("the request's 'outputs' is no list of objects with a name")
+    names = [output.get("name") for output in asked]
+    if not all(name in OUTPUTS for name in names) or len({*names}) != len(names):
+        raise BadRequest(
+            f"the outputs are {names!r:.80}; there are {' and '.join(OUTPUTS)}, each "
+            "named once"
+        )
+    return tuple(_output(o, is_binary) for o in asked) or _all_outputs(is_binary)
+
+
+def _output(asked: Mapping[str, Any], is_binary: bool) -> WantedOutput:
+    parameters = _parameters(asked, f"the output {asked['name']!r}")
+    if "shared_memory_region" in parameters:
+        raise BadRequest("there is no shared memory here; ask for the tensor itself")
+    own = _flag(parameters, "binary_data")
+    return WantedOutput(
+        asked["name"],
+        is_binary if own is None else own,
+        _whole_number(parameters, "classification") or 0,
+    )
+
+
+def _all_outputs(is_binary: bool) -> tuple[WantedOutput, ...]:
+    return tuple(WantedOutput(name, is_binary) for name in OUTPUTS)
+
+
+def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
+    parameters = holder.get("parameters")
+    if not isinstance(parameters, dict | None):
+        raise BadRequest(f"the parameters of {whose} are no object")
+    return parameters or {}
+
+
+def _whole_number(parameters: Mapping[str, Any], name: str) -> int | None:
+    value = parameters.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise BadRequest(f"{name} is {value!r:.40}; it is a whole number from 0")
+    return value
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
+    value = parameters.get(name)
+    if not isinstance(value, bool | None):
+        raise BadRequest(f"{name} is {value!r:.40}; it is true or false")
+    return value

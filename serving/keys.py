@@ -1,0 +1,122 @@
+"""Who may ask, and who may change what is served."""
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+logger = logging.getLogger(__name__)
+
+Scope = Literal["predict", "admin"]
+
+
+class BadKeys(ValueError):
+    """A file of keys that cannot be read, or has a line that is none."""
+
+
+class Unauthorized(PermissionError):
+    """No key, or one that nobody gave out."""
+
+
+class Forbidden(PermissionError):
+    """A key that does not allow this, or no keys and a caller from elsewhere."""
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    scope: Scope
+    digest: bytes
+    """SHA-256 of the key itself, which is nowhere."""
+
+
+class Keys:
+    """Lines `name predict|admin sha256-hex`; # begins a comment.
+
+    Read again when the file changes; what cannot be read then leaves the old keys.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """BadKeys."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._state = _state_of(file)
+        self._keys = read_keys(file)
+
+    def check(self, authorization: str | None, scope: Scope) -> str:
+        """The name of the key in `Authorization: Bearer …`; an admin key allows all.
+
+        Unauthorized or Forbidden.
+        """
+        self._read_again_if_changed()
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Unauthorized(
+                "this service asks for a key; send the header 'Authorization: Bearer "
+                "KEY'"
+            )
+        digest = hashlib.sha256(token.strip().encode()).digest()
+        # All are looked at, whichever fits: the time tells nothing.
+        found = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
+        if not found:
+            raise Unauthorized("the key is not known here; ask for another")
+        if scope == "admin" and all(key.scope != "admin" for key in found):
+            raise Forbidden(
+                f"the key {found[0].name!r} may ask for predictions alone; changing "
+                f"what is served takes a key of scope 'admin'"
+            )
+        return found[0].name
+
+    def _read_again_if_changed(self) -> None:
+        state = _state_of(self._file)
+        if state == self._state:
+            return
+        with self._lock:
+            if state == self._state:
+                return
+            self._state = state
+            try:
+                self._keys = read_keys(self._file)
+            except BadKeys as error:
+                logger.error("keys kept as they were reason=%s", error)
+            else:
+                logger.info("keys read again count=%d", len(self._keys))
+
+
+def read_keys(file: Path) -> tuple[Key, ...]:
+    """BadKeys names the line, and nothing that stands in it."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadKeys(f"the keys in {file} cannot be read: {error}") from error
+    keys = []
+    for number, line in enumerate(lines, 1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        match fields:
+            case [name, ("predict" | "admin") as scope, digest] if re.fullmatch(
+                r"[0-9a-fA-F]{64}", digest
+            ):
+                keys.append(Key(name, scope, bytes.fromhex(digest)))
+            case _:
+                raise BadKeys(
+                    f"line {number} of {file} is not 'name {'|'.join(get_args(Scope))} "
+                    f"sha256-hex'; the last is what `printf %s KEY | sha256sum` prints"
+                )
+    if not keys:
+        raise BadKeys(f"{file} has no key; nobody could ask anything")
+    return tuple(keys)
+
+
+def _state_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,161 @@
+"""What the service counts and times, for Prometheus; named once, and here."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from serving.batcher import BatchDone
+
+SECONDS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+    *(2.5, 5.0, 10.0, 30.0),
+)
+"""Upper bounds of the histograms of time: a lone image takes 2 to 5 ms."""
+
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Of one app; of all its processes where PROMETHEUS_MULTIPROC_DIR is set.
+
+    The library asks for that variable when it is imported.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        within: Any = {"registry": self._registry, "namespace": "serving"}
+        self.requests = Counter(
+            "requests",
+            "Requests answered, once for each version asked; no version: ''.",
+            ("route", "version", "code"),
+            **within,
+        )
+        self.request_seconds = Histogram(
+            "request_duration_seconds",
+            "From a request's head to its answer.",
+            ("route",),
+            buckets=SECONDS,
+            **within,
+        )
+        self.decode_seconds = Histogram(
+            "decode_duration_seconds",
+            "Decoding and resizing all images of a request.",
+            buckets=SECONDS,
+            **within,
+        )
+        self.queue_seconds = Histogram(
+            "queue_duration_seconds",
+            "How long a request waited for the network.",
+            ("version",),
+            buckets=SECONDS,
+            **within,
+        )
+        self.inference_seconds = Histogram(
+            "inference_duration_seconds",
+            "One run of the network on a batch.",
+            ("version",),
+            buckets=SECONDS,
+            **within,
+        )
+        self.batch_size = Histogram(
+            "batch_size", "Images of a batch.", ("version",), buckets=IMAGES, **within
+        )
+        self.queue_depth = Gauge(
+            "queue_depth",
+            "Images that waited when a batch was done.",
+            ("version",),
+            multiprocess_mode="livesum",
+            **within,
+        )
+        self.rejected = Counter(
+            "rejected", "Requests refused, by the error's code.", ("reason",), **within
+        )
+        self.loads = Counter(
+            "model_loads", "Versions loaded.", ("version", "result"), **within
+        )
+        self.registry_up = Gauge(
+            "registry_up",
+            "Whether the registry could be read the last time.",
+            multiprocess_mode="livemin",
+            **within,
+        )
+        self.registry_up.set(1)
+        self.device_fallback = Gauge(
+            "device_fallback",
+            "1 where --device auto runs on the CPU although there is a GPU.",
+            multiprocess_mode="livemax",
+            **within,
+        )
+
+    def batch_observer(self, version: str) -> Callable[[BatchDone], None]:
+        queue_seconds = self.queue_seconds.labels(version)
+        inference_seconds = self.inference_seconds.labels(version)
+        batch_size = self.batch_size.labels(version)
+        depth = self.queue_depth.labels(version)
+
+        def observe(batch: BatchDone) -> None:
+            for seconds in batch.queue_seconds:
+                queue_seconds.observe(seconds)
+            inference_seconds.observe(batch.inference_seconds)
+            batch_size.observe(batch.images)
+            depth.set(batch.still_queued)
+
+        return observe
+
+    @contextmanager
+    def load(self, version: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self.loads.labels(version, "failed").inc()
+            raise
+        self.loads.labels(version, "loaded").inc()
+
+    def text(self, served: Sequence[Mapping[str, str]]) -> bytes:
+        """What Prometheus reads; `served` are labels of the versions in memory."""
+        info = CollectorRegistry()
+        info.register(_ModelInfo(served))
+        return generate_latest(self._of_all_processes()) + generate_latest(info)
+
+    def samples(self) -> list[Sample]:
+        """Each value as it is now."""
+        families = self._of_all_processes().collect()
+        return [sample for family in families for sample in family.samples]
+
+    def _of_all_processes(self) -> CollectorRegistry:
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self._registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
+        return registry
+
+
+class _ModelInfo(Collector):
+    """Made anew for each reading: versions come and go."""
+
+    def __init__(self, served: Sequence[Mapping[str, str]]) -> None:
+        self._served = served
+
+    def collect(self) -> Iterator[Metric]:
+        names = list(self._served[0]) if self._served else []
+        family = GaugeMetricFamily(
+            "serving_model_info", "The versions in memory.", labels=names
+        )
+        for labels in self._served:
+            family.add_metric(list(labels.values()), 1)
+        yield family

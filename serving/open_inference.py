@@ -1,0 +1,159 @@
+"""The Open Inference Protocol, version 2: its routes, below /v2."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import orjson
+from flask import Blueprint, Flask, Response, request
+
+from classifier.preprocessing import ImageTooLarge, RgbImage, UndecodableImage
+from serving.answers import ask
+from serving.bodies import ImageArray
+from serving.body_reader import read_body
+from serving.inference_request import HEADER, read_inference
+from serving.inference_response import write_inference
+from serving.model_metadata import configuration, metadata
+from serving.model_repository import add_model_repository
+from serving.model_statistics import statistics
+from serving.predictor import Predictor
+from serving.predictor_pool import NotReady
+from serving.problems import Problem
+from serving.service import Service
+
+PREFIX = "/v2"
+
+EXTENSIONS = (
+    *("binary_tensor_data", "classification", "model_configuration"),
+    *("model_repository", "statistics"),
+)
+
+
+def add_open_inference(app: Flask, service: Service) -> None:
+    routes = Blueprint("open_inference", __name__, url_prefix=PREFIX)
+
+    @routes.before_request
+    def check_model() -> None:
+        asked = (request.view_args or {}).get("model")
+        if asked is not None:
+            service.check_model(asked)
+
+    _add_server(routes, service)
+    _add_model(routes, service)
+    _add_inference(routes, service)
+    add_model_repository(routes, service)
+    app.register_blueprint(routes)
+
+
+def render(problem: Problem) -> Response:
+    """The protocol's shape of an error."""
+    body = orjson.dumps({"error": problem.message})
+    answer = Response(body, problem.status, mimetype="application/json")
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _add_server(routes: Blueprint, service: Service) -> None:
+    @routes.get("", strict_slashes=False)
+    def server() -> dict[str, Any]:
+        # The version is the protocol's: what we are made of is nobody's business.
+        return {"name": "flipside", "version": "2", "extensions": EXTENSIONS}
+
+    @routes.get("/health/live")
+    def live() -> dict[str, Any]:
+        return {"live": True}
+
+    @routes.get("/health/ready")
+    def ready() -> dict[str, Any]:
+        service.check_ready()
+        # The protocol's text has `live` where its clients read `ready`.
+        return {"ready": True, "live": True}
+
+    @routes.get("/models")
+    def models() -> dict[str, Any]:
+        return {"models": [service.pool.model]}
+
+
+def _add_model(routes: Blueprint, service: Service) -> None:
+    """What there is to know of one version, the default one where none is named."""
+    pool = service.pool
+
+    @routes.get("/models/<model>")
+    @routes.get("/models/<model>/versions/<version>")
+    def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
+        served = [s.version.number for s in pool.statuses() if s.is_served]
+        return metadata(pool.get(version), served)
+
+    @routes.get("/models/<model>/ready")
+    @routes.get("/models/<model>/versions/<version>/ready")
+    def model_ready(model: str, version: str | None = None) -> dict[str, Any]:
+        status = pool.served_status(version)
+        if status.state != "ready":
+            raise NotReady(f"version {status.version.number} is {status.state}")
+        return {"name": model, "ready": True}
+
+    @routes.get("/models/<model>/config")
+    @routes.get("/models/<model>/versions/<version>/config")
+    def model_config(model: str, version: str | None = None) -> dict[str, Any]:
+        return configuration(pool.get(version))
+
+    @routes.get("/models/stats")
+    @routes.get("/models/<model>/stats")
+    @routes.get("/models/<model>/versions/<version>/stats")
+    def stats(model: str = "", version: str | None = None) -> dict[str, Any]:
+        asked = pool.loaded() if version is None else [pool.served_status(version)]
+        samples = service.metrics.samples()
+        return {
+            "model_stats": [
+                statistics(samples, model=pool.model, version=status.version.number)
+                for status in asked
+            ]
+        }
+
+
+def _add_inference(routes: Blueprint, service: Service) -> None:
+    observe_decode = service.metrics.decode_seconds.observe
+
+    @routes.post("/models/<model>/infer")
+    @routes.post("/models/<model>/versions/<version>/infer")
+    def infer(model: str, version: str | None = None) -> Response:
+        with service.admission.place():
+            deadline = service.deadline(request)
+            (predictor,) = service.predictors([version])
+            asked = read_inference(
+                read_body(request), request.headers.get(HEADER), size=predictor.size
+            )
+            if asked.timeout_seconds is not None:
+                deadline = min(deadline, time.monotonic() + asked.timeout_seconds)
+            images = _decode(asked.images, predictor, observe_decode)
+            (answer,) = ask(images, [predictor], deadline=deadline)
+            body, json_length = write_inference(asked, predictor, answer)
+        if json_length is None:
+            return Response(body, mimetype="application/json")
+        return Response(
+            body,
+            headers={HEADER: str(json_length)},
+            mimetype="application/octet-stream",
+        )
+
+
+def _decode(
+    images: list[bytes] | ImageArray,
+    predictor: Predictor,
+    observe: Callable[[float], None],
+) -> ImageArray:
+    """All of them, or the first failure: a tensor has no room for an error."""
+    if isinstance(images, ImageArray):
+        return images
+    started = time.perf_counter()
+    decoded = [_decode_one(place, data, predictor) for place, data in enumerate(images)]
+    observe(time.perf_counter() - started)
+    return ImageArray(np.stack(decoded))
+
+
+def _decode_one(place: int, data: bytes, predictor: Predictor) -> RgbImage:
+    try:
+        return predictor.bundle.preprocessing.image(data)
+    except (UndecodableImage, ImageTooLarge) as error:
+        raise type(error)(f"image {place}: {error}") from error

@@ -1,0 +1,90 @@
+"""A thread of its own reads the registry every few seconds; no request waits for it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from classifier.bundle import Bundle, read_bundle
+from classifier.registry import Registry, StoreUnavailable
+from classifier.versions import Version
+
+logger = logging.getLogger(__name__)
+
+
+class RegistryWatch:
+    """The versions of a model as they were read last."""
+
+    def __init__(self, registry: Registry, model: str, *, every_seconds: float) -> None:
+        """StoreUnavailable; after this the registry may be away."""
+        self._registry = registry
+        self._model = model
+        self._every_seconds = every_seconds
+        self.versions: list[Version] = registry.versions(model)
+        self.is_up = True
+        """Whether the registry could be read the last time."""
+
+        self._thread: threading.Thread | None = None
+        self._reads = 0
+        self._changed = threading.Condition()
+        self._is_wanted = self._is_reading = self._is_closed = False
+
+    def start(self, on_read: Callable[[], None]) -> None:
+        """`on_read` is called in the thread after each reading, also a failed one."""
+        self._on_read = on_read
+        self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
+        self._thread.start()
+
+    def read_now(self, *, timeout_seconds: float) -> None:
+        """Returns after a reading that began now, or when time is over."""
+        if self._thread is None:
+            return
+        with self._changed:
+            # The one under way may have begun before what is looked for was there.
+            wanted = self._reads + 2 if self._is_reading else self._reads + 1
+            self._is_wanted = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._reads >= wanted, timeout_seconds)
+
+    def bundle(self, version: Version) -> Bundle:
+        """The version's files; StoreUnavailable, BrokenBundle."""
+        return read_bundle(self._registry.fetch(version))
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        next_at = time.monotonic() + self._every_seconds
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._is_wanted or self._is_closed,
+                    timeout=max(0.0, next_at - time.monotonic()),
+                )
+                if self._is_closed:
+                    return
+                self._is_wanted, self._is_reading = False, True
+            self.read()
+            next_at = time.monotonic() + self._every_seconds
+            with self._changed:
+                self._is_reading = False
+                self._reads += 1
+                self._changed.notify_all()
+            self._on_read()
+
+    def read(self) -> None:
+        """Now, in this thread; what cannot be read leaves what was."""
+        try:
+            self.versions = self._registry.versions(self._model)
+        except StoreUnavailable as error:
+            if self.is_up:
+                logger.warning("registry is away reason=%s", error)
+            self.is_up = False
+            return
+        if not self.is_up:
+            logger.info("registry is back")
+        self.is_up = True

@@ -1,0 +1,124 @@
+"""What waits for the network, and how it is cut into batches."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+"""Shape [N, H, W, 3]."""
+
+
+class DeadlinePassed(TimeoutError):
+    """The request was not answered in the time it had."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says about a request's images."""
+
+    logits: NDArray[np.float32]
+    """Shape [N, K]."""
+
+    failures: Mapping[int, Exception]
+    """By the place of an image; its row means nothing."""
+
+
+@dataclass(eq=False)
+class Request:
+    images: Images
+    deadline: float = math.inf
+    """By time.monotonic()."""
+
+    arrived: float = field(default_factory=time.monotonic)
+    answer: "Future[Answer]" = field(default_factory=Future)
+    taken: int = 0
+    """Images that a batch has; the others wait."""
+
+    _logits: list[NDArray[np.float32]] = field(default_factory=list)
+    _failures: dict[int, Exception] = field(default_factory=dict)
+
+    def begin(self, now: float) -> bool:
+        """False where nobody waits for it any more, or it is too late and so told."""
+        if not self.answer.set_running_or_notify_cancel():
+            return False
+        if now < self.deadline:
+            return True
+        self.answer.set_exception(
+            DeadlinePassed(
+                f"it waited {now - self.arrived:.1f} s for the network and was not "
+                f"begun; ask again with more time, or fewer images"
+            )
+        )
+        return False
+
+    def take(
+        self, logits: NDArray[np.float32], failures: Mapping[int, Exception]
+    ) -> None:
+        """The next rows; `failures` by their place among them."""
+        start = sum(map(len, self._logits))
+        self._logits.append(logits)
+        self._failures |= {start + row: error for row, error in failures.items()}
+        if start + len(logits) == len(self.images):
+            whole = np.concatenate(self._logits)
+            self.answer.set_result(Answer(whole, self._failures))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """As many images of a request as had room in a batch."""
+
+    request: Request
+    start: int
+    stop: int
+
+    @property
+    def images(self) -> Images:
+        return self.request.images[self.start : self.stop]
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class RequestQueue:
+    """First come, first served; no lock of its own."""
+
+    def __init__(self) -> None:
+        self._requests: deque[Request] = deque()
+        self.images = 0
+        """How many wait."""
+
+    def __bool__(self) -> bool:
+        return bool(self._requests)
+
+    @property
+    def first(self) -> Request:
+        return self._requests[0]
+
+    def append(self, request: Request) -> None:
+        self._requests.append(request)
+        self.images += len(request.images)
+
+    def cut(self, room: int) -> list[Piece]:
+        """The next batch, of `room` images at most; none where all were too late."""
+        pieces: list[Piece] = []
+        now = time.monotonic()
+        while self._requests and room:
+            request = self._requests[0]
+            count = len(request.images)
+            if request.taken == 0 and not request.begin(now):
+                stop = count
+            else:
+                stop = min(count, request.taken + room)
+                pieces.append(Piece(request, request.taken, stop))
+                room -= stop - request.taken
+            self.images -= stop - request.taken
+            request.taken = stop
+            if stop == count:
+                self._requests.popleft()
+        return pieces

@@ -1,0 +1,70 @@
+"""What every dialect needs: the versions, the places, the clock, the metrics."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flask import Request, g
+
+from serving.admission import Admission
+from serving.body_reader import BadRequest
+from serving.control import Control
+from serving.metrics import Metrics
+from serving.predictor import Predictor
+from serving.predictor_pool import NotReady, PredictorPool
+
+
+class WrongModel(LookupError):
+    """The name of a model that is not the one served here."""
+
+
+@dataclass(frozen=True)
+class Service:
+    pool: PredictorPool
+    control: Control
+    admission: Admission
+    metrics: Metrics
+    timeout_seconds: float
+    is_draining: Callable[[], bool]
+    """Whether it was told to stop, and still answers what comes."""
+
+    def check_model(self, asked: str) -> None:
+        """WrongModel; for dialects whose requests name a model."""
+        if asked != self.pool.model:
+            raise WrongModel(
+                f"no model {asked!r:.80} here; this service answers with "
+                f"{self.pool.model!r}"
+            )
+
+    def predictors(self, asked: Sequence[str | None]) -> list[Predictor]:
+        """Of the versions asked for, each once; UnknownVersion, NotReady.
+
+        A version named twice, or by two names, counts once.
+        """
+        found = [self.pool.get(version) for version in asked]
+        unique = list({p.version.number: p for p in found}.values())
+        g.versions = [predictor.version.number for predictor in unique]
+        return unique
+
+    def deadline(self, request: Request) -> float:
+        """Of time.monotonic(); BadRequest for a header that is no number."""
+        text = request.headers.get("X-Request-Timeout-Ms")
+        seconds = self.timeout_seconds
+        if text is not None:
+            if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+                raise BadRequest(
+                    f"X-Request-Timeout-Ms is {text[:40]!r}; it is a whole number of "
+                    f"milliseconds"
+                )
+            seconds = min(seconds, int(text) / 1000)
+        return time.monotonic() + seconds
+
+    def check_ready(self) -> None:
+        """NotReady says why it is not."""
+        if self.is_draining():
+            raise NotReady("the service is being stopped; ask another")
+        if self.pool.start_failure is not None:
+            raise NotReady(f"it will not become ready: {self.pool.start_failure}")
+        if not self.pool.is_ready:
+            raise NotReady("the versions to serve are being loaded; try again soon")

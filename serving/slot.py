@@ -1,0 +1,93 @@
+"""A version with a place in memory: being loaded, ready, or failed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from classifier.bundle import BrokenBundle, QuantisedBundle
+from classifier.registry import StoreUnavailable
+from classifier.versions import Version
+from serving.backend import DeviceUnavailable
+from serving.memory import give_back
+from serving.predictor import FailedCheck, Predictor
+
+logger = logging.getLogger(__name__)
+
+State = Literal["ready", "loading", "failed", "available"]
+
+PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck, QuantisedBundle)
+"""Their messages name files of a version, and no folder of this machine."""
+
+
+@dataclass(eq=False)
+class Slot:
+    version: Version
+    loading: threading.Lock = field(default_factory=threading.Lock)
+    predictor: Predictor | None = None
+    failure: str | None = None
+    """What a client may know of it."""
+
+    error: Exception | None = None
+    last_used: float = field(default_factory=time.monotonic)
+
+    @property
+    def state(self) -> State:
+        if self.predictor is not None:
+            return "ready"
+        return "loading" if self.failure is None else "failed"
+
+    def load(self, open_predictor: Callable[[Version], Predictor]) -> Predictor | None:
+        """Opened, checked and warm; or None, and the slot has failed, with the reason.
+
+        One thread loads, the others that want it wait.
+        """
+        with self.loading:
+            if self.predictor is None:
+                self._load(open_predictor)
+            return self.predictor
+
+    def _load(self, open_predictor: Callable[[Version], Predictor]) -> None:
+        started = time.perf_counter()
+        self.failure = self.error = None
+        try:
+            predictor = open_predictor(self.version)
+        # Whatever it is, it must not leave the version loading for good.
+        except Exception as error:
+            self.error, self.failure = error, public_reason(error)
+            known = isinstance(error, (*PUBLIC_FAILURES, StoreUnavailable, OSError))
+            logger.error(
+                "failed version=%s reason=%s",
+                self.version.number,
+                error,
+                exc_info=None if known else error,
+            )
+            return
+        self.predictor = predictor
+        give_back()
+        logger.info(
+            "loaded version=%s device=%s seconds=%.2f",
+            self.version.number,
+            predictor.backend.device,
+            time.perf_counter() - started,
+        )
+
+    def unload(self) -> None:
+        """After what it was asked is answered."""
+        with self.loading:
+            predictor, self.predictor = self.predictor, None
+        if predictor is not None:
+            predictor.close()
+            # Its memory goes with the last request that still holds it.
+            del predictor
+            give_back()
+            logger.info("unloaded version=%s", self.version.number)
+
+
+def public_reason(error: Exception) -> str:
+    """What a client may know of a failure: no path of ours."""
+    if isinstance(error, PUBLIC_FAILURES):
+        return str(error)
+    return "its files cannot be read now; the service's log says why"

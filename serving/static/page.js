@@ -1,0 +1,246 @@
+// THE STORY of the page: pictures come in, and are asked about one after the other.
+
+import { aliases, cards, el, facts, inWords, judge, overlap } from "./answers.js";
+import { predict, readVersions, serve, useKey } from "./service.js";
+
+const $ = (id) => document.getElementById(id);
+const pictures = []; // {file, url, button, answers by version, times, problem, verdict}
+const ticks = new Map(); // by version: whether it is asked
+let versions = [];
+let shown = null;
+let isRunning = false;
+let lookAgain; // timer
+
+$("drop").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => {
+  add($("file").files);
+  $("file").value = ""; // so that the same file can be chosen again
+});
+document.addEventListener("paste", (event) => add(event.clipboardData.files));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  add(event.dataTransfer.files);
+});
+document.addEventListener("visibilitychange", () => document.hidden || run());
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useKey($("key").value.trim());
+  run();
+});
+$("again").addEventListener("click", run);
+for (const name of ["load", "error"]) $("picture").addEventListener(name, drawCaption);
+$("cards").addEventListener("pointerover", ({ target }) => {
+  const id = target.closest("tr")?.dataset.id;
+  for (const line of $("cards").querySelectorAll("tr[data-id]")) {
+    line.classList.toggle("linked", line.dataset.id === id);
+  }
+});
+run();
+
+function add(files) {
+  const added = Array.from(files, (file) => {
+    const url = URL.createObjectURL(file);
+    const image = el("img", { src: url, alt: "", loading: "lazy" });
+    image.addEventListener("error", () => image.classList.add("broken"));
+    const button = el("button", { type: "button" }, image, el("span"));
+    const picture = { file, url, button, answers: new Map(), times: [] };
+    button.addEventListener("click", () => show(picture));
+    $("pictures").append(el("li", {}, button));
+    return picture;
+  });
+  if (!added.length) return;
+  pictures.push(...added);
+  $("history").hidden = pictures.length < 2;
+  added.forEach(draw);
+  show(added[0]);
+  run();
+}
+
+function show(picture) {
+  const before = shown;
+  shown = picture;
+  document.body.classList.remove("empty");
+  Object.assign($("picture"), { src: picture.url, alt: picture.file.name });
+  if (before) draw(before);
+  draw(picture);
+  $("finding").scrollIntoView({ block: "nearest" }); // on a phone it is further down
+}
+
+/** Asks whatever is not answered yet, and what is added meanwhile. */
+async function run() {
+  if (isRunning) return;
+  isRunning = true;
+  tell("");
+  try {
+    await refresh();
+    for (const { version, state } of versions) {
+      if (state === "ready") forgetRefusals(version);
+    }
+    for (let next = nextPicture(); next; next = nextPicture()) await ask(next);
+    $("key-form").hidden = true;
+  } catch (refusal) {
+    tell(refusal);
+  } finally {
+    isRunning = false;
+  }
+}
+
+async function refresh() {
+  const read = await readVersions();
+  $("model").textContent = read.model;
+  document.title = `${read.model} · flipside`;
+  const isNew = JSON.stringify(read.versions) !== JSON.stringify(versions);
+  versions = read.versions;
+  for (const { version, state } of versions) {
+    if (state === "ready" && !ticks.has(version)) ticks.set(version, true);
+  }
+  if (isNew) drawVersions();
+  clearTimeout(lookAgain);
+  const isLoading = versions.some(({ state }) => state === "loading");
+  if (isLoading) lookAgain = setTimeout(run, 2000);
+}
+
+const asked = () => versions.filter(({ version }) => ticks.get(version));
+const missing = ({ answers, problem }) =>
+  problem ? [] : asked().filter(({ version }) => !answers.has(version));
+const nextPicture = () =>
+  [shown, ...pictures].find((picture) => picture && missing(picture).length);
+
+/** One request for the versions in memory, and one for each that is to be loaded. */
+async function ask(picture) {
+  draw(picture);
+  const isReady = ({ state }) => state === "ready";
+  const ready = missing(picture).filter(isReady);
+  const others = missing(picture).filter((entry) => !isReady(entry));
+  if (ready.length) await askFor(picture, ready);
+  for (const entry of others) if (!picture.problem) await askFor(picture, [entry]);
+  if (others.length) await refresh();
+}
+
+async function askFor(picture, entries) {
+  const numbers = entries.map(({ version }) => version);
+  try {
+    const { results, milliseconds } = await predict(picture.file, numbers);
+    numbers.forEach((number, at) => picture.answers.set(number, results[at]));
+    picture.times.push({ numbers, milliseconds });
+  } catch (refusal) {
+    if (refusal.isOfVersion && entries.length > 1) {
+      for (const entry of entries) await askFor(picture, [entry]); // only one is gone
+    } else if (refusal.isOfVersion) picture.answers.set(numbers[0], refusal);
+    else if (refusal.isOfService) throw refusal;
+    else picture.problem = refusal.message;
+  }
+  draw(picture);
+}
+
+async function serveToEverybody(number) {
+  try {
+    await serve(number);
+  } catch (refusal) {
+    return tell(refusal);
+  }
+  forgetRefusals(number);
+  run();
+}
+
+function forgetRefusals(number) {
+  for (const { answers } of pictures) {
+    if (!answers.get(number)?.top) answers.delete(number);
+  }
+}
+
+/** Of the whole service: why nothing more is asked. */
+function tell(refusal) {
+  $("trouble").hidden = !refusal;
+  $("message").textContent = refusal.message ?? "";
+  $("again").hidden = refusal.status === 401;
+  if (refusal.status !== 401) return;
+  $("key-form").hidden = false;
+  $("key").focus();
+}
+
+function drawVersions() {
+  const focused = document.activeElement?.id;
+  const isNear = ({ version, state }) => state !== "available" || ticks.get(version);
+  const far = versions.filter((entry) => !isNear(entry));
+  $("asked").hidden = false;
+  $("loaded").replaceChildren(...versions.filter(isNear).map(choice));
+  $("available").replaceChildren(...far.map(choice));
+  $("others").hidden = !far.length;
+  $("count").textContent = far.length;
+  if (focused) $(focused)?.focus();
+}
+
+function choice(entry) {
+  const { version, state, reason } = entry;
+  const checked = ticks.get(version) ?? false;
+  const box = el("input", { type: "checkbox", id: `ask-${version}`, checked });
+  box.addEventListener("change", () => {
+    ticks.set(version, box.checked);
+    forgetRefusals(version);
+    pictures.forEach(draw);
+    run();
+  });
+  const words = { ready: "", available: checked ? "not loaded" : "" }[state] ?? state;
+  const known = [facts(entry), words].filter(Boolean).join(" · ");
+  const name = [el("b", {}, `v${version}`), ...aliases(entry)];
+  const text = el("span", {}, ...name, el("small", {}, known));
+  const line = el("li", {}, el("label", {}, box, text));
+  if (reason) line.append(el("small", { className: "refusal" }, reason));
+  return line;
+}
+
+/** A picture's place in the list, and its answers where it is the one shown. */
+function draw(picture) {
+  const columns = columnsOf(picture);
+  picture.verdict = judge(columns);
+  const { problem, verdict, button, file } = picture;
+  const kind = problem ? "problem" : (verdict?.kind ?? "waiting");
+  const isAsking = columns.some(({ answer }) => !answer);
+  const words = problem ? "no answer" : (verdict?.said ?? "waits");
+  const none = isAsking ? "Asking …" : "No answer";
+  button.className = kind;
+  button.title = `${file.name}: ${problem ?? verdict?.sentence ?? words}`;
+  button.lastElementChild.textContent = words;
+  button.setAttribute("aria-current", picture === shown);
+  drawTally();
+  if (picture !== shown) return;
+  $("finding").className = kind;
+  $("verdict").textContent = problem ? "No answer" : (verdict?.sentence ?? none);
+  $("overlap").textContent = problem ?? overlap(columns);
+  if (!columns.length) $("overlap").textContent = "No version is ticked.";
+  $("cards").replaceChildren(...(problem ? [] : cards(columns, serveToEverybody)));
+  drawCaption();
+}
+
+const columnsOf = ({ answers }) =>
+  asked().map((entry) => ({ entry, answer: answers.get(entry.version) }));
+
+function drawTally() {
+  const kinds = pictures.map(({ verdict }) => verdict?.kind);
+  const count = (kind) => kinds.filter((one) => one === kind).length;
+  const compared = count("agree") + count("disagree");
+  const words = `The first answers differ on ${count("disagree")} of ${compared}.`;
+  $("tally").textContent = compared ? words : "";
+}
+
+function drawCaption() {
+  const { naturalWidth: width, naturalHeight: height } = $("picture");
+  $("picture").hidden = !width; // no image, or one that the browser cannot show
+  $("picture").classList.toggle("tiny", width < 32); // digits are 8 x 8
+  const times = shown.times.map(({ numbers, milliseconds }) => {
+    const who = inWords(numbers.map((number) => `v${number}`));
+    return `${who} in ${Math.round(milliseconds)}\u00a0ms`;
+  });
+  const size = width ? `${width} × ${height} pixels` : "";
+  const words = ["", size, ...times].filter((text, at) => !at || text).join(" · ");
+  $("caption").replaceChildren(el("b", {}, shown.file.name), words);
+}

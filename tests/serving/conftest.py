@@ -1,0 +1,22 @@
+"""What the tests of the service share: a pool with both versions of the store."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from serving.config import ServingConfig
+from serving.loading import open_pool
+from serving.metrics import Metrics
+from serving.predictor_pool import PredictorPool
+from tests.conftest import Store
+
+
+@pytest.fixture(scope="module")
+def pool(store: Store) -> Iterator[PredictorPool]:
+    """Both versions, loaded; not to be changed by what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(ServingConfig(versions="v1,v2"), Metrics())
+    pool.load_wanted()
+    yield pool
+    pool.close()

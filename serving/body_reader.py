@@ -32,7 +32,16 @@ def read_body(request: Request) -> bytes:
     """All of it, unpacked; BodyTooLarge, RequestTimeout where it stalls, BadRequest."""
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large(f"a body of {request.content_length:,} bytes")
+    # One byte more than may be: werkzeug silently cuts what has no length to what may.
+    request.max_content_length = MAX_BODY_BYTES + 1
     body = _receive(request)
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large("a body that is larger")
+    if request.content_length is not None and len(body) != request.content_length:
+        raise BadRequest(
+            f"the body ended after {len(body):,} of {request.content_length:,} bytes; "
+            "send all of it"
+        )
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     return body if encoding in ("", "identity") else _unpack(body, encoding)
 

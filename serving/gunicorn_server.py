@@ -172,9 +172,9 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_term(self) -> None:
         """The first begins to drain; the second, or the end of that time, ends."""
+        self.app.drain()
         if self._drain_seconds == 0 or self._drain is not None:
             super().handle_term()
-        self.app.drain()
         self._drain = threading.Timer(
             self._drain_seconds, os.kill, (os.getpid(), signal.SIGTERM)
         )

@@ -1,64 +1,132 @@
 """gunicorn's threaded worker, quicker between requests and without loss at the end."""
 
+import functools
 import logging
 import os
 import select
+import socket
+import struct
 import time
 from typing import Any
 
-from gunicorn.http import wsgi
+from gunicorn.http import parser, wsgi
+from gunicorn.http.errors import ParseException
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers import gthread
 from gunicorn.workers.gthread import ThreadWorker
+
+from serving.body_reader import STALL_SECONDS
+from serving.lingering import Lingering
+from serving.refusing import refuse
 
 NEXT_REQUEST_SECONDS = 0.02
 """How long a thread waits for the next request of its connection: a client on the same
 machine sends it in 1 ms. Handing the connection back costs 0.1 ms of a core."""
 
+REST_SECONDS = 0.1
+"""How long a thread waits for the rest of a body that nobody reads, as of a request
+that is refused; gunicorn's own 5 s take the threads from those who say no."""
+
+REST_BYTES = 2**20
+"""And how much of it is read away; gunicorn's 64 KiB are less than many a photo."""
 
 UNREAD = ("408", "413")
 """Answers after which there may be more of the body to come."""
 
 
 class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's, which does not tell what answers."""
+    """gunicorn's, which does not tell what answers, and says so when it closes.
+
+    gunicorn itself says that the connection is kept, then looks for the rest of the
+    body and may close it: the client's next request is lost.
+    """
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Any:
-        if status.startswith(UNREAD):
+        if status.startswith(UNREAD) or not self._read_away():
             self.force_close()
         return super().start_response(status, headers, exc_info)
+
+    def _read_away(self) -> bool:
+        """Whether all of the body has come."""
+        deadline, before = time.monotonic() + REST_SECONDS, self.sock.gettimeout()
+        try:
+            for _ in range(REST_BYTES // 8192):
+                self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                if not self.req.body.read(8192):
+                    return True
+        except (OSError, ParseException):
+            return False
+        finally:
+            self.sock.settimeout(before)
+        return False
 
     def default_headers(self) -> list[str]:
         headers: list[str] = super().default_headers()
         return [line for line in headers if not line.startswith("Server:")]
 
 
+class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's, for which a head that stalls has ended; without end, as many of them
+    as there are threads would take the service from all others."""
+
+    def __init__(self, sock: Any, max_chunk: int = 8192) -> None:
+        super().__init__(sock, max_chunk)
+        # The kernel's, as gunicorn takes Python's away before each request.
+        wait = struct.pack("ll", int(STALL_SECONDS), 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+
+    def chunk(self) -> bytes:
+        try:
+            data: bytes = super().chunk()
+        except BlockingIOError:
+            return b""
+        return data
+
+
 class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A process that serves; `is_draining` of its app is asked once a second."""
+    """A process that serves; `is_draining` of its app is asked before each request."""
 
     def handle(self, conn: Any) -> Any:
         """In a thread: a request, and those that follow it at once."""
+        self._close_when_draining()
         keep = super().handle(conn)
-        while keep is True and self.alive and self._may_wait() and _is_readable(conn):
+        # Also where the worker ends meanwhile: who was told that the connection is
+        # kept may have sent the next request, and its answer then closes it.
+        while keep is True and self._has_next(conn):
+            self._close_when_draining()
             keep = super().handle(conn)
         return keep
 
     def init_process(self) -> None:
-        # gunicorn makes it by this name, and has no setting for it.
+        self._lingering = lingering = Lingering()
+        kept_seconds = self.cfg.keepalive
+
+        class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn has no types
+            def close(self, graceful: bool = False) -> None:
+                if graceful:
+                    lingering.add(self.sock)
+                else:
+                    super().close()
+
+            def set_timeout(self) -> None:
+                # Also where draining has begun since the answer said that it is kept.
+                self.timeout = time.monotonic() + kept_seconds
+
+        # gunicorn makes them by these names, and has no settings for them.
         wsgi.Response = _Response
+        parser.SocketUnreader = _Unreader
+        gthread.TConn = Connection
         super().init_process()
 
     def run(self) -> None:
         super().run()
+        self._lingering.wait()
         # All are answered. The interpreter would wait 5 s for threads that wait for the
         # first byte of a connection, and take everything apart.
         logging.shutdown()
         os._exit(0)
-
-    def notify(self) -> None:
-        super().notify()
-        if self.app.is_draining():
-            self.cfg.set("keepalive", 0)  # each answer closes its connection
 
     def murder_keepalived(self) -> None:
         """At the end, at once: gunicorn waits as long as they may be kept."""
@@ -79,9 +147,41 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         enabled = enabled and self.app.may_accept()
         if not enabled and not self.alive:
             for listener in self.sockets:
-                while _is_readable_socket(listener, 0.0):
-                    self.accept(listener)
+                accept = functools.partial(self._accept_waiting, listener)
+                if self.app.is_draining():
+                    refuse(listener.sock, accept)
+                else:
+                    accept()
         super().set_accept_enabled(enabled)
+
+    def accept(self, listener: Any) -> None:
+        try:
+            super().accept(listener)
+        except OSError:
+            if not self.app.is_draining():
+                raise
+            # Another worker has ended it for all.
+
+    def _close_when_draining(self) -> None:
+        if self.app.is_draining():
+            self.cfg.set("keepalive", 0)  # each answer closes its connection
+
+    def _accept_waiting(self, listener: Any) -> None:
+        while _is_readable_socket(listener, 0.0):
+            count = self.nr_conns
+            self.accept(listener)
+            if self.nr_conns == count:
+                return  # none came: it is ended, or another worker was quicker
+
+    def _has_next(self, conn: Any) -> bool:
+        """The next request is there already, or comes while a thread can wait for it.
+
+        What was read beyond a request lies in the parser, and nothing in the socket
+        would tell gunicorn of it: it is answered here.
+        """
+        is_read = bool(conn.parser.unreader.buf.getbuffer().nbytes)
+        may_wait = self._may_wait() or not self.alive
+        return is_read or (may_wait and _is_readable(conn))
 
     def _may_wait(self) -> bool:
         """Whether a thread is free for who comes meanwhile."""
@@ -90,7 +190,6 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
 
 def _is_readable(conn: Any, seconds: float = NEXT_REQUEST_SECONDS) -> bool:
-    # What was read beyond a request lies in the parser, and not in the socket.
     return _is_readable_socket(conn.sock, seconds)
 
 

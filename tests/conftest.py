@@ -47,6 +47,18 @@ class Store:
         registry = self.registry
         return read_bundle(registry.fetch(registry.resolve(self.model, version)))
 
+    def copy(self, folder: Path) -> "Store":
+        """In a folder that is not there yet; it may be changed."""
+        shutil.copytree(self.folder, folder)
+        with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+            for table in ("experiments", "logged_models"):  # with absolute paths
+                database.execute(
+                    f"UPDATE {table} SET artifact_location = "
+                    "replace(artifact_location, ?, ?)",
+                    (str(self.folder), str(folder)),
+                )
+        return Store(folder, self.model)
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -99,16 +111,7 @@ def quantised_store(
     store: Store, tmp_path_factory: pytest.TempPathFactory, cache: Path
 ) -> Store:
     """A copy of the store whose version 2 has an int8 form."""
-    folder = tmp_path_factory.mktemp("quantised") / "store"
-    shutil.copytree(store.folder, folder)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-        for table in ("experiments", "logged_models"):  # MLflow keeps absolute paths
-            database.execute(
-                f"UPDATE {table} SET artifact_location = "
-                "replace(artifact_location, ?, ?)",
-                (str(store.folder), str(folder)),
-            )
-    made = Store(folder, store.model)
+    made = store.copy(tmp_path_factory.mktemp("quantised") / "store")
     config = QuantizeConfig(version="v2", data="digits", cache=cache)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", made.uri)

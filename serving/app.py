@@ -20,11 +20,12 @@ from serving.keys import Keys
 from serving.loading import open_pool, start_loading
 from serving.metrics import Metrics
 from serving.pages import add_pages
-from serving.predictor_pool import PredictorPool, VersionStatus
+from serving.predictor_pool import PredictorPool
 from serving.problems import Problem, problem_of
 from serving.reference import add_reference
 from serving.request_log import add_request_log
 from serving.service import Service
+from serving.version_status import VersionStatus
 
 
 def create_app(

@@ -7,9 +7,9 @@ import orjson
 from flask import Blueprint, request
 
 from serving.body_reader import BadRequest, read_body
-from serving.predictor_pool import VersionStatus
 from serving.service import Service
 from serving.slot import State
+from serving.version_status import VersionStatus
 
 STATES: Mapping[State, str] = {
     "ready": "READY",

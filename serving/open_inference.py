@@ -18,9 +18,9 @@ from serving.model_metadata import configuration, metadata
 from serving.model_repository import add_model_repository
 from serving.model_statistics import statistics
 from serving.predictor import Predictor
-from serving.predictor_pool import NotReady
 from serving.problems import Problem
 from serving.service import Service
+from serving.slot import NotReady
 
 PREFIX = "/v2"
 

@@ -15,6 +15,12 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 120.0
 """How long another process may take to load a version."""
 
+CONNECT_SECONDS = 2.0
+"""A process that is there takes a connection at once, and reads soon."""
+
+STATE_SECONDS = 10.0
+"""For an answer that needs no work. gunicorn gives a worker 30 s to start."""
+
 LONGEST_MESSAGE = 1_000_000
 
 
@@ -41,22 +47,21 @@ class Peers:
         threading.Thread(target=self._listen, name="peers", daemon=True).start()
 
     def tell(self, message: Any) -> list[Any]:
-        """What each of the others answers; PeerFailed if one of them could not.
+        """What each of the others answers; PeerFailed if one of them could not, when
+        all are told.
 
         One that ends meanwhile is left out: who takes its place asks what is served.
         """
-        answers = []
-        for name in self._others():
-            try:
-                answer = self._ask(name, message)
-            except OSError as error:
-                logger.warning(
-                    "a process did not answer name=%s reason=%s", name, error
-                )
-                continue
-            if "failed" in answer:
-                raise PeerFailed(answer["failed"])
-            answers.append(answer["done"])
+        answers, failures = self._ask_all(message, seconds=ANSWER_SECONDS)
+        if failures:
+            raise PeerFailed("; ".join(failures))
+        return answers
+
+    def ask(self, message: Any) -> list[Any]:
+        """What those answer that can, and soon."""
+        answers, failures = self._ask_all(message, seconds=STATE_SECONDS)
+        for failure in failures:
+            logger.warning("a process did not answer reason=%s", failure)
         return answers
 
     def close(self) -> None:
@@ -69,13 +74,18 @@ class Peers:
         names = {line.rpartition(" ")[2].removeprefix("@") for line in lines}
         return sorted(n for n in names if n.startswith(self._prefix) and n != self._own)
 
-    def _ask(self, name: str, message: Any) -> Any:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(ANSWER_SECONDS)
-            connection.connect(f"\0{name}")
-            _check_same_user(connection)
-            _send(connection, message)
-            return _receive(connection)
+    def _ask_all(self, message: Any, *, seconds: float) -> tuple[list[Any], list[str]]:
+        """Answers, and what failed."""
+        answers, failures = [], []
+        for name in self._others():
+            try:
+                answers.append(_ask(name, message, seconds=seconds))
+            except PeerFailed as error:
+                failures.append(str(error))
+            # A message that ends too early, as its process did, is no JSON.
+            except (OSError, ValueError) as error:
+                logger.warning("a process ended name=%s reason=%s", name, error)
+        return answers, failures
 
     def _listen(self) -> None:
         while True:
@@ -91,7 +101,7 @@ class Peers:
         with connection:
             connection.settimeout(ANSWER_SECONDS)
             try:
-                _check_same_user(connection)
+                check_same_user(connection)
                 _send(connection, self._result(_receive(connection)))
             except (OSError, ValueError) as error:
                 logger.warning("a process was not answered reason=%s", error)
@@ -104,8 +114,25 @@ class Peers:
             return {"failed": str(error)}
 
 
-def _check_same_user(connection: socket.socket) -> None:
-    """Abstract sockets have no owner that the kernel would check."""
+def _ask(name: str, message: Any, *, seconds: float) -> Any:
+    """What it answers; PeerFailed, OSError and ValueError where it is not there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(CONNECT_SECONDS)
+        connection.connect(f"\0{name}")
+        check_same_user(connection)
+        _send(connection, message)
+        connection.settimeout(seconds)
+        try:
+            answer = _receive(connection)
+        except TimeoutError as error:
+            raise PeerFailed(f"a process did not answer in {seconds:g} s") from error
+    if "failed" in answer:
+        raise PeerFailed(answer["failed"])
+    return answer["done"]
+
+
+def check_same_user(connection: socket.socket) -> None:
+    """PermissionError: abstract sockets have no owner that the kernel would check."""
     credentials = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
     )

@@ -3,37 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from classifier.bundle import Bundle
 from classifier.versions import Version, with_int8_forms
+from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
 from serving.registry_watch import RegistryWatch
 from serving.served_names import ServedNames
-from serving.slot import Slot, State
+from serving.slot import NotReady, Slot
+from serving.version_status import Removed, VersionStatus, status_of
 
 logger = logging.getLogger(__name__)
-
-TRY_AGAIN_SECONDS = 60.0
-"""Before a version that could not replace another is tried again."""
-
-
-class NotReady(RuntimeError):
-    """The version is being loaded, or could not be."""
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """A version as `GET /versions` shows it."""
-
-    version: Version
-    state: State
-    reason: str | None
-    predictor: Predictor | None
-    is_served: bool
-    """Also of one that is loaded when it is first asked for."""
 
 
 class PredictorPool:
@@ -59,11 +41,7 @@ class PredictorPool:
         self._open_predictor = open_predictor
         self._max_loaded = max_loaded
         self._names = ServedNames(watch, model=model, listed=listed)
-        self._slots = {n: Slot(self._names.find(n)) for n in self._names.numbers}
-        self._failures: dict[str, tuple[str, float]] = {}
-        """Of versions without a slot: the reason, and when, by time.monotonic()."""
-
-        self._lock = threading.Lock()
+        self._memory = self._empty_memory()
         self._changing = threading.Lock()  # held for seconds, and by no request
         self._started = threading.Event()
         self.start_failure: str | None = None
@@ -74,15 +52,20 @@ class PredictorPool:
         return self._names.state()
 
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Serves what another process does; before anything is loaded."""
+        """Serves what another process does; before anything is loaded.
+
+        What the registry has no more is left out.
+        """
+        # What the others serve may be newer than what was read here.
+        self._watch.read()
         self._names.adopt(state)
-        self._slots = {n: Slot(self._names.find(n)) for n in self._names.numbers}
+        self._memory = self._empty_memory()
 
     def load_wanted(self) -> None:
         """Loads what is served from the start; raises the first failure."""
         self._watch.start(self.follow)
-        for slot in list(self._slots.values()):
-            if not slot.load(self._open_predictor):
+        for slot in self._memory:
+            if not slot.load(self._open_predictor) and not slot.is_closed:
                 self.start_failure = f"version {slot.version.number}: {slot.failure}"
                 assert slot.error is not None
                 raise slot.error
@@ -101,6 +84,19 @@ class PredictorPool:
         """What is served from the start, by name; of `all`, the default's number."""
         return self._names.wanted
 
+    @property
+    def most_at_once(self) -> int | None:
+        """So many versions can be in memory; None where all that are served are."""
+        return self._max_loaded if self._names.all else None
+
+    def number(self, asked: str | None) -> str:
+        """Of a version that is served, loaded or not; UnknownVersion."""
+        return self._names.resolve(asked)
+
+    def stands_for(self, name: str) -> str | None:
+        """The number, while that very name is served; with `all` it is every name."""
+        return self._names.stands_for(name)
+
     def get(self, asked: str | None) -> Predictor:
         """The version's predictor; None asks for the default one.
 
@@ -108,7 +104,7 @@ class PredictorPool:
         """
         while True:
             number = self._names.resolve(asked)
-            slot = self._slots.get(number) or self._open_slot(number)
+            slot = self._memory.get(number) or self._open_slot(number)
             if slot is not None:
                 slot.last_used = time.monotonic()
                 predictor = slot.predictor or self._load_on_demand(slot)
@@ -116,30 +112,36 @@ class PredictorPool:
                     return predictor
             # Else it was moved, or taken away, between the name and its use.
 
-    def add(self, asked: str) -> VersionStatus:
-        """Serves it from now on, and returns when it is ready.
+    def add(self, asked: str, *, number: str | None = None) -> VersionStatus:
+        """Serves it from now on, and returns when it is ready; with `number` that is
+        what the name stands for.
 
         UnknownVersion, or NotReady with the reason: then all is as it was.
         """
         # Outside, as it may wait for the registry's thread, which may wait to change.
-        version = self._names.find(asked)
+        version = self._names.find(asked if number is None else number)
         with self._changing:
-            slot = self._load_unseen(version)
-            if slot.failure is not None:
-                raise NotReady(
-                    f"version {version.number} cannot be served: {slot.failure}"
-                )
-            self._show(slot)
-            self._names.add(asked, version.number)
-            return self.status(version.number)
+            self._memory.load(version)
+            self._drop_what_left(lambda: self._names.add(asked, version.number))
+            return self._status(version)
 
-    def remove(self, asked: str) -> VersionStatus:
+    def remove(self, asked: str) -> Removed:
         """Serves it no more; what it was asked is answered. UnknownVersion."""
         number = self._names.resolve(asked)
+        slot = self._memory.get(number)
+        # The registry may have it no more; what is served of it can still be removed.
+        version = self._names.find(number) if slot is None else slot.version
         with self._changing:
-            self._names.remove(number)
-            self._drop(number)
-            return self.status(number)
+            names = self._names.of(number)
+            self._take_away(number, names)
+            return Removed(self._status(version), names)
+
+    def take_away(self, number: str, names: Collection[str]) -> bool:
+        """The names, and the version where no other stands for it; what is gone is no
+        error. Whether the version is still served."""
+        with self._changing:
+            self._take_away(number, names)
+            return self._names.has(number)
 
     def read_registry(self) -> None:
         """Now, and follows what has moved."""
@@ -153,7 +155,7 @@ class PredictorPool:
             return
         try:
             for name, version in list(self._names.moved()):
-                if self._may_try(version):
+                if self._memory.may_try(version.number):
                     self._move(name, version)
         finally:
             self._changing.release()
@@ -161,12 +163,12 @@ class PredictorPool:
     def close(self) -> None:
         """Ends its threads; what was asked is answered."""
         self._watch.close()
-        for slot in list(self._slots.values()):
+        for slot in self._memory:
             slot.unload()
 
     def seconds_to_wait(self) -> float:
         """What is queued still takes, where most is."""
-        ready = [slot.predictor for slot in list(self._slots.values())]
+        ready = [slot.predictor for slot in self._memory]
         return max((p.seconds_to_wait for p in ready if p is not None), default=0.0)
 
     def loaded(self) -> list[VersionStatus]:
@@ -192,101 +194,53 @@ class PredictorPool:
         return self.status(self._names.resolve(asked))
 
     def _status(self, version: Version) -> VersionStatus:
-        slot = self._slots.get(version.number)
-        reason, _ = self._failures.get(version.number, (None, 0.0))
-        state: State = "available" if reason is None else "failed"
-        predictor = None
-        if slot is not None:
-            state, reason, predictor = slot.state, slot.failure, slot.predictor
         is_served = self._names.has(version.number)
-        return VersionStatus(version, state, reason, predictor, is_served)
+        return status_of(version, self._memory, is_served=is_served)
+
+    def _empty_memory(self) -> LoadedVersions:
+        return LoadedVersions(
+            [self._names.find(number) for number in self._names.numbers],
+            self._open_predictor,
+            most=self.most_at_once,
+            last=lambda: self._names.numbers,
+        )
 
     def _open_slot(self, number: str) -> Slot | None:
         """With `all`, a place for a version that is asked for the first time."""
         if not self._names.all:
             return None
-        version = self._names.find(number)
-        with self._lock:
-            gone = [] if number in self._slots else self._make_room()
-            slot = self._slots.setdefault(number, Slot(version))
-        for old in gone:
-            old.unload()
-        return slot
+        if not self.is_ready:
+            raise NotReady("the versions to serve are being loaded; try again soon")
+        return self._memory.open(self._names.find(number), if_=self._names.has)
 
     def _load_on_demand(self, slot: Slot) -> Predictor | None:
-        """One request loads, the others that want the version wait for it.
-
-        None where it is no longer served; NotReady says why it could not be loaded.
-        """
-        number, predictor = slot.version.number, slot.predictor
+        """None where it was taken away meanwhile; NotReady."""
         if self._names.all and self.is_ready:
-            predictor = slot.load(self._open_predictor)
-            if predictor is None:
-                # It would take the place of a version that can be loaded.
-                self._fail(slot)
-                with self._lock:
-                    self._slots.pop(number, None)
-        elif self._slots.get(number) is not slot:
+            return self._memory.load_on_demand(slot)
+        number = slot.version.number
+        if self._memory.get(number) is not slot:
             return None
-        if predictor is None:
-            raise NotReady(
-                f"version {number} is {slot.state}: {slot.failure or 'try again soon'}"
-            )
-        return predictor
-
-    def _make_room(self) -> list[Slot]:
-        """Takes the least recently used out, the default last; holds the lock."""
-        gone = []
-        while len(self._slots) >= self._max_loaded:
-            default = self._names.numbers
-            oldest = min(
-                self._slots.values(),
-                key=lambda slot: (slot.version.number in default, slot.last_used),
-            )
-            gone.append(self._slots.pop(oldest.version.number))
-        return gone
-
-    def _may_try(self, version: Version) -> bool:
-        if version.number not in self._failures:
-            return True
-        _, failed_at = self._failures[version.number]
-        return time.monotonic() - failed_at >= TRY_AGAIN_SECONDS
+        raise NotReady(
+            f"version {number} is {slot.state}: {slot.failure or 'try again soon'}"
+        )
 
     def _move(self, name: str, version: Version) -> None:
         """Load, check, warm, switch, drain the old one; or leave all as it is."""
-        slot = self._load_unseen(version)
-        if slot.failure is not None:
-            logger.error("kept name=%s, as version=%s fails", name, version.number)
+        try:
+            self._memory.load(version)
+        except NotReady as error:
+            logger.error("kept name=%s reason=%s", name or "default", error)
             return
-        old = set(self._names.numbers)
-        self._show(slot)
-        self._names.move(name, version.number)
+        self._drop_what_left(lambda: self._names.move(name, version.number))
         logger.info("moved name=%s to version=%s", name or "default", version.number)
-        for number in old - set(self._names.numbers):
-            self._drop(number)
 
-    def _load_unseen(self, version: Version) -> Slot:
-        """The slot there is, or a new one that no request finds yet."""
-        slot = self._slots.get(version.number) or Slot(version)
-        if slot.load(self._open_predictor):
-            self._failures.pop(version.number, None)
-        else:
-            self._fail(slot)
-        return slot
+    def _take_away(self, number: str, names: Collection[str]) -> None:
+        self._drop_what_left(lambda: self._names.remove(number, names))
+        if not self._names.has(number):
+            self._memory.drop(self._memory.get(number))
 
-    def _fail(self, slot: Slot) -> None:
-        self._failures[slot.version.number] = (str(slot.failure), time.monotonic())
-
-    def _show(self, slot: Slot) -> None:
-        with self._lock:
-            is_new = slot.version.number not in self._slots
-            gone = self._make_room() if self._names.all and is_new else []
-            self._slots[slot.version.number] = slot
-        for old in gone:
-            old.unload()
-
-    def _drop(self, number: str) -> None:
-        with self._lock:
-            slot = self._slots.pop(number, None)
-        if slot is not None:
-            slot.unload()
+    def _drop_what_left(self, change: Callable[[], None]) -> None:
+        before = self._names.numbers
+        change()
+        for number in set(before) - set(self._names.numbers):
+            self._memory.drop(self._memory.get(number))

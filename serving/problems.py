@@ -20,10 +20,9 @@ from serving.body_reader import (
     UnsupportedMediaType,
 )
 from serving.keys import Forbidden, Unauthorized
-from serving.predictor_pool import NotReady
 from serving.request_queue import DeadlinePassed
 from serving.service import WrongModel
-from serving.slot import public_reason
+from serving.slot import NotReady, public_reason
 
 logger = logging.getLogger(__name__)
 

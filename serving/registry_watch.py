@@ -74,7 +74,10 @@ class RegistryWatch:
                 self._is_reading = False
                 self._reads += 1
                 self._changed.notify_all()
-            self._on_read()
+            try:
+                self._on_read()
+            except Exception:
+                logger.exception("what the registry has was not followed")
 
     def read(self) -> None:
         """Now, in this thread; what cannot be read leaves what was."""
@@ -83,6 +86,12 @@ class RegistryWatch:
         except StoreUnavailable as error:
             if self.is_up:
                 logger.warning("registry is away reason=%s", error)
+            self.is_up = False
+            return
+        # Whatever else it is, it must not end the thread: nothing would be followed.
+        except Exception:
+            if self.is_up:
+                logger.exception("the registry cannot be read")
             self.is_up = False
             return
         if not self.is_up:

@@ -1,10 +1,19 @@
 """Which versions are served, and what the names mean by which they are asked for."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from classifier.versions import UnknownVersion, Version, find_version, with_int8_forms
+from classifier.versions import (
+    MOST_REPEATED,
+    UnknownVersion,
+    Version,
+    find_version,
+    with_int8_forms,
+)
 from serving.registry_watch import RegistryWatch
+
+logger = logging.getLogger(__name__)
 
 DEFAULT = ""
 """With `all`, the name of the version that answers if none is asked for."""
@@ -62,6 +71,22 @@ class ServedNames:
             return number not in self._taken_away
         return number in self._numbers.values()
 
+    def stands_for(self, name: str) -> str | None:
+        """The number, while that very name is served; with `all` it is every name.
+
+        UnknownVersion with `all`, where the registry has no such version.
+        """
+        if not self.all:
+            return self._numbers.get(name)
+        number = self.find(name).number
+        return number if self.has(number) else None
+
+    def of(self, number: str) -> list[str]:
+        """The names of a list that stand for it."""
+        if self.all:
+            return []
+        return [name for name, other in self._numbers.items() if other == number]
+
     def find(self, asked: str) -> Version:
         """In the registry as last read; read again where it is not there.
 
@@ -102,20 +127,32 @@ class ServedNames:
         if not self.all:
             self.move(asked, number)
 
-    def remove(self, number: str) -> None:
+    def remove(self, number: str, names: Collection[str]) -> None:
+        """The names of a list; with `all` the version."""
         if self.all:
             self._taken_away |= {number}
         else:
-            self._numbers = {k: v for k, v in self._numbers.items() if v != number}
+            self._numbers = {k: v for k, v in self._numbers.items() if k not in names}
 
     def state(self) -> dict[str, Any]:
         """For another process of the same service; JSON."""
         return {"numbers": self._numbers, "taken_away": sorted(self._taken_away)}
 
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Serves what another process serves."""
-        self._numbers = dict(state["numbers"])
+        """Serves what another process serves, and the registry still has.
+
+        A name whose version is gone stands for what it stood for here, if anything.
+        """
+        numbers = {n: self._known(n, number) for n, number in state["numbers"].items()}
+        self._numbers = {n: number for n, number in numbers.items() if number}
         self._taken_away = frozenset(state["taken_away"])
+
+    def _known(self, name: str, number: str) -> str | None:
+        try:
+            return self.find(number).number
+        except UnknownVersion as error:
+            logger.warning("not taken over name=%s reason=%s", name, error)
+            return self._numbers.get(name)
 
     def _resolve_listed(self, asked: str | None) -> str:
         numbers = self._numbers
@@ -124,15 +161,18 @@ class ServedNames:
         if asked in numbers:
             return numbers[asked]
         served = set(numbers.values())
+        plain = (asked or "").lower().removeprefix("v")
+        if plain in served:  # also where the registry has it no more
+            return plain
         known = [v for v in with_int8_forms(self._watch.versions) if v.number in served]
         try:
             number = find_version(known, asked or "", model=self._model).number
         except UnknownVersion:
             number = ""
         if number not in served:  # nothing, or the int8 form of one that is served
+            known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
             raise UnknownVersion(
-                f"version {asked or 'default'!r} is not served; this service answers "
-                f"with {', '.join(f'v{n}' for n in self.numbers) or 'none'}; see GET "
-                f"/versions"
+                f"version {(asked or 'default')[:MOST_REPEATED]!r} is not served; this "
+                f"service answers with {known_as}; see GET /versions"
             )
         return number

@@ -12,7 +12,8 @@ from serving.body_reader import BadRequest
 from serving.control import Control
 from serving.metrics import Metrics
 from serving.predictor import Predictor
-from serving.predictor_pool import NotReady, PredictorPool
+from serving.predictor_pool import PredictorPool
+from serving.slot import NotReady
 
 
 class WrongModel(LookupError):
@@ -40,12 +41,26 @@ class Service:
     def predictors(self, asked: Sequence[str | None]) -> list[Predictor]:
         """Of the versions asked for, each once; UnknownVersion, NotReady.
 
-        A version named twice, or by two names, counts once.
+        A version named twice, or by two names, counts once. BadRequest for more than
+        may be in memory at a time: the request would hold them all.
         """
+        self._check_number(asked)
         found = [self.pool.get(version) for version in asked]
         unique = list({p.version.number: p for p in found}.values())
         g.versions = [predictor.version.number for predictor in unique]
         return unique
+
+    def _check_number(self, asked: Sequence[str | None]) -> None:
+        most = self.pool.most_at_once
+        if most is None or len(asked) <= most:
+            return
+        count = len({self.pool.number(version) for version in asked})
+        if count > most:
+            raise BadRequest(
+                f"{count} versions are asked for, and {most} may be in memory at a "
+                f"time; ask for fewer in one request, or start the service with a "
+                f"larger --max-loaded"
+            )
 
     def deadline(self, request: Request) -> float:
         """Of time.monotonic(); BadRequest for a header that is no number."""

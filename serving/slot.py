@@ -22,6 +22,10 @@ PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck, QuantisedBundle
 """Their messages name files of a version, and no folder of this machine."""
 
 
+class NotReady(RuntimeError):
+    """The version is being loaded, or could not be."""
+
+
 @dataclass(eq=False)
 class Slot:
     version: Version
@@ -31,6 +35,9 @@ class Slot:
     """What a client may know of it."""
 
     error: Exception | None = None
+    is_closed: bool = False
+    """Taken out of what is loaded, for good; set by LoadedVersions."""
+
     last_used: float = field(default_factory=time.monotonic)
 
     @property
@@ -40,12 +47,14 @@ class Slot:
         return "loading" if self.failure is None else "failed"
 
     def load(self, open_predictor: Callable[[Version], Predictor]) -> Predictor | None:
-        """Opened, checked and warm; or None, and the slot has failed, with the reason.
+        """Opened, checked and warm; or None, and the slot has failed, with the reason,
+        or is closed.
 
         One thread loads, the others that want it wait.
         """
         with self.loading:
-            if self.predictor is None:
+            # Nobody would ever unload what is loaded into a closed one.
+            if self.predictor is None and not self.is_closed:
                 self._load(open_predictor)
             return self.predictor
 

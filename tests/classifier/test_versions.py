@@ -1,5 +1,7 @@
 """Int8 forms beside versions: how they are named, and what they take over."""
 
+from dataclasses import replace
+
 import pytest
 
 from classifier.versions import UnknownVersion, Version, find_version, with_int8_forms
@@ -76,3 +78,18 @@ def test_int8_forms_are_listed_after_their_versions_and_once() -> None:
 
     assert [version.number for version in listed] == ["2", "16", "16.int8"]
     assert with_int8_forms(listed) == listed
+
+
+def test_the_longest_name_there_can_be_is_found() -> None:
+    named = replace(QUANTISED, aliases=("a" * 255,))
+
+    assert find_version([named], f"@{'a' * 255}.int8", model="m") == named.int8
+    assert find_version([named], f"v{'0' * 200}16", model="m") == named
+
+
+@pytest.mark.parametrize("asked", [f"v{'0' * 300}16", "0" * 262, f"{'x' * 300}.int8"])
+def test_a_name_that_is_too_long_is_unknown_and_not_repeated(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"no version '.{40}' of") as raised:
+        find_version(VERSIONS, asked, model="m")
+
+    assert len(str(raised.value)) < 150

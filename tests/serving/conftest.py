@@ -1,6 +1,7 @@
 """What the tests of the service share: a pool with both versions of the store."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from serving.loading import open_pool
 from serving.metrics import Metrics
 from serving.predictor_pool import PredictorPool
 from tests.conftest import Store
+from tests.serving.pools import four_versions
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +22,9 @@ def pool(store: Store) -> Iterator[PredictorPool]:
     pool.load_wanted()
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def copy(store: Store, tmp_path: Path) -> Store:
+    """A store of its own, with four versions of the same files."""
+    return four_versions(store, tmp_path / "store")

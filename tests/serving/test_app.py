@@ -106,6 +106,24 @@ def test_every_form_of_a_body_gives_the_same_answer(
         assert raw.json == by_form, kind
 
 
+def test_a_request_for_more_versions_than_fit_into_memory_is_refused(
+    store: Store, files: list[bytes]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(ServingConfig(max_loaded=1), Metrics())
+    pool.load_wanted()
+    client = create_app(ServingConfig(), pool=pool).test_client()
+
+    answer = _post_form(client, files[:1], "?version=v1&version=v2")
+
+    assert answer.status_code == 400
+    assert "2 versions are asked for, and 1 may" in _json(answer)["error"]["message"]
+    same = _post_form(client, files[:1], "?version=v1&version=1&version=v01")
+    assert same.status_code == 200
+    pool.close()
+
+
 def test_a_version_named_twice_counts_once(
     client: FlaskClient, files: list[bytes]
 ) -> None:

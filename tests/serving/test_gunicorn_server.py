@@ -188,7 +188,11 @@ def test_what_is_served_changes_in_all_processes_at_once(
         (victim, *others) = _children(process.pid)
         os.kill(victim, signal.SIGKILL)
         _until(lambda: len({*_children(process.pid)} - {victim, *others}) == 1)
-        # Also by the one that took the place of the killed one.
+        # Three loaded it when it was added, the fourth is the newcomer. The others
+        # end: who answers now is the newcomer, and those who learnt it from him.
+        _until(lambda: _loads(url, version="2") == 4)
+        for other in others:
+            os.kill(other, signal.SIGKILL)
         assert ask("v2") == {200}
         assert ask("v1") == {404}
         process.terminate()
@@ -212,6 +216,13 @@ def test_all_processes_count_together(store: Store, digits: Dataset) -> None:
         if line.startswith("serving_requests_total{") and "/predict" in line
     ]
     assert line.endswith(" 20.0")
+
+
+def _loads(url: str, *, version: str) -> float:
+    """Of a version, in all processes together."""
+    text = requests.get(f"{url}/metrics").text
+    lines = [line for line in text.splitlines() if "model_loads" in line]
+    return sum(float(x.split()[-1]) for x in lines if f'version="{version}"' in x)
 
 
 def _children(process: int) -> list[int]:

@@ -1,13 +1,19 @@
 """Processes that tell each other; here all within one."""
 
+import os
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
 import pytest
 
+from serving import peers
 from serving.peers import PeerFailed, Peers
+from tests.conftest import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -63,3 +69,64 @@ def test_what_another_cannot_do_is_told(open_peers: Any) -> None:
 
     with pytest.raises(PeerFailed, match="its files are gone"):
         first.tell("load")
+
+
+def test_all_are_told_also_after_one_that_cannot(open_peers: Any) -> None:
+    heard: list[Any] = []
+
+    def fail(message: Any) -> None:
+        heard.append(message)
+        raise RuntimeError("its files are gone")
+
+    first = open_peers(lambda message: None)
+    for _ in range(3):
+        open_peers(fail)
+
+    with pytest.raises(PeerFailed):
+        first.tell("load")
+    assert heard == ["load"] * 3
+
+
+def test_one_that_ends_while_it_obeys_is_left_out(
+    open_peers: Any, service: str
+) -> None:
+    first = open_peers(lambda message: None)
+    open_peers(lambda message: "done")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ending,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        ending.bind(f"\0flipside/{service}/ending")
+        ending.listen()
+        telling = threads.submit(first.tell, "load")
+        connection, _ = ending.accept()
+        assert connection.recv(100) == b'"load"'
+        connection.close()
+
+        assert telling.result(WAIT_SECONDS) == ["done"]
+
+
+def test_one_that_does_not_answer_in_time_has_failed(
+    open_peers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "ANSWER_SECONDS", 0.05)
+    is_over = threading.Event()
+    first = open_peers(lambda message: None)
+    open_peers(lambda message: is_over.wait(WAIT_SECONDS))
+
+    with pytest.raises(PeerFailed, match=r"did not answer in 0\.05 s"):
+        first.tell("load")
+    is_over.set()
+
+
+def test_the_process_of_another_user_is_not_told(
+    open_peers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    first = open_peers(lambda message: None)
+    open_peers(heard.append)
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+
+    assert first.tell("load") == []
+    assert heard == []

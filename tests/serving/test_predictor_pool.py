@@ -2,84 +2,25 @@
 
 import json
 import math
-import shutil
-import sqlite3
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from classifier.bundle import BrokenBundle, read_bundle
+from classifier.bundle import BrokenBundle
 from classifier.registry import Registry
 from classifier.versions import UnknownVersion, Version
-from serving.backend import open_backend
-from serving.predictor import Batching, Predictor
-from serving.predictor_pool import NotReady, PredictorPool
+from serving.predictor import Predictor
+from serving.predictor_pool import PredictorPool
 from serving.registry_watch import RegistryWatch
+from serving.slot import NotReady
 from tests.conftest import Store
-
-Open = Callable[[Version], Predictor]
-
-
-@pytest.fixture
-def copy(store: Store, tmp_path: Path) -> Store:
-    """A store of its own, with four versions of the same files."""
-    folder = Path(shutil.copytree(store.folder, tmp_path / "store"))
-    copied = Store(folder, store.model)
-    _repoint(folder, store.folder)
-    registry = copied.registry
-    first = registry.resolve(store.model, "v1")
-    assert first.model_id is not None
-    for _ in range(2):
-        registry.register(
-            store.model, model_id=first.model_id, run_id=first.run_id or "", tags={}
-        )
-    return copied
-
-
-def _repoint(folder: Path, original: Path) -> None:
-    """To the copied files: MLflow keeps absolute paths."""
-    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-        database.execute(
-            "UPDATE logged_models SET artifact_location = "
-            "replace(artifact_location, ?, ?)",
-            (str(original), str(folder)),
-        )
-
-
-def _opener(registry: Registry, opened: list[str]) -> Open:
-    def open_predictor(version: Version) -> Predictor:
-        opened.append(version.number)
-        bundle = read_bundle(registry.fetch(version))
-        backend = open_backend("onnx", bundle, device="cpu", threads=1)
-        return Predictor(version, bundle, backend, Batching(max_batch_size=4))
-
-    return open_predictor
-
-
-def _pool(
-    store: Store,
-    *listed: str,
-    opened: list[str] | None = None,
-    max_loaded: int = 2,
-    registry: Registry | None = None,
-) -> PredictorPool:
-    registry = registry or store.registry
-    return PredictorPool(
-        RegistryWatch(registry, store.model, every_seconds=600),
-        _opener(registry, [] if opened is None else opened),
-        model=store.model,
-        listed=listed,
-        max_loaded=max_loaded,
-    )
+from tests.serving.pools import make_pool, opener
 
 
 def test_a_list_serves_those_versions_alone(copy: Store) -> None:
-    pool = _pool(copy, "v2", "1")
+    pool = make_pool(copy, "v2", "1")
     pool.load_wanted()
 
     assert pool.get(None).version.number == "2"
@@ -90,7 +31,7 @@ def test_a_list_serves_those_versions_alone(copy: Store) -> None:
 
 def test_a_listed_version_that_does_not_exist_is_told_at_the_start(copy: Store) -> None:
     with pytest.raises(UnknownVersion, match="no version 'v9'"):
-        _pool(copy, "v1", "v9")
+        make_pool(copy, "v1", "v9")
 
 
 def test_all_starts_with_best_and_loads_others_when_they_are_asked_for(
@@ -98,7 +39,7 @@ def test_all_starts_with_best_and_loads_others_when_they_are_asked_for(
 ) -> None:
     opened: list[str] = []
     best = copy.registry.resolve(copy.model, "best").number
-    pool = _pool(copy, opened=opened)
+    pool = make_pool(copy, opened=opened)
     pool.load_wanted()
     assert opened == [best]
 
@@ -112,7 +53,7 @@ def test_the_least_recently_used_version_goes_when_there_are_too_many(
     copy: Store,
 ) -> None:
     opened: list[str] = []
-    pool = _pool(copy, opened=opened, max_loaded=2)
+    pool = make_pool(copy, opened=opened, max_loaded=2)
     pool.load_wanted()
     first = opened[0]
     pool.get("v3")
@@ -128,7 +69,7 @@ def test_the_least_recently_used_version_goes_when_there_are_too_many(
 
 def test_a_version_that_many_ask_for_at_once_is_loaded_once(copy: Store) -> None:
     opened: list[str] = []
-    pool = _pool(copy, opened=opened, max_loaded=3)
+    pool = make_pool(copy, opened=opened, max_loaded=3)
     pool.load_wanted()
 
     with ThreadPoolExecutor(8) as threads:
@@ -139,7 +80,7 @@ def test_a_version_that_many_ask_for_at_once_is_loaded_once(copy: Store) -> None
 
 
 def test_versions_may_come_and_go_while_others_are_asked_for(copy: Store) -> None:
-    pool = _pool(copy, max_loaded=2)
+    pool = make_pool(copy, max_loaded=2)
     pool.load_wanted()
 
     with ThreadPoolExecutor(8) as threads:
@@ -151,7 +92,7 @@ def test_versions_may_come_and_go_while_others_are_asked_for(copy: Store) -> Non
 
 
 def test_a_version_published_after_the_start_is_found(copy: Store) -> None:
-    pool = _pool(copy)
+    pool = make_pool(copy)
     pool.load_wanted()
     number = _publish(copy, "v2")
 
@@ -171,7 +112,7 @@ def test_the_registry_is_read_for_each_unknown_version_that_is_to_be_added(
 ) -> None:
     """Who waits for the registry's thread holds nothing that the thread waits for."""
     registry = _CountingRegistry(copy.uri)
-    pool = _pool(copy, "v1", registry=registry)
+    pool = make_pool(copy, "v1", registry=registry)
     pool.load_wanted()
 
     for _ in range(10):
@@ -182,7 +123,7 @@ def test_the_registry_is_read_for_each_unknown_version_that_is_to_be_added(
 
 
 def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
-    pool = _pool(copy, max_loaded=4)
+    pool = make_pool(copy, max_loaded=4)
     pool.load_wanted()
     bundle = copy.bundle("v2" if pool.get(None).version.number == "1" else "v1")
     whole = bundle.weights.read_bytes()
@@ -200,7 +141,7 @@ def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
 def test_a_graph_that_onnx_runtime_cannot_read_is_a_failed_version(copy: Store) -> None:
     graph = copy.bundle("v2").graph
     graph.write_bytes(graph.read_bytes()[:1000])
-    pool = _pool(copy, "v2")
+    pool = make_pool(copy, "v2")
 
     with pytest.raises(BrokenBundle, match=r"model\.onnx cannot be loaded"):
         pool.load_wanted()
@@ -211,7 +152,7 @@ def test_a_graph_that_onnx_runtime_cannot_read_is_a_failed_version(copy: Store) 
 
 def test_a_broken_version_of_a_list_ends_the_start(copy: Store) -> None:
     copy.bundle("v2").graph.unlink()
-    pool = _pool(copy, "v1", "v2")
+    pool = make_pool(copy, "v1", "v2")
 
     with pytest.raises(BrokenBundle, match=r"model\.onnx is missing"):
         pool.load_wanted()
@@ -223,7 +164,7 @@ def test_a_broken_version_of_a_list_ends_the_start(copy: Store) -> None:
 
 
 def test_the_registry_may_go_away_after_the_start(copy: Store) -> None:
-    pool = _pool(copy, "v1", "v2")
+    pool = make_pool(copy, "v1", "v2")
     pool.load_wanted()
     database = copy.folder / "mlflow.db"
     database.write_bytes(b"no database any more")
@@ -235,7 +176,7 @@ def test_the_registry_may_go_away_after_the_start(copy: Store) -> None:
 def test_a_load_in_progress_holds_up_no_other_version(copy: Store) -> None:
     registry = copy.registry
     begun, go_on = threading.Event(), threading.Event()
-    open_at_once = _opener(registry, [])
+    open_at_once = opener(registry, [])
 
     def open_predictor(version: Version) -> Predictor:
         if version.number == "3":
@@ -270,7 +211,7 @@ def _publish(store: Store, like: str) -> str:
 def test_an_alias_is_followed_when_it_moves(copy: Store) -> None:
     opened: list[str] = []
     copy.registry.set_alias(copy.model, "live", "1")
-    pool = _pool(copy, "@live", "v2", opened=opened)
+    pool = make_pool(copy, "@live", "v2", opened=opened)
     pool.load_wanted()
     before = pool.get("@live")
     copy.registry.set_alias(copy.model, "live", "3")
@@ -291,7 +232,7 @@ def test_an_alias_that_moves_to_a_broken_version_stays_where_it_was(
     copy: Store,
 ) -> None:
     copy.registry.set_alias(copy.model, "live", "1")
-    pool = _pool(copy, "@live")
+    pool = make_pool(copy, "@live")
     pool.load_wanted()
     graph = copy.bundle("v2").graph
     whole = graph.read_bytes()
@@ -313,7 +254,7 @@ def test_an_alias_that_moves_to_a_broken_version_stays_where_it_was(
 
 def test_an_alias_that_is_deleted_is_served_as_it_was(copy: Store) -> None:
     copy.registry.set_alias(copy.model, "live", "1")
-    pool = _pool(copy, "@live")
+    pool = make_pool(copy, "@live")
     pool.load_wanted()
     copy.registry.client.delete_registered_model_alias(copy.model, "live")
 
@@ -323,7 +264,7 @@ def test_an_alias_that_is_deleted_is_served_as_it_was(copy: Store) -> None:
 
 
 def test_the_default_of_all_follows_best(copy: Store) -> None:
-    pool = _pool(copy)
+    pool = make_pool(copy)
     pool.load_wanted()
     copy.registry.set_alias(copy.model, "best", "4")
 
@@ -333,14 +274,14 @@ def test_the_default_of_all_follows_best(copy: Store) -> None:
 
 
 def test_versions_are_added_to_a_list_and_taken_away(copy: Store) -> None:
-    pool = _pool(copy, "v1")
+    pool = make_pool(copy, "v1")
     pool.load_wanted()
 
     assert pool.add("v3").state == "ready"
     assert pool.get("v3").version.number == "3"
     assert pool.get(None).version.number == "1"
 
-    assert pool.remove("v1").state == "available"
+    assert pool.remove("v1").status.state == "available"
     assert pool.get(None).version.number == "3"
     with pytest.raises(UnknownVersion, match="answers with v3;"):
         pool.remove("v1")
@@ -353,7 +294,7 @@ def test_versions_are_added_to_a_list_and_taken_away(copy: Store) -> None:
 def test_with_all_a_version_that_was_taken_away_is_gone_until_it_is_added(
     copy: Store,
 ) -> None:
-    pool = _pool(copy, max_loaded=2)
+    pool = make_pool(copy, max_loaded=2)
     pool.load_wanted()
     pool.get("v3")
 
@@ -368,7 +309,7 @@ def test_with_all_a_version_that_was_taken_away_is_gone_until_it_is_added(
 
 
 def test_a_broken_version_cannot_be_added_and_changes_nothing(copy: Store) -> None:
-    pool = _pool(copy, "v1")
+    pool = make_pool(copy, "v1")
     pool.load_wanted()
     copy.bundle("v2").graph.unlink()
 
@@ -384,7 +325,7 @@ def test_a_version_that_moves_while_it_is_asked_for_fails_no_request(
     copy: Store,
 ) -> None:
     copy.registry.set_alias(copy.model, "live", "1")
-    pool = _pool(copy, "@live")
+    pool = make_pool(copy, "@live")
     pool.load_wanted()
     done = threading.Event()
 
@@ -407,15 +348,49 @@ def test_a_version_that_moves_while_it_is_asked_for_fails_no_request(
 
 
 def test_another_process_serves_what_this_one_does(copy: Store) -> None:
-    pool = _pool(copy, "v1")
+    pool = make_pool(copy, "v1")
     pool.load_wanted()
     pool.add("v2")
     pool.remove("v1")
 
-    other = _pool(copy, "v1")
+    other = make_pool(copy, "v1")
     other.adopt(json.loads(json.dumps(pool.state())))
     other.load_wanted()
 
     assert other.get(None).version.number == "2"
     with pytest.raises(UnknownVersion):
         other.get("v1")
+
+
+def test_an_alias_that_is_added_again_leaves_its_old_version(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = make_pool(copy, "v2", "@live")
+    pool.load_wanted()
+    copy.registry.set_alias(copy.model, "live", "3")
+
+    pool.add("v4")  # reads nothing
+    pool.add("@live", number="3")
+
+    ready = [s.version.number for s in pool.statuses() if s.state == "ready"]
+    assert ready == ["2", "3", "4"]
+    with pytest.raises(UnknownVersion):
+        pool.get("v1")
+
+
+@pytest.mark.parametrize("asked", ["v3", "3", "@live"])
+def test_what_the_registry_has_no_more_can_be_taken_away(
+    copy: Store, asked: str
+) -> None:
+    copy.registry.set_alias(copy.model, "live", "3")
+    pool = make_pool(copy, "v1", "@live")
+    pool.load_wanted()
+    copy.registry.client.delete_model_version(copy.model, "3")
+    pool.read_registry()
+    assert pool.get(asked).version.number == "3"
+
+    removed = pool.remove(asked)
+
+    assert (removed.status.version.number, removed.status.state) == ("3", "available")
+    assert removed.names == ["@live"]
+    with pytest.raises(UnknownVersion):
+        pool.get(asked)

@@ -1,0 +1,139 @@
+"""Versions in memory or on their way there; of too many the longest unused goes."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from classifier.versions import Version
+from serving.predictor import Predictor
+from serving.slot import NotReady, Slot
+
+TRY_AGAIN_SECONDS = 60.0
+"""Before a version that could not replace another is tried again."""
+
+
+class LoadedVersions:
+    """Slots by number. One that is taken out is closed, and is never loaded again:
+    who waits for it looks for another.
+    """
+
+    def __init__(
+        self,
+        versions: Iterable[Version],
+        open_predictor: Callable[[Version], Predictor],
+        *,
+        most: int | None,
+        last: Callable[[], Collection[str]],
+    ) -> None:
+        """At most `most` are ready, and those beside them that are being loaded; the
+        numbers of `last` are the last to go."""
+        self._slots = {version.number: Slot(version) for version in versions}
+        self._open_predictor = open_predictor
+        self._most = most
+        self._last = last
+        self._lock = threading.Lock()
+        self._failures: dict[str, tuple[str, float]] = {}
+        """Of versions without a slot: the reason, and when, by time.monotonic()."""
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self._slots.values()))
+
+    def get(self, number: str) -> Slot | None:
+        return self._slots.get(number)
+
+    def failure(self, number: str) -> str | None:
+        """Why it could not be loaded the last time."""
+        return self._failures[number][0] if number in self._failures else None
+
+    def may_try(self, number: str) -> bool:
+        """Whether it has not failed just now."""
+        _, failed_at = self._failures.get(number, ("", -TRY_AGAIN_SECONDS))
+        return time.monotonic() - failed_at >= TRY_AGAIN_SECONDS
+
+    def open(self, version: Version, *, if_: Callable[[str], bool]) -> Slot | None:
+        """The slot there is, or an empty one; None if its number may not have one.
+
+        That is asked here, so that who closes slots of such numbers finds this one.
+        """
+        with self._lock:
+            if not if_(version.number):
+                return None
+            return self._slots.setdefault(version.number, Slot(version))
+
+    def load(self, version: Version) -> None:
+        """Into the slot there is, or one that is found from then on; NotReady."""
+        while True:
+            slot = self._slots.get(version.number) or Slot(version)
+            predictor, failure = slot.load(self._open_predictor), slot.failure
+            if predictor is None and failure is not None:
+                self._fail(slot, failure)
+                raise NotReady(
+                    f"version {version.number} cannot be served: {failure}"
+                ) from slot.error
+            if predictor is not None and self._show(slot):
+                self._failures.pop(version.number, None)
+                self._make_room(newest=slot)
+                return
+            # Else it was taken out meanwhile.
+
+    def load_on_demand(self, slot: Slot) -> Predictor | None:
+        """One request loads, the others that want the version wait for it.
+
+        None where it was taken out; NotReady, and the slot is closed.
+        """
+        predictor, failure = slot.load(self._open_predictor), slot.failure
+        if predictor is not None:
+            self._failures.pop(slot.version.number, None)
+            self._make_room(newest=slot)
+        elif failure is not None:
+            self._fail(slot, failure)
+            self.drop(slot)
+            raise NotReady(f"version {slot.version.number} is failed: {failure}")
+        return predictor
+
+    def drop(self, slot: Slot | None) -> None:
+        """Returns when what it was asked is answered."""
+        if slot is None:
+            return
+        with self._lock:
+            self._take_out(slot)
+        slot.unload()
+
+    def _show(self, slot: Slot) -> bool:
+        """Requests find it from now on; False if it was taken out meanwhile."""
+        with self._lock:
+            if slot.is_closed:
+                return False
+            other = self._slots.get(slot.version.number, slot)
+            if other is not slot:
+                self._take_out(other)
+            self._slots[slot.version.number] = slot
+        if other is not slot:
+            other.unload()
+        return True
+
+    def _make_room(self, *, newest: Slot) -> None:
+        """After it was loaded: what cannot be loaded takes no other's place."""
+        if self._most is None:
+            return
+        last = self._last()
+        with self._lock:
+            ready = [slot for slot in self._slots.values() if slot.predictor]
+            others = [slot for slot in ready if slot is not newest]
+            others.sort(key=lambda s: (s.version.number in last, s.last_used))
+            gone = others[: max(0, len(ready) - self._most)]
+            for slot in gone:
+                self._take_out(slot)
+        for slot in gone:
+            slot.unload()
+
+    def _take_out(self, slot: Slot) -> None:
+        """Holds the lock; who calls this unloads the slot, without the lock."""
+        # Before it is unloaded: who comes to load it between the two, or after, does
+        # not, and what is being loaded just now is unloaded when it is.
+        slot.is_closed = True
+        if self._slots.get(slot.version.number) is slot:
+            del self._slots[slot.version.number]
+
+    def _fail(self, slot: Slot, reason: str) -> None:
+        self._failures[slot.version.number] = (reason, time.monotonic())

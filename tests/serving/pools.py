@@ -1,0 +1,59 @@
+"""Pools over a store of a test's own, which may be changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from classifier.bundle import read_bundle
+from classifier.registry import Registry
+from classifier.versions import Version
+from serving.backend import open_backend
+from serving.predictor import Batching, Predictor
+from serving.predictor_pool import PredictorPool
+from serving.registry_watch import RegistryWatch
+from tests.conftest import Store
+
+Open = Callable[[Version], Predictor]
+
+
+def four_versions(store: Store, folder: Path) -> Store:
+    """A copy with four versions of the same files."""
+    copied = store.copy(folder)
+    registry = copied.registry
+    first = registry.resolve(store.model, "v1")
+    assert first.model_id is not None
+    for _ in range(2):
+        registry.register(
+            store.model, model_id=first.model_id, run_id=first.run_id or "", tags={}
+        )
+    return copied
+
+
+def opener(registry: Registry, opened: list[str]) -> Open:
+    """Notes what it opens."""
+
+    def open_predictor(version: Version) -> Predictor:
+        opened.append(version.number)
+        bundle = read_bundle(registry.fetch(version))
+        backend = open_backend("onnx", bundle, device="cpu", threads=1)
+        return Predictor(version, bundle, backend, Batching(max_batch_size=4))
+
+    return open_predictor
+
+
+def make_pool(
+    store: Store,
+    *listed: str,
+    opened: list[str] | None = None,
+    max_loaded: int = 2,
+    registry: Registry | None = None,
+    open_predictor: Open | None = None,
+) -> PredictorPool:
+    registry = registry or store.registry
+    opened = [] if opened is None else opened
+    return PredictorPool(
+        RegistryWatch(registry, store.model, every_seconds=600),
+        open_predictor or opener(registry, opened),
+        model=store.model,
+        listed=listed,
+        max_loaded=max_loaded,
+    )

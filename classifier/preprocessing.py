@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import Any, Literal
@@ -106,6 +107,20 @@ def decode_image(data: bytes) -> RgbImage:
         if image is not None:
             return image
     return _decode_with_pillow(data)
+
+
+def header_pixels(data: bytes) -> int:
+    """How many pixels the file says that it has; 0 where it cannot be told."""
+    if data.startswith(b"\xff\xd8\xff"):
+        with suppress(ValueError):
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            return int(height * width)
+    with (
+        suppress(*_PILLOW_FAILURES, Image.DecompressionBombError),
+        Image.open(BytesIO(data), formats=FORMATS) as opened,
+    ):
+        return opened.height * opened.width
+    return 0
 
 
 def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:

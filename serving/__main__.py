@@ -1,5 +1,6 @@
 """`python -m serving`: answer over HTTP until told to stop."""
 
+import os
 import sys
 
 from serving.config import ServingConfig, parse_arguments
@@ -7,9 +8,18 @@ from serving.shared_metrics import shared_metrics
 
 NOT_NOW = 3
 
+_REGISTRY = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""MLflow's own 7 retries of 120 s would let a start wait for minutes where a registry
+is down; what asks again is the service itself."""
+
 
 def main(arguments: list[str]) -> int:
     config = parse_arguments(arguments)
+    for name, value in _REGISTRY.items():
+        os.environ.setdefault(name, value)
     with shared_metrics(config.workers):
         return _serve(config)
 

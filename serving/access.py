@@ -1,6 +1,7 @@
 """Which routes are open, which ask for a key, and which change what is served."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from flask import Flask, request
 
@@ -48,10 +49,25 @@ def _check_local() -> None:
             "without keys, what is served is changed from this machine alone, and on a "
             "service that listens on a loopback address; start it with --keys FILE"
         )
+    # A page of another site may have its name resolved to this machine; the browser
+    # then takes it for that page's own, and still sends the name.
+    if not _is_loopback(_name_of(request.host)):
+        raise Forbidden(
+            f"without keys, what is served is changed under localhost or a loopback "
+            f"address, not as {request.host!r:.80}"
+        )
     # A browser sends it along, whatever page it shows.
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.host:
         raise Forbidden("a page of another site may not change what is served")
+
+
+def _name_of(host: str) -> str:
+    """Without the port and the brackets; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(host: str) -> bool:

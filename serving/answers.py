@@ -2,17 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from classifier.cores import usable_cores
 from classifier.preprocessing import (
     ImageTooLarge,
     RgbImage,
     UndecodableImage,
     decode_image,
+    header_pixels,
     resize,
 )
 from serving.bodies import ImageArray, check_size
@@ -20,6 +23,12 @@ from serving.predictor import Prediction, Predictor
 from serving.request_queue import Answer, DeadlinePassed, Images
 
 DEFAULT_TOP_K = 5
+
+LARGE_PIXELS = 1_000_000
+"""Of an image that is decoded only beside as many others as there are cores: 25
+megapixels take 75 to 300 MB meanwhile, and may come as 75 kB."""
+
+_large_turns = threading.Semaphore(usable_cores())
 
 Size = tuple[int, int]
 """Height and width."""
@@ -81,7 +90,11 @@ def ask(
     """
     sizes = {predictor.size for predictor in predictors}
     started = time.perf_counter()
-    decoded = images if isinstance(images, ImageArray) else _decode_all(images, sizes)
+    decoded = (
+        images
+        if isinstance(images, ImageArray)
+        else [_decode(data, sizes, deadline) for data in images]
+    )
     observe_decode(time.perf_counter() - started)
     answers = _ask_all([(p, *_for_version(decoded, p)) for p in predictors], deadline)
     if len(answers[0].logits) == 1:
@@ -102,17 +115,38 @@ def top_of(predictor: Predictor, asked: int | None) -> int:
     return asked
 
 
-def _decode_all(encoded: Sequence[bytes], sizes: set[Size]) -> list[Decoded]:
-    """Each is resized as soon as it is decoded: 256 photos are 19 GB of pixels."""
-    decoded: list[Decoded] = []
-    for data in encoded:
-        try:
+def _decode(data: bytes, sizes: set[Size], deadline: float) -> Decoded:
+    """Resized as soon as it is decoded: 256 photos are 19 GB of pixels."""
+    try:
+        with _turn(data, deadline):
             image = decode_image(data)
-        except (UndecodableImage, ImageTooLarge) as error:
-            decoded.append(error)
-        else:
-            decoded.append({(h, w): resize(image, height=h, width=w) for h, w in sizes})
-    return decoded
+            return {(h, w): resize(image, height=h, width=w) for h, w in sizes}
+    except (UndecodableImage, ImageTooLarge) as error:
+        return error
+
+
+@contextmanager
+def _turn(data: bytes, deadline: float) -> Iterator[None]:
+    """DeadlinePassed, also where the turn does not come in time."""
+    left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+    if left <= 0:
+        raise _late()
+    if header_pixels(data) <= LARGE_PIXELS:
+        yield
+        return
+    if not _large_turns.acquire(timeout=left):
+        raise _late()
+    try:
+        yield
+    finally:
+        _large_turns.release()
+
+
+def _late() -> DeadlinePassed:
+    return DeadlinePassed(
+        "the images were not decoded in time; ask again with more of it, or about "
+        "fewer or smaller images"
+    )
 
 
 def _for_version(

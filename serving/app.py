@@ -35,6 +35,7 @@ def create_app(
     control: Control | None = None,
     metrics: Metrics | None = None,
     is_draining: Callable[[], bool] = lambda: False,
+    all_ready: Callable[[], bool] = lambda: True,
 ) -> Flask:
     """The WSGI app; loads versions in a thread of its own, /readyz tells when done.
 
@@ -57,6 +58,7 @@ def create_app(
         metrics=metrics,
         timeout_seconds=config.timeout_seconds,
         is_draining=is_draining,
+        all_ready=all_ready,
     )
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES

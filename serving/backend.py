@@ -1,6 +1,8 @@
 """What runs a version's network, and how one is opened."""
 
 import ctypes
+import functools
+import logging
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
 from serving.config import BackendKind, DeviceKind, PrecisionKind
+
+logger = logging.getLogger(__name__)
 
 
 class DeviceUnavailable(RuntimeError):
@@ -63,6 +67,12 @@ def has_gpu() -> bool:
         and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
         and count.value > 0
     )
+
+
+@functools.cache
+def log_device(backend: BackendKind, device: str, why: str) -> None:
+    """Once in a process, however many versions run there."""
+    logger.info("device backend=%s device=%s reason=%s", backend, device, why)
 
 
 def powers_of_two(largest: int) -> list[int]:

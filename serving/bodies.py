@@ -4,6 +4,7 @@ import base64
 import binascii
 import io
 import math
+import tokenize
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,12 @@ from serving.body_reader import (
 )
 
 MAX_IMAGES = 256
+
+_NOT_NPY = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
+)
+"""What numpy raises on damaged headers, as it reads them like source text."""
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
 
@@ -43,7 +50,7 @@ def read_images(request: Request) -> list[bytes] | ImageArray:
         return [body]
     kind = request.mimetype
     if kind == "multipart/form-data":
-        images: list[bytes] | ImageArray = _from_form(request)
+        images: list[bytes] | ImageArray = _from_form(request, body)
     elif kind == "application/json":
         images = _from_json(body)
     elif kind == "application/x-npy":
@@ -67,11 +74,18 @@ def check_count(images: int) -> None:
         )
 
 
-def _from_form(request: Request) -> list[bytes]:
-    files = request.files.getlist("image")
+def _from_form(request: Request, body: bytes) -> list[bytes]:
+    """Of the body as it was unpacked, which `request.files` does not know."""
+    parser = request.make_form_data_parser()
+    # Its own writes to a file what is in memory already.
+    parser.stream_factory = lambda *_, **__: io.BytesIO()
+    _, fields, parts = parser.parse(
+        io.BytesIO(body), request.mimetype, len(body), request.mimetype_params
+    )
+    files = parts.getlist("image")
     if not files:
         # A part without a name has None.
-        others = ", ".join(sorted(map(str, {*request.files, *request.form}))) or "none"
+        others = ", ".join(sorted(map(str, {*parts, *fields}))) or "none"
         raise BadRequest(
             f"the form has no file field 'image' (fields: {others}); with curl: "
             "-F image=@x.jpg"
@@ -113,7 +127,7 @@ def _from_npy(body: bytes) -> ImageArray:
             2: np.lib.format.read_array_header_2_0,
         }[major]
         shape, is_fortran, dtype = read_header(stream)
-    except (ValueError, KeyError) as error:
+    except _NOT_NPY as error:
         raise BadRequest(
             "the body is not a .npy file; write it with numpy.save"
         ) from error
@@ -122,8 +136,11 @@ def _from_npy(body: bytes) -> ImageArray:
             f"the array is {dtype} {list(shape)}{' in Fortran order' * is_fortran}; "
             f"send uint8 [N, H, W, 3] in C order"
         )
-    if shape[0] == 0:
-        raise BadRequest("the array holds no image; send uint8 [N, H, W, 3], N from 1")
+    if min(shape) < 1:
+        raise BadRequest(
+            f"the array {list(shape)} holds no image; send uint8 [N, H, W, 3], each "
+            f"from 1"
+        )
     rest = len(body) - stream.tell()
     if math.prod(shape) != rest:
         raise BadRequest(f"the array is {list(shape)}, but {rest:,} bytes of it came")

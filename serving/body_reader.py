@@ -6,7 +6,12 @@ from flask import Request
 from werkzeug.exceptions import ClientDisconnected
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+SMALL_BODY_BYTES = 64 * 1024
+"""Of a body that brings no images."""
+
 STALL_SECONDS = 10.0
+BODY_SECONDS = 60.0
+"""For all of a body, whatever it takes between its bytes: 64 MiB at 9 Mbit/s."""
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """What zlib calls the two ways to compress a body."""
@@ -25,25 +30,29 @@ class UnsupportedMediaType(ValueError):
 
 
 class RequestTimeout(TimeoutError):
-    """The body stopped coming."""
+    """The body stopped coming, or came too slowly."""
 
 
-def read_body(request: Request) -> bytes:
-    """All of it, unpacked; BodyTooLarge, RequestTimeout where it stalls, BadRequest."""
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _too_large(f"a body of {request.content_length:,} bytes")
+def read_body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
+    """All of it, unpacked, `most` bytes as it comes and unpacked.
+
+    BodyTooLarge, RequestTimeout where it stalls or trickles, BadRequest,
+    UnsupportedMediaType.
+    """
+    if (request.content_length or 0) > most:
+        raise _too_large(f"a body of {request.content_length:,} bytes", most)
     # One byte more than may be: werkzeug silently cuts what has no length to what may.
-    request.max_content_length = MAX_BODY_BYTES + 1
+    request.max_content_length = most + 1
     body = _receive(request)
-    if len(body) > MAX_BODY_BYTES:
-        raise _too_large("a body that is larger")
+    if len(body) > most:
+        raise _too_large("a body that is larger", most)
     if request.content_length is not None and len(body) != request.content_length:
         raise BadRequest(
             f"the body ended after {len(body):,} of {request.content_length:,} bytes; "
             "send all of it"
         )
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    return body if encoding in ("", "identity") else _unpack(body, encoding)
+    return body if encoding in ("", "identity") else _unpack(body, encoding, most)
 
 
 def _receive(request: Request) -> bytes:
@@ -51,8 +60,13 @@ def _receive(request: Request) -> bytes:
     connection = request.environ.get("gunicorn.socket")
     if connection is None:
         return request.get_data(cache=True)
+    # Of our worker, which alone sees each byte come; others know the stall alone.
+    limit = getattr(
+        request.environ["wsgi.input"], "limit_seconds", lambda seconds: None
+    )
     before = connection.gettimeout()
     connection.settimeout(STALL_SECONDS)
+    limit(BODY_SECONDS)
     try:
         return request.get_data(cache=True)
     except ClientDisconnected as error:
@@ -60,13 +74,15 @@ def _receive(request: Request) -> bytes:
         if not isinstance(error.__context__, TimeoutError):
             raise
         raise RequestTimeout(
-            f"the body stopped coming for {STALL_SECONDS:.0f} s; send it again"
+            f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "
+            f"{BODY_SECONDS:.0f} s; send it again"
         ) from error
     finally:
+        limit(None)
         connection.settimeout(before)
 
 
-def _unpack(body: bytes, encoding: str) -> bytes:
+def _unpack(body: bytes, encoding: str, most: int) -> bytes:
     if encoding not in _WINDOW_BITS:
         raise UnsupportedMediaType(
             f"a body in Content-Encoding {encoding!r}; send it as it is, or as "
@@ -75,17 +91,15 @@ def _unpack(body: bytes, encoding: str) -> bytes:
     unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         # One byte more than may be: a small body can hold gigabytes.
-        unpacked = unpacker.decompress(body, MAX_BODY_BYTES + 1)
+        unpacked = unpacker.decompress(body, most + 1)
     except zlib.error as error:
         raise BadRequest(f"the body is not {encoding}: {error}") from error
-    if len(unpacked) > MAX_BODY_BYTES:
-        raise _too_large("a body that unpacks to more")
+    if len(unpacked) > most:
+        raise _too_large("a body that unpacks to more", most)
     if not unpacker.eof:
         raise BadRequest(f"the body's {encoding} is cut off; send all of it")
     return unpacked
 
 
-def _too_large(what: str) -> BodyTooLarge:
-    return BodyTooLarge(
-        f"{what}; the limit is {MAX_BODY_BYTES:,} bytes, send several requests"
-    )
+def _too_large(what: str, most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"{what}; the limit is {most:,} bytes, send several requests")

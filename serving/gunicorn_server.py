@@ -2,18 +2,21 @@
 
 import gc
 import logging
-import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
+from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any, NoReturn
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle import QuantisedBundle
@@ -21,6 +24,7 @@ from classifier.registry import StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
 from serving.app import create_app
 from serving.backend import DeviceUnavailable
+from serving.body_reader import STALL_SECONDS
 from serving.config import ServingConfig
 from serving.control import Control, service_of_parent
 from serving.keys import BadKeys
@@ -28,7 +32,7 @@ from serving.loading import open_pool, start_loading
 from serving.metrics import Metrics
 from serving.shared_metrics import VARIABLE
 
-WRONG_USAGE, NOT_NOW, INTERRUPTED = 2, 3, 130
+WRONG_USAGE, NOT_NOW, OWN_FAULT, INTERRUPTED = 2, 3, 4, 130
 
 WORKER_BOOT_ERROR = 3
 """A worker that exits with this stops gunicorn instead of being started again."""
@@ -56,10 +60,15 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         listening = _listen(config.host, config.port)
         self._address = _address(listening)
         self._descriptor = listening.detach()  # gunicorn's from here on
-        context = multiprocessing.get_context("fork")
-        self._ready_workers = context.Value("i", 0)
-        self._exit_code = context.Value("i", 0)
-        self._draining = context.Value("b", 0)
+        # Shared by all processes, and without locks: a worker that is killed while it
+        # holds one would stop all others for ever.
+        self._is_taken = [False] * config.workers  # the arbiter's
+        self._is_ready = RawArray("b", config.workers)
+        self._has_started = RawValue("b", 0)
+        self._exit_code = RawValue("i", 0)
+        self._draining = RawValue("b", 0)
+        self._arbiter = os.getpid()
+        self._place: int | None = None
         self._is_loaded = False
         super().__init__()
 
@@ -70,7 +79,10 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             "threads": self._config.threads,
             "worker_class": "serving.worker.ServingWorker",
             "worker_connections": self._config.threads + 1000,
+            "pre_fork": _give_place,
             "child_exit": _forget_worker,
+            # What was taken may be worked on, after its body came as late as it may.
+            "graceful_timeout": int(self._config.timeout_seconds + STALL_SECONDS) + 5,
             "loglevel": "warning",
             # Its socket lies in the home directory, which a container may lack.
             "control_socket_disable": True,
@@ -80,13 +92,19 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
 
     def load(self) -> Flask:
         """In a worker. What cannot be served ends all workers, with the reason."""
-        metrics = Metrics()
         try:
-            pool = open_pool(self._config, metrics)
+            return self._app()
         except (UnknownModel, UnknownVersion, BadKeys) as error:
             self._give_up(error, WRONG_USAGE)
         except (StoreUnavailable, DeviceUnavailable) as error:
             self._give_up(error, NOT_NOW)
+        except Exception as error:
+            logger.exception("a fault of the service")
+            self._give_up(error, OWN_FAULT)
+
+    def _app(self) -> Flask:
+        metrics = Metrics()
+        pool = open_pool(self._config, metrics)
         control = Control(pool, service=service_of_parent())
         start_loading(
             pool,
@@ -103,12 +121,17 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             control=control,
             metrics=metrics,
             is_draining=self.is_draining,
+            all_ready=self.has_started,
         )
 
     def may_accept(self) -> bool:
         """In a worker. At the start all say that they are not ready yet; later on one
         that cannot answer leaves it to those who can."""
-        return self._is_loaded or self._ready_workers.value < self._config.workers
+        return self._is_loaded or not self.has_started()
+
+    def has_started(self) -> bool:
+        """Whether all workers have been ready at once; it stays so."""
+        return bool(self._has_started.value)
 
     def is_draining(self) -> bool:
         return bool(self._draining.value)
@@ -119,6 +142,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
 
     def serve(self) -> int:
         """Serves until told to stop; what the process should exit with."""
+        _allow_files()
         # So that the workers share what was imported: a collection would write to it.
         gc.collect()
         gc.freeze()
@@ -132,17 +156,36 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         return code
 
     def _announce(self) -> None:
-        """In a worker that is ready; the last of them says so."""
+        """In a worker that is ready."""
         self._is_loaded = True
-        with self._ready_workers.get_lock():
-            self._ready_workers.value += 1
-            is_last = self._ready_workers.value == self._config.workers
-        if is_last:
+        if self._place is not None:
+            self._is_ready[self._place] = 1
+        with suppress(OSError):  # the arbiter is gone
+            os.kill(self._arbiter, signal.SIGCHLD)  # it then looks after its workers
+
+    def say_if_started(self) -> None:
+        """In the arbiter, which alone can say it once."""
+        if not self.has_started() and all(self._is_ready):
+            self._has_started.value = 1
             print(f"serving on http://{self._address}", flush=True)
 
+    def give_place(self, worker: Any) -> None:
+        """In the arbiter, before the fork: where the worker says that it is ready."""
+        free = (n for n, is_taken in enumerate(self._is_taken) if not is_taken)
+        worker.place = self._place = next(free, None)  # SIGTTIN makes more workers
+        if self._place is not None:
+            self._is_taken[self._place] = True
+
+    def take_place(self, worker: Any) -> None:
+        """In the arbiter, of a worker that has ended."""
+        if worker.place is not None:
+            self._is_taken[worker.place] = False
+            self._is_ready[worker.place] = 0
+
     def _give_up(self, error: Exception, exit_code: int) -> NoReturn:
-        if self._ready_workers.value >= self._config.workers:
-            # A worker that takes another's place, as the registry is away: again.
+        if self.has_started():
+            # A worker that takes another's place, as the registry is away, or somebody
+            # is writing the file of keys: again.
             logger.error("a worker could not start reason=%s", error)
             time.sleep(RESTART_SECONDS)
             os._exit(1)
@@ -160,11 +203,32 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     """
 
     was_interrupted = False
+    _is_halting = False
 
     def __init__(self, app: GunicornServer, *, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
         self._drain: threading.Timer | None = None
         super().__init__(app)
+
+    def handle_chld(self) -> None:
+        super().handle_chld()
+        self.app.say_if_started()
+
+    handle_cld = handle_chld  # as in gunicorn: it takes whichever name it finds first
+
+    def halt(self, *args: Any, **kwargs: Any) -> None:
+        self._is_halting = True
+        super().halt(*args, **kwargs)
+
+    def reap_workers(self) -> None:
+        """Also of several workers that could not start; gunicorn ends at the second
+        with a traceback."""
+        while True:
+            try:
+                return super().reap_workers()  # type: ignore[no-any-return]
+            except HaltServer:
+                if not self._is_halting:
+                    raise
 
     def handle_int(self) -> None:
         self.was_interrupted = True
@@ -182,8 +246,19 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self._drain.start()
 
 
-def _forget_worker(_arbiter: Arbiter, worker: Any) -> None:
-    """Its gauges; what it counted stays."""
+def _allow_files() -> None:
+    """As many open files as may be: each connection is one, and shells allow 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _give_place(arbiter: Arbiter, worker: Any) -> None:
+    arbiter.app.give_place(worker)
+
+
+def _forget_worker(arbiter: Arbiter, worker: Any) -> None:
+    """Its place and its gauges; what it counted stays."""
+    arbiter.app.take_place(worker)
     if VARIABLE in os.environ:
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
 

@@ -45,7 +45,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
                 threads=max(1, usable_cores() // config.workers),
             )
             fell_back = config.device == "auto" and backend.device == "cpu"
-            metrics.device_fallback.set(fell_back and has_gpu())
+            metrics.device_fallback.set(fell_back)
             observer = metrics.batch_observer(version.number)
             return Predictor(version, bundle, backend, batching, observe=observer)
 

@@ -97,7 +97,7 @@ class Metrics:
         self.registry_up.set(1)
         self.device_fallback = Gauge(
             "device_fallback",
-            "1 where --device auto runs on the CPU although there is a GPU.",
+            "1 where --device auto ended on the CPU; the log says why.",
             multiprocess_mode="livemax",
             **within,
         )

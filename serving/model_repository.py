@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, request
 
-from serving.body_reader import BadRequest, read_body
+from serving.body_reader import SMALL_BODY_BYTES, BadRequest, read_body
 from serving.service import Service
 from serving.slot import State
 from serving.version_status import VersionStatus
@@ -82,7 +82,8 @@ def _asked_version() -> str | None:
 def _document() -> Mapping[str, Any]:
     """An empty body is an empty object."""
     try:
-        document = orjson.loads(read_body(request) or b"{}")
+        # Read outside of the places for predictions.
+        document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from classifier.bundle import BrokenBundle, Bundle
-from serving.backend import DeviceUnavailable, has_gpu, powers_of_two
+from serving.backend import DeviceUnavailable, has_gpu, log_device, powers_of_two
 from serving.config import BackendKind, DeviceKind
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class OnnxBackend:
                 )
             logger.warning("onnxruntime fell back provider=%s", in_use)
         self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"
+        log_device("onnx", self.device, _why(device, self.device))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         count = len(images)
@@ -67,6 +68,18 @@ def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     missing = (1 << (len(images) - 1).bit_length()) - len(images)
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+def _why(asked: DeviceKind, used: str) -> str:
+    if asked != "auto":
+        return "asked for"
+    if used == "cuda":
+        return "a GPU was found"
+    if not has_gpu():
+        return "no GPU was found"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "this onnxruntime has no CUDA"
+    return "onnxruntime cannot use the GPU, see its message"
 
 
 def _providers(device: DeviceKind) -> list[Any]:

@@ -59,7 +59,8 @@ def add_request_log(app: Flask, metrics: Metrics) -> None:
         if status < 400 and request.path.startswith(PROBES):
             return response
         logger.info(
-            "request method=%s path=%s status=%d ms=%.1f id=%s",
+            # As a literal: %0A in a path would begin a line of its own.
+            "request method=%s path=%r status=%d ms=%.1f id=%s",
             request.method,
             request.path,
             status,

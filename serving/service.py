@@ -30,6 +30,9 @@ class Service:
     is_draining: Callable[[], bool]
     """Whether it was told to stop, and still answers what comes."""
 
+    all_ready: Callable[[], bool]
+    """Whether its other processes have what they serve; once so, it stays so."""
+
     def check_model(self, asked: str) -> None:
         """WrongModel; for dialects whose requests name a model."""
         if asked != self.pool.model:
@@ -83,3 +86,5 @@ class Service:
             raise NotReady(f"it will not become ready: {self.pool.start_failure}")
         if not self.pool.is_ready:
             raise NotReady("the versions to serve are being loaded; try again soon")
+        if not self.all_ready():
+            raise NotReady("other processes are still loading; try again soon")

@@ -71,6 +71,13 @@ def _raw_pixels(raw: memoryview, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 def _pixels(data: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Of JSON numbers, flat or nested as the shape says."""
+    # Before room is made for as many numbers as came.
+    if not isinstance(data, list) or len(data) not in (shape[0], math.prod(shape)):
+        came = f"a list of {len(data):,}" if isinstance(data, list) else "no list"
+        raise BadRequest(
+            f"the data of the input 'images' is {came}; send {list(shape)}, or "
+            f"{math.prod(shape):,} numbers in one list"
+        )
     # As objects: numpy would read "5" as a number, and make room for a long string
     # once for each element.
     values = np.array(data, dtype=object)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle
 from classifier.network import ImageClassifier
-from serving.backend import DeviceUnavailable
+from serving.backend import DeviceUnavailable, log_device
 from serving.config import BackendKind, DeviceKind, PrecisionKind
 
 
@@ -32,6 +32,8 @@ class TorchBackend:
         torch.set_num_threads(threads)
         torch.backends.cudnn.allow_tf32 = False  # fp32, as it was measured
         self.device = "cuda" if has_cuda else "cpu"
+        found = "a GPU was found" if has_cuda else "torch finds no usable GPU"
+        log_device("torch", self.device, found if device == "auto" else "asked for")
         classifier = ImageClassifier.from_bundle(bundle).to(self.device)
         self._classifier = classifier.to(memory_format=torch.channels_last)
 

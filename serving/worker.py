@@ -1,11 +1,10 @@
 """gunicorn's threaded worker, quicker between requests and without loss at the end."""
 
+import errno
 import functools
 import logging
 import os
 import select
-import socket
-import struct
 import time
 from typing import Any
 
@@ -30,6 +29,18 @@ that is refused; gunicorn's own 5 s take the threads from those who say no."""
 REST_BYTES = 2**20
 """And how much of it is read away; gunicorn's 64 KiB are less than many a photo."""
 
+FIRST_SECONDS = 0.05
+"""How long a thread waits for a connection's first byte before the poller does; of
+gunicorn's 5 s, 128 connections that say nothing would make all others wait."""
+
+LAST_FIRST_SECONDS = 0.5
+"""And at the end, when no poller waits any more."""
+
+ACCEPT_SECONDS = 1.0
+"""Until the next try where a connection needs an open file more than there may be."""
+
+logger = logging.getLogger(__name__)
+
 UNREAD = ("408", "413")
 """Answers after which there may be more of the body to come."""
 
@@ -50,16 +61,15 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
 
     def _read_away(self) -> bool:
         """Whether all of the body has come."""
-        deadline, before = time.monotonic() + REST_SECONDS, self.sock.gettimeout()
+        self.req.unreader.limit_seconds(REST_SECONDS)
         try:
             for _ in range(REST_BYTES // 8192):
-                self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
                 if not self.req.body.read(8192):
                     return True
         except (OSError, ParseException):
             return False
         finally:
-            self.sock.settimeout(before)
+            self.req.unreader.limit_seconds(None)
         return False
 
     def default_headers(self) -> list[str]:
@@ -68,25 +78,40 @@ class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's, for which a head that stalls has ended; without end, as many of them
-    as there are threads would take the service from all others."""
+    """gunicorn's, with a time by which all of a head or a body must have come.
 
-    def __init__(self, sock: Any, max_chunk: int = 8192) -> None:
-        super().__init__(sock, max_chunk)
-        # The kernel's, as gunicorn takes Python's away before each request.
-        wait = struct.pack("ll", int(STALL_SECONDS), 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+    A socket's own timeout begins anew with each byte: as many clients as there are
+    threads, each with a byte now and then, would take the service from all others.
+    """
+
+    _until: float | None = None
+    _is_head = False
+
+    def limit_seconds(self, seconds: float | None, *, is_head: bool = False) -> None:
+        """From now; None lifts it. A head that is late has ended, a body raises
+        TimeoutError."""
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._is_head = is_head
 
     def chunk(self) -> bytes:
-        try:
-            data: bytes = super().chunk()
-        except BlockingIOError:
-            return b""
+        if self._until is not None and not self._comes_in_time(self._until):
+            if self._is_head:
+                return b""
+            raise TimeoutError("the rest of a body came too late")
+        data: bytes = super().chunk()
         return data
+
+    def _comes_in_time(self, until: float) -> bool:
+        left = until - time.monotonic()
+        stall = self.sock.gettimeout()
+        wait = left if stall is None else min(left, stall)
+        return left > 0 and _is_readable_socket(self.sock, wait)
 
 
 class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """A process that serves; `is_draining` of its app is asked before each request."""
+
+    _accept_again = 0.0
 
     def handle(self, conn: Any) -> Any:
         """In a thread: a request, and those that follow it at once."""
@@ -99,9 +124,23 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             keep = super().handle(conn)
         return keep
 
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        req.unreader.limit_seconds(None)  # the head has come
+        req.body.limit_seconds = req.unreader.limit_seconds  # for serving.body_reader
+        return super().handle_request(req, conn)
+
+    def is_parent_alive(self) -> bool:
+        """Where it is not, the port is given up at once, for who starts it again."""
+        if super().is_parent_alive():
+            return True
+        self.alive = False
+        self.app.drain()
+        return False
+
     def init_process(self) -> None:
         self._lingering = lingering = Lingering()
         kept_seconds = self.cfg.keepalive
+        worker = self
 
         class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn has no types
             def close(self, graceful: bool = False) -> None:
@@ -109,6 +148,15 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                     lingering.add(self.sock)
                 else:
                     super().close()
+
+            def init(self) -> None:
+                # Before each head.
+                super().init()
+                self.parser.unreader.limit_seconds(STALL_SECONDS, is_head=True)
+
+            def wait_for_data(self, timeout: float) -> bool:
+                seconds = FIRST_SECONDS if worker.alive else LAST_FIRST_SECONDS
+                return bool(super().wait_for_data(seconds))
 
             def set_timeout(self) -> None:
                 # Also where draining has begun since the answer said that it is kept.
@@ -138,13 +186,28 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                     conn.timeout = time.monotonic()
         super().murder_keepalived()
 
+    def murder_pending(self) -> None:
+        """At the end a thread waits for each: it may be about to ask."""
+        if not self.alive:
+            for conn in list(self.pending_conns):
+                self.poller.unregister(conn.sock)
+                self.pending_conns.remove(conn)
+                self.enqueue_req(conn)
+        super().murder_pending()
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        super().finish_request(conn, fs)
+        if self.pending_conns and self.pending_conns[-1] is conn:
+            # gunicorn's is that of connections that are kept, and 0 while draining.
+            conn.timeout = time.monotonic() + STALL_SECONDS
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """What waits to be accepted when the worker ends is accepted first.
 
         A worker that takes another's place accepts when it has loaded what is served;
         gunicorn asks once a second.
         """
-        enabled = enabled and self.app.may_accept()
+        enabled = enabled and self.app.may_accept() and self._has_files()
         if not enabled and not self.alive:
             for listener in self.sockets:
                 accept = functools.partial(self._accept_waiting, listener)
@@ -157,10 +220,18 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def accept(self, listener: Any) -> None:
         try:
             super().accept(listener)
-        except OSError:
-            if not self.app.is_draining():
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # It would end the worker, and all its connections with it.
+                logger.error("no connection taken reason=%s", error)
+                self._accept_again = time.monotonic() + ACCEPT_SECONDS
+                super().set_accept_enabled(False)
+            elif not self.app.is_draining():
                 raise
             # Another worker has ended it for all.
+
+    def _has_files(self) -> bool:
+        return time.monotonic() >= self._accept_again
 
     def _close_when_draining(self) -> None:
         if self.app.is_draining():

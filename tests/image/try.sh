@@ -46,6 +46,18 @@ if ! { docker info || podman info; } > /dev/null 2>&1; then
     container=$("${buildah[@]}" from "$IMAGE")
     root=$("${buildah[@]}" mount "$container")
 fi
+MOST_MB=700
+if [ -n "${root:-}" ]; then
+    bytes=$(du -sxb "$root" | cut -f 1)
+else
+    bytes=$( (docker image inspect -f '{{.Size}}' "$IMAGE" \
+        || podman image inspect -f '{{.Size}}' "$IMAGE") 2> /dev/null | tail -n 1)
+fi
+[ "$bytes" -lt $((MOST_MB * 1000000)) ] || {
+    echo "the image has $((bytes / 1000000)) MB, more than $MOST_MB" >&2
+    exit 1
+}
+echo "the image has $((bytes / 1000000)) MB"
 start > "$work/out" 2> "$work/err" &
 service=$!
 
@@ -55,9 +67,19 @@ for _ in $(seq 300); do
     sleep 0.2
 done
 cat "$work/out"
+inner=$(pgrep -o -f '^/opt/flipside/bin/python -m serving')
+user=$(awk '/^Uid:/ {print $2}' "/proc/$inner/status")
+[ "$user" = 10001 ] || { echo "it runs as user $user, not 10001" >&2; exit 1; }
+number=$(awk '/^NSpid:/ {print $NF}' "/proc/$inner/status")
+if [ "$(readlink "/proc/$inner/ns/pid")" != "$(readlink /proc/self/ns/pid)" ]; then
+    [ "$number" = 1 ] || { echo "it is process $number, not 1" >&2; exit 1; }
+fi
+# Options of its root, the fifth field being where it is mounted (proc(5)).
+options=$(awk '$5 == "/" {print $6}' "/proc/$inner/mountinfo" | tail -n 1)
+[[ ",$options," == *,ro,* ]] || { echo "its root can be written: $options" >&2; exit 1; }
+echo "user $user, process $number, root $options"
 curl -fsS -F "image=@$work/x.jpg" "127.0.0.1:$PORT/predict?top_k=2"
 echo
-inner=$(pgrep -o -f '^/opt/flipside/bin/python -m serving')
 kill -TERM "$inner"
 until [ "$(curl -s -o /dev/null -w '%{http_code}' "127.0.0.1:$PORT/readyz")" != 200 ]; do :; done
 curl -fsS -F "image=@$work/x.jpg" "127.0.0.1:$PORT/predict?top_k=1" > /dev/null

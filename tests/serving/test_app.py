@@ -1,6 +1,7 @@
 """The routes: four forms of a body, several images and versions, every error."""
 
 import base64
+import gzip
 import json
 import math
 import socket
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from gunicorn.http.body import Body, LengthReader
+from PIL import Image
 from werkzeug.test import TestResponse
 
 from classifier.dataset import Dataset
 from classifier.network import ImageClassifier
 from classifier.ranking import softmax
-from serving import body_reader
+from serving import answers, body_reader
 from serving.answers import predict
 from serving.app import create_app
 from serving.config import ServingConfig
@@ -26,6 +29,7 @@ from serving.loading import open_pool
 from serving.metrics import Metrics
 from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
+from serving.worker import _Unreader
 from tests.conftest import Store, encoded, picture
 from training.evaluate import evaluate
 
@@ -355,6 +359,85 @@ def test_too_many_pixels_are_refused(client: FlaskClient) -> None:
     assert _json(beside)["results"][1]["top"]
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': (",
+        b"-" * 9000,
+        b"{'descr': ((),), 'fortran_order': False, 'shape': (1,)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -2, 6, 3)}",
+    ],
+)
+def test_a_damaged_array_is_the_clients_fault(
+    client: FlaskClient, header: bytes
+) -> None:
+    magic = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+
+    answer = client.post(
+        "/predict", data=magic + header + bytes(36), content_type="application/x-npy"
+    )
+
+    assert answer.status_code == 400
+    assert _json(answer)["error"]["code"] == "bad_request"
+
+
+def test_a_packed_form_is_read(client: FlaskClient) -> None:
+    boundary = "b"
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        + PNG
+        + b"\r\n--b--\r\n"
+    )
+
+    answer = client.post(
+        "/predict",
+        data=gzip.compress(form),
+        content_type=f"multipart/form-data; boundary={boundary}",
+        headers={"Content-Encoding": "gzip"},
+    )
+
+    assert answer.json == client.post("/predict", data=PNG).json
+
+
+def test_decoding_ends_at_the_deadline(client: FlaskClient) -> None:
+    form = {"image": [(BytesIO(b"no image"), f"{n}") for n in range(2)]}
+
+    answer = client.post("/predict", data=form, headers={"X-Request-Timeout-Ms": "0"})
+
+    assert answer.status_code == 504
+    assert "decoded" in _json(answer)["error"]["message"]
+
+
+def test_a_large_image_waits_for_its_turn_and_a_small_one_does_not(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "_large_turns", threading.Semaphore(0))
+    large = encoded(Image.new("RGB", (1001, 1000)), "PNG")
+    soon = {"X-Request-Timeout-Ms": "50"}
+
+    assert client.post("/predict", data=large, headers=soon).status_code == 504
+    assert client.post("/predict", data=PNG).status_code == 200
+
+
+def test_a_path_begins_no_line_of_the_log(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        client.get("/%0aforged")
+
+    assert [r for r in caplog.records if "forged" in r.message]
+    assert not [r for r in caplog.records if "\n" in r.message]
+
+
+def test_a_service_is_ready_when_all_its_processes_are(pool: PredictorPool) -> None:
+    loaded: list[int] = []
+    app = create_app(ServingConfig(), pool=pool, all_ready=lambda: bool(loaded))
+
+    assert app.test_client().get("/readyz").status_code == 503
+    loaded.append(1)
+    assert app.test_client().get("/readyz").status_code == 200
+
+
 def test_a_stalled_body_is_a_timeout(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +458,29 @@ def test_a_stalled_body_is_a_timeout(
         assert answer.status_code == 408
         assert _json(answer)["error"]["code"] == "request_timeout"
         assert ours.gettimeout() is None
+
+
+def test_a_body_that_trickles_is_a_timeout(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_reader, "BODY_SECONDS", 0.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(PNG)
+        unreader = _Unreader(ours)
+        stream = Body(LengthReader(unreader, len(PNG)))
+        stream.limit_seconds = unreader.limit_seconds
+
+        answer = app.test_client().post(
+            "/predict",
+            environ_overrides={
+                "gunicorn.socket": ours,
+                "wsgi.input": stream,
+                "CONTENT_LENGTH": str(len(PNG)),
+            },
+        )
+
+    assert answer.status_code == 408
 
 
 def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:

@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 
 from classifier.dataset import Dataset
+from serving.config import ServingConfig
+from serving.gunicorn_server import GunicornServer
 from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
 
 
@@ -102,6 +105,8 @@ def test_an_interrupted_service_ends_without_a_traceback(store: Store) -> None:
     ("arguments", "code", "message"),
     [
         (["--versions", "v9"], 2, "error: no version 'v9'"),
+        (["--versions", "v9", "--workers", "3"], 2, "error: no version 'v9'"),
+        (["--keys", "missing"], 2, "error: the keys in missing cannot be read"),
         (["--model", "other"], 2, "error: no model 'other'"),
         (["--device", "cuda"], 3, "error: --device cuda was asked for"),
         (["--backend", "torch", "--device", "cuda"], 3, "error: --device cuda was"),
@@ -125,6 +130,90 @@ def test_a_missing_store_ends_the_start(tmp_path: Path) -> None:
 
     assert process.returncode == 3
     assert "error: there is no MLflow store" in error
+
+
+def test_a_registry_that_is_down_ends_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    with _start(f"http://127.0.0.1:{port}", "--port", "0") as process:
+        _, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == 3
+    assert "error: " in error
+    assert "Traceback" not in error
+
+
+def test_a_process_that_dies_at_the_start_counts_once(store: Store) -> None:
+    server = GunicornServer(ServingConfig(port=0, workers=2))
+    first, second, third = (SimpleNamespace() for _ in range(3))
+    server.give_place(first)
+    server._announce()
+    server.take_place(first)
+    server.give_place(second)
+    server._announce()
+
+    server.say_if_started()
+    assert not server.has_started()
+    server.give_place(third)
+    server._announce()
+    server.say_if_started()
+
+    assert server.has_started()
+    assert (second.place, third.place) == (0, 1)
+    server.take_place(third)
+    assert server.has_started()
+
+
+def test_a_process_that_takes_anothers_place_waits_for_keys(
+    store: Store, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"page predict {'0' * 64}\n")
+    arguments = ("--port", "0", "--workers", "2", "--keys", str(keys))
+    with _start(store.uri, *arguments) as process:
+        url = read_url(process)
+        keys.write_text("page pre")
+        victim, other = _children(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "a worker could not start" in line:
+                break
+
+        keys.write_text(f"page predict {'0' * 64}\n")
+
+        _until(lambda: len({*_children(process.pid)} - {victim, other}) == 1)
+        assert requests.get(f"{url}/readyz").status_code == 200
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0
+
+
+def test_processes_whose_parent_is_killed_give_up_the_port_and_end_their_work(
+    store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    with _start(store.uri, "--port", "0", "--workers", "2") as process:
+        host, port = read_url(process).removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}"
+            connection.sendall(head.encode() + b"\r\n\r\n" + data[:20])
+            process.kill()
+
+            _until(lambda: not _accepts(host, int(port)))
+            connection.sendall(data[20:])
+
+            connection.settimeout(WAIT_SECONDS)
+            assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port)).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    return True
 
 
 def test_a_taken_port_is_told_at_once(store: Store) -> None:

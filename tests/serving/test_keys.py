@@ -118,6 +118,28 @@ def test_probes_and_metrics_are_open_and_all_else_asks_for_a_key(
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("rebound.example.org", 403),
+        ("[::1", 403),
+    ],
+)
+def test_without_keys_a_page_that_renames_this_machine_changes_nothing(
+    pool: PredictorPool, host: str, status: int
+) -> None:
+    client = create_app(ServingConfig(), pool=pool).test_client()
+
+    answer = client.post(
+        "/versions/v2", headers={"Host": host, "Origin": f"http://{host}"}
+    )
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
     ("caller", "server", "origin", "status"),
     [
         ("127.0.0.1", "127.0.0.1", None, 200),

@@ -176,3 +176,11 @@ def test_a_change_that_cannot_be_read_changes_nothing(
 
     assert answer.status_code == 400
     assert client.get(f"/v2/models/{MODEL}/ready").status_code == 200
+
+
+def test_a_change_brings_no_large_body(store: Store) -> None:
+    client = _app(_open_pool(store, "v1")).test_client()
+
+    answer = client.post(f"{CHANGE}/load", data=b" " * (64 * 1024 + 1))
+
+    assert answer.status_code == 413

@@ -1,12 +1,17 @@
 """A live service and clients that send too little, too much, too slowly, or wrongly."""
 
+import os
+import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from serving.body_reader import MAX_BODY_BYTES, STALL_SECONDS
+from serving.worker import _Unreader
 from tests.conftest import WAIT_SECONDS, RunningService, Store, encoded, picture
 from tests.serving.load import Answer, answers, ask, connect, head, serving
 
@@ -172,6 +177,61 @@ def test_others_are_answered_while_bodies_and_heads_stall(
             assert ask(service, "GET", "/livez").status == 200
             assert ask(service, "POST", "/predict", JPEG).status == 200
             assert ask(service, "GET", "/metrics").status == 200
+
+
+def test_connections_that_say_nothing_hold_up_nobody(store: Store) -> None:
+    with (
+        serving(store, "--threads", "4", "--drain-seconds", "0") as service,
+        ExitStack() as open_ones,
+    ):
+        for _ in range(64):  # 5 s each, by gunicorn's own way, and 4 at a time
+            open_ones.enter_context(connect(service))
+
+        assert ask(service, "GET", "/livez").status == 200
+
+
+def test_a_head_and_a_body_that_trickle_end_in_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(WAIT_SECONDS)
+        theirs.sendall(b"GET / HT")
+        unreader = _Unreader(ours)
+
+        unreader.limit_seconds(0.0, is_head=True)
+        assert unreader.chunk() == b""
+        unreader.limit_seconds(0.0)
+        with pytest.raises(TimeoutError):
+            unreader.chunk()
+
+        unreader.limit_seconds(None)
+        assert unreader.chunk() == b"GET / HT"
+
+
+def test_open_files_that_run_out_end_no_process(store: Store) -> None:
+    with serving(store, "--threads", "4", "--drain-seconds", "0") as service:
+        main = service.process.pid
+        worker = Path(f"/proc/{main}/task/{main}/children")
+        number = int(worker.read_text())
+        limits = resource.prlimit(number, resource.RLIMIT_NOFILE)
+        assert limits[0] == limits[1]
+        taken = len(os.listdir(f"/proc/{number}/fd"))
+        resource.prlimit(number, resource.RLIMIT_NOFILE, (taken + 4, limits[1]))
+        with ExitStack() as open_ones:
+            for _ in range(32):
+                connection = open_ones.enter_context(connect(service))
+                connection.sendall(b"GET")
+
+            _until_none_is_free(number, taken + 4)
+        resource.prlimit(number, resource.RLIMIT_NOFILE, limits)
+
+        assert ask(service, "GET", "/livez").status == 200
+        assert int(worker.read_text()) == number
+
+
+def _until_none_is_free(process: int, most: int) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while len(os.listdir(f"/proc/{process}/fd")) < most:
+        assert time.monotonic() < deadline
 
 
 def test_answered_clients_that_do_not_close_hold_up_nobody(

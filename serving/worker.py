@@ -155,8 +155,11 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 self.parser.unreader.limit_seconds(STALL_SECONDS, is_head=True)
 
             def wait_for_data(self, timeout: float) -> bool:
+                # gunicorn's own opens a file for it, and there may be none left.
                 seconds = FIRST_SECONDS if worker.alive else LAST_FIRST_SECONDS
-                return bool(super().wait_for_data(seconds))
+                if not self.data_ready:
+                    self.data_ready: bool = _is_readable(self, seconds)
+                return self.data_ready
 
             def set_timeout(self) -> None:
                 # Also where draining has begun since the answer said that it is kept.

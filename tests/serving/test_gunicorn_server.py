@@ -1,6 +1,7 @@
 """`python -m serving` as a process: its first line, its exit codes, its end."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -214,6 +215,27 @@ def _accepts(host: str, port: int) -> bool:
     except (ConnectionRefusedError, ConnectionResetError):
         return False
     return True
+
+
+def test_open_files_that_run_out_end_no_process(store: Store) -> None:
+    with _start(store.uri, "--port", "0") as process:
+        url = read_url(process)
+        (worker,) = _children(process.pid)
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))):
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "no connection taken" in line or "Traceback" in line:
+                    break
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+
+            assert requests.get(f"{url}/livez").status_code == 200
+        assert limits[0] == limits[1]
+        assert _children(process.pid) == [worker]
+        process.terminate()
+        process.communicate(timeout=WAIT_SECONDS)
 
 
 def test_a_taken_port_is_told_at_once(store: Store) -> None:

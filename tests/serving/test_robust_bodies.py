@@ -1,12 +1,8 @@
 """A live service and clients that send too little, too much, too slowly, or wrongly."""
 
-import os
-import resource
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -205,33 +201,6 @@ def test_a_head_and_a_body_that_trickle_end_in_time() -> None:
 
         unreader.limit_seconds(None)
         assert unreader.chunk() == b"GET / HT"
-
-
-def test_open_files_that_run_out_end_no_process(store: Store) -> None:
-    with serving(store, "--threads", "4", "--drain-seconds", "0") as service:
-        main = service.process.pid
-        worker = Path(f"/proc/{main}/task/{main}/children")
-        number = int(worker.read_text())
-        limits = resource.prlimit(number, resource.RLIMIT_NOFILE)
-        assert limits[0] == limits[1]
-        taken = len(os.listdir(f"/proc/{number}/fd"))
-        resource.prlimit(number, resource.RLIMIT_NOFILE, (taken + 4, limits[1]))
-        with ExitStack() as open_ones:
-            for _ in range(32):
-                connection = open_ones.enter_context(connect(service))
-                connection.sendall(b"GET")
-
-            _until_none_is_free(number, taken + 4)
-        resource.prlimit(number, resource.RLIMIT_NOFILE, limits)
-
-        assert ask(service, "GET", "/livez").status == 200
-        assert int(worker.read_text()) == number
-
-
-def _until_none_is_free(process: int, most: int) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while len(os.listdir(f"/proc/{process}/fd")) < most:
-        assert time.monotonic() < deadline
 
 
 def test_answered_clients_that_do_not_close_hold_up_nobody(

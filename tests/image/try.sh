@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 IMAGE=${IMAGE:-flipside-serving} PORT=${PORT:-8123} PYTHON=$(realpath -s "${PYTHON:-.venv/bin/python}")
 work=$(mktemp -d)
-trap '[ $? = 0 ] || tail -30 "$work/err" >&2; kill -KILL "${service:-}" 2> /dev/null; [ -z "${root:-}" ] || umount -R "$root" || true
+trap '[ $? = 0 ] || tail -30 "$work/err" >&2; kill -KILL "${service:-}" 2> /dev/null || true
       rm -rf "$work"; [ -z "${container:-}" ] || "${buildah[@]}" rm "$container" > /dev/null' EXIT
 
 if [ -z "${STORE:-}" ]; then

@@ -45,32 +45,27 @@ class Metrics:
             ("route", "version", "code"),
             **within,
         )
-        self.request_seconds = Histogram(
+
+        def seconds(name: str, about: str, labels: Sequence[str] = ()) -> Histogram:
+            return Histogram(name, about, labels, buckets=SECONDS, **within)
+
+        self.request_seconds = seconds(
             "request_duration_seconds",
             "From a request's head to its answer.",
             ("route",),
-            buckets=SECONDS,
-            **within,
         )
-        self.decode_seconds = Histogram(
-            "decode_duration_seconds",
-            "Decoding and resizing all images of a request.",
-            buckets=SECONDS,
-            **within,
+        self.decode_seconds = seconds(
+            "decode_duration_seconds", "Decoding and resizing all images of a request."
         )
-        self.queue_seconds = Histogram(
+        self.queue_seconds = seconds(
             "queue_duration_seconds",
             "How long a request waited for the network.",
             ("version",),
-            buckets=SECONDS,
-            **within,
         )
-        self.inference_seconds = Histogram(
+        self.inference_seconds = seconds(
             "inference_duration_seconds",
             "One run of the network on a batch.",
             ("version",),
-            buckets=SECONDS,
-            **within,
         )
         self.batch_size = Histogram(
             "batch_size", "Images of a batch.", ("version",), buckets=IMAGES, **within

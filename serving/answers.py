@@ -170,10 +170,12 @@ def _ask_all(
     """All versions at once; what one refuses, the others need not answer."""
     futures: list[Future[Answer] | None] = []
     try:
-        for predictor, images, _ in asked:
-            has_images = len(images) > 0
+        for place, (predictor, images, _) in enumerate(asked, start=1):
+            is_last = place == len(asked)
             futures.append(
-                predictor.submit(images, deadline=deadline) if has_images else None
+                predictor.submit(images, deadline=deadline, run_here=is_last)
+                if len(images) > 0
+                else None
             )
         return [
             _spread(_wait(future, deadline), failures, predictor)

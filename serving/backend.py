@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ from classifier.bundle import Bundle
 from serving.config import BackendKind, DeviceKind, PrecisionKind
 
 logger = logging.getLogger(__name__)
+
+
+RunNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 RGB [N, H, W, 3] -> [N, K]."""
 
 
 class DeviceUnavailable(RuntimeError):
@@ -24,6 +29,12 @@ class Backend(Protocol):
     name: BackendKind
     device: str
     """`cpu` or `cuda`: where it really runs."""
+
+    @property
+    def logits_on_one_core(self) -> RunNetwork | None:
+        """The same to the bit, for several batches at once, each on a core of its own;
+        None where they are better run one after the other."""
+        ...
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 RGB [N, H, W, 3] -> [N, K]."""

@@ -1,6 +1,5 @@
 """Single requests in, batches through the network, single answers out."""
 
-import logging
 import math
 import threading
 import time
@@ -10,17 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.batch_run import Logits, run_batch
+from serving.cores import Cores
 from serving.request_queue import Answer, Images, Piece, Request, RequestQueue
 
-logger = logging.getLogger(__name__)
-
-Logits = NDArray[np.float32]
-"""Shape [N, K]."""
-
-PAUSE_SECONDS, MOST_PAUSES = 0.003, 10
-"""A request takes 1 ms from its answer to the next one's place in the queue."""
+PAUSE_SHARE, MOST_PAUSES = 0.25, 10
+"""How long to wait for the next of those who come back, as a share of the time that
+their batch will take. 0.1 did as well."""
 
 LONGEST_RETRY_AFTER_SECONDS = 60
 
@@ -42,10 +38,6 @@ def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
     return Overloaded(f"{what}; try again in {seconds} s", retry_after_seconds=seconds)
 
 
-class NotFinite(ArithmeticError):
-    """The network's answer about an image is no number."""
-
-
 @dataclass(frozen=True)
 class BatchDone:
     """What a batch took, for whoever measures."""
@@ -60,10 +52,11 @@ class BatchDone:
 
 
 class MicroBatcher:
-    """One thread takes what is waiting, in order of arrival, and runs it as one batch.
+    """A thread takes what is waiting, in order of arrival, and runs it as one batch.
 
     It counts images, not requests: a large request is cut, small ones share a batch. A
-    batch that fails is tried again image by image, so that one fails alone.
+    batch that fails is tried again image by image, so that one fails alone. With
+    `on_one_core` as many batches run at once as there are cores.
     """
 
     def __init__(
@@ -71,13 +64,18 @@ class MicroBatcher:
         logits: Callable[[Images], Logits],
         *,
         name: str,
+        on_one_core: Callable[[Images], Logits] | None = None,
+        cores: Cores | None = None,
         classes: int,
         max_batch_size: int,
         max_wait_ms: float = 0.0,
         max_queued: int = 512,
         observe: Callable[[BatchDone], None] = lambda batch: None,
     ) -> None:
+        """`on_one_core` gives the same, for when other batches run too; `cores` is
+        shared with those."""
         self._logits = logits
+        self._on_one_core = on_one_core or logits
         self._classes = classes
         self._max_batch_size = max_batch_size
         self._max_wait_s = max_wait_ms / 1000
@@ -85,12 +83,20 @@ class MicroBatcher:
         self._observe = observe
         self._queue = RequestQueue()
         self._images_per_second = 0.0
-        self._last_batch = 0  # images
+        self._away = 0  # images answered whose askers have not asked again
         self._enough = 1  # images in the queue that the thread wants to hear of
         self._is_closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._gathering = threading.Lock()
+        self._cores = cores or Cores(1)
+        threads = self._cores.count if on_one_core else 1
+        self._free = threads  # of batches that may run at once
+        self._threads = [
+            threading.Thread(target=self._run, name=thread_name, daemon=True)
+            for thread_name in (name, *(f"{name}.{n}" for n in range(2, threads + 1)))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def queued(self) -> int:
@@ -102,35 +108,53 @@ class MicroBatcher:
         """What is queued takes about so long, at the rate of the last batches."""
         return self._queue.images / max(self._images_per_second, 1.0)
 
-    def submit(self, images: Images, *, deadline: float = math.inf) -> "Future[Answer]":
+    def submit(
+        self, images: Images, *, deadline: float = math.inf, run_here: bool = False
+    ) -> "Future[Answer]":
         """What the network says about images [N, H, W, 3], N from 1.
 
         DeadlinePassed if it was not begun by `deadline`, of time.monotonic(). Raises
         Overloaded if too many wait; a request that finds none waiting is always taken.
+        With `run_here` one that nobody else waits with is run by the caller's thread:
+        to hand it to another and back costs a lone request 0.2 ms.
         """
         request = Request(images, deadline)
         with self._changed:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:
                 raise self._overloaded(waiting)
-            if not self._is_closed:
+            self._away = max(0, self._away - len(images))
+            # Found before it was closed, it has no threads any more.
+            run_here = self._is_closed or (run_here and self._is_lone(request))
+            if run_here:
+                self._free -= 1
+            else:
                 self._queue.append(request)
                 if self._queue.images >= self._enough:
                     self._changed.notify()
-                return request.answer
-        # It was found before it was closed, and the thread is gone.
-        own_queue = RequestQueue()
-        own_queue.append(request)
-        while own_queue:
-            self._answer(own_queue.cut(self._max_batch_size))
+        if run_here:
+            own_queue = RequestQueue()
+            own_queue.append(request)
+            while own_queue:
+                self._answer(own_queue.cut(self._max_batch_size))
+            self._done()
         return request.answer
+
+    def _is_lone(self, request: Request) -> bool:
+        """Whether it is a batch of its own, and nobody is expected who would join."""
+        is_one_batch = len(request.images) <= self._max_batch_size
+        is_awaited = self._queue or self._away or self._max_wait_s > 0
+        return is_one_batch and not is_awaited and self._free > 0
 
     def close(self) -> None:
         """Returns when what waits is answered; what comes later is answered as well."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._free == len(self._threads))
 
     def __enter__(self) -> "MicroBatcher":
         return self
@@ -151,14 +175,24 @@ class MicroBatcher:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._is_closed)
+            with self._gathering, self._changed:
+                self._changed.wait_for(self._has_work)
                 if not self._queue:
                     return
                 self._wait_for_company()
                 self._wait_for_those_who_come_back()
+                self._free -= 1
                 pieces = self._queue.cut(self._max_batch_size)
             self._answer(pieces)
+            self._done()
+
+    def _has_work(self) -> bool:
+        return bool(self._queue and self._free > 0) or self._is_closed
+
+    def _done(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
 
     def _wait_for_company(self) -> None:
         """Until a batch is full, or its first image has waited as long as it may."""
@@ -170,22 +204,26 @@ class MicroBatcher:
             self._changed.wait(left)
 
     def _wait_for_those_who_come_back(self) -> None:
-        """After a batch of several, where several wait again: while more keep coming.
+        """While more keep coming of those who were answered a moment ago.
 
         Who was answered in one batch asks again at about the same time. Taken at once,
-        clients fall into two halves that are answered in turn, and batches are half as
-        large as they could be. A lone request does not wait.
+        clients fall into parts that are answered in turn, and batches are half as large
+        as they could be. A core that would idle meanwhile does not wait, nor does who
+        asks alone.
         """
-        expected = min(self._last_batch + self._queue.images, self._max_batch_size)
-        if self._last_batch < 2 or self._queue.images < 2:
+        expected = min(self._queue.images + self._away, self._max_batch_size)
+        is_core_free = len(self._threads) > 1 and self._cores.would_idle
+        if self._queue.images >= expected or is_core_free:
             return
+        pause = PAUSE_SHARE * expected / self._images_per_second
         self._enough = expected
         for _ in range(MOST_PAUSES):
             before = self._queue.images
             if before >= expected or self._is_closed:
                 break
-            self._changed.wait(PAUSE_SECONDS)
-            if self._queue.images == before:
+            is_told = self._changed.wait(pause)
+            if self._queue.images == before and not is_told:
+                self._away = 0  # they do not come back
                 break
         self._enough = 1
 
@@ -195,15 +233,19 @@ class MicroBatcher:
         started = time.monotonic()
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        logits, failures = self._run_network(images)
+        with self._cores.batch() as is_alone:
+            network = self._logits if is_alone else self._on_one_core
+            logits, failures = run_batch(network, images, classes=self._classes)
         seconds = time.monotonic() - started
-        self._last_batch = len(images)
-        self._remember(len(images) / max(seconds, 1e-6))
+        with self._changed:
+            self._away += len(images)
+            at_once = max(1, len(self._threads) - self._free)
+            self._remember(at_once * len(images) / max(seconds, 1e-6))
         first = 0
         for piece in pieces:
             last = first + len(piece)
             own = {k - first: e for k, e in failures.items() if first <= k < last}
-            piece.request.take(logits[first:last], own)
+            piece.request.take(piece.start, logits[first:last], own)
             first = last
         waits = [started - p.request.arrived for p in pieces if p.start == 0]
         self._observe(BatchDone(len(images), waits, seconds, self._queue.images))
@@ -212,27 +254,3 @@ class MicroBatcher:
         is_first = self._images_per_second == 0
         share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
         self._images_per_second += share * (images_per_second - self._images_per_second)
-
-    def _run_network(self, images: Images) -> tuple[Logits, dict[int, Exception]]:
-        """Logits, and by place what failed, whatever it was: the thread must go on."""
-        try:
-            logits = self._logits(images)
-        except Exception as error:
-            if len(images) == 1:
-                logger.exception("the network failed about an image")
-                return np.full((1, self._classes), np.nan, np.float32), {0: error}
-            logger.warning("a batch failed images=%d reason=%s", len(images), error)
-            return self._one_by_one(images)
-        not_finite = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        failure = NotFinite("the network's answer about the image is no number")
-        return logits, {int(place): failure for place in not_finite}
-
-    def _one_by_one(self, images: Images) -> tuple[Logits, dict[int, Exception]]:
-        rows: list[Logits] = []
-        failures: dict[int, Exception] = {}
-        for place in range(len(images)):
-            logits, failed = self._run_network(images[place : place + 1])
-            rows.append(logits)
-            if failed:
-                failures[place] = failed[0]
-        return np.concatenate(rows), failures

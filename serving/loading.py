@@ -8,6 +8,7 @@ from classifier.registry import Registry
 from classifier.versions import Version
 from serving.backend import DeviceUnavailable, has_gpu, open_backend
 from serving.config import ServingConfig
+from serving.cores import Cores
 from serving.metrics import Metrics
 from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
@@ -34,6 +35,9 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         max_queued=config.max_queued,
     )
 
+    # ONNX Runtime's in this process: one batch alone has all, several have one each.
+    cores = Cores(max(1, usable_cores() // config.workers))
+
     def open_predictor(version: Version) -> Predictor:
         with metrics.load(version.number):
             bundle = watch.bundle(version)
@@ -42,12 +46,14 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
                 bundle,
                 device=config.device,
                 precision=config.precision,
-                threads=max(1, usable_cores() // config.workers),
+                threads=cores.count,
             )
             fell_back = config.device == "auto" and backend.device == "cpu"
             metrics.device_fallback.set(fell_back)
             observer = metrics.batch_observer(version.number)
-            return Predictor(version, bundle, backend, batching, observe=observer)
+            return Predictor(
+                version, bundle, backend, batching, cores=cores, observe=observer
+            )
 
     return PredictorPool(
         watch,

@@ -12,6 +12,7 @@ from classifier.ranking import softmax, top_k
 from classifier.versions import Version
 from serving.backend import Backend
 from serving.batcher import BatchDone, MicroBatcher
+from serving.cores import Cores
 from serving.request_queue import Answer, Images
 
 
@@ -49,6 +50,7 @@ class Predictor:
         backend: Backend,
         batching: Batching,
         *,
+        cores: Cores | None = None,
         observe: Callable[[BatchDone], None] = lambda batch: None,
     ) -> None:
         """Runs the network before anyone asks; FailedCheck."""
@@ -59,6 +61,8 @@ class Predictor:
         self._batcher = MicroBatcher(
             backend.logits,
             name=f"v{version.number}",
+            on_one_core=backend.logits_on_one_core,
+            cores=cores,
             classes=len(bundle.labels),
             max_batch_size=batching.max_batch_size,
             max_wait_ms=batching.max_wait_ms,
@@ -81,9 +85,13 @@ class Predictor:
         """What is queued takes about so long."""
         return self._batcher.seconds_to_wait
 
-    def submit(self, images: Images, *, deadline: float) -> "Future[Answer]":
-        """Logits of images [N, H, W, 3] of its size; Overloaded, DeadlinePassed."""
-        return self._batcher.submit(images, deadline=deadline)
+    def submit(
+        self, images: Images, *, deadline: float, run_here: bool = False
+    ) -> "Future[Answer]":
+        """Logits of images [N, H, W, 3] of its size; Overloaded, DeadlinePassed.
+
+        With `run_here` the caller's thread runs a lone request."""
+        return self._batcher.submit(images, deadline=deadline, run_here=run_here)
 
     def top(
         self, logits: NDArray[np.float32], count: int
@@ -115,10 +123,15 @@ class Predictor:
 def _warm_up(bundle: Bundle, backend: Backend, *, largest: int) -> None:
     size = (bundle.preprocessing.height, bundle.preprocessing.width)
     for count in backend.batch_sizes(largest):
-        logits = backend.logits(np.zeros((count, *size, 3), np.uint8))
-        expected = (count, len(bundle.labels))
-        if logits.shape != expected or not np.isfinite(logits).all():
-            raise FailedCheck(
-                f"asked for logits {expected}, the network gave {logits.shape}"
-                f"{'' if np.isfinite(logits).all() else ' that are not finite'}"
-            )
+        images = np.zeros((count, *size, 3), np.uint8)
+        for network in (backend.logits, backend.logits_on_one_core):
+            if network is not None:
+                _check(network(images), (count, len(bundle.labels)))
+
+
+def _check(logits: NDArray[np.float32], expected: tuple[int, int]) -> None:
+    if logits.shape != expected or not np.isfinite(logits).all():
+        raise FailedCheck(
+            f"asked for logits {expected}, the network gave {logits.shape}"
+            f"{'' if np.isfinite(logits).all() else ' that are not finite'}"
+        )

@@ -1,6 +1,7 @@
 """What waits for the network, and how it is cut into batches."""
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -40,8 +41,11 @@ class Request:
     taken: int = 0
     """Images that a batch has; the others wait."""
 
-    _logits: list[NDArray[np.float32]] = field(default_factory=list)
+    _pieces: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    """Logits by the place of the first image; pieces may be answered in any order."""
+
     _failures: dict[int, Exception] = field(default_factory=dict)
+    _changed: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, now: float) -> bool:
         """False where nobody waits for it any more, or it is too late and so told."""
@@ -58,15 +62,20 @@ class Request:
         return False
 
     def take(
-        self, logits: NDArray[np.float32], failures: Mapping[int, Exception]
+        self,
+        start: int,
+        logits: NDArray[np.float32],
+        failures: Mapping[int, Exception],
     ) -> None:
-        """The next rows; `failures` by their place among them."""
-        start = sum(map(len, self._logits))
-        self._logits.append(logits)
-        self._failures |= {start + row: error for row, error in failures.items()}
-        if start + len(logits) == len(self.images):
-            whole = np.concatenate(self._logits)
-            self.answer.set_result(Answer(whole, self._failures))
+        """The rows from `start` on; `failures` by their place among them."""
+        with self._changed:
+            self._pieces[start] = logits
+            self._failures |= {start + row: error for row, error in failures.items()}
+            if sum(map(len, self._pieces.values())) < len(self.images):
+                return
+        in_order = [self._pieces[place] for place in sorted(self._pieces)]
+        whole = in_order[0] if len(in_order) == 1 else np.concatenate(in_order)
+        self.answer.set_result(Answer(whole, self._failures))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class TorchBackend:
     """The network itself, in evaluation mode; on a GPU always fp32."""
 
     name: BackendKind = "torch"
+    logits_on_one_core = None
 
     def __init__(
         self,

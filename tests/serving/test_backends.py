@@ -25,6 +25,29 @@ def test_a_backend_gives_the_networks_logits(store: Store, kind: BackendKind) ->
     np.testing.assert_allclose(backend.logits(IMAGES), expected, atol=1e-4)  # fp32
 
 
+def test_several_batches_at_once_are_answered_to_the_bit(store: Store) -> None:
+    backend = open_backend("onnx", store.bundle("v2"), device="cpu", threads=2)
+
+    assert backend.logits_on_one_core is not None
+    np.testing.assert_array_equal(
+        backend.logits_on_one_core(IMAGES), backend.logits(IMAGES)
+    )
+
+
+def test_without_room_for_temporary_files_one_session_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = store.bundle("v2")
+    expected = open_backend("onnx", bundle, device="cpu", threads=2).logits(IMAGES)
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+
+    backend = open_backend("onnx", bundle, device="cpu", threads=2)
+
+    assert backend.logits_on_one_core is None
+    np.testing.assert_array_equal(backend.logits(IMAGES), expected)
+    assert "No such file or directory" in caplog.text
+
+
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
 def test_cuda_is_never_silently_the_cpu(store: Store, kind: BackendKind) -> None:
@@ -39,6 +62,7 @@ def test_a_version_whose_answers_are_no_numbers_fails_its_check(store: Store) ->
     class NotANumber:
         name: BackendKind = "onnx"
         device = "cpu"
+        logits_on_one_core = None
 
         def logits(self, images: np.ndarray) -> np.ndarray:
             return np.full((len(images), 10), np.nan, np.float32)

@@ -3,15 +3,18 @@
 import math
 import time
 from concurrent.futures import Future
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import numpy as np
 import pytest
 
-from serving.batcher import BatchDone, Logits, MicroBatcher, NotFinite, Overloaded
+from serving.batch_run import Logits, NotFinite
+from serving.batcher import BatchDone, MicroBatcher, Overloaded
+from serving.cores import Cores
 from serving.request_queue import Answer, DeadlinePassed, Images
 
 CLASSES = 3
+RUN_HERE = {"run_here": True}
 
 
 def _images(*values: int) -> Images:
@@ -211,3 +214,147 @@ def test_each_batch_is_told_to_who_measures() -> None:
     assert [batch.images for batch in seen] == [2, 1]
     assert [len(batch.queue_seconds) for batch in seen] == [1, 0]
     assert all(batch.inference_seconds >= 0 for batch in seen)
+
+
+def test_as_many_batches_run_at_once_as_there_are_cores() -> None:
+    alone, beside = Held(), Held()
+
+    with MicroBatcher(
+        alone,
+        on_one_core=beside,
+        cores=Cores(2),
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=8,
+    ) as batcher:
+        first = batcher.submit(_images(1))
+        assert alone.started.wait(5)
+        second = batcher.submit(_images(2, 3))
+        assert beside.started.wait(5)
+        third = batcher.submit(_images(4))
+        assert batcher.queued == 1
+        beside.release.set()
+        assert [_first(second), _first(third)] == [[2, 3], [4]]
+        alone.release.set()
+        assert _first(first) == [1]
+
+    assert alone.sizes == [1]
+    assert beside.sizes == [2, 1]
+
+
+def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> None:
+    alone, beside = Held(), Held()
+    beside.release.set()
+
+    with MicroBatcher(
+        alone,
+        on_one_core=beside,
+        cores=Cores(2),
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=2,
+    ) as batcher:
+        answer = batcher.submit(_images(*range(7)))
+        assert alone.started.wait(5)
+        while batcher.queued:
+            beside.started.wait(0.01)
+        assert not answer.done()
+        alone.release.set()
+        assert _first(answer) == list(range(7))
+
+
+def test_versions_share_the_cores_of_a_process() -> None:
+    alone, beside, cores = Held(), Held(), Cores(2)
+    beside.release.set()
+
+    with (
+        MicroBatcher(
+            alone, name="v1", classes=CLASSES, max_batch_size=8, cores=cores
+        ) as one,
+        MicroBatcher(
+            _logits,
+            on_one_core=beside,
+            cores=cores,
+            name="v2",
+            classes=CLASSES,
+            max_batch_size=8,
+        ) as other,
+    ):
+        first = one.submit(_images(1))
+        assert alone.started.wait(5)
+        assert _first(other.submit(_images(2))) == [2]
+        alone.release.set()
+        assert _first(first) == [1]
+
+    assert beside.sizes == [1]
+
+
+def test_a_lone_request_is_run_by_who_asks() -> None:
+    threads: list[str] = []
+
+    def logits(images: Images) -> Logits:
+        threads.append(current_thread().name)
+        return _logits(images)
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=2) as batcher:
+        for _ in range(2):
+            assert batcher.submit(_images(1), run_here=True).done()
+        large = batcher.submit(_images(1, 2, 3), run_here=True)
+        assert _first(large) == [1, 2, 3]
+
+    here = current_thread().name
+    assert threads == [here, here, "v1", "v1"]
+
+
+def test_who_comes_while_a_lone_request_runs_is_answered_after_it() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
+        asking.start()
+        assert held.started.wait(5)
+        waiting = [batcher.submit(_images(n), run_here=True) for n in (2, 3)]
+        assert batcher.queued == 2
+        held.release.set()
+        assert [_first(answer) for answer in waiting] == [[2], [3]]
+        asking.join(5)
+
+    assert held.sizes == [1, 2]
+
+
+def test_the_end_waits_for_a_lone_request() -> None:
+    held = Held()
+    batcher = MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
+    asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
+    asking.start()
+    assert held.started.wait(5)
+
+    closing = Thread(target=batcher.close)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    held.release.set()
+
+    closing.join(5)
+    assert not closing.is_alive()
+    asking.join(5)
+
+
+def test_a_batch_waits_for_those_who_were_answered_a_moment_ago() -> None:
+    sizes: list[int] = []
+
+    def logits(images: Images) -> Logits:
+        sizes.append(len(images))
+        slow.wait(0.2)  # nobody sets it; a quarter of it is how long others may take
+        return _logits(images)
+
+    slow = Event()
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        batcher.submit(_images(1, 2, 3)).result(timeout=5)
+        back = [batcher.submit(_images(n)) for n in (1, 2)]
+        back.append(batcher.submit(_images(3)))
+        assert [_first(answer) for answer in back] == [[1], [2], [3]]
+        # They do not come back, and the next is not kept waiting for them for ever.
+        assert _first(batcher.submit(_images(4))) == [4]
+
+    assert sizes == [3, 3, 1]

@@ -1,6 +1,8 @@
 """The bytes of a request's body, whole, within bounds of size and time."""
 
+import socket
 import zlib
+from collections.abc import Callable
 
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected
@@ -56,17 +58,11 @@ def read_body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
 
 
 def _receive(request: Request) -> bytes:
-    # Under gunicorn the connection is at hand, and only it can tell a stall.
-    connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        return request.get_data(cache=True)
-    # Of our worker, which alone sees each byte come; others know the stall alone.
-    limit = getattr(
-        request.environ["wsgi.input"], "limit_seconds", lambda seconds: None
-    )
-    before = connection.gettimeout()
-    connection.settimeout(STALL_SECONDS)
-    limit(BODY_SECONDS)
+    # Under gunicorn only the connection can tell a stall.
+    limit = getattr(request.environ["wsgi.input"], "limit_seconds", None)
+    if limit is None:
+        limit = _limit_of_socket(request.environ.get("gunicorn.socket"))
+    limit(BODY_SECONDS, stall_seconds=STALL_SECONDS)
     try:
         return request.get_data(cache=True)
     except ClientDisconnected as error:
@@ -79,7 +75,21 @@ def _receive(request: Request) -> bytes:
         ) from error
     finally:
         limit(None)
-        connection.settimeout(before)
+
+
+def _limit_of_socket(connection: socket.socket | None) -> Callable[..., None]:
+    """Under another worker than ours, which sees no single byte come: the stall alone.
+
+    Without a socket, as in tests, nothing can stall.
+    """
+    if connection is None:
+        return lambda seconds, **rest: None
+    before = connection.gettimeout()
+
+    def limit(seconds: float | None, *, stall_seconds: float | None = None) -> None:
+        connection.settimeout(before if seconds is None else stall_seconds)
+
+    return limit
 
 
 def _unpack(body: bytes, encoding: str, most: int) -> bytes:

@@ -7,7 +7,6 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
 from multiprocessing.sharedctypes import RawArray, RawValue
@@ -15,14 +14,12 @@ from typing import Any, NoReturn
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
-from gunicorn.errors import HaltServer
-from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle import QuantisedBundle
 from classifier.registry import StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
 from serving.app import create_app
+from serving.arbiter import ServingArbiter, forget_worker, give_place
 from serving.backend import DeviceUnavailable
 from serving.body_reader import STALL_SECONDS
 from serving.config import ServingConfig
@@ -30,7 +27,6 @@ from serving.control import Control, service_of_parent
 from serving.keys import BadKeys
 from serving.loading import open_pool, start_loading
 from serving.metrics import Metrics
-from serving.shared_metrics import VARIABLE
 
 WRONG_USAGE, NOT_NOW, OWN_FAULT, INTERRUPTED = 2, 3, 4, 130
 
@@ -79,8 +75,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             "threads": self._config.threads,
             "worker_class": "serving.worker.ServingWorker",
             "worker_connections": self._config.threads + 1000,
-            "pre_fork": _give_place,
-            "child_exit": _forget_worker,
+            "pre_fork": give_place,
+            "child_exit": forget_worker,
             # What was taken may be worked on, after its body came as late as it may.
             "graceful_timeout": int(self._config.timeout_seconds + STALL_SECONDS) + 5,
             "loglevel": "warning",
@@ -146,7 +142,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         # So that the workers share what was imported: a collection would write to it.
         gc.collect()
         gc.freeze()
-        arbiter = _Arbiter(self, drain_seconds=self._config.drain_seconds)
+        arbiter = ServingArbiter(self, drain_seconds=self._config.drain_seconds)
         try:
             arbiter.run()
         except SystemExit as stopped:
@@ -195,72 +191,10 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         os._exit(WORKER_BOOT_ERROR)
 
 
-class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's, which remembers Ctrl-C, and drains before it ends.
-
-    gunicorn itself closes the listening socket at once on SIGTERM, while those who
-    send requests have not been told yet.
-    """
-
-    was_interrupted = False
-    _is_halting = False
-
-    def __init__(self, app: GunicornServer, *, drain_seconds: float) -> None:
-        self._drain_seconds = drain_seconds
-        self._drain: threading.Timer | None = None
-        super().__init__(app)
-
-    def handle_chld(self) -> None:
-        super().handle_chld()
-        self.app.say_if_started()
-
-    handle_cld = handle_chld  # as in gunicorn: it takes whichever name it finds first
-
-    def halt(self, *args: Any, **kwargs: Any) -> None:
-        self._is_halting = True
-        super().halt(*args, **kwargs)
-
-    def reap_workers(self) -> None:
-        """Also of several workers that could not start; gunicorn ends at the second
-        with a traceback."""
-        while True:
-            try:
-                return super().reap_workers()  # type: ignore[no-any-return]
-            except HaltServer:
-                if not self._is_halting:
-                    raise
-
-    def handle_int(self) -> None:
-        self.was_interrupted = True
-        super().handle_int()
-
-    def handle_term(self) -> None:
-        """The first begins to drain; the second, or the end of that time, ends."""
-        self.app.drain()
-        if self._drain_seconds == 0 or self._drain is not None:
-            super().handle_term()
-        self._drain = threading.Timer(
-            self._drain_seconds, os.kill, (os.getpid(), signal.SIGTERM)
-        )
-        self._drain.daemon = True
-        self._drain.start()
-
-
 def _allow_files() -> None:
     """As many open files as may be: each connection is one, and shells allow 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _give_place(arbiter: Arbiter, worker: Any) -> None:
-    arbiter.app.give_place(worker)
-
-
-def _forget_worker(arbiter: Arbiter, worker: Any) -> None:
-    """Its place and its gauges; what it counted stays."""
-    arbiter.app.take_place(worker)
-    if VARIABLE in os.environ:
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
 
 
 def _listen(host: str, port: int) -> socket.socket:

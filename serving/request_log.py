@@ -1,15 +1,15 @@
 """One line for each request, with the id that its answer names; and one metric."""
 
 import logging
+import random
 import re
-import sys
 import time
-import uuid
 
 from flask import Flask, Response, g, request
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from serving.config import LogFormat
+from serving.log_writer import LogWriter
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/")
 
 def configure_logging(kind: LogFormat) -> None:
     """To standard error, for the whole process."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogWriter()
     if kind == "json":
         handler.setFormatter(
             OrjsonFormatter(
@@ -44,7 +44,7 @@ def add_request_log(app: Flask, metrics: Metrics) -> None:
         g.started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         ours = re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) is None
-        g.request_id = uuid.uuid4().hex if ours else given
+        g.request_id = f"{random.getrandbits(128):032x}" if ours else given
         g.versions = ()
 
     @app.after_request

@@ -4,30 +4,21 @@ import errno
 import functools
 import logging
 import os
-import select
 import time
 from typing import Any
 
 from gunicorn.http import parser, wsgi
-from gunicorn.http.errors import ParseException
-from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 from gunicorn.workers.gthread import ThreadWorker
 
 from serving.body_reader import STALL_SECONDS
 from serving.lingering import Lingering
 from serving.refusing import refuse
+from serving.wire import QuietSocket, ServingResponse, TimedUnreader, is_readable
 
 NEXT_REQUEST_SECONDS = 0.02
 """How long a thread waits for the next request of its connection: a client on the same
 machine sends it in 1 ms. Handing the connection back costs 0.1 ms of a core."""
-
-REST_SECONDS = 0.1
-"""How long a thread waits for the rest of a body that nobody reads, as of a request
-that is refused; gunicorn's own 5 s take the threads from those who say no."""
-
-REST_BYTES = 2**20
-"""And how much of it is read away; gunicorn's 64 KiB are less than many a photo."""
 
 FIRST_SECONDS = 0.05
 """How long a thread waits for a connection's first byte before the poller does; of
@@ -40,72 +31,6 @@ ACCEPT_SECONDS = 1.0
 """Until the next try where a connection needs an open file more than there may be."""
 
 logger = logging.getLogger(__name__)
-
-UNREAD = ("408", "413")
-"""Answers after which there may be more of the body to come."""
-
-
-class _Response(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's, which does not tell what answers, and says so when it closes.
-
-    gunicorn itself says that the connection is kept, then looks for the rest of the
-    body and may close it: the client's next request is lost.
-    """
-
-    def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Any:
-        if status.startswith(UNREAD) or not self._read_away():
-            self.force_close()
-        return super().start_response(status, headers, exc_info)
-
-    def _read_away(self) -> bool:
-        """Whether all of the body has come."""
-        self.req.unreader.limit_seconds(REST_SECONDS)
-        try:
-            for _ in range(REST_BYTES // 8192):
-                if not self.req.body.read(8192):
-                    return True
-        except (OSError, ParseException):
-            return False
-        finally:
-            self.req.unreader.limit_seconds(None)
-        return False
-
-    def default_headers(self) -> list[str]:
-        headers: list[str] = super().default_headers()
-        return [line for line in headers if not line.startswith("Server:")]
-
-
-class _Unreader(SocketUnreader):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's, with a time by which all of a head or a body must have come.
-
-    A socket's own timeout begins anew with each byte: as many clients as there are
-    threads, each with a byte now and then, would take the service from all others.
-    """
-
-    _until: float | None = None
-    _is_head = False
-
-    def limit_seconds(self, seconds: float | None, *, is_head: bool = False) -> None:
-        """From now; None lifts it. A head that is late has ended, a body raises
-        TimeoutError."""
-        self._until = None if seconds is None else time.monotonic() + seconds
-        self._is_head = is_head
-
-    def chunk(self) -> bytes:
-        if self._until is not None and not self._comes_in_time(self._until):
-            if self._is_head:
-                return b""
-            raise TimeoutError("the rest of a body came too late")
-        data: bytes = super().chunk()
-        return data
-
-    def _comes_in_time(self, until: float) -> bool:
-        left = until - time.monotonic()
-        stall = self.sock.gettimeout()
-        wait = left if stall is None else min(left, stall)
-        return left > 0 and _is_readable_socket(self.sock, wait)
 
 
 class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -143,6 +68,10 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         worker = self
 
         class Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn has no types
+            def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
+                quiet = QuietSocket(sock.family, sock.type, sock.proto, sock.detach())
+                super().__init__(cfg, quiet, client, server)
+
             def close(self, graceful: bool = False) -> None:
                 if graceful:
                     lingering.add(self.sock)
@@ -166,8 +95,8 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 self.timeout = time.monotonic() + kept_seconds
 
         # gunicorn makes them by these names, and has no settings for them.
-        wsgi.Response = _Response
-        parser.SocketUnreader = _Unreader
+        wsgi.Response = ServingResponse
+        parser.SocketUnreader = TimedUnreader
         gthread.TConn = Connection
         super().init_process()
 
@@ -241,7 +170,7 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self.cfg.set("keepalive", 0)  # each answer closes its connection
 
     def _accept_waiting(self, listener: Any) -> None:
-        while _is_readable_socket(listener, 0.0):
+        while is_readable(listener, 0.0):
             count = self.nr_conns
             self.accept(listener)
             if self.nr_conns == count:
@@ -253,9 +182,11 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         What was read beyond a request lies in the parser, and nothing in the socket
         would tell gunicorn of it: it is answered here.
         """
-        is_read = bool(conn.parser.unreader.buf.getbuffer().nbytes)
+        if conn.parser.unreader.buf.getbuffer().nbytes:
+            return True
         may_wait = self._may_wait() or not self.alive
-        return is_read or (may_wait and _is_readable(conn))
+        conn.parser.unreader.has_come = may_wait and _is_readable(conn)
+        return bool(conn.parser.unreader.has_come)
 
     def _may_wait(self) -> bool:
         """Whether a thread is free for who comes meanwhile."""
@@ -264,13 +195,4 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
 
 def _is_readable(conn: Any, seconds: float = NEXT_REQUEST_SECONDS) -> bool:
-    return _is_readable_socket(conn.sock, seconds)
-
-
-def _is_readable_socket(sock: Any, seconds: float) -> bool:
-    poll = select.poll()
-    try:
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(1000 * seconds))
-    except (OSError, ValueError):
-        return False
+    return is_readable(conn.sock, seconds)

@@ -29,7 +29,7 @@ from serving.loading import open_pool
 from serving.metrics import Metrics
 from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
-from serving.worker import _Unreader
+from serving.wire import TimedUnreader
 from tests.conftest import Store, encoded, picture
 from training.evaluate import evaluate
 
@@ -467,7 +467,7 @@ def test_a_body_that_trickles_is_a_timeout(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(PNG)
-        unreader = _Unreader(ours)
+        unreader = TimedUnreader(ours)
         stream = Body(LengthReader(unreader, len(PNG)))
         stream.limit_seconds = unreader.limit_seconds
 

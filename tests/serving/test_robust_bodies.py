@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from serving.body_reader import MAX_BODY_BYTES, STALL_SECONDS
-from serving.worker import _Unreader
+from serving.wire import TimedUnreader
 from tests.conftest import WAIT_SECONDS, RunningService, Store, encoded, picture
 from tests.serving.load import Answer, answers, ask, connect, head, serving
 
@@ -191,7 +191,7 @@ def test_a_head_and_a_body_that_trickle_end_in_time() -> None:
     with ours, theirs:
         ours.settimeout(WAIT_SECONDS)
         theirs.sendall(b"GET / HT")
-        unreader = _Unreader(ours)
+        unreader = TimedUnreader(ours)
 
         unreader.limit_seconds(0.0, is_head=True)
         assert unreader.chunk() == b""

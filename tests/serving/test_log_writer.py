@@ -1,0 +1,66 @@
+"""The log: many lines at a time, warnings at once, and none lost at the end."""
+
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from serving.log_writer import LogWriter
+
+
+def _record(level: int, message: str) -> logging.LogRecord:
+    return logging.LogRecord("x", level, "", 0, message, None, None)
+
+
+def test_a_warning_is_written_at_once_after_what_came_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    writer = LogWriter()
+
+    for number in range(3):
+        writer.handle(_record(logging.INFO, f"line {number}"))
+    writer.handle(_record(logging.WARNING, "careful"))
+
+    assert capsys.readouterr().err == "line 0\nline 1\nline 2\ncareful\n"
+
+
+def test_all_is_written_at_the_end_also_in_a_child() -> None:
+    program = """
+        import logging, os
+        from serving.log_writer import LogWriter
+
+        logging.basicConfig(level=logging.INFO, handlers=[LogWriter()])
+        logging.info("before the fork")
+        child = os.fork()
+        logging.info("child" if child == 0 else "parent")
+        logging.shutdown()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+
+    lines = [f"INFO:root:{line}" for line in ("before the fork", "child", "parent")]
+    assert sorted(done.stderr.splitlines()) == lines
+
+
+def test_a_line_that_cannot_be_written_takes_no_other_with_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    writer = LogWriter()
+    broken = logging.LogRecord("x", logging.INFO, "", 0, "%d", ("no number",), None)
+
+    writer.handle(broken)
+    writer.handle(_record(logging.WARNING, "fine"))
+
+    assert capsys.readouterr().err.endswith("fine\n")

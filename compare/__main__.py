@@ -3,29 +3,27 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from classifier.dataset import BadDataset, Dataset, Part, part_digest
-from classifier.registry import StoreUnavailable, UnknownModel
+from classifier.dataset import BadDataset
+from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
-from compare.answers import AnswerStore, ForeignFolder, Identity, open_folder
-from compare.client import Service, ServiceUnavailable, UnknownServed
-from compare.collect import collect_answers
-from compare.comparison import Comparison, NotComparable, align, check_classes
-from compare.config import CompareConfig, parse_arguments
-from compare.contract import ServedVersion
-from compare.files import (
-    remove_results,
-    write_per_class,
-    write_per_image,
-    write_run,
-    write_summary,
+from compare.answers import ForeignFolder, open_folder, read_answers
+from compare.asking import ask_service, keep_pictures
+from compare.client import KeyRefused, ServiceUnavailable, UnknownServed
+from compare.comparison import Comparison
+from compare.config import (
+    CompareConfig,
+    MatrixConfig,
+    RedrawConfig,
+    parse_arguments,
 )
-from compare.sources import find_dataset, find_service
-from compare.terminal_report import print_report, print_shown
-from compare.verdict import Verdict, judge, refuse
+from compare.drawing import Drawn, draw
+from compare.files import remove_everything
+from compare.record import Record, keep_record, read_record
+from compare.redrawing import Unfinished, find_kept
+from compare.sources import find_images, find_service
+from compare.telling import tell
 
 PASSED, TRIPPED, WRONG_USAGE, NOT_NOW, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -34,135 +32,96 @@ VERDICT_CODES = {"pass": PASSED, "fail": TRIPPED, "not_comparable": NOT_NOW}
 ERROR_CODES: dict[type[BaseException], int] = {
     BadDataset: WRONG_USAGE,
     ForeignFolder: WRONG_USAGE,
+    KeyRefused: WRONG_USAGE,
     UnknownModel: WRONG_USAGE,
     UnknownVersion: WRONG_USAGE,
     UnknownServed: WRONG_USAGE,
     ServiceUnavailable: NOT_NOW,
     StoreUnavailable: NOT_NOW,
+    Unfinished: NOT_NOW,
     OSError: NOT_NOW,  # the disk is full or not writable
 }
 
 
-def compare_versions(config: CompareConfig) -> Verdict:
-    """Asks both versions about every image; writes the files and prints the report."""
+def compare_versions(config: CompareConfig) -> int:
+    """Asks both about every image; writes, says and logs what follows from it."""
     started = time.time()
+    if config.promote is not None:
+        Registry()  # that there is none is better said before all the asking
     with find_service(config) as service:
         a, b = service.version(config.a), service.version(config.b)
-        dataset = find_dataset(config, a)
-        images, digest = _wanted(dataset.val, config.limit), part_digest(dataset.val)
-        folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
-        open_folder(folder, _identity(a, b, dataset, digest), fresh=config.fresh)
-        if config.fresh:
-            remove_results(folder)
-        notes = _notes(a, b, digest, asked=len(images), of=len(dataset.val))
-        comparison: Comparison | None = None
-        try:
-            comparison = _ask(service, images, folder, config, a, b)
-        except NotComparable as error:
-            missing = error.missing
-            remove_results(folder)  # rows of an earlier run beside a refusal would lie
-            verdict = refuse([str(error)], a=a, b=b, gates=config.gates, notes=notes)
-        else:
-            missing = comparison.missing
-            verdict = judge(comparison, a=a, b=b, gates=config.gates, notes=notes)
-    write_summary(folder, verdict)
-    write_run(folder, _facts(service, dataset, missing, started=started))
-    if comparison is not None:
-        write_per_image(folder, comparison)
-        write_per_class(folder, verdict, comparison.labels)
-    print_report(verdict, data=dataset.name, folder=folder)
-    if comparison is not None and config.show:
-        print_shown(comparison, config.show)
-    return verdict
-
-
-def _ask(
-    service: Service,
-    images: Part,
-    folder: Path,
-    config: CompareConfig,
-    a: ServedVersion,
-    b: ServedVersion,
-) -> Comparison:
-    """NotComparable where classes differ or more images than allowed have no answer."""
-    check_classes(images.class_ids, a, b)
-    with AnswerStore(folder) as store:
-        collect_answers(
-            service,
-            images,
-            store,
+        images = find_images(config, a)
+        record = Record(
             a=a,
             b=b,
-            batch_size=config.batch_size,
-            concurrency=config.concurrency,
+            data_name=images.data_name,
+            data_digest=images.digest,
+            names=images.names,
+            class_ids=images.class_ids,
+            available=images.available,
+            gates=config.gates,
+            allow_missing=config.allow_missing,
         )
-        comparison = align(images.names, images.class_ids, store.kept, a=a, b=b)
-    if len(comparison.missing) > config.allow_missing:
-        name, why = next(iter(comparison.missing.items()))
-        raise NotComparable(
-            f"{len(comparison.missing)} of {len(images)} images have no answer "
-            f"({config.allow_missing} are allowed), such as {name}: {why}; mend them, "
-            "or allow them with --allow-missing",
-            missing=comparison.missing,
-        )
-    return comparison
-
-
-def _wanted(val: Part, limit: int | None) -> Part:
-    return val if limit is None else val.subset(range(min(limit, len(val))))
-
-
-def _identity(
-    a: ServedVersion, b: ServedVersion, dataset: Dataset, digest: str
-) -> Identity:
-    return Identity(
-        model=a.model,
-        a_version=a.number,
-        a_run_id=a.run_id,
-        b_version=b.number,
-        b_run_id=b.run_id,
-        dataset=dataset.name,
-        dataset_digest=digest,
-    )
-
-
-def _notes(
-    a: ServedVersion, b: ServedVersion, digest: str, *, asked: int, of: int
-) -> list[str]:
-    notes = [
-        f"v{version.number} was validated on other data, "
-        f"{version.dataset_digest[:12]}, here is {digest[:12]}"
-        for version in {v.number: v for v in (a, b)}.values()
-        if version.dataset_digest is not None and version.dataset_digest != digest
-    ]
-    if asked < of:
-        notes.append(f"only the first {asked:,} of {of:,} images were asked")
-    return notes
-
-
-def _facts(
-    service: Service,
-    dataset: Dataset,
-    missing: Mapping[str, str],
-    *,
-    started: float,
-) -> dict[str, Any]:
-    """run.json."""
-    return {
+        folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
+        if config.fresh:
+            remove_everything(folder)
+        open_folder(folder, record.identity, fresh=config.fresh)
+        record = keep_record(folder, record)
+        found, measured = ask_service(service, images, folder, record, config)
+    if isinstance(found, Comparison):
+        keep_pictures(folder, images, found)
+    facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,
         "url": service.url,
         "retries": service.retries,
-        "data": dataset.source,
-        "missing": dict(missing),
+        "data": images.source,
+        **measured,
     }
+    drawn = draw(folder, record, found, gates=config.gates, facts=facts)
+    tell(drawn, show=config.show, summary_md=config.summary_md)
+    _act(drawn, config)
+    return VERDICT_CODES[drawn.verdict.name]
+
+
+def _act(drawn: Drawn, config: CompareConfig) -> None:
+    """In MLflow, whose client takes a second to import: after all has been said."""
+    from compare.promotion import promote
+    from compare.tracking import is_there_a_store, try_to_log
+
+    if not config.no_mlflow and is_there_a_store():
+        try_to_log(drawn)
+    if config.promote is not None:
+        print(promote(drawn, config.promote))
+
+
+def redraw(config: RedrawConfig) -> int:
+    """All reports again from what the folder keeps: no service, no data, no store."""
+    record = read_record(config.folder)
+    found, facts = find_kept(config.folder, record, read_answers(config.folder))
+    gates = record.gates if config.gates is None else config.gates
+    drawn = draw(config.folder, record, found, gates=gates, facts=facts)
+    tell(drawn, show=config.show, summary_md=config.summary_md)
+    return VERDICT_CODES[drawn.verdict.name]
+
+
+def draw_all_pairs(config: MatrixConfig) -> int:
+    from compare.matrix import draw_matrix
+
+    return draw_matrix(config.versions, model=config.model, out=config.out)
 
 
 def main(arguments: list[str]) -> int:
     config = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return VERDICT_CODES[compare_versions(config).name]
+        match config:
+            case CompareConfig():
+                return compare_versions(config)
+            case RedrawConfig():
+                return redraw(config)
+            case MatrixConfig():
+                return draw_all_pairs(config)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED

@@ -24,6 +24,7 @@ class ServedVersion:
     run_id: str | None
     epoch: int | None
     dataset_digest: str | None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def read_version(entry: Mapping[str, Any], *, model: str) -> ServedVersion:
             run_id=entry.get("run_id"),
             epoch=entry.get("epoch"),
             dataset_digest=dataset.get("digest"),
+            aliases=tuple(sorted(map(str, entry.get("aliases") or ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotTheContract(f"not an entry of a version: {error!r}") from error

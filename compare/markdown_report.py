@@ -1,0 +1,2 @@
+"""summary.md"""
+def write_markdown(path,*,summary,facts): pass

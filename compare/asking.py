@@ -11,7 +11,7 @@ from compare.collect import collect_answers
 from compare.comparison import Comparison, NotComparable, check_classes
 from compare.config import CompareConfig
 from compare.drawing import read_facts, set_side_by_side
-from compare.image_facts import ImageFacts, look_at_images
+from compare.image_facts import look_at_images
 from compare.images import Images
 from compare.latency import measure_latency
 from compare.probing import count_differing
@@ -32,7 +32,7 @@ def ask_service(
 ) -> tuple[Comparison | NotComparable, dict[str, Any]]:
     """Both versions side by side, or why not; and what was measured, for run.json."""
     try:
-        check_classes(record.class_ids, record.a, record.b)
+        check_classes(record.class_ids or (), record.a, record.b)
         answers, is_new = _collect(service, images, folder, record, config)
         comparison = set_side_by_side(record, answers)
     except NotComparable as error:
@@ -45,9 +45,7 @@ def ask_service(
 
 def keep_pictures(folder: Path, images: Images, comparison: Comparison) -> None:
     """What reports need of the files themselves, unless it is there."""
-    facts = ImageFacts.load(folder)
-    if facts is None or facts.names != images.names:
-        look_at_images(images.names, images.files).save(folder)
+    look_at_images(folder, images.names, images.files)
     kept = Thumbnails.load(folder)
     is_labelled = images.class_ids is not None
     order = showing_order(comparison, labelled=is_labelled)

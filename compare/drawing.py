@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from compare.answers import PairOfAnswers
-from compare.comparison import Comparison, NotComparable, align, check_classes
+from compare.comparison import (
+    Comparison,
+    NotComparable,
+    align,
+    check_classes,
+    check_coverage,
+)
+from compare.facts import DataFacts, Probe
 from compare.files import (
+    MARKDOWN,
     RUN,
     remove_results,
     write_per_class,
@@ -17,7 +25,11 @@ from compare.files import (
     write_summary,
 )
 from compare.gates import Gate
+from compare.html_report import write_report
+from compare.image_facts import facts_of
+from compare.markdown_report import write_markdown
 from compare.record import Record
+from compare.thumbnails import Thumbnails
 from compare.verdict import Verdict, judge, refuse
 
 
@@ -36,16 +48,9 @@ def set_side_by_side(
     record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> Comparison:
     """NotComparable where classes differ or more images than allowed have no answer."""
-    check_classes(record.class_ids, record.a, record.b)
+    check_classes(record.class_ids or (), record.a, record.b)
     comparison = align(record.names, record.class_ids, answers, a=record.a, b=record.b)
-    if len(comparison.missing) > record.allow_missing:
-        name, why = next(iter(comparison.missing.items()))
-        raise NotComparable(
-            f"{len(comparison.missing)} of {len(record.names)} images have no answer "
-            f"({record.allow_missing} are allowed), such as {name}: {why}; mend them, "
-            "or allow them with --allow-missing",
-            missing=comparison.missing,
-        )
+    check_coverage(comparison, allow_missing=record.allow_missing)
     return comparison
 
 
@@ -59,20 +64,58 @@ def draw(
 ) -> Drawn:
     """Writes every file of the folder that is for reading; `facts` are run.json's."""
     facts = {**facts, "missing": dict(found.missing)}
-    if isinstance(found, NotComparable):
+    verdict = _judged(folder, record, found, gates=gates, probe=facts.get("probe"))
+    if verdict.name == "not_comparable" or isinstance(found, NotComparable):
         remove_results(folder)  # rows of an earlier run beside a refusal would lie
         comparison = None
-        verdict = refuse(
-            [str(found)], a=record.a, b=record.b, gates=gates, notes=record.notes
-        )
     else:
         comparison = found
-        verdict = judge(found, a=record.a, b=record.b, gates=gates, notes=record.notes)
-        write_per_image(folder, found)
-        write_per_class(folder, verdict, found.labels)
+        write_per_image(folder, comparison)
+        write_per_class(folder, verdict, comparison.labels)
     write_summary(folder, verdict)
     write_run(folder, facts)
+    write_report(
+        folder,
+        summary=verdict.summary,
+        comparison=comparison,
+        classes=verdict.classes,
+        facts=facts,
+        thumbnails=Thumbnails.load(folder),
+    )
+    write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=facts)
     return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
+
+
+def _judged(
+    folder: Path,
+    record: Record,
+    found: Comparison | NotComparable,
+    *,
+    gates: Sequence[Gate],
+    probe: Mapping[str, int] | None,
+) -> Verdict:
+    data = DataFacts(
+        record.data_name, record.data_digest, labelled=record.class_ids is not None
+    )
+    if isinstance(found, NotComparable):
+        return refuse(
+            [str(found)],
+            a=record.a,
+            b=record.b,
+            gates=gates,
+            notes=record.notes,
+            data=data,
+        )
+    return judge(
+        found,
+        a=record.a,
+        b=record.b,
+        gates=gates,
+        notes=record.notes,
+        data=data,
+        images=facts_of(folder, found.names),
+        probe=None if probe is None else Probe(**probe),
+    )
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup
 
 from compare import calibration_charts, report_charts, report_views, wording
-from compare.agreement import ClassChange
+from compare.class_changes import ClassChange
 from compare.comparison import Comparison
 from compare.definitions import DEFINITIONS
 from compare.gallery import Gallery, make_gallery

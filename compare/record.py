@@ -1,7 +1,7 @@
 """What a comparison is about, kept beside its answers: enough to draw it again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,9 +147,5 @@ def _version_from_json(entry: Mapping[str, Any], model: str) -> ServedVersion:
         run_id=entry["run_id"],
         epoch=entry["epoch"],
         dataset_digest=entry["dataset_digest"],
-        aliases=_texts(entry["aliases"]),
+        aliases=None if entry["aliases"] is None else tuple(entry["aliases"]),
     )
-
-
-def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)

@@ -23,7 +23,7 @@ def find_kept(
     """
     facts = read_facts(folder)
     try:
-        check_classes(record.class_ids, record.a, record.b)
+        check_classes(record.class_ids or (), record.a, record.b)
         _check_finished(folder, record, answers)
         comparison = set_side_by_side(record, answers)
     except NotComparable as error:

@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from classifier.labels import Labels
-from compare.agreement import FALSE_DISCOVERY_RATE, TOP, ClassChange
+from compare.agreement import TOP
+from compare.class_changes import FALSE_DISCOVERY_RATE, ClassChange
 from compare.report_charts import dumbbell, interval_plot
 from compare.wording import Kind, look_up, say, say_interval
 

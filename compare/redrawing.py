@@ -1,20 +1,33 @@
-"""--from: the answers that a folder keeps, as if they had just been given."""
+"""--from: reports drawn again, as if the kept answers had just been given."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compare.answers import PairOfAnswers
+from compare.answers import PairOfAnswers, read_answers
 from compare.comparison import Comparison, NotComparable, check_classes
-from compare.drawing import read_facts, set_side_by_side
-from compare.record import Record
+from compare.config import RedrawConfig
+from compare.drawing import Drawn, draw, read_facts, set_side_by_side
+from compare.record import Record, read_record
+from compare.telling import tell
 
 
 class Unfinished(RuntimeError):
     """The folder lacks what only the service can tell."""
 
 
-def find_kept(
+def redraw(config: RedrawConfig) -> Drawn:
+    """All reports again: no service, no data, no store."""
+    folder = config.folder
+    record = read_record(folder)
+    found, facts = _find_kept(folder, record, read_answers(folder))
+    gates = record.gates if config.gates is None else config.gates
+    drawn = draw(folder, record, found, gates=gates, facts=facts)
+    tell(drawn, show=config.show, summary_md=config.summary_md)
+    return drawn
+
+
+def _find_kept(
     folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> tuple[Comparison | NotComparable, dict[str, Any]]:
     """Both versions side by side, or why not; and run.json's facts.

@@ -92,7 +92,12 @@ def _measure(
 ) -> dict[str, Any]:
     """The probe and the latency; ServiceUnavailable where the probe cannot be made."""
     asked, differing = count_differing(
-        service, images, answers, a=record.a, b=record.b, batch_size=config.batch_size
+        service.ask,
+        images,
+        answers,
+        a=record.a,
+        b=record.b,
+        batch_size=config.batch_size,
     )
     probe = {"probe": {"images": asked, "differing": differing}}
     hasty = Service(

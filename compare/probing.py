@@ -1,10 +1,9 @@
 """Whether a service gives the same answer when it is asked the same again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from compare.answers import PairOfAnswers
-from compare.client import Service
 from compare.contract import Answer, ServedVersion, TopAnswer
 from compare.images import Images
 
@@ -16,6 +15,11 @@ and more where a GPU computes in bf16; another answer differs by more than that.
 
 T = TypeVar("T")
 
+Ask = Callable[
+    [Sequence[tuple[str, bytes]], Sequence[ServedVersion]], list[tuple[Answer, ...]]
+]
+"""For each (name, file's bytes) the answer of each version, as Service.ask()."""
+
 
 def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` of them, evenly from first to last: the same at each call."""
@@ -25,7 +29,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def count_differing(
-    service: Service,
+    ask: Ask,
     images: Images,
     answered: Mapping[str, PairOfAnswers],
     *,
@@ -45,7 +49,7 @@ def count_differing(
     for start in range(0, len(again), batch_size):
         places = again[start : start + batch_size]
         batch = [(images.names[p], images.files[p].read_bytes()) for p in places]
-        for (name, _), answers in zip(batch, service.ask(batch, versions), strict=True):
+        for (name, _), answers in zip(batch, ask(batch, versions), strict=True):
             pair = answered[name]
             is_same = _agree(pair.a, answers[0]) and _agree(pair.b, answers[-1])
             differing += not is_same

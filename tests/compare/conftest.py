@@ -1,16 +1,20 @@
 """Answers and versions to compare, made up but whole."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from classifier.labels import Labels
+from compare.__main__ import main
 from compare.answers import PairOfAnswers
 from compare.comparison import Comparison, align
 from compare.contract import ServedVersion, TopAnswer
 from compare.facts import DataFacts, ImageFacts, Probe
 from compare.verdict import Verdict, judge
+from tests.conftest import RunningService, Store
 
 CLASSES = 8
 
@@ -77,3 +81,22 @@ def verdict(comparison: Comparison) -> Verdict:
 @pytest.fixture
 def summary(verdict: Verdict) -> dict[str, Any]:
     return verdict.summary
+
+
+@pytest.fixture(scope="session")
+def compared(
+    store: Store, service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What `python -m compare` left of versions 1 and 2; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("compared") / "compare-v1-v2"
+    arguments = ["--a", "v1", "--b", "v2", "--url", service.url, "--no-mlflow"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        assert main([*arguments, "--out", str(folder), "--limit", "200"]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(compared: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return shutil.copytree(compared, tmp_path / "compare-v1-v2")

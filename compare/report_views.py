@@ -33,9 +33,7 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
     top1, top5 = look_up(summary, "top1"), look_up(summary, "top5")
     deltas = [look_up(summary, f"{top}.delta") for top in ("top1", "top5")]
     reach = max(map(_reach, deltas))
-    flips = [
-        look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")
-    ]
+    flips = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
     most = max(map(_reach, flips))
     error = look_up(summary, "calibration_error_delta") or {
         "value": _difference(summary, "expected_calibration_error")

@@ -1,9 +1,13 @@
 """Which images of a comparison are worth a look first."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from compare.agreement import FloatArray, IntArray, TopFive
 from compare.comparison import Comparison
+from compare.wording import is_labelled
 
 CATEGORIES = (
     "broken",
@@ -44,3 +48,14 @@ def _first(top: TopFive) -> FloatArray:
     """The probability of the first answer, [N]."""
     first: FloatArray = np.nan_to_num(top.probabilities[:, 0])
     return first
+
+
+def picture_order(comparison: Comparison, summary: Mapping[str, Any]) -> list[str]:
+    """Names of all images, those first that the report should have pictures of.
+
+    Label suspects come before all others: they are few, and only a look can judge.
+    """
+    suspects = [each["image"] for each in summary.get("label_suspects") or []]
+    order = showing_order(comparison, labelled=is_labelled(summary))
+    names = [comparison.names[row] for row in order]
+    return list(dict.fromkeys([*suspects, *names]))

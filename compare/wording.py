@@ -40,7 +40,7 @@ def say(value: object, kind: Kind) -> str:
 
 
 def say_interval(estimate: object, kind: Kind) -> str:
-    """`−2.09 to −0.31`; empty where there is no interval."""
+    """`9.18 to 10.35 %`; empty where there is no interval."""
     low, high = look_up(estimate, "low"), look_up(estimate, "high")
     if low is None or high is None:
         return ""
@@ -49,7 +49,7 @@ def say_interval(estimate: object, kind: Kind) -> str:
 
 
 def say_estimate(estimate: object, kind: Kind) -> str:
-    """`−1.20 (−2.09 to −0.31)`, or the value alone."""
+    """`9.75 % (9.18 to 10.35 %)`, or the value alone."""
     value = look_up(estimate, "value")
     interval = say_interval(estimate, kind)
     return f"{say(value, kind)} ({interval})" if interval else say(value, kind)

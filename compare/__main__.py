@@ -13,9 +13,16 @@ from classifier.versions import UnknownVersion
 from compare.answers import AnswerStore, ForeignFolder, Identity, open_folder
 from compare.client import Service, ServiceUnavailable, UnknownServed
 from compare.collect import collect_answers
-from compare.comparison import Comparison, NotComparable, align, check_classes
+from compare.comparison import (
+    Comparison,
+    NotComparable,
+    align,
+    check_classes,
+    check_coverage,
+)
 from compare.config import CompareConfig, parse_arguments
 from compare.contract import ServedVersion
+from compare.facts import DataFacts
 from compare.files import (
     remove_results,
     write_per_class,
@@ -54,17 +61,24 @@ def compare_versions(config: CompareConfig) -> Verdict:
         open_folder(folder, _identity(a, b, dataset, digest), fresh=config.fresh)
         if config.fresh:
             remove_results(folder)
+        data = DataFacts(dataset.name, digest, labelled=True)
         notes = _notes(a, b, digest, asked=len(images), of=len(dataset.val))
         comparison: Comparison | None = None
         try:
             comparison = _ask(service, images, folder, config, a, b)
         except NotComparable as error:
             missing = error.missing
-            remove_results(folder)  # rows of an earlier run beside a refusal would lie
-            verdict = refuse([str(error)], a=a, b=b, gates=config.gates, notes=notes)
+            verdict = refuse(
+                [str(error)], a=a, b=b, gates=config.gates, notes=notes, data=data
+            )
         else:
             missing = comparison.missing
-            verdict = judge(comparison, a=a, b=b, gates=config.gates, notes=notes)
+            verdict = judge(
+                comparison, a=a, b=b, gates=config.gates, notes=notes, data=data
+            )
+    if verdict.name == "not_comparable":
+        remove_results(folder)  # rows of an earlier run beside a refusal would lie
+        comparison = None
     write_summary(folder, verdict)
     write_run(folder, _facts(service, dataset, missing, started=started))
     if comparison is not None:
@@ -97,14 +111,7 @@ def _ask(
             concurrency=config.concurrency,
         )
         comparison = align(images.names, images.class_ids, store.kept, a=a, b=b)
-    if len(comparison.missing) > config.allow_missing:
-        name, why = next(iter(comparison.missing.items()))
-        raise NotComparable(
-            f"{len(comparison.missing)} of {len(images)} images have no answer "
-            f"({config.allow_missing} are allowed), such as {name}: {why}; mend them, "
-            "or allow them with --allow-missing",
-            missing=comparison.missing,
-        )
+    check_coverage(comparison, allow_missing=config.allow_missing)
     return comparison
 
 

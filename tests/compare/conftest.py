@@ -9,9 +9,12 @@ from classifier.labels import Labels
 from compare.answers import PairOfAnswers
 from compare.comparison import Comparison, align
 from compare.contract import ServedVersion, TopAnswer
+from compare.facts import DataFacts, ImageFacts, Probe
 from compare.verdict import Verdict, judge
 
 CLASSES = 8
+
+DATA = DataFacts("digits", "d1", labelled=True)
 
 
 def served(
@@ -48,6 +51,11 @@ def made_up_comparison(count: int = 400) -> Comparison:
     return align(names, class_ids, answers, a=served("8"), b=served("16"))
 
 
+def image_facts(count: int, seed: int = 0) -> ImageFacts:
+    rng = np.random.default_rng(seed)
+    return ImageFacts(rng.uniform(0, 255, count), rng.uniform(size=count) < 0.2)
+
+
 @pytest.fixture
 def comparison() -> Comparison:
     return made_up_comparison()
@@ -55,7 +63,15 @@ def comparison() -> Comparison:
 
 @pytest.fixture
 def verdict(comparison: Comparison) -> Verdict:
-    return judge(comparison, a=served("8"), b=served("16"), gates=())
+    return judge(
+        comparison,
+        a=served("8"),
+        b=served("16"),
+        gates=(),
+        data=DATA,
+        images=image_facts(len(comparison.names)),
+        probe=Probe(images=100, differing=0),
+    )
 
 
 @pytest.fixture

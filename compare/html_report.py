@@ -11,7 +11,7 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from compare import calibration_charts, report_charts, report_views, wording
-from compare.agreement import ClassChange
+from compare.class_changes import ClassChange
 from compare.comparison import Comparison
 from compare.definitions import DEFINITIONS
 from compare.gallery import Gallery, make_gallery
@@ -65,7 +65,7 @@ def report_html(
     labelled = wording.is_labelled(summary)
     if summary["verdict"] == "not_comparable":
         comparison = None  # the reason comes first, and there are no numbers
-    gallery = _gallery(comparison, thumbnails, summary, labelled=labelled)
+    gallery = _gallery(comparison, thumbnails, summary)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
     return (
         _environment()
@@ -79,6 +79,7 @@ def report_html(
             words=wording.verdict_in_words(summary),
             a=wording.version_name(summary, "a"),
             b=wording.version_name(summary, "b"),
+            chosen_notes=wording.chosen_notes(summary),
             date=_date(facts),
             definitions=DEFINITIONS,
             classes=report_views.class_rows(classes, comparison.labels)
@@ -107,8 +108,6 @@ def _gallery(
     comparison: Comparison | None,
     thumbnails: Thumbnails | None,
     summary: Mapping[str, Any],
-    *,
-    labelled: bool,
 ) -> Gallery | None:
     if comparison is None or not comparison.names:
         return None
@@ -116,7 +115,6 @@ def _gallery(
     return make_gallery(
         comparison,
         thumbnails,
-        labelled=labelled,
         always=[suspect["image"] for suspect in suspects],
     )
 

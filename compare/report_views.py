@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from classifier.labels import Labels
-from compare.agreement import FALSE_DISCOVERY_RATE, TOP, ClassChange
+from compare.agreement import TOP
+from compare.class_changes import ClassChange
 from compare.report_charts import dumbbell, interval_plot
 from compare.wording import Kind, look_up, say, say_interval
 
@@ -223,9 +224,8 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
     table = change.table
     a = (table.both_right + table.broken) / table.images
     b = (table.both_right + table.fixed) / table.images
-    mark = ""
-    if change.q_value <= FALSE_DISCOVERY_RATE and table.broken != table.fixed:
-        mark = "worse" if table.broken > table.fixed else "better"
+    mark = "worse" if change.is_regression else ""
+    mark = "better" if change.is_improvement else mark
     delta = change.delta
     return ClassRow(
         index=change.index,

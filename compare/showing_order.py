@@ -7,7 +7,6 @@ import numpy as np
 
 from compare.agreement import FloatArray, IntArray, TopFive
 from compare.comparison import Comparison
-from compare.wording import is_labelled
 
 CATEGORIES = (
     "broken",
@@ -18,7 +17,7 @@ CATEGORIES = (
 )
 
 
-def showing_order(comparison: Comparison, *, labelled: bool = True) -> IntArray:
+def showing_order(comparison: Comparison) -> IntArray:
     """Rows of the comparison, [N], the most telling first.
 
     Broken, fixed, truth lost from or gained among the five, other disagreements, other
@@ -26,7 +25,7 @@ def showing_order(comparison: Comparison, *, labelled: bool = True) -> IntArray:
     equals in the data's order. Without labels: disagreements, then the rest.
     """
     groups: IntArray = np.where(comparison.disagrees, 3, 5)
-    if labelled:
+    if comparison.labelled:
         a, b = comparison.a_ranks, comparison.b_ranks
         groups = np.select(
             [
@@ -56,6 +55,6 @@ def picture_order(comparison: Comparison, summary: Mapping[str, Any]) -> list[st
     Label suspects come before all others: they are few, and only a look can judge.
     """
     suspects = [each["image"] for each in summary.get("label_suspects") or []]
-    order = showing_order(comparison, labelled=is_labelled(summary))
+    order = showing_order(comparison)
     names = [comparison.names[row] for row in order]
     return list(dict.fromkeys([*suspects, *names]))

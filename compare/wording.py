@@ -67,6 +67,16 @@ def is_labelled(summary: Mapping[str, Any]) -> bool:
     return look_up(summary, "data.labelled") is not False
 
 
+def chosen_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Of versions that were picked for doing best on the images they are judged by."""
+    return [
+        f"{version_name(summary, side)} was chosen for its figures on these very "
+        "images, so here they flatter it a little"
+        for side in ("a", "b")
+        if look_up(summary, f"{side}.chosen_on_these_images") is True
+    ]
+
+
 @dataclass(frozen=True)
 class Words:
     """A verdict, said to somebody who has never met a p-value."""

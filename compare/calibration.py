@@ -21,17 +21,18 @@ class ReliabilityBin:
     """Mean of the bin, as accuracy; None in an empty one."""
 
 
-def calibration_bin(confidences: FloatArray) -> IntArray:
-    """The bin of each image, 0..14, of 15 equal ones (low, high]."""
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    bins = np.digitize(confidences, edges, right=True) - 1
-    return np.clip(bins, 0, CALIBRATION_BINS - 1)
+def calibration_bin(
+    confidences: FloatArray, *, bins: int = CALIBRATION_BINS
+) -> IntArray:
+    """Which of equal bins (low, high] each confidence is in, from 0; 0 in the first."""
+    edges = np.linspace(0, 1, bins + 1)
+    return np.clip(np.digitize(confidences, edges, right=True) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(
-    confidences: FloatArray, correct: BoolArray
+    confidences: FloatArray, correct: BoolArray, *, bins: int = CALIBRATION_BINS
 ) -> float | None:
-    """Mean distance of confidence from accuracy over 15 equal bins (low, high].
+    """Mean distance of confidence from accuracy over equal bins (low, high].
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3;
     confidence is the top-1 probability. None for no images.
@@ -39,9 +40,9 @@ def expected_calibration_error(
     if len(confidences) == 0:
         return None
     gaps = np.bincount(
-        calibration_bin(confidences),
+        calibration_bin(confidences, bins=bins),
         weights=correct.astype(np.float64) - confidences,
-        minlength=CALIBRATION_BINS,
+        minlength=bins,
     )
     return float(np.abs(gaps).sum() / len(confidences))
 

@@ -14,14 +14,16 @@ class Flips:
     relative_flip_rate: float | None
     """Broken images against those that two versions with these accuracies and errors
     independent of each other would break; 1 is as if the candidate were no relative of
-    the baseline. Yan et al., CVPR 2021 (arXiv 2011.09161), equation 3."""
+    the baseline. Yan et al., CVPR 2021 (arXiv 2011.09161), equation 11."""
 
     backward_trust: Estimate
     """The share of what the baseline had right that stays right. Bansal et al., AAAI
-    2019, "Updates in Human-AI Teams", equation 1 (BTC), over all images at once."""
+    2019, "Updates in Human-AI Teams" (BTC), over all images at once."""
 
     error_compatibility: Estimate
-    """The share of what the baseline had wrong that stays wrong (BEC, the same)."""
+    """The share of what the baseline had wrong that stays wrong: BEC as in Microsoft's
+    BackwardCompatibilityML. (Srivastava et al., KDD 2020, divide by the candidate's
+    errors instead.)"""
 
     excess_churn: float | None
     """The share of images whose rightness changes although the difference of the

@@ -19,14 +19,16 @@ def shared_share(a: TopFive, b: TopFive) -> FloatArray:
     return shares
 
 
-def rank_biased_overlap(a: TopFive, b: TopFive) -> FloatArray:
+def rank_biased_overlap(
+    a: TopFive, b: TopFive, *, persistence: float = PERSISTENCE
+) -> FloatArray:
     """[N], 0..1: overlap at each depth, the first places weighing most.
 
     RBO_ext of Webber, Moffat and Zobel, ACM Trans. Inf. Syst. 28:20 (2010), equation
     30 for lists of one length: what is beyond them is taken to overlap as the last
-    depth does, so that equal lists give 1. p = 0.8.
+    depth does, so that equal lists give 1.
     """
-    same, depth, p = _same(a, b), _depth(a), PERSISTENCE
+    same, depth, p = _same(a, b), _depth(a), persistence
     at_depth = [
         same[:, :d, :d].sum(axis=(1, 2)) / d  # [N]
         for d in range(1, depth + 1)

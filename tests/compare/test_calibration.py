@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.calibration import calibration_curve
 
-from compare.calibration import expected_calibration_error
+from compare.agreement import FloatArray
+from compare.calibration import expected_calibration_error, reliability
 
 
 def test_calibration_error_is_the_hand_computed_one() -> None:
@@ -43,3 +48,70 @@ def test_calibration_agrees_with_a_plain_loop_over_bins() -> None:
 
 def test_no_images_have_no_calibration() -> None:
     assert expected_calibration_error(np.array([]), np.array([], bool)) is None
+
+
+@pytest.mark.parametrize(
+    ("confidences", "correct", "bins", "published"),
+    [
+        # torchmetrics, documentation of BinaryCalibrationError, n_bins=2, norm="l1"
+        ([0.25, 0.25, 0.55, 0.75, 0.75], [0, 0, 1, 1, 1], 2, 0.29),
+        # M. Pavlovic, "Expected Calibration Error, a step-by-step visual explanation"
+        # (Towards Data Science, 2023), three bins: labels 0 1 0 0 0 1 1 0 1 against
+        # confidence > 0.5
+        (
+            [0.22, 0.64, 0.92, 0.42, 0.51, 0.15, 0.70, 0.37, 0.83],
+            [1, 1, 0, 1, 0, 0, 1, 1, 1],
+            3,
+            0.23778,
+        ),
+    ],
+)
+def test_calibration_error_is_the_published_one(
+    confidences: list[float], correct: list[int], bins: int, published: float
+) -> None:
+    error = expected_calibration_error(
+        np.array(confidences), np.array(correct, bool), bins=bins
+    )
+
+    assert error == pytest.approx(published, abs=5e-6)
+
+
+def test_reliability_is_scikit_learns_curve_with_the_empty_bins() -> None:
+    rng = np.random.default_rng(1)
+    confidences = rng.uniform(0.2, 1, 3_000)
+    correct = rng.uniform(size=3_000) < confidences
+
+    points = reliability(confidences, correct)
+
+    accuracies, means = calibration_curve(correct, confidences, n_bins=15)
+    full = [point for point in points if point.images]
+    assert len(points) == 15
+    assert [point.accuracy for point in full] == pytest.approx(accuracies.tolist())
+    assert [point.confidence for point in full] == pytest.approx(means.tolist())
+    assert points[0].accuracy is None
+    assert sum(point.images for point in points) == 3_000
+
+
+def test_reliability_adds_up_to_the_error() -> None:
+    rng = np.random.default_rng(2)
+    confidences = rng.uniform(0, 1, 500)
+    correct = rng.uniform(size=500) < 0.5
+
+    total = sum(
+        point.images * abs(point.accuracy - point.confidence) / 500
+        for point in reliability(confidences, correct)
+        if point.accuracy is not None and point.confidence is not None
+    )
+
+    assert total == pytest.approx(expected_calibration_error(confidences, correct))
+
+
+@given(arrays(float, st.integers(0, 50), elements=st.floats(0, 1)), st.booleans())
+def test_every_confidence_has_one_bin(confidences: FloatArray, all_right: bool) -> None:
+    correct = np.full(len(confidences), all_right)
+
+    points = reliability(confidences, correct)
+
+    assert sum(point.images for point in points) == len(confidences)
+    error = expected_calibration_error(confidences, correct)
+    assert error is None if len(confidences) == 0 else 0 <= (error or 0) <= 1

@@ -33,15 +33,14 @@ def make_gallery(
     comparison: Comparison,
     thumbnails: Thumbnails | None,
     *,
-    labelled: bool = True,
     always: Sequence[str] = (),
     most: int = MOST_IMAGES,
 ) -> Gallery:
     """`always` are images that stay however many there are."""
-    kept = _kept(comparison, labelled=labelled, always=always, most=most)
+    kept = _kept(comparison, always=always, most=most)
     names = [comparison.names[row] for row in kept]
     tile_of, sheets = _tiles(thumbnails, names)
-    labels = comparison.labels
+    labels, labelled = comparison.labels, comparison.labelled
     data = {
         "labelled": labelled,
         "left_out": len(comparison.names) - len(kept),
@@ -62,11 +61,9 @@ def make_gallery(
     return Gallery(data, sheets, places)
 
 
-def _kept(
-    comparison: Comparison, *, labelled: bool, always: Sequence[str], most: int
-) -> IntArray:
+def _kept(comparison: Comparison, *, always: Sequence[str], most: int) -> IntArray:
     """Rows of the comparison in the data's order."""
-    first = showing_order(comparison, labelled=labelled)[:most]
+    first = showing_order(comparison)[:most]
     wanted = set(always)
     extra = [row for row, name in enumerate(comparison.names) if name in wanted]
     kept: IntArray = np.union1d(first, np.array(extra, np.int64))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, PackageLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from compare import calibration_charts, report_charts, report_views, wording
 from compare.class_changes import ClassChange
@@ -65,27 +65,32 @@ def report_html(
     labelled = wording.is_labelled(summary)
     if summary["verdict"] == "not_comparable":
         comparison = None  # the reason comes first, and there are no numbers
-    gallery = _gallery(comparison, thumbnails, summary, labelled=labelled)
+    gallery = _gallery(comparison, thumbnails, summary)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
-    return _environment().get_template("report.html.j2").render(
-        summary=summary,
-        facts=facts,
-        labelled=labelled,
-        compared=comparison is not None,
-        labels=comparison.labels if comparison else None,
-        words=wording.verdict_in_words(summary),
-        a=wording.version_name(summary, "a"),
-        b=wording.version_name(summary, "b"),
-        date=_date(facts),
-        definitions=DEFINITIONS,
-        classes=report_views.class_rows(classes, comparison.labels)
-        if comparison and labelled
-        else [],
-        gallery=gallery,
-        summary_json=json_in_script(summary),
-        gallery_json=json_in_script(gallery.data) if gallery else "",
-        style=_inlined(STYLES),
-        script=_inlined(scripts),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            facts=facts,
+            labelled=labelled,
+            compared=comparison is not None,
+            labels=comparison.labels if comparison else None,
+            words=wording.verdict_in_words(summary),
+            a=wording.version_name(summary, "a"),
+            b=wording.version_name(summary, "b"),
+            chosen_notes=wording.chosen_notes(summary),
+            date=_date(facts),
+            definitions=DEFINITIONS,
+            classes=report_views.class_rows(classes, comparison.labels)
+            if comparison and labelled
+            else [],
+            gallery=gallery,
+            summary_json=json_in_script(summary),
+            gallery_json=json_in_script(gallery.data) if gallery else "",
+            style=_inlined(STYLES),
+            script=_inlined(scripts),
+        )
     )
 
 
@@ -103,8 +108,6 @@ def _gallery(
     comparison: Comparison | None,
     thumbnails: Thumbnails | None,
     summary: Mapping[str, Any],
-    *,
-    labelled: bool,
 ) -> Gallery | None:
     if comparison is None or not comparison.names:
         return None
@@ -112,7 +115,6 @@ def _gallery(
     return make_gallery(
         comparison,
         thumbnails,
-        labelled=labelled,
         always=[suspect["image"] for suspect in suspects],
     )
 
@@ -134,9 +136,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        say=wording.say,
-        estimate=wording.say_estimate,
-        interval=wording.say_interval,
+        say=lambda value, kind: _unbroken(wording.say(value, kind)),
+        estimate=lambda value, kind: _unbroken(wording.say_estimate(value, kind)),
+        interval=lambda value, kind: _unbroken(wording.say_interval(value, kind)),
+        unbroken=_unbroken,
+        breakable=lambda path: escape(path).replace("_", Markup("_<wbr>")),
     )
     environment.globals.update(
         views=report_views,
@@ -145,6 +149,13 @@ def _environment() -> Environment:
         latency_curves=latency_curves,
     )
     return environment
+
+
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its unit."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(
+        " ms", "\N{NO-BREAK SPACE}ms"
+    )
 
 
 def _inlined(names: Sequence[str]) -> Markup:

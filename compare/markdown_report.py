@@ -8,6 +8,7 @@ from typing import Any
 from compare.wording import (
     ABSENT,
     Kind,
+    chosen_notes,
     is_labelled,
     look_up,
     say,
@@ -73,7 +74,8 @@ def _title(summary: Mapping[str, Any]) -> str:
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    return [f"> {plain(note)}" for note in summary.get("notes") or []]
+    notes = [*(summary.get("notes") or []), *chosen_notes(summary)]
+    return ["\n".join(f"> * {plain(note)}" for note in notes)]
 
 
 def _figures(summary: Mapping[str, Any]) -> str:

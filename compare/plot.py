@@ -14,13 +14,13 @@ class Plot:
     most_y: float
     width: float = 300
     height: float = 220
-    left: float = 46
+    left: float = 58
     below: float = 40
     above: float = 10
 
     @property
     def box(self) -> tuple[float, float]:
-        return self.left + self.width + 12, self.above + self.height + self.below
+        return self.left + self.width + 22, self.above + self.height + self.below
 
     def x(self, value: float) -> float:
         return self.left + self.width * value / self.most_x
@@ -28,7 +28,9 @@ class Plot:
     def y(self, value: float) -> float:
         return self.above + self.height * (1 - value / self.most_y)
 
-    def bar(self, low: float, high: float, base: float, top: float, kind: str) -> Markup:
+    def bar(
+        self, low: float, high: float, base: float, top: float, kind: str
+    ) -> Markup:
         return Markup(
             '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/>'
         ).format(

@@ -38,13 +38,19 @@ def mosaic(
     if not boxes:
         return Markup("")
     total = sum(box.count for box in boxes)
+    right = (table.get("both_right") or 0) + (table.get("broken") or 0)
     areas = Markup("").join(_area(box, total, filters[box.name]) for box in boxes)
     return Markup(
         '<svg class="mosaic" viewBox="0 0 {} {}" role="group" aria-label="{}">'
-        '<text class="axis-name" x="0" y="15">{} right</text>'
-        '<text class="axis-name" x="{}" y="15" text-anchor="end">{} wrong</text>'
+        '<text class="axis-name" x="0" y="15">{} right {}</text>'
+        '<text class="axis-name" x="{}" y="15" text-anchor="end">{} wrong {}</text>'
         "{}</svg>"
-    ).format(WIDTH, HEAD + HEIGHT, title, a, WIDTH, a, areas)
+    ).format(
+        *(WIDTH, HEAD + HEIGHT, title),
+        *(a, say(right / total, "percent")),
+        *(WIDTH, a, say(1 - right / total, "percent")),
+        areas,
+    )
 
 
 def _boxes(counts: Mapping[str, int]) -> list[_Box]:
@@ -76,9 +82,10 @@ def _area(box: _Box, total: int, filter_: str) -> Markup:
             '<text class="count" x="{:.1f}" y="{:.1f}">{:,}</text>'
         ).format(box.x + 9, box.y + 19, sign, name, box.x + 9, box.y + 39, box.count)
     elif box.width >= 70 and box.height >= 20:
-        words = Markup('<text x="{:.1f}" y="{:.1f}">{} {:,}</text>').format(
-            box.x + 9, box.y + box.height / 2 + 5, sign, box.count
-        )
+        short = name if box.width >= 140 else ""
+        words = Markup(
+            '<text x="{:.1f}" y="{:.1f}">{} {} <tspan class="count">{:,}</tspan></text>'
+        ).format(box.x + 9, box.y + box.height / 2 + 5, sign, short, box.count)
     return Markup(
         '<a href="#gallery" data-filter="{}" aria-label="{}: {}"><rect class="{}" '
         'x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="3"/>{}'
@@ -106,9 +113,7 @@ def interval_plot(estimate: object, *, least: float, most: float) -> Markup:
 
     parts = []
     if least <= 0 <= most:
-        parts.append(
-            Markup('<path class="zero" d="M{0:.1f} 1V17"/>').format(place(0))
-        )
+        parts.append(Markup('<path class="zero" d="M{0:.1f} 1V17"/>').format(place(0)))
     if low is not None and high is not None:
         parts.append(
             Markup('<path class="range" d="M{:.1f} 9H{:.1f}"/>').format(

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from classifier.labels import Labels
 from compare.agreement import TOP
-from compare.class_changes import FALSE_DISCOVERY_RATE, ClassChange
+from compare.class_changes import ClassChange
 from compare.report_charts import dumbbell, interval_plot
 from compare.wording import Kind, look_up, say, say_interval
 
@@ -34,9 +34,7 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
     top1, top5 = look_up(summary, "top1"), look_up(summary, "top5")
     deltas = [look_up(summary, f"{top}.delta") for top in ("top1", "top5")]
     reach = max(map(_reach, deltas))
-    flips = [
-        look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")
-    ]
+    flips = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
     most = max(map(_reach, flips))
     error = look_up(summary, "calibration_error_delta") or {
         "value": _difference(summary, "expected_calibration_error")
@@ -226,9 +224,8 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
     table = change.table
     a = (table.both_right + table.broken) / table.images
     b = (table.both_right + table.fixed) / table.images
-    mark = ""
-    if change.q_value <= FALSE_DISCOVERY_RATE and table.broken != table.fixed:
-        mark = "worse" if table.broken > table.fixed else "better"
+    mark = "worse" if change.is_regression else ""
+    mark = "better" if change.is_improvement else mark
     delta = change.delta
     return ClassRow(
         index=change.index,

@@ -1,5 +1,8 @@
 """Which images of a comparison are worth a look first."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from compare.agreement import FloatArray, IntArray, TopFive
@@ -14,7 +17,7 @@ CATEGORIES = (
 )
 
 
-def showing_order(comparison: Comparison, *, labelled: bool = True) -> IntArray:
+def showing_order(comparison: Comparison) -> IntArray:
     """Rows of the comparison, [N], the most telling first.
 
     Broken, fixed, truth lost from or gained among the five, other disagreements, other
@@ -22,7 +25,7 @@ def showing_order(comparison: Comparison, *, labelled: bool = True) -> IntArray:
     equals in the data's order. Without labels: disagreements, then the rest.
     """
     groups: IntArray = np.where(comparison.disagrees, 3, 5)
-    if labelled:
+    if comparison.labelled:
         a, b = comparison.a_ranks, comparison.b_ranks
         groups = np.select(
             [
@@ -44,3 +47,14 @@ def _first(top: TopFive) -> FloatArray:
     """The probability of the first answer, [N]."""
     first: FloatArray = np.nan_to_num(top.probabilities[:, 0])
     return first
+
+
+def picture_order(comparison: Comparison, summary: Mapping[str, Any]) -> list[str]:
+    """Names of all images, those first that the report should have pictures of.
+
+    Label suspects come before all others: they are few, and only a look can judge.
+    """
+    suspects = [each["image"] for each in summary.get("label_suspects") or []]
+    order = showing_order(comparison)
+    names = [comparison.names[row] for row in order]
+    return list(dict.fromkeys([*suspects, *names]))

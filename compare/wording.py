@@ -40,7 +40,7 @@ def say(value: object, kind: Kind) -> str:
 
 
 def say_interval(estimate: object, kind: Kind) -> str:
-    """`−2.09 to −0.31`; empty where there is no interval."""
+    """`9.18 to 10.35 %`; empty where there is no interval."""
     low, high = look_up(estimate, "low"), look_up(estimate, "high")
     if low is None or high is None:
         return ""
@@ -49,7 +49,7 @@ def say_interval(estimate: object, kind: Kind) -> str:
 
 
 def say_estimate(estimate: object, kind: Kind) -> str:
-    """`−1.20 (−2.09 to −0.31)`, or the value alone."""
+    """`9.75 % (9.18 to 10.35 %)`, or the value alone."""
     value = look_up(estimate, "value")
     interval = say_interval(estimate, kind)
     return f"{say(value, kind)} ({interval})" if interval else say(value, kind)
@@ -65,6 +65,16 @@ def version_name(summary: Mapping[str, Any], side: str) -> str:
 
 def is_labelled(summary: Mapping[str, Any]) -> bool:
     return look_up(summary, "data.labelled") is not False
+
+
+def chosen_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Of versions that were picked for doing best on the images they are judged by."""
+    return [
+        f"{version_name(summary, side)} was chosen for its figures on these very "
+        "images, so here they flatter it a little"
+        for side in ("a", "b")
+        if look_up(summary, f"{side}.chosen_on_these_images") is True
+    ]
 
 
 @dataclass(frozen=True)

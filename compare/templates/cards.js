@@ -13,7 +13,7 @@ function answerList(side, image) {
       make("span", { class: "class", title: className(index) }, className(index)),
       make("span", { class: "share" }, percent(probability)));
     if (isTruth) item.prepend(make("span", { class: "unseen" }, "truth: "));
-    item.style.setProperty("--share", percent(probability, 1).replace(" ", ""));
+    item.style.setProperty("--share", width(probability));
     return item;
   });
   return make("div", { class: `answers side-${side}` },

@@ -17,13 +17,13 @@ function joined(image) {
 
 function shareCell(side, answer) {
   if (answer === null) {
-    return make("td", { class: "absent" }, make("span", {}, "not among its five"));
+    return make("td", { class: "absent" }, make("span", {}, "not in its five"));
   }
   const cell = make("td", { class: `share-cell side-${side}` },
     make("span", { class: "rank" }, place(answer.rank)),
     make("span", { class: "bar" }),
     make("span", { class: "value" }, percent(answer.probability, 2)));
-  cell.style.setProperty("--share", percent(answer.probability, 1).replace(" ", ""));
+  cell.style.setProperty("--share", width(answer.probability));
   return cell;
 }
 

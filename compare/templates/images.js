@@ -72,7 +72,11 @@ function shared(image) {
   return answers("b", image).filter((answer) => ofA.has(answer.index)).length;
 }
 
-const percent = (fraction, digits = 0) => `${(100 * fraction).toFixed(digits)} %`;
+/* Nothing that is listed has a probability of 0. */
+const percent = (fraction, digits = 0) =>
+  (100 * fraction < 0.5 * 10 ** -digits ? `<\u00a0${10 ** -digits}\u00a0%`
+    : `${(100 * fraction).toFixed(digits)}\u00a0%`);
+const width = (fraction) => `${(100 * fraction).toFixed(1)}%`;
 const place = (rank) => (rank ? ["1st", "2nd", "3rd", "4th", "5th"][rank - 1] : "none");
 
 function describe(image) {

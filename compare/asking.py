@@ -47,9 +47,7 @@ def keep_pictures(folder: Path, images: Images, comparison: Comparison) -> None:
     """What reports need of the files themselves, unless it is there."""
     look_at_images(folder, images.names, images.files)
     kept = Thumbnails.load(folder)
-    is_labelled = images.class_ids is not None
-    order = showing_order(comparison, labelled=is_labelled)
-    wanted = [comparison.names[row] for row in order]
+    wanted = [comparison.names[row] for row in showing_order(comparison)]
     if kept is None or kept.names != tuple(wanted[: len(kept.names)]):
         file_of = dict(zip(images.names, images.files, strict=True))
         make_thumbnails(wanted, (file_of[name] for name in wanted)).save(folder)

@@ -108,6 +108,11 @@ def _check_same(folder: Path, identity: Identity) -> None:
             )
 
 
+def read_answers(folder: Path) -> Mapping[str, PairOfAnswers]:
+    """Those that are kept; the folder stays as it is."""
+    return dict(_read_lines(folder / ANSWERS))
+
+
 def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers]]:
     if not path.is_file():
         return

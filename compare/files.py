@@ -21,21 +21,45 @@ SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
     "per_class.csv",
     "run.json",
 )
+HTML, MARKDOWN = "report.html", "summary.md"
+
+ANSWERED = (SUMMARY, PER_IMAGE, PER_CLASS)
+"""The same to the byte for the same answers and gates."""
+
+KEPT = (
+    "identity.json",
+    "answers.jsonl",
+    "comparison.json",
+    "images.parquet",
+    "thumbnails.parquet",
+    "mlflow.json",
+)
+"""What is gone on from and drawn from again; each has a module that writes it."""
+
+REPORTS = (HTML, MARKDOWN, *ANSWERED, RUN)
 
 
 def remove_results(folder: Path) -> None:
     """Of an earlier run: what is there afterwards is of this one."""
-    for name in (SUMMARY, PER_IMAGE, PER_CLASS, RUN):
+    for name in REPORTS:
         (folder / name).unlink(missing_ok=True)
 
 
+def remove_everything(folder: Path) -> None:
+    """That a comparison has left there, also what it would go on from."""
+    if folder.is_dir():
+        remove_results(folder)
+        for name in KEPT:
+            (folder / name).unlink(missing_ok=True)
+
+
 def write_summary(folder: Path, verdict: Verdict) -> None:
-    _write_json(folder / SUMMARY, verdict.summary)
+    write_json(folder / SUMMARY, verdict.summary)
 
 
 def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
     """All that differs from run to run: times, address, retries, what was missing."""
-    _write_json(folder / RUN, facts)
+    write_json(folder / RUN, facts)
 
 
 def write_per_image(folder: Path, comparison: Comparison) -> None:
@@ -116,7 +140,7 @@ def _answer_columns(side: str, top: TopFive) -> dict[str, Any]:
     return columns
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Whole or not at all; NaN has no place in JSON and is a fault of ours."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     partial = path.with_name(f"{path.name}.partial")

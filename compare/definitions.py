@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compare.wording import Kind, look_up, say, say_estimate
+from compare.wording import Kind, look_up, say_value
 
 BOOTSTRAP = "percentile bootstrap over images, 2,000 resamples, fixed seed"
 
@@ -23,9 +23,11 @@ class Definition:
     def said(self, summary: Mapping[str, Any]) -> str:
         """Its value, with the interval where it has one; of both versions for `*`."""
         if "*" not in self.path:
-            return _said(look_up(summary, self.path), self.kind)
+            return say_value(look_up(summary, self.path), self.kind)
         sides = (look_up(summary, self.path.replace("*", side)) for side in "ab")
-        return " \N{RIGHTWARDS ARROW} ".join(_said(side, self.kind) for side in sides)
+        return " \N{RIGHTWARDS ARROW} ".join(
+            say_value(side, self.kind) for side in sides
+        )
 
 
 DEFINITIONS = (
@@ -126,7 +128,6 @@ DEFINITIONS = (
         "percent",
         "how often the true class is one of the five likeliest (top-5 accuracy)",
         "among / N, with Wilson's interval",
-        "Wilson, the same",
     ),
     Definition(
         "Change of truth among the five",
@@ -134,7 +135,6 @@ DEFINITIONS = (
         "points",
         "as for first answers",
         "(gained \N{MINUS SIGN} lost) / N",
-        "Newcombe, the same",
     ),
     Definition(
         "McNemar's mid-p, five answers",
@@ -157,7 +157,6 @@ DEFINITIONS = (
         "number",
         "how far first answers agree, beyond luck",
         "as above, over classes",
-        "Cohen, the same",
     ),
     Definition(
         "Mean reciprocal rank",
@@ -254,7 +253,3 @@ DEFINITIONS = (
         "the same",
     ),
 )
-
-
-def _said(value: object, kind: Kind) -> str:
-    return say_estimate(value, kind) if isinstance(value, Mapping) else say(value, kind)

@@ -33,11 +33,10 @@ def make_gallery(
     comparison: Comparison,
     thumbnails: Thumbnails | None,
     *,
-    always: Sequence[str] = (),
     most: int = MOST_IMAGES,
 ) -> Gallery:
-    """`always` are images that stay however many there are."""
-    kept = _kept(comparison, always=always, most=most)
+    """Of the `most` most telling images, in the data's order."""
+    kept = np.sort(showing_order(comparison)[:most])
     names = [comparison.names[row] for row in kept]
     tile_of, sheets = _tiles(thumbnails, names)
     labels, labelled = comparison.labels, comparison.labelled
@@ -59,15 +58,6 @@ def make_gallery(
     }
     places = {name: place for place, name in enumerate(names)}
     return Gallery(data, sheets, places)
-
-
-def _kept(comparison: Comparison, *, always: Sequence[str], most: int) -> IntArray:
-    """Rows of the comparison in the data's order."""
-    first = showing_order(comparison)[:most]
-    wanted = set(always)
-    extra = [row for row, name in enumerate(comparison.names) if name in wanted]
-    kept: IntArray = np.union1d(first, np.array(extra, np.int64))
-    return kept
 
 
 def _category_codes(comparison: Comparison, kept: IntArray) -> list[int]:

@@ -14,8 +14,9 @@ from compare import calibration_charts, report_charts, report_views, wording
 from compare.class_changes import ClassChange
 from compare.comparison import Comparison
 from compare.definitions import DEFINITIONS
-from compare.gallery import Gallery, make_gallery
+from compare.gallery import make_gallery
 from compare.latency_chart import latency_curves
+from compare.report_figures import figures
 from compare.thumbnails import Thumbnails
 
 REPORT = "report.html"
@@ -65,7 +66,9 @@ def report_html(
     labelled = wording.is_labelled(summary)
     if summary["verdict"] == "not_comparable":
         comparison = None  # the reason comes first, and there are no numbers
-    gallery = _gallery(comparison, thumbnails, summary)
+    gallery = None
+    if comparison is not None and comparison.names:
+        gallery = make_gallery(comparison, thumbnails)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
     return (
         _environment()
@@ -82,6 +85,7 @@ def report_html(
             chosen_notes=wording.chosen_notes(summary),
             date=_date(facts),
             definitions=DEFINITIONS,
+            figures=figures(summary, labelled=labelled) if comparison else [],
             classes=report_views.class_rows(classes, comparison.labels)
             if comparison and labelled
             else [],
@@ -102,21 +106,6 @@ def json_in_script(document: object) -> Markup:
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)
-
-
-def _gallery(
-    comparison: Comparison | None,
-    thumbnails: Thumbnails | None,
-    summary: Mapping[str, Any],
-) -> Gallery | None:
-    if comparison is None or not comparison.names:
-        return None
-    suspects = summary.get("label_suspects") or []
-    return make_gallery(
-        comparison,
-        thumbnails,
-        always=[suspect["image"] for suspect in suspects],
-    )
 
 
 def _date(facts: Mapping[str, Any]) -> str:

@@ -73,7 +73,12 @@ def _described(times_ms: NDArray[np.float64]) -> dict[str, Any]:
 
 def _one(times_ms: NDArray[np.float64]) -> dict[str, Any]:
     p50, p95 = np.quantile(times_ms, (0.5, 0.95))
-    return {"p50_ms": float(p50), "p95_ms": float(p95), "requests": len(times_ms)}
+    return {
+        "p50_ms": float(p50),
+        "p95_ms": float(p95),
+        "requests": len(times_ms),
+        "samples_ms": times_ms.round(3).tolist(),
+    }
 
 
 def _interval(times_ms: NDArray[np.float64]) -> tuple[float, float]:

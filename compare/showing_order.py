@@ -1,12 +1,10 @@
 """Which images of a comparison are worth a look first."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from compare.agreement import FloatArray, IntArray, TopFive
 from compare.comparison import Comparison
+from compare.label_suspects import label_suspects
 
 CATEGORIES = (
     "broken",
@@ -20,9 +18,10 @@ CATEGORIES = (
 def showing_order(comparison: Comparison) -> IntArray:
     """Rows of the comparison, [N], the most telling first.
 
-    Broken, fixed, truth lost from or gained among the five, other disagreements, other
-    moves of the truth, the rest; within each the largest change of confidence first,
-    equals in the data's order. Without labels: disagreements, then the rest.
+    Label suspects, which only a look can judge; broken, fixed, truth lost from or
+    gained among the five, other disagreements, other moves of the truth, the rest;
+    within each the largest change of confidence first, equals in the data's order.
+    Without labels: disagreements, then the rest.
     """
     groups: IntArray = np.where(comparison.disagrees, 3, 5)
     if comparison.labelled:
@@ -38,6 +37,7 @@ def showing_order(comparison: Comparison) -> IntArray:
             [0, 1, 2, 3, 4],
             5,
         )
+        groups[[suspect.row for suspect in label_suspects(comparison)]] = -1
     change = np.abs(_first(comparison.b) - _first(comparison.a))
     order: IntArray = np.lexsort((-change, groups))
     return order
@@ -47,14 +47,3 @@ def _first(top: TopFive) -> FloatArray:
     """The probability of the first answer, [N]."""
     first: FloatArray = np.nan_to_num(top.probabilities[:, 0])
     return first
-
-
-def picture_order(comparison: Comparison, summary: Mapping[str, Any]) -> list[str]:
-    """Names of all images, those first that the report should have pictures of.
-
-    Label suspects come before all others: they are few, and only a look can judge.
-    """
-    suspects = [each["image"] for each in summary.get("label_suspects") or []]
-    order = showing_order(comparison)
-    names = [comparison.names[row] for row in order]
-    return list(dict.fromkeys([*suspects, *names]))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,8 +65,8 @@ class Thumbnails:
         """None where the folder has none."""
         if not (folder / FILE).is_file():
             return None
-        table = pq.read_table(folder / FILE)
-        return cls(tuple(table["image"].to_pylist()), tuple(table["tile"].to_pylist()))
+        columns: dict[str, list[Any]] = pq.read_table(folder / FILE).to_pydict()
+        return cls(tuple(columns["image"]), tuple(columns["tile"]))
 
 
 def make_thumbnails(

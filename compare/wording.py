@@ -55,6 +55,11 @@ def say_estimate(estimate: object, kind: Kind) -> str:
     return f"{say(value, kind)} ({interval})" if interval else say(value, kind)
 
 
+def say_value(value: object, kind: Kind) -> str:
+    """A number, or an estimate with its interval."""
+    return say_estimate(value, kind) if isinstance(value, Mapping) else say(value, kind)
+
+
 def say_images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 
 from compare.comparison import Comparison
 from compare.html_report import json_in_script, report_html
-from compare.showing_order import picture_order
+from compare.showing_order import showing_order
 from compare.thumbnails import make_thumbnails
 from compare.verdict import Verdict, judge
 from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
@@ -74,7 +74,7 @@ def url(
         comparison=compared,
         classes=verdict.classes,
         facts={},
-        thumbnails=make_thumbnails(*_pictures(folder, compared, verdict.summary)),
+        thumbnails=make_thumbnails(*_pictures(folder, compared)),
     )
     (folder / "report.html").write_text(report)
     (folder / "index.html").write_text(FRAME % json_in_script(report))
@@ -87,11 +87,9 @@ def url(
         thread.join()
 
 
-def _pictures(
-    folder: Path, compared: Comparison, summary: dict[str, Any]
-) -> tuple[list[str], list[Path]]:
+def _pictures(folder: Path, compared: Comparison) -> tuple[list[str], list[Path]]:
     """Each image its own even colour."""
-    names = picture_order(compared, summary)
+    names = [compared.names[row] for row in showing_order(compared)]
     files = [folder / name for name in names]
     for number, file in enumerate(files):
         colour = np.full((16, 16, 3), (number, 255 - number, 128), np.uint8)
@@ -207,7 +205,7 @@ def test_enter_enlarges_arrows_go_on_and_escape_returns(page: Page) -> None:
 
 
 def test_each_card_shows_its_own_picture_and_marks_the_truth(
-    page: Page, compared: Comparison, summary: dict[str, Any]
+    page: Page, compared: Comparison
 ) -> None:
     middle = """
         const card = document.querySelector('#cards .card');
@@ -217,7 +215,7 @@ def test_each_card_shows_its_own_picture_and_marks_the_truth(
     page.wait_until(lambda: page.run(middle)[1][3] == 255)
     name, colour = page.run(middle)
 
-    number = picture_order(compared, summary).index(name)
+    number = showing_order(compared).tolist().index(compared.names.index(name))
     assert np.abs(np.array(colour[:3]) - (number, 255 - number, 128)).max() < 12
     truth = compared.labels.names[compared.targets[compared.names.index(name)]]
     for item in page.run("return [...document.querySelectorAll("

@@ -112,6 +112,6 @@ def confusion_filters(entry: Mapping[str, Any], labels: Labels) -> Mapping[str, 
     }
 
 
-def slicereach(summary: Mapping[str, Any]) -> float:
+def slice_reach(summary: Mapping[str, Any]) -> float:
     slices = look_up(summary, "slices") or []
     return max((reach(look_up(entry, "delta")) for entry in slices), default=0.0)

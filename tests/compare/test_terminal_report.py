@@ -118,9 +118,9 @@ def test_a_figure_that_flatters_is_noted_once_for_both() -> None:
     same = report_lines(_verdict(a=b, b=b), data="d", folder=FOLDER)
 
     assert sum("chosen" in line for line in both) == 1
-    assert "v8 and v16 chosen for doing best" in "\n".join(both)
-    assert "Note: v16 chosen for doing best" in "\n".join(one)
-    assert "Note: v16 chosen for doing best" in "\n".join(same)
+    assert "v8 and v16 were chosen for doing best" in "\n".join(both)
+    assert "Note: v16 was chosen for doing best" in "\n".join(one)
+    assert "Note: v16 was chosen for doing best" in "\n".join(same)
 
 
 def test_the_reason_of_a_refusal_comes_first() -> None:

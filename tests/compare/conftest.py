@@ -48,11 +48,12 @@ def made_up_answers(count: int, seed: int = 0) -> dict[str, PairOfAnswers]:
     }
 
 
-def made_up_comparison(count: int = 400) -> Comparison:
+def made_up_comparison(count: int = 400, *, labelled: bool = True) -> Comparison:
     names = [f"img_{n}.png" for n in range(count)]
     class_ids = [f"n{n % CLASSES}" for n in range(count)]
     answers = made_up_answers(count)
-    return align(names, class_ids, answers, a=served("8"), b=served("16"))
+    known = class_ids if labelled else None
+    return align(names, known, answers, a=served("8"), b=served("16"))
 
 
 def image_facts(count: int, seed: int = 0) -> ImageFacts:

@@ -265,3 +265,19 @@ def test_images_are_shown_in_the_seed_reports_manner(comparison: Comparison) -> 
         assert ("a: " in line) == (a != b)
         if (a, b) == (1, 2):
             assert line.endswith("10000 01000  a: first, b: second")
+
+
+def test_per_image_of_unlabelled_data_knows_nothing_of_the_truth(
+    tmp_path: Path, comparison: Comparison
+) -> None:
+    write_per_image(tmp_path, made_up_comparison(labelled=False))
+    frame = pq.read_table(tmp_path / "per_image.parquet").to_pandas()
+    write_per_image(tmp_path, comparison)
+    labelled = pq.read_table(tmp_path / "per_image.parquet")
+
+    about_truth = ["target", "target_id", "a_rank", "b_rank", "a_hits", "b_hits"]
+    assert frame[about_truth].isna().all(axis=None)
+    assert set(frame["category"]) == {"same", "different"}
+    assert frame.columns.tolist() == labelled.column_names
+    differs = frame["a_index_1"] != frame["b_index_1"]
+    assert (differs == (frame["category"] == "different")).all()

@@ -26,7 +26,7 @@ class ServedVersion:
     dataset_digest: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TopAnswer:
     """The likeliest classes of one image; `indices` are the version's own."""
 
@@ -34,7 +34,7 @@ class TopAnswer:
     probabilities: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """An image that a version could not answer for, and why."""
 

@@ -8,7 +8,7 @@ import pytest
 from compare.__main__ import main
 from compare.terminal_report import report_lines
 from compare.verdict import judge
-from tests.compare.conftest import made_up_comparison, served
+from tests.compare.conftest import DATA, made_up_comparison, served
 from tests.conftest import Store
 
 
@@ -49,7 +49,7 @@ def test_a_form_that_does_not_exist_is_wrong_usage(
 
 def test_the_report_of_long_names_stays_within_eighty_columns() -> None:
     a, b = (served(number, epoch=16) for number in ("116.int8", "117.int8"))
-    verdict = judge(made_up_comparison(), a=a, b=b, gates=())
+    verdict = judge(made_up_comparison(), a=a, b=b, gates=(), data=DATA)
 
     lines = report_lines(verdict, data="digits", folder=Path("out"))
 

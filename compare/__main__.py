@@ -1,14 +1,15 @@
 """`python -m compare`: which of its errands is asked for, and how it ended.
 
 compare/live.py has the story of a comparison. Each errand is imported when it is asked
-for: MLflow's client takes a second or two, which drawing again has no need of.
+for: MLflow's client takes a second or two, which drawing again has no need of, and in
+which a service of our own can start.
 """
 
 import logging
 import sys
 
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
-from compare.redrawing import redraw
+from compare.early_start import early_service
 
 PASSED, TRIPPED, NOT_COMPARABLE, OUR_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
 
@@ -22,9 +23,12 @@ def run(errand: Errand) -> int:
 
         return draw_matrix(errand.versions, model=errand.model, out=errand.out)
     if isinstance(errand, CompareConfig):
-        from compare.live import compare_versions
+        with early_service(errand) as early:
+            from compare.live import compare_versions
 
-        return VERDICT_CODES[compare_versions(errand).verdict.name]
+            return VERDICT_CODES[compare_versions(errand, early).verdict.name]
+    from compare.redrawing import redraw
+
     return VERDICT_CODES[redraw(errand).verdict.name]
 
 

@@ -17,6 +17,9 @@ from compare.gates import Gate, UnknownGate, parse_gate
 
 LONGEST_ALIAS = 255
 
+DEFAULT_ADDRESS = ("127.0.0.1", 8000)
+"""Where a service is looked for when none is named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:

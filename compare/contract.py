@@ -28,7 +28,7 @@ class ServedVersion:
     """None where the service does not say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TopAnswer:
     """The likeliest classes of one image; `indices` are the version's own."""
 
@@ -36,7 +36,7 @@ class TopAnswer:
     probabilities: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """An image that a version could not answer for, and why."""
 

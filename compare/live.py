@@ -14,17 +14,21 @@ from compare.files import remove_everything
 from compare.images import Images
 from compare.promotion import promote
 from compare.record import Record, keep_record
+from compare.service_process import OwnService
 from compare.sources import find_images, find_service
 from compare.telling import tell
 from compare.tracking import is_there_a_store, try_to_log
 
 
-def compare_versions(config: CompareConfig) -> Drawn:
-    """Asks both about every image; writes, says and logs what follows from it."""
+def compare_versions(config: CompareConfig, early: OwnService | None = None) -> Drawn:
+    """Asks both about every image; writes, says and logs what follows from it.
+
+    `early` is a service that is being started for it.
+    """
     started = time.time()
     if config.promote is not None:
         Registry()  # that there is none is better said before all the asking
-    with find_service(config) as service:
+    with find_service(config, early) as service:
         a, b = service.version(config.a), service.version(config.b)
         images = find_images(config, a)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")

@@ -11,7 +11,7 @@ from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.staging import default_cache
 from classifier.versions import UnknownVersion
 from compare.client import KeyRefused, Service, ServiceUnavailable, UnknownServed
-from compare.config import CompareConfig
+from compare.config import DEFAULT_ADDRESS, CompareConfig
 from compare.contract import ServedVersion
 from compare.images import (
     Images,
@@ -19,9 +19,9 @@ from compare.images import (
     labelled_images,
     unlabelled_images,
 )
-from compare.service_process import own_service
+from compare.service_process import OwnService, own_service
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)
 
 PROBE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
@@ -32,10 +32,16 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def find_service(config: CompareConfig) -> Iterator[Service]:
+def find_service(
+    config: CompareConfig, early: OwnService | None = None
+) -> Iterator[Service]:
     """The one at --url; else one at the default address that answers for both versions;
-    else one of our own, stopped at the end."""
-    running = _look(config) if config.url is None else _checked(config.url, config)
+    else one of our own, stopped at the end; `early` is one that was started already."""
+    running = None
+    if config.url is not None:
+        running = _checked(config.url, config)
+    elif early is None:
+        running = _look(config)
     if running is not None:
         with contextlib.closing(running):
             yield running
@@ -43,12 +49,18 @@ def find_service(config: CompareConfig) -> Iterator[Service]:
     registry = Registry()
     model = registry.model_name(config.model)
     asked = dict.fromkeys((config.a, config.b))
+    # Also of `early`: what is unknown is told better here.
     versions = list(dict.fromkeys(registry.resolve(model, v).number for v in asked))
     logger.info("starting a service for the time of this comparison")
-    with own_service(model=model, versions=versions) as url:
+    with (
+        own_service(model=model, versions=versions)
+        if early is None
+        else contextlib.nullcontext(early)
+    ) as own:
+        url = own.wait_for_url()
         logger.info("serving v%s on %s", " and v".join(versions), url)
-        with contextlib.closing(_ask_at(url, config)) as own:
-            yield own
+        with contextlib.closing(_ask_at(url, config)) as service:
+            yield service
 
 
 def find_images(config: CompareConfig, a: ServedVersion) -> Images:

@@ -86,16 +86,26 @@ def sprite_sheets(
     tiles: Sequence[bytes], *, most_bytes: int = MOST_SHEET_BYTES
 ) -> list[bytes]:
     """JPEGs of up to 256 tiles each, row by row; as many as `most_bytes` allow."""
-    pixels = [
-        _sheet(tiles[start : start + TILES_PER_SHEET])
-        for start in range(0, len(tiles), TILES_PER_SHEET)
-    ]
+    sheets: list[bytes] = []
     for quality in SHEET_QUALITIES:
-        sheets = [_jpeg(sheet, quality) for sheet in pixels]
-        if sum(map(len, sheets)) <= most_bytes:
-            return sheets
-    while sum(map(len, sheets)) > most_bytes:
-        sheets.pop()
+        sheets = _fitting_sheets(tiles, quality, most_bytes)
+        if len(sheets) * TILES_PER_SHEET >= len(tiles):
+            break
+    return sheets
+
+
+def _fitting_sheets(
+    tiles: Sequence[bytes], quality: int, most_bytes: int
+) -> list[bytes]:
+    """The first ones; decoded one after the other, as all are 100 MB of pixels."""
+    sheets: list[bytes] = []
+    left = most_bytes
+    for start in range(0, len(tiles), TILES_PER_SHEET):
+        sheet = _jpeg(_sheet(tiles[start : start + TILES_PER_SHEET]), quality)
+        left -= len(sheet)
+        if left < 0:
+            break
+        sheets.append(sheet)
     return sheets
 
 

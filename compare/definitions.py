@@ -79,7 +79,6 @@ DEFINITIONS = (
         "percent",
         "images that A had wrong and B has right",
         "fixed / N, with Wilson's interval",
-        "the same",
     ),
     Definition(
         "Relative flip rate",
@@ -88,7 +87,7 @@ DEFINITIONS = (
         "broken images against as many as two unrelated models of these accuracies "
         "would break; 1 is as unrelated",
         "(broken / N) / (A's right share \N{MULTIPLICATION SIGN} B's wrong share)",
-        "the same",
+        "Yan et al., the same",
     ),
     Definition(
         "Backward trust",
@@ -104,7 +103,6 @@ DEFINITIONS = (
         "percent",
         "of what A had wrong, how much B has wrong too",
         "both wrong / (both wrong + fixed)",
-        "the same",
     ),
     Definition(
         "Excess churn",
@@ -250,6 +248,5 @@ DEFINITIONS = (
         "count",
         "the same, the other way",
         "fixed > broken, q \N{LESS-THAN OR EQUAL TO} 0.05",
-        "the same",
     ),
 )

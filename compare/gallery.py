@@ -12,8 +12,8 @@ from compare.comparison import Comparison
 from compare.showing_order import CATEGORIES, showing_order
 from compare.thumbnails import TILE, TILES_ACROSS, Thumbnails, sprite_sheets
 
-MOST_IMAGES = 20_000
-"""2.5 MB of answers; of more images the least telling are left out, and counted."""
+MOST_IMAGES = 10_000
+"""1.1 MB of answers; of more images the least telling are left out, and counted."""
 
 PARTS = 10_000
 """Probabilities are sent as whole ten thousandths; per_image.parquet has all digits."""

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from compare.agreement import BoolArray, TopFive, agreement_kappa, paired_table
+from compare.agreement import (
+    BoolArray,
+    IntArray,
+    TopFive,
+    agreement_kappa,
+    paired_table,
+)
 from compare.calibration import expected_calibration_error, reliability
 from compare.class_changes import ClassChange
 from compare.comparison import Comparison
@@ -37,11 +43,17 @@ def no_numbers(a: ServedVersion, b: ServedVersion, data: DataFacts) -> dict[str,
     """Who was to be compared on what, and None at every number."""
     numbers = without_values()
     numbers["data"] = asdict(data)
+    aliases = {version.number: version.aliases for version in (a, b)}
     for side, version in (("a", a), ("b", b)):
         numbers[side]["version"] = version.number
         numbers[side]["run_id"] = version.run_id
         numbers[side]["epoch"] = version.epoch
-        numbers[side]["chosen_on_these_images"] = _chosen(version, data)
+        # `16.int8` is as flattered as 16, whose weights and aliases it comes from.
+        numbers[side]["chosen_on_these_images"] = _chosen(
+            aliases.get(version.number.partition(".")[0]),
+            validated_on=version.dataset_digest,
+            data=data,
+        )
     return numbers
 
 
@@ -119,19 +131,21 @@ def numbers_with_truth(
     }
 
 
-def _chosen(version: ServedVersion, data: DataFacts) -> bool | None:
+def _chosen(
+    aliases: Sequence[str] | None, *, validated_on: str | None, data: DataFacts
+) -> bool | None:
     """Whether it was picked for doing best on these images: its figure is optimistic.
 
     None where the service does not say what it was validated on or is called.
     """
-    if version.dataset_digest is None or version.aliases is None:
+    if validated_on is None or aliases is None:
         return None
-    if version.dataset_digest != data.digest:
+    if validated_on != data.digest:
         return False
-    return not ALIASES_OF_TRAINING.isdisjoint(version.aliases)
+    return not ALIASES_OF_TRAINING.isdisjoint(aliases)
 
 
-def _one_version(top: TopFive, targets: Any) -> dict[str, Any]:
+def _one_version(top: TopFive, targets: IntArray) -> dict[str, Any]:
     ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
     top1 = share(int((ranks == 1).sum()), len(ranks))
     top5 = share(int((ranks > 0).sum()), len(ranks))

@@ -117,15 +117,16 @@ def _refused_lines(summary: Mapping[str, Any], head: str, folder: Path) -> list[
 
 def _note_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     notes = [f"Note: {note}." for note in summary["notes"]]
-    chosen = [
+    chosen = dict.fromkeys(
         name
-        for name, side in dict.fromkeys(((a, "a"), (b, "b")))
+        for name, side in ((a, "a"), (b, "b"))
         if summary[side]["chosen_on_these_images"]
-    ]
+    )
     if chosen:
-        names = " and ".join(dict.fromkeys(chosen))
+        were = "were" if len(chosen) > 1 else "was"
         notes.append(
-            f"Note: {names} chosen for doing best on these very images; that flatters."
+            f"Note: {' and '.join(chosen)} {were} chosen for doing best on these very "
+            "images, which flatters."
         )
     if summary["missing"]:
         notes.append(f"Note: {images(summary['missing'])} unanswered and left out.")

@@ -22,7 +22,7 @@ class Verdict:
     """summary.json."""
 
     classes: tuple[ClassChange, ...]
-    """None without labels, or where nothing could be compared."""
+    """Empty without labels, or where nothing could be compared."""
 
     @property
     def name(self) -> Name:

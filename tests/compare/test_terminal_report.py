@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from compare.answers import PairOfAnswers
+from compare.comparison import Comparison, align
+from compare.contract import TopAnswer
 from compare.facts import DataFacts, Probe
 from compare.gates import parse_gate
-from compare.terminal_report import report_lines, shown_lines
+from compare.terminal_report import chance_in_words, report_lines, shown_lines
 from compare.terminal_words import clipped
 from compare.verdict import Verdict, judge, refuse
 from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
@@ -118,9 +121,9 @@ def test_a_figure_that_flatters_is_noted_once_for_both() -> None:
     same = report_lines(_verdict(a=b, b=b), data="d", folder=FOLDER)
 
     assert sum("chosen" in line for line in both) == 1
-    assert "v8 and v16 chosen for doing best" in "\n".join(both)
-    assert "Note: v16 chosen for doing best" in "\n".join(one)
-    assert "Note: v16 chosen for doing best" in "\n".join(same)
+    assert "v8 and v16 were chosen for doing best" in "\n".join(both)
+    assert "Note: v16 was chosen for doing best" in "\n".join(one)
+    assert "Note: v16 was chosen for doing best" in "\n".join(same)
 
 
 def test_the_reason_of_a_refusal_comes_first() -> None:
@@ -152,3 +155,53 @@ def test_images_without_labels_are_shown_with_both_first_answers() -> None:
 def test_what_is_cut_off_shows_that_there_was_more() -> None:
     assert clipped(["a", "b"], 2) == ["a", "b"]
     assert clipped(["a", "b" * 80, "c"], 2) == ["a", "b" * 78 + " …"]
+
+
+def test_words_about_chance_are_those_of_the_exact_test() -> None:
+    top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    other = TopAnswer((1, 0, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    answers = {"x": PairOfAnswers(top, other)}
+    one = align(["x"], ["n0"], answers, a=served("8"), b=served("16"))
+
+    verdict = judge(one, a=served("8"), b=served("16"), gates=(), data=DATA)
+    text = " ".join(report_lines(verdict, data="d", folder=Path("x")))
+
+    assert "breaks 1 image that" in " ".join(text.split())
+    assert "in 100 of 100 such comparisons" in " ".join(text.split())
+
+
+def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
+    verdict: Verdict, summary: dict[str, Any]
+) -> None:
+    lines = report_lines(verdict, data="digits", folder=Path("compare-v8-v16"))
+    text = " ".join(" ".join(lines).split())
+
+    top1 = summary["top1"]
+    assert f"v16 breaks {top1['broken']} images that v8 had right" in text
+    assert f"and fixes {top1['fixed']} that it had wrong" in text
+    assert f"{100 * summary['a']['top1_accuracy']:.2f} %" in text
+    assert "luck alone would split" in text
+    assert "such comparisons" in text
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (0.43, "in 43 of 100 such comparisons"),
+        (0.039, "in 39 of 1,000 such comparisons"),
+        (1e-9, "in less than 1 of 1,000 such comparisons"),
+        (1.0, "in 100 of 100 such comparisons"),
+    ],
+)
+def test_chance_is_said_in_words(p: float, words: str) -> None:
+    assert chance_in_words(p) == words
+
+
+def test_images_are_shown_in_the_seed_reports_manner(comparison: Comparison) -> None:
+    lines = shown_lines(comparison, 50)
+
+    assert len(lines) == 50
+    for line, a, b in zip(lines, comparison.a_ranks, comparison.b_ranks, strict=False):
+        assert ("a: " in line) == (a != b)
+        if (a, b) == (1, 2):
+            assert line.endswith("10000 01000  a: first, b: second")

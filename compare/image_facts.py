@@ -56,11 +56,16 @@ def _look(file: Path) -> Look:
     except (OSError, UndecodableImage, ImageTooLarge):
         return None
     # The mean of a weighted sum is the weighted sum of the means.
-    return float(image.mean(axis=(0, 1)) @ LUMA), _spread(image) <= GREY_SPREAD
+    means = np.array([image[..., channel].mean() for channel in range(3)])
+    return float(means @ LUMA), _spread(image) <= GREY_SPREAD
 
 
 def _spread(image: RgbImage) -> float:
-    return float((image.max(axis=2) - image.min(axis=2)).mean())
+    """Plane by plane: numpy takes ten times as long over an axis of three."""
+    red, green, blue = (image[..., channel] for channel in range(3))
+    most = np.maximum(np.maximum(red, green), blue)
+    least = np.minimum(np.minimum(red, green), blue)
+    return float((most - least).mean())
 
 
 def _write(folder: Path, names: Sequence[str], looks: Sequence[Look]) -> None:

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak check format bench bench-serving bench-gpu accuracy image image-test
+.PHONY: demo test soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -46,6 +46,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.training --data $(DATA)
 	$(BIN)/python -m benchmarks.scaling --data $(DATA)
 	$(MAKE) bench-serving
+	$(MAKE) bench-compare
 
 # Two versions of which only the speed matters, and the first one's int8 form.
 STORE := sqlite:///$(CURDIR)/build/bench/mlflow.db
@@ -59,6 +60,9 @@ build/bench/stored: | .venv/installed-dev
 bench-serving: .venv/installed-dev build/bench/stored
 	$(BIN)/python -m benchmarks.serving --store $(STORE) --int8 v1.int8 \
 		--images $(DATA)/val/images
+
+bench-compare: .venv/installed-dev build/bench/stored
+	$(BIN)/python -m benchmarks.compare --store $(STORE) --data $(DATA)
 
 bench-gpu: .venv/installed-dev
 	$(BIN)/python -m benchmarks.training --device cuda --data $(DATA)

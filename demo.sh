@@ -31,8 +31,9 @@ python -m compare --a v8 --b v16 --model digits-resnet18 --url "$url"
 
 cat <<EOF
 
-The comparison: compare-v8-v16/ (summary.json, per_image.parquet, per_class.csv)
-The curves, versions, tags and aliases:
+The comparison: open compare-v8-v16/report.html in a browser (the numbers are in
+summary.json, per_image.parquet and per_class.csv beside it)
+The curves, versions, tags, aliases, and the comparison as a run:
   $ source .venv/bin/activate
   $ mlflow ui --workers 1        # then open http://127.0.0.1:5000
 EOF

@@ -1,178 +1,54 @@
-"""`python -m compare`: the story of a comparison, from two names to a verdict."""
+"""`python -m compare`: which of its errands is asked for, and how it ended.
+
+compare/live.py has the story of a comparison. Each errand is imported when it is asked
+for: MLflow's client takes a second or two, which drawing again has no need of, and in
+which a service of our own can start.
+"""
 
 import logging
 import sys
-import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from classifier.dataset import BadDataset, Dataset, Part, part_digest
-from classifier.registry import StoreUnavailable, UnknownModel
-from classifier.versions import UnknownVersion
-from compare.answers import AnswerStore, ForeignFolder, Identity, open_folder
-from compare.client import Service, ServiceUnavailable, UnknownServed
-from compare.collect import collect_answers
-from compare.comparison import Comparison, NotComparable, align, check_classes
-from compare.config import CompareConfig, parse_arguments
-from compare.contract import ServedVersion
-from compare.files import (
-    remove_results,
-    write_per_class,
-    write_per_image,
-    write_run,
-    write_summary,
-)
-from compare.sources import find_dataset, find_service
-from compare.terminal_report import print_report, print_shown
-from compare.verdict import Verdict, judge, refuse
+from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
+from compare.early_start import early_service
 
-PASSED, TRIPPED, WRONG_USAGE, NOT_NOW, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 130
+PASSED, TRIPPED, NOT_COMPARABLE, OUR_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
 
-VERDICT_CODES = {"pass": PASSED, "fail": TRIPPED, "not_comparable": NOT_NOW}
-
-ERROR_CODES: dict[type[BaseException], int] = {
-    BadDataset: WRONG_USAGE,
-    ForeignFolder: WRONG_USAGE,
-    UnknownModel: WRONG_USAGE,
-    UnknownVersion: WRONG_USAGE,
-    UnknownServed: WRONG_USAGE,
-    ServiceUnavailable: NOT_NOW,
-    StoreUnavailable: NOT_NOW,
-    OSError: NOT_NOW,  # the disk is full or not writable
-}
+VERDICT_CODES = {"pass": PASSED, "fail": TRIPPED, "not_comparable": NOT_COMPARABLE}
 
 
-def compare_versions(config: CompareConfig) -> Verdict:
-    """Asks both versions about every image; writes the files and prints the report."""
-    started = time.time()
-    with find_service(config) as service:
-        a, b = service.version(config.a), service.version(config.b)
-        dataset = find_dataset(config, a)
-        images, digest = _wanted(dataset.val, config.limit), part_digest(dataset.val)
-        folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
-        open_folder(folder, _identity(a, b, dataset, digest), fresh=config.fresh)
-        if config.fresh:
-            remove_results(folder)
-        notes = _notes(a, b, digest, asked=len(images), of=len(dataset.val))
-        comparison: Comparison | None = None
-        try:
-            comparison = _ask(service, images, folder, config, a, b)
-        except NotComparable as error:
-            missing = error.missing
-            remove_results(folder)  # rows of an earlier run beside a refusal would lie
-            verdict = refuse([str(error)], a=a, b=b, gates=config.gates, notes=notes)
-        else:
-            missing = comparison.missing
-            verdict = judge(comparison, a=a, b=b, gates=config.gates, notes=notes)
-    write_summary(folder, verdict)
-    write_run(folder, _facts(service, dataset, missing, started=started))
-    if comparison is not None:
-        write_per_image(folder, comparison)
-        write_per_class(folder, verdict, comparison.labels)
-    print_report(verdict, data=dataset.name, folder=folder)
-    if comparison is not None and config.show:
-        print_shown(comparison, config.show)
-    return verdict
+def run(errand: Errand) -> int:
+    """The exit code; an exception where the errand could not be done."""
+    if isinstance(errand, MatrixConfig):
+        from compare.matrix import draw_matrix
 
+        return draw_matrix(errand.versions, model=errand.model, out=errand.out)
+    if isinstance(errand, CompareConfig):
+        with early_service(errand) as early:
+            from compare.live import compare_versions
 
-def _ask(
-    service: Service,
-    images: Part,
-    folder: Path,
-    config: CompareConfig,
-    a: ServedVersion,
-    b: ServedVersion,
-) -> Comparison:
-    """NotComparable where classes differ or more images than allowed have no answer."""
-    check_classes(images.class_ids, a, b)
-    with AnswerStore(folder) as store:
-        collect_answers(
-            service,
-            images,
-            store,
-            a=a,
-            b=b,
-            batch_size=config.batch_size,
-            concurrency=config.concurrency,
-        )
-        comparison = align(images.names, images.class_ids, store.kept, a=a, b=b)
-    if len(comparison.missing) > config.allow_missing:
-        name, why = next(iter(comparison.missing.items()))
-        raise NotComparable(
-            f"{len(comparison.missing)} of {len(images)} images have no answer "
-            f"({config.allow_missing} are allowed), such as {name}: {why}; mend them, "
-            "or allow them with --allow-missing",
-            missing=comparison.missing,
-        )
-    return comparison
+            return VERDICT_CODES[compare_versions(errand, early).verdict.name]
+    from compare.redrawing import redraw
 
-
-def _wanted(val: Part, limit: int | None) -> Part:
-    return val if limit is None else val.subset(range(min(limit, len(val))))
-
-
-def _identity(
-    a: ServedVersion, b: ServedVersion, dataset: Dataset, digest: str
-) -> Identity:
-    return Identity(
-        model=a.model,
-        a_version=a.number,
-        a_run_id=a.run_id,
-        b_version=b.number,
-        b_run_id=b.run_id,
-        dataset=dataset.name,
-        dataset_digest=digest,
-    )
-
-
-def _notes(
-    a: ServedVersion, b: ServedVersion, digest: str, *, asked: int, of: int
-) -> list[str]:
-    notes = [
-        f"v{version.number} was validated on other data, "
-        f"{version.dataset_digest[:12]}, here is {digest[:12]}"
-        for version in {v.number: v for v in (a, b)}.values()
-        if version.dataset_digest is not None and version.dataset_digest != digest
-    ]
-    if asked < of:
-        notes.append(f"only the first {asked:,} of {of:,} images were asked")
-    return notes
-
-
-def _facts(
-    service: Service,
-    dataset: Dataset,
-    missing: Mapping[str, str],
-    *,
-    started: float,
-) -> dict[str, Any]:
-    """run.json."""
-    return {
-        "started_unix_seconds": started,
-        "seconds": time.time() - started,
-        "url": service.url,
-        "retries": service.retries,
-        "data": dataset.source,
-        "missing": dict(missing),
-    }
+    return VERDICT_CODES[redraw(errand).verdict.name]
 
 
 def main(arguments: list[str]) -> int:
-    config = parse_arguments(arguments)
+    errand = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        return VERDICT_CODES[compare_versions(config).name]
+        return run(errand)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    except tuple(ERROR_CODES) as error:
+    except Exception as error:
+        from compare.exit_codes import code_of
+
+        code = code_of(error)
+        if code is None:
+            logging.getLogger(__name__).exception("a fault of flipside's")
+            return OUR_FAULT
         print(f"error: {error}", file=sys.stderr)
-        codes = (code for kind, code in ERROR_CODES.items() if isinstance(error, kind))
-        return next(codes)
-    except Exception:
-        logging.getLogger(__name__).exception("a fault of flipside's")
-        return OUR_FAULT
+        return code
 
 
 if __name__ == "__main__":

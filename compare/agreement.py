@@ -1,25 +1,18 @@
-"""What two versions' answers to the same images have in common: pure arithmetic."""
+"""Two versions' first answers and their being right: pure arithmetic."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
+from statsmodels.stats.inter_rater import cohens_kappa
 
-from compare.intervals import (
-    Estimate,
-    PairedTable,
-    mcnemar_mid_p,
-    paired_difference,
-)
+from compare.intervals import PairedTable
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 TOP = 5
-CALIBRATION_BINS = 15
-FALSE_DISCOVERY_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,8 +26,8 @@ class TopFive:
     probabilities: FloatArray
 
     def ranks(self, targets: IntArray) -> IntArray:
-        """Where the truth stands: 1..5, 0 for not among them."""
-        hits = self.indices == targets[:, None]
+        """Where the truth stands: 1..5, 0 for not among them or not known (-1)."""
+        hits = (self.indices == targets[:, None]) & (targets >= 0)[:, None]
         return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
 
 
@@ -48,77 +41,17 @@ def paired_table(*, baseline: BoolArray, candidate: BoolArray) -> PairedTable:
     )
 
 
-def rank_transitions(*, baseline: IntArray, candidate: IntArray) -> list[list[int]]:
-    """[i][j]: images whose truth is the baseline's (i+1)-th, the candidate's (j+1)-th.
+def agreement_kappa(*, baseline: IntArray, candidate: IntArray) -> float | None:
+    """Cohen's kappa of two versions' first answers, class indices [N]; -1..1.
 
-    Ranks as TopFive.ranks() gives them; row and column 5 are "not among the five".
+    Educ. Psychol. Meas. 20:37 (1960). None for no images, and where both always give
+    one and the same answer, which chance would agree on as well.
     """
-    table = np.zeros((TOP + 1, TOP + 1), np.int64)
-    rows = np.where(baseline == 0, TOP, baseline - 1)
-    columns = np.where(candidate == 0, TOP, candidate - 1)
-    np.add.at(table, (rows, columns), 1)
-    counts: list[list[int]] = table.tolist()
-    return counts
-
-
-def expected_calibration_error(
-    confidences: FloatArray, correct: BoolArray
-) -> float | None:
-    """Mean distance of confidence from accuracy over 15 equal bins (low, high].
-
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3;
-    confidence is the top-1 probability. None for no images.
-    """
-    if len(confidences) == 0:
+    # Only the classes that were answered: the table stays small.
+    answered, codes = np.unique(np.stack([baseline, candidate]), return_inverse=True)
+    if len(answered) < 2:
         return None
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    bins = np.clip(np.digitize(confidences, edges, right=True) - 1, 0, None)
-    bins = np.minimum(bins, CALIBRATION_BINS - 1)
-    gaps = np.bincount(
-        bins,
-        weights=correct.astype(np.float64) - confidences,
-        minlength=CALIBRATION_BINS,
-    )
-    return float(np.abs(gaps).sum() / len(confidences))
-
-
-@dataclass(frozen=True)
-class ClassChange:
-    """One class: how many of its images each version gets right."""
-
-    index: int
-    table: PairedTable
-    delta: Estimate
-    mid_p: float
-    q_value: float
-    """Benjamini-Hochberg over all classes that have images."""
-
-    @property
-    def is_regression(self) -> bool:
-        return (
-            self.table.broken > self.table.fixed
-            and self.q_value <= FALSE_DISCOVERY_RATE
-        )
-
-
-def class_changes(
-    targets: IntArray, *, baseline: BoolArray, candidate: BoolArray
-) -> list[ClassChange]:
-    """Of the classes that have images, by index."""
-    tables = {}
-    for index in np.unique(targets):
-        members = targets == index
-        tables[int(index)] = paired_table(
-            baseline=baseline[members], candidate=candidate[members]
-        )
-    if not tables:
-        return []
-    mid_ps = [min(1.0, mcnemar_mid_p(table)) for table in tables.values()]
-    # Benjamini and Hochberg, J. R. Statist. Soc. B 57:289 (1995).
-    q_values = false_discovery_control(mid_ps, method="bh")
-    return [
-        ClassChange(index, table, paired_difference(table), mid_p, float(q_value))
-        for (index, table), mid_p, q_value in zip(
-            tables.items(), mid_ps, q_values, strict=True
-        )
-    ]
+    size = len(answered)
+    rows, columns = codes.reshape(2, -1)
+    table = np.bincount(rows * size + columns, minlength=size**2).reshape(size, size)
+    return float(cohens_kappa(table, return_results=False))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,7 @@ class Identity:
     dataset_digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PairOfAnswers:
     """To one image."""
 
@@ -41,15 +42,21 @@ class PairOfAnswers:
 class AnswerStore:
     """Appends one line an image, and has read those of earlier runs.
 
-    A line that a kill cut off is dropped when the folder is opened again.
+    A line that is no answer, such as one that a kill cut off, is dropped when the
+    folder is opened again, and its image asked again. Nothing waits for the disk: what
+    a power cut takes is a tail, and asked again as well.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ANSWERS
         self.kept: dict[str, PairOfAnswers] = {}
-        for name, pair in _read_lines(self._path):
-            self.kept[name] = pair
-        self._file: TextIO = self._rewritten()
+        is_whole = True
+        for line in _read_lines(self._path):
+            if line is None:
+                is_whole = False
+            else:
+                self.kept.setdefault(*line)
+        self._file: TextIO = self._path.open("a") if is_whole else self._rewritten()
 
     def __enter__(self) -> "AnswerStore":
         return self
@@ -60,7 +67,9 @@ class AnswerStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # After a full disk something is left to write, and still cannot be written.
+        with suppress(OSError):
+            self._file.close()
 
     def add(self, answers: Mapping[str, PairOfAnswers]) -> None:
         """Those that are already kept stay as they are."""
@@ -71,7 +80,8 @@ class AnswerStore:
 
     def _rewritten(self) -> TextIO:
         whole = self._path.with_suffix(".partial")
-        whole.write_text("".join(_line(name, pair) for name, pair in self.kept.items()))
+        with whole.open("w") as file:
+            file.writelines(_line(name, pair) for name, pair in self.kept.items())
         whole.replace(self._path)
         return self._path.open("a")
 
@@ -108,23 +118,45 @@ def _check_same(folder: Path, identity: Identity) -> None:
             )
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers]]:
+def read_answers(folder: Path) -> Mapping[str, PairOfAnswers]:
+    """Those that are kept; the folder stays as it is."""
+    lines = _read_lines(folder / ANSWERS)
+    return dict(line for line in lines if line is not None)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers] | None]:
+    """None for a line that is no answer, and after one that lacks its end."""
     if not path.is_file():
         return
-    for line in path.read_text().splitlines():
-        try:
-            entry = json.loads(line)
-            yield entry["image"], PairOfAnswers(_parse(entry["a"]), _parse(entry["b"]))
-        except (ValueError, KeyError, TypeError):
-            return  # cut off by a kill: it and what might follow are asked again
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                pair = PairOfAnswers(_parse(entry["a"]), _parse(entry["b"]))
+                yield str(entry["image"]), pair
+            except (ValueError, KeyError, TypeError):
+                yield None
+            if not line.endswith(b"\n"):
+                yield None
 
 
 def _line(name: str, pair: PairOfAnswers) -> str:
-    entry = {"image": name, "a": asdict(pair.a), "b": asdict(pair.b)}
+    entry = {"image": name, "a": _to_json(pair.a), "b": _to_json(pair.b)}
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
+def _to_json(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, NoAnswer):
+        return {"code": answer.code, "message": answer.message}
+    return {"indices": answer.indices, "probabilities": answer.probabilities}
+
+
 def _parse(entry: Mapping[str, Any]) -> Answer:
+    """KeyError, TypeError or ValueError where it is none."""
     if "code" in entry:
-        return NoAnswer(entry["code"], entry["message"])
-    return TopAnswer(tuple(entry["indices"]), tuple(entry["probabilities"]))
+        return NoAnswer(str(entry["code"]), str(entry["message"]))
+    indices = tuple(map(int, entry["indices"]))
+    probabilities = tuple(map(float, entry["probabilities"]))
+    if not indices or len(indices) != len(probabilities):
+        raise ValueError("not as many classes as probabilities")
+    return TopAnswer(indices, probabilities)

@@ -44,6 +44,10 @@ class UnknownServed(LookupError):
     """The service has no such version."""
 
 
+class KeyRefused(RuntimeError):
+    """The service wants a key, or another one."""
+
+
 class _Retry(Exception):
     """Worth asking again, after a pause."""
 
@@ -75,8 +79,11 @@ class _ImageRefused(Exception):
 class Service:
     """A service at a URL; safe to use from several threads."""
 
-    def __init__(self, url: str, *, patience_seconds: float) -> None:
+    def __init__(
+        self, url: str, *, patience_seconds: float, key: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
+        self._key = key
         self.retries = 0
         self._patience_seconds = patience_seconds
         self._local = threading.local()
@@ -224,6 +231,8 @@ class Service:
             raise _Retry(_short(error), is_silence=True) from error
         except requests.RequestException as error:
             raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
+        if response.status_code in (401, 403):
+            raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
         return _read_response(response, f"{method} {path}")
 
     @property
@@ -240,9 +249,33 @@ class Service:
             host = urlparse(self.url).hostname or ""
             if host == "localhost" or host == "::1" or host.startswith("127."):
                 self._local.session.trust_env = False
+            if self._key is not None:
+                # Not a header of the session: ~/.netrc would take its place.
+                self._local.session.auth = _Bearer(self._key)
             self._sessions.append(self._local.session)
         session: requests.Session = self._local.session
         return session
+
+
+class _Bearer(requests.auth.AuthBase):
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+def _key_advice(url: str, status: int, key: str | None) -> str:
+    if key is None:
+        return (
+            f"{url} wants a key (status {status}); name a file whose first line is "
+            "yours with --key FILE"
+        )
+    return (
+        f"{url} does not take the key of --key (status {status}); ask who runs it for "
+        "one that may predict"
+    )
 
 
 def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.answers import PairOfAnswers
 from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 
+UNKNOWN = -1
+"""The target of an image without a label."""
+
 
 class NotComparable(RuntimeError):
     """The answers cannot be set side by side; says why."""
@@ -31,10 +34,15 @@ class Comparison:
 
     names: tuple[str, ...]
     targets: IntArray
+    """[N] class indices; UNKNOWN for all where the data has no labels."""
+
     a: TopFive
     b: TopFive
     missing: Mapping[str, str]
     """Images that one of the versions did not answer, and why."""
+
+    labelled: bool = True
+    """False where nobody knows the truth: ranks are all 0 then and mean nothing."""
 
     @property
     def a_ranks(self) -> IntArray:
@@ -51,7 +59,12 @@ class Comparison:
         return first_differ
 
     def categories(self) -> list[str]:
-        """Each image's: both_right, broken, fixed, both_wrong_same or …_different."""
+        """Each image's: both_right, broken, fixed, both_wrong_same or …_different.
+
+        Without labels `same` or `different`, of the first answers.
+        """
+        if not self.labelled:
+            return ["different" if differs else "same" for differs in self.disagrees]
         a_right, b_right = self.a_ranks == 1, self.b_ranks == 1
         wrong = np.where(self.disagrees, "both_wrong_different", "both_wrong_same")
         named = np.select(
@@ -82,24 +95,45 @@ def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) 
 
 def align(
     names: Sequence[str],
-    class_ids: Sequence[str],
+    class_ids: Sequence[str] | None,
     answers: Mapping[str, PairOfAnswers],
     *,
     a: ServedVersion,
     b: ServedVersion,
 ) -> Comparison:
-    """Joins truth and answers by image name and class id, never by order."""
+    """Joins truth and answers by image name and class id, never by order.
+
+    `class_ids` is None for data without labels.
+    """
     missing = {name: why for name in names if (why := _failure(name, answers, a, b))}
     kept = [position for position, name in enumerate(names) if name not in missing]
     pairs = [answers[names[position]] for position in kept]
     index_of = a.labels.index_of
     b_to_a = [index_of[class_id] for class_id in b.labels.ids]
+    targets = np.full(len(kept), UNKNOWN, np.int64)
+    if class_ids is not None:
+        targets[:] = [index_of[class_ids[position]] for position in kept]
     return Comparison(
         labels=a.labels,
         names=tuple(names[position] for position in kept),
-        targets=np.array([index_of[class_ids[p]] for p in kept], np.int64),
+        targets=targets,
         a=_top_five([pair.a for pair in pairs], list(range(len(a.labels)))),
         b=_top_five([pair.b for pair in pairs], b_to_a),
+        missing=missing,
+        labelled=class_ids is not None,
+    )
+
+
+def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
+    """NotComparable where more images than allowed lack an answer of either version."""
+    missing = comparison.missing
+    if len(missing) <= allow_missing:
+        return
+    name, why = next(iter(missing.items()))
+    raise NotComparable(
+        f"{len(missing)} of {len(missing) + len(comparison.names)} images have no "
+        f"answer ({allow_missing} are allowed), such as {name}: {why}; mend them, "
+        "or allow them with --allow-missing",
         missing=missing,
     )
 

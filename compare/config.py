@@ -1,12 +1,24 @@
-"""The settings of a comparison, from the command line."""
+"""The settings of compare's three errands, from the command line."""
 
-import argparse
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from compare.command_line import (
+    NotAKey,
+    Refusal,
+    check_errand,
+    new_parser,
+    read_key,
+)
 from compare.gates import Gate, UnknownGate, parse_gate
+
+LONGEST_ALIAS = 255
+
+DEFAULT_ADDRESS = ("127.0.0.1", 8000)
+"""Where a service is looked for when none is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +46,9 @@ class CompareConfig:
     """Only the first N validation images."""
 
     gates: tuple[Gate, ...] = ()
+    promote: str | None = None
+    """The alias that becomes the candidate's when the verdict is pass."""
+
     show: int = 0
     allow_missing: int = 0
     concurrency: int = 2
@@ -44,6 +59,13 @@ class CompareConfig:
 
     patience: float = 60.0
     """Seconds without any progress after which the service is given up."""
+
+    key: str | None = field(default=None, repr=False)
+    """Sent as `Authorization: Bearer`; a secret, so no log shows it."""
+
+    no_mlflow: bool = False
+    summary_md: Path | None = None
+    """A second place for summary.md, such as a pull request's comment."""
 
     cache: Path | None = None
 
@@ -66,58 +88,84 @@ class CompareConfig:
             )
         if not (math.isfinite(self.patience) and self.patience >= 0):
             raise ValueError(f"patience must be 0 or more, got {self.patience}")
+        if self.promote is not None:
+            _check_alias(self.promote)
 
 
-def parse_arguments(arguments: list[str]) -> CompareConfig:
+@dataclass(frozen=True, kw_only=True)
+class RedrawConfig:
+    """Which folder's reports are drawn again, from what is kept in it."""
+
+    folder: Path
+    gates: tuple[Gate, ...] | None = None
+    """None is those that the comparison was made with."""
+
+    show: int = 0
+    summary_md: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.show < 0:
+            raise ValueError(f"show must be at least 0, got {self.show}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixConfig:
+    """Which versions are set side by side, each with each."""
+
+    versions: str
+    """`v1..v16`, or a list: `v1,v4,v8`."""
+
+    model: str | None = None
+    out: Path | None = None
+
+
+Errand = CompareConfig | RedrawConfig | MatrixConfig
+
+
+def parse_arguments(arguments: list[str]) -> Errand:
     """Exits with 2 and a message on wrong usage, as argparse does."""
-    parser = _parser()
+    parser = new_parser()
     given = vars(parser.parse_args(arguments))
-    expressions = given.pop("fail_on", [])
-    margin = given.pop("non_inferior", None)
-    if margin is not None:
-        if not 0 <= margin < 1:
-            parser.error(f"--non-inferior must be 0 to 1, a fraction, got {margin}")
-        expressions = [*expressions, f"delta.low<{-margin!r}"]
     try:
-        gates = tuple(parse_gate(expression) for expression in expressions)
-        return CompareConfig(gates=gates, **given)
-    except (ValueError, UnknownGate) as error:
+        check_errand(given)
+        return _errand(given)
+    except (ValueError, UnknownGate, Refusal, NotAKey) as error:
         parser.error(str(error))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m compare",
-        description="What changes for users if version B replaces version A?",
-        # Only what was typed is handed on: the defaults are CompareConfig's.
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--a", required=True, metavar="VERSION", help="baseline: v8, best, latest")
-    add("--b", required=True, metavar="VERSION", help="candidate")
-    add("--url", help="a running service; default: port 8000, else one is started")
-    add("--model", metavar="NAME", help="registered model")
-    add("--data", metavar="PATH|digits", help="default: what the versions learnt on")
-    add("--out", type=Path, metavar="FOLDER", help="default compare-vA-vB")
-    add("--fresh", action="store_true", help="throw away what --out holds")
-    add("--limit", type=int, metavar="N", help="only the first N images")
-    add(
-        "--fail-on",
-        action="append",
-        metavar="GATE",
-        help='exit 1 if true, e.g. "negative_flip_rate>0.06"; repeatable',
-    )
-    add(
-        "--non-inferior",
-        type=float,
-        metavar="MARGIN",
-        help="exit 1 unless B is shown to be at most MARGIN (a fraction) worse",
-    )
-    add("--show", type=int, metavar="N", help="also print the first N images")
-    add("--allow-missing", type=int, metavar="N", help="images that may go unanswered")
-    add("--concurrency", type=int, metavar="N", help="requests at once; default 2")
-    add("--batch-size", type=int, metavar="N", help="images a request; default 32")
-    add("--patience", type=float, metavar="SECONDS", help="default 60")
-    add("--cache", type=Path, metavar="FOLDER", help="default: one per user")
-    return parser
+def _errand(given: dict[str, Any]) -> Errand:
+    if "matrix" in given:
+        return MatrixConfig(versions=given.pop("matrix"), **given)
+    gates = _gates(given.pop("fail_on", []), given.pop("non_inferior", None))
+    if (file := given.get("summary_md")) is not None and not file.parent.is_dir():
+        raise Refusal(f"--summary-md {file}: there is no folder {file.parent}")
+    if "from" in given:
+        given.pop("no_mlflow", None)  # it logs nothing anyway
+        return RedrawConfig(folder=given.pop("from"), gates=gates or None, **given)
+    if "key" in given:
+        given["key"] = read_key(given["key"])
+    if "promote" in given:
+        given["promote"] = given["promote"].removeprefix("@")
+    return CompareConfig(gates=gates, **given)
+
+
+def _gates(expressions: list[str], margin: float | None) -> tuple[Gate, ...]:
+    if margin is not None:
+        if not 0 <= margin < 1:
+            raise Refusal(f"--non-inferior must be 0 to 1, a fraction, got {margin}")
+        expressions = [*expressions, f"delta.low<{-margin!r}"]
+    return tuple(parse_gate(expression) for expression in expressions)
+
+
+def _check_alias(alias: str) -> None:
+    """ValueError for a name that means something else, or that MLflow refuses."""
+    if alias.lower() == "latest" or re.fullmatch(r"[vV]?\d+", alias):
+        raise ValueError(
+            f"--promote {alias!r} names a version, not an alias; take a word, such as "
+            "champion"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", alias) or len(alias) > LONGEST_ALIAS:
+        raise ValueError(
+            f"--promote {alias[:40]!r} is no name for an alias; MLflow's are letters, "
+            f"digits, _ and -, at most {LONGEST_ALIAS}"
+        )

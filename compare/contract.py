@@ -24,9 +24,11 @@ class ServedVersion:
     run_id: str | None
     epoch: int | None
     dataset_digest: str | None
+    aliases: tuple[str, ...] | None = None
+    """None where the service does not say."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TopAnswer:
     """The likeliest classes of one image; `indices` are the version's own."""
 
@@ -34,7 +36,7 @@ class TopAnswer:
     probabilities: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """An image that a version could not answer for, and why."""
 
@@ -53,6 +55,7 @@ def read_version(entry: Mapping[str, Any], *, model: str) -> ServedVersion:
     """One entry of a version, with its labels."""
     try:
         dataset = entry.get("dataset") or {}
+        aliases = entry.get("aliases")
         return ServedVersion(
             model=model,
             number=str(entry["version"]),
@@ -60,6 +63,7 @@ def read_version(entry: Mapping[str, Any], *, model: str) -> ServedVersion:
             run_id=entry.get("run_id"),
             epoch=entry.get("epoch"),
             dataset_digest=dataset.get("digest"),
+            aliases=None if aliases is None else tuple(map(str, aliases)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotTheContract(f"not an entry of a version: {error!r}") from error

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifier.labels import Labels
-from compare.agreement import TOP, IntArray, TopFive
+from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.comparison import Comparison
 from compare.verdict import Verdict
 
@@ -21,37 +21,66 @@ SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
     "per_class.csv",
     "run.json",
 )
+HTML, MARKDOWN = "report.html", "summary.md"
+
+ANSWERED = (SUMMARY, PER_IMAGE, PER_CLASS)
+"""The same to the byte for the same answers and gates."""
+
+KEPT = (
+    "identity.json",
+    "answers.jsonl",
+    "comparison.json",
+    "images.parquet",
+    "thumbnails.parquet",
+    "mlflow.json",
+)
+"""What is gone on from and drawn from again; each has a module that writes it."""
+
+REPORTS = (HTML, MARKDOWN, *ANSWERED, RUN)
 
 
 def remove_results(folder: Path) -> None:
     """Of an earlier run: what is there afterwards is of this one."""
-    for name in (SUMMARY, PER_IMAGE, PER_CLASS, RUN):
+    for name in REPORTS:
         (folder / name).unlink(missing_ok=True)
 
 
+def remove_everything(folder: Path) -> None:
+    """That a comparison has left there, also what it would go on from."""
+    if folder.is_dir():
+        remove_results(folder)
+        for name in KEPT:
+            (folder / name).unlink(missing_ok=True)
+
+
 def write_summary(folder: Path, verdict: Verdict) -> None:
-    _write_json(folder / SUMMARY, verdict.summary)
+    write_json(folder / SUMMARY, verdict.summary)
 
 
 def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
     """All that differs from run to run: times, address, retries, what was missing."""
-    _write_json(folder / RUN, facts)
+    write_json(folder / RUN, facts)
 
 
 def write_per_image(folder: Path, comparison: Comparison) -> None:
-    """A row per image that both versions answered."""
-    ids = comparison.labels.ids
+    """A row per image that both versions answered.
+
+    Without labels all about the truth is null: target, ranks and hits.
+    """
+    ids, count = comparison.labels.ids, len(comparison.names)
+    unknown = np.full(count, not comparison.labelled)
+    target_ids = [ids[t] for t in comparison.targets] if comparison.labelled else None
     columns: dict[str, Any] = {
         "image": pa.array(comparison.names, pa.string()),
-        "target": pa.array(comparison.targets, pa.int32()),
-        "target_id": pa.array([ids[t] for t in comparison.targets], pa.string()),
+        "target": pa.array(comparison.targets, pa.int32(), mask=unknown),
+        "target_id": pa.array(target_ids or [None] * count, pa.string()),
         "a_rank": _rank_column(comparison.a_ranks),
         "b_rank": _rank_column(comparison.b_ranks),
         "category": pa.array(comparison.categories(), pa.string()),
         **_answer_columns("a", comparison.a),
         **_answer_columns("b", comparison.b),
-        "a_hits": pa.array(map(hits, comparison.a_ranks), pa.string()),
-        "b_hits": pa.array(map(hits, comparison.b_ranks), pa.string()),
+        "a_hits": _hits_column(comparison.a_ranks, unknown),
+        "b_hits": _hits_column(comparison.b_ranks, unknown),
     }
     partial = folder / f"{PER_IMAGE}.partial"
     pq.write_table(pa.table(columns), partial)
@@ -61,7 +90,7 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
 def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
     header = (
         "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
-        "regression"
+        "regression,improvement,could_be_flagged"
     )
     partial = folder / f"{PER_CLASS}.partial"
     with partial.open("w", newline="") as file:
@@ -84,7 +113,14 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
                     delta.high,
                     change.mid_p,
                     change.q_value,
-                    str(change.is_regression).lower(),
+                    *(
+                        str(said).lower()
+                        for said in (
+                            change.is_regression,
+                            change.is_improvement,
+                            change.could_be_flagged,
+                        )
+                    ),
                 )
             )
     partial.replace(folder / PER_CLASS)
@@ -97,6 +133,11 @@ def hits(rank: int) -> str:
 
 def _rank_column(ranks: IntArray) -> Any:
     return pa.array([int(rank) or None for rank in ranks], pa.int8())
+
+
+def _hits_column(ranks: IntArray, unknown: BoolArray) -> Any:
+    written = np.array([hits(rank) for rank in ranks], object)
+    return pa.array(written, pa.string(), mask=unknown)
 
 
 def _answer_columns(side: str, top: TopFive) -> dict[str, Any]:
@@ -116,7 +157,7 @@ def _answer_columns(side: str, top: TopFive) -> dict[str, Any]:
     return columns
 
 
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Whole or not at all; NaN has no place in JSON and is a fault of ours."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     partial = path.with_name(f"{path.name}.partial")

@@ -1,11 +1,14 @@
 """Release gates: `negative_flip_rate>0.06` trips when it is true."""
 
+import difflib
 import math
 import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from compare.summary_shape import number_paths
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -33,35 +36,7 @@ class Gate:
         return value is None or _OPERATORS[self.comparison](value, self.threshold)
 
 
-_ESTIMATE = ("value", "low", "high")
-_COUNTS = ("both_right", "broken", "fixed", "both_wrong")
-_P_VALUES = ("mcnemar_mid_p", "mcnemar_exact_p")
-_ESTIMATES = ("delta", "negative_flip_rate", "positive_flip_rate")
-
-PATHS: frozenset[tuple[str, ...]] = frozenset(
-    [
-        ("images",),
-        ("missing",),
-        ("disagreement_rate",),
-        ("class_regressions",),
-        *(
-            (side, name)
-            for side in ("a", "b")
-            for name in (
-                "top1_accuracy",
-                "top5_accuracy",
-                "expected_calibration_error",
-            )
-        ),
-        *((top, name) for top in ("top1", "top5") for name in (*_COUNTS, *_P_VALUES)),
-        *(
-            (top, name, end)
-            for top in ("top1", "top5")
-            for name in _ESTIMATES
-            for end in _ESTIMATE
-        ),
-    ]
-)
+PATHS = frozenset(number_paths())
 """The numbers of summary.json that a gate can name."""
 
 
@@ -96,5 +71,15 @@ def _whole_path(text: str) -> tuple[str, ...]:
         for whole in (candidate, (*candidate, "value")):
             if whole in PATHS:
                 return whole
-    names = sorted({".".join(p).removesuffix(".value") for p in PATHS})
-    raise UnknownGate(f"nothing in summary.json is called {text!r}; {', '.join(names)}")
+    names = sorted(
+        ".".join(path).removesuffix(".value")
+        for path in PATHS
+        if path[-1] not in ("low", "high") or (*path[:-1], "value") not in PATHS
+    )
+    short = [name.removeprefix("top1.") for name in names]
+    alike = difflib.get_close_matches(text, dict.fromkeys([*short, *names]), n=3)
+    hint = f"did you mean {' or '.join(alike)}? " if alike else ""
+    raise UnknownGate(
+        f"nothing in summary.json is called {text!r} and a number; {hint}there are "
+        f"{', '.join(names)}, and .low and .high of each interval"
+    )

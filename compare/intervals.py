@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval; all None where it does not exist."""
+    """A value and the ends of its 95 % interval; None where one does not exist."""
 
     value: float | None
     low: float | None
@@ -88,10 +88,10 @@ def mcnemar_mid_p(table: PairedTable) -> float:
     flips = table.broken + table.fixed
     if flips == 0:
         return 1.0
-    point = float(binom.pmf(table.broken, flips, 0.5))
+    fewer = min(table.broken, table.fixed)
+    point = float(binom.pmf(fewer, flips, 0.5))
     if table.broken == table.fixed:
         return 1.0 - point / 2
-    fewer = min(table.broken, table.fixed)
     return 2 * float(binom.cdf(fewer, flips, 0.5)) - point
 
 

@@ -8,23 +8,44 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO
 
+from classifier.cores import usable_cores
 from compare.client import ServiceUnavailable
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
+MOST_PROCESSES = 4
+"""Each holds both versions: 300 MB for two ResNet-18."""
+
+
+@dataclass(frozen=True)
+class OwnService:
+    """A service that is being started."""
+
+    _output: IO[str]
+    _log: IO[str]
+
+    def wait_for_url(self) -> str:
+        """Asked for once; ServiceUnavailable says why there is none."""
+        return _first_line(self._output, self._log)
+
 
 @contextlib.contextmanager
-def own_service(*, model: str, versions: Sequence[str]) -> Iterator[str]:
-    """The URL of a service with these versions; ServiceUnavailable says why none is.
+def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnService]:
+    """Of these versions; None is the only model.
 
     Stopped at the end, and by the kernel should this process be killed.
     """
-    command = [sys.executable, "-m", "serving", "--port", "0", "--model", model]
+    command = [sys.executable, "-m", "serving", "--port", "0"]
+    command += [] if model is None else ["--model", model]
     # Nobody but this process knows of it, and nobody has to be told of its end.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
+    # Both versions are always busy at once. One process would give each of the two
+    # networks a thread a core; that many take turns for 15 % more time of the cores.
+    command += ["--workers", str(min(usable_cores(), MOST_PROCESSES))]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -37,7 +58,7 @@ def own_service(*, model: str, versions: Sequence[str]) -> Iterator[str]:
     ):
         try:
             assert process.stdout is not None
-            yield _first_line(process.stdout, log)
+            yield OwnService(process.stdout, log)
         finally:
             process.terminate()
             try:

@@ -1,17 +1,26 @@
 """What a comparison says on standard output: at most 30 lines of 80 columns."""
 
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compare.comparison import Comparison
 from compare.files import hits
+from compare.terminal_tables import accuracy_lines, flip_lines, rank_lines
+from compare.terminal_words import (
+    clipped,
+    images,
+    number,
+    percent,
+    percent_between,
+    points,
+    points_between,
+    wrap,
+)
 from compare.verdict import Verdict
 
 PLACES = ("first", "second", "third", "fourth", "fifth")
-WIDTH, HEIGHT = 80, 30
-ABSENT = "\N{EN DASH}"
+HEIGHT = 30
 
 
 def print_report(verdict: Verdict, *, data: str, folder: Path) -> None:
@@ -27,24 +36,28 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     a, b = f"v{summary['a']['version']}", f"v{summary['b']['version']}"
     head = f"{summary['model']}: {b} in place of {a}"
     if verdict.name == "not_comparable":
-        reasons = [line for r in summary["reasons"] for line in wrap(r, indent="  ")]
-        return [head, "", "NOT COMPARABLE", *reasons, "", f"see {folder}/"]
+        return _refused_lines(summary, head, folder)
+    where = f"{head}, on {images(summary['images'])} of {data}"
+    start = [*clipped(wrap(where), 2), *_note_lines(summary, a, b), ""]
+    end = ["", *_gate_lines(summary, folder)]
+    if not summary["data"]["labelled"]:
+        return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
+    confusions = _confusion_lines(summary)
     return _fitted(
         [
-            f"{head}, on {summary['images']:,} images of {data}",
-            *(line for note in summary["notes"] for line in wrap(f"Note: {note}.")),
+            *start,
+            *accuracy_lines(summary, a, b),
             "",
-            *_accuracy_lines(summary, a, b),
-            "",
-            *_table_lines(summary, a, b),
+            *flip_lines(summary, a, b),
             "",
             *_meaning_lines(summary, a, b),
-            _class_line(verdict, b),
+            *clipped(wrap(_class_line(summary, b)), 1),
+            *confusions,
             "",
-            *_rank_lines(summary, a, b),
-            "",
-            *_gate_lines(summary, folder),
-        ]
+            *rank_lines(summary, a, b),
+            *end,
+        ],
+        dispensable=confusions,
     )
 
 
@@ -52,12 +65,22 @@ def shown_lines(comparison: Comparison, count: int) -> list[str]:
     """The first images in the seed report's manner.
 
     Name, truth, which of the five answers of each version is the truth, and in words
-    where they differ.
+    where they differ. Without labels, both versions' first answers.
     """
+    names = comparison.labels.names
+    if not comparison.labelled:
+        firsts = zip(
+            comparison.names,
+            comparison.a.indices[:, 0],
+            comparison.b.indices[:, 0],
+            strict=True,
+        )
+        shown = [*firsts][:count]
+        return [f"{name:<16} a: {names[a]:<24} b: {names[b]}" for name, a, b in shown]
     a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
     lines = []
     for row, name in enumerate(comparison.names[:count]):
-        truth = comparison.labels.names[comparison.targets[row]]
+        truth = names[comparison.targets[row]]
         words = ""
         if a_ranks[row] != b_ranks[row]:
             words = f"  a: {_place(a_ranks[row])}, b: {_place(b_ranks[row])}"
@@ -76,62 +99,49 @@ def chance_in_words(p: float) -> str:
     return f"in {100 * p:.0f} of 100 such comparisons"
 
 
-def wrap(text: str, *, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
-
-
-def _fitted(lines: list[str]) -> list[str]:
-    """At most HEIGHT lines: empty ones go first, from the top on."""
-    while len(lines) > HEIGHT and "" in lines:
-        lines.remove("")
+def _fitted(lines: list[str], *, dispensable: Sequence[str] = ()) -> list[str]:
+    """At most HEIGHT lines: what can be spared goes first, then empty ones."""
+    for line in (*dispensable, *[""] * lines.count("")):
+        if len(lines) > HEIGHT:
+            lines.remove(line)
     return lines
 
 
-def _accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    width = max(9, len(a) + 1, len(b) + 1)
-    label = max(18, 38 - 2 * width)  # 20, or less where names are long
-    lines = [f"{'':{label}}{a:>{width}}{b:>{width}}   change, with its 95 % interval"]
-    for name, key in (("first answer right", "top1"), ("truth among five", "top5")):
-        delta = summary[key]["delta"]
-        lines.append(
-            f"{name:{label}}{_percent(summary['a'][f'{key}_accuracy']):>{width}}"
-            f"{_percent(summary['b'][f'{key}_accuracy']):>{width}}   "
-            f"{_points(delta['value'])} points  "
-            f"[{_points(delta['low'])}, {_points(delta['high'])}]"
-        )
-    errors = [_percent(summary[side]["expected_calibration_error"]) for side in "ab"]
-    lines.append(
-        f"{'calibration error':{label}}{errors[0]:>{width}}{errors[1]:>{width}}   "
-        f"how far confidence is from being right"
+def _refused_lines(summary: Mapping[str, Any], head: str, folder: Path) -> list[str]:
+    """The reason first: nothing else is of any use before it."""
+    reasons = [line for r in summary["reasons"] for line in wrap(r, indent="  ")]
+    notes = [line for note in summary["notes"] for line in wrap(f"Note: {note}.")]
+    said = ["NOT COMPARABLE", *clipped(reasons, 15), "", *wrap(head)]
+    return [*said, *clipped(notes, 5), "", f"see {folder}/"]
+
+
+def _note_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
+    notes = [f"Note: {note}." for note in summary["notes"]]
+    chosen = dict.fromkeys(
+        name
+        for name, side in ((a, "a"), (b, "b"))
+        if summary[side]["chosen_on_these_images"]
     )
-    return lines
-
-
-def _table_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    top1 = summary["top1"]
-    broken, fixed = top1["negative_flip_rate"], top1["positive_flip_rate"]
-    first, width = max(14, len(a) + 6), max(12, len(b) + 7)  # `v16.int8 right`
-    said = [f"{_percent(rate['value'])} {_interval(rate)}" for rate in (broken, fixed)]
-    return [
-        f"{'':{first}}{b + ' right':>{width}}{b + ' wrong':>{width}}",
-        f"{a + ' right':{first}}{top1['both_right']:>{width},}"
-        f"{top1['broken']:>{width},}   broken: {said[0]}",
-        f"{a + ' wrong':{first}}{top1['fixed']:>{width},}"
-        f"{top1['both_wrong']:>{width},}   fixed:  {said[1]}",
-    ]
+    if chosen:
+        were = "were" if len(chosen) > 1 else "was"
+        notes.append(
+            f"Note: {' and '.join(chosen)} {were} chosen for doing best on these very "
+            "images, which flatters."
+        )
+    if summary["missing"]:
+        notes.append(f"Note: {images(summary['missing'])} unanswered and left out.")
+    return clipped([line for note in notes for line in wrap(note)], 4)
 
 
 def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    top1, images = summary["top1"], summary["images"]
+    top1 = summary["top1"]
     broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
     # What the words say is the exact test; mid-p, less conservative, decides.
     exact = top1["mcnemar_exact_p"]
     changed = (
-        f"The first answer changes on {_percent(summary['disagreement_rate'])} of the "
+        f"The first answer changes on {percent(summary['disagreement_rate'])} of the "
         f"images."
     )
-    if images == 0:
-        return ["No image was answered by both versions."]
     if broken + fixed == 0:
         return wrap(f"{b} breaks no image and fixes none. {changed}")
     better = b if fixed > broken else a
@@ -141,68 +151,68 @@ def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         else "so this does not show that either is better"
     )
     return wrap(
-        f"{b} breaks {_images(broken)} that {a} had right, and fixes {fixed:,} that it "
+        f"{b} breaks {images(broken)} that {a} had right, and fixes {fixed:,} that it "
         f"had wrong. If neither were better, luck alone would split "
-        f"{_images(broken + fixed)} at least this unevenly {chance_in_words(exact)}, "
-        f"{so} (McNemar's "
-        f"mid-p {p:.2g}). {changed}",
+        f"{images(broken + fixed)} at least this unevenly {chance_in_words(exact)}, "
+        f"{so} (McNemar's mid-p {p:.2g}). {changed}",
     )
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+def _class_line(summary: Mapping[str, Any], b: str) -> str:
+    classes = summary["classes"]
+    return (
+        f"Of {classes['tested']:,} classes {summary['class_regressions']} are shown "
+        f"worse in {b}, {summary['class_improvements']} better "
+        f"({classes['could_be_flagged']} changed enough to tell)."
+    )
 
 
-def _class_line(verdict: Verdict, b: str) -> str:
-    worse = verdict.summary["class_regressions"]
-    count = f"{worse} of {len(verdict.classes)} classes" if worse else "No class"
-    verb = "are" if worse > 1 else "is"
-    return f"{count} {verb} shown to be worse in {b} (see per_class.csv)."
+def _confusion_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The confusion that grew most, where one did."""
+    gained = summary["confusions"]["gained"]
+    if not gained:
+        return []
+    most = gained[0]
+    said = f"{most['target']} taken for {most['answer']}, {most['a']} -> {most['b']}"
+    return clipped(wrap(f"Grown most: {said} images."), 1)
 
 
-def _rank_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    names = ("1st", "2nd", "3rd", "4th", "5th", "none")
-    corner, columns = "the truth is", [f"{b} {name}" for name in names]
-    if len(columns[-1]) > 10:  # `v16.int8 none` six times is wider than 80
-        corner, columns = f"in {b}", list(names)
-    lines = [f"{corner:>14}" + "".join(f"{column:>11}" for column in columns)]
-    for name, row in zip(names, summary["rank_transitions"], strict=True):
-        lines.append(f"{f'{a} {name}':>14}" + "".join(f"{n:>11,}" for n in row))
-    return lines
+def _unlabelled_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
+    overlap, confidence = summary["overlap"], summary["confidence"]["delta"]
+    changed = percent(summary["disagreement_rate"])
+    return [
+        *wrap(
+            "The images have no labels: this says how much changes, and nothing about "
+            "which version is right."
+        ),
+        "",
+        f"first answer changes on  {changed} {percent_between(summary['disagreement'])}"
+        f", kappa {number(summary['agreement_kappa'])}",
+        f"lists of five share      {percent(overlap['top5'])}, rank-biased overlap "
+        f"{number(overlap['rank_biased_overlap'])}",
+        "distributions differ by  at least "
+        f"{number(overlap['jensen_shannon_lower_bound'])} bits (Jensen-Shannon)",
+        f"mean confidence          {a} {percent(summary['a']['mean_confidence'])}, "
+        f"{b} {percent(summary['b']['mean_confidence'])}",
+        f"  change                 {points(confidence['value'])} points "
+        f"{points_between(confidence)}",
+    ]
 
 
 def _gate_lines(summary: Mapping[str, Any], folder: Path) -> list[str]:
-    verdict = f"verdict: {summary['verdict'].upper()}, {folder}/summary.json"
+    verdict = f"verdict: {summary['verdict'].upper()}"
+    report = f"report:  {folder}/report.html"
     if not summary["gates"]:
-        return [f"{verdict} (without a gate nothing can fail)"]
+        return [f"{verdict} (without a gate nothing can fail)", report]
     # Those that tripped first: the list is cut after two lines.
     gates = sorted(summary["gates"], key=lambda gate: not gate["tripped"])
     said = [
         f"{gate['expression']} {'TRIPPED' if gate['tripped'] else 'ok'}"
-        f" ({_number(gate['value'])})"
+        f" ({number(gate['value'])})"
         for gate in gates
     ]
-    return [verdict, *wrap(f"gates: {'; '.join(said)}")[:2]]
+    return [verdict, *clipped(wrap(f"gates:   {'; '.join(said)}"), 2), report]
 
 
 def _place(rank: int) -> str:
     return "not among the five" if rank == 0 else PLACES[rank - 1]
-
-
-def _percent(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:.2f} %"
-
-
-def _points(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:+.2f}"
-
-
-def _interval(estimate: Mapping[str, float | None]) -> str:
-    low, high = estimate["low"], estimate["high"]
-    if low is None or high is None:
-        return ""
-    return f"[{100 * low:.2f}, {100 * high:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4g}"

@@ -9,13 +9,8 @@ from types import TracebackType
 
 import mlflow.entities as entities
 
-from classifier.registry import (
-    Registry,
-    StoreUnavailable,
-    is_remote,
-    store_call,
-    store_folder,
-)
+from classifier.experiments import open_experiment
+from classifier.registry import Registry, StoreUnavailable, store_call
 from training.evaluate import Metrics
 from training.history import EpochRecord, RunningPoint
 from training.logged_models import LoggedModels
@@ -49,7 +44,9 @@ class RunTracker:
     def start(
         cls, registry: Registry, *, experiment: str, tags: Mapping[str, str]
     ) -> "RunTracker":
-        experiment_id = _experiment(registry, experiment)
+        experiment_id = open_experiment(
+            registry, experiment, advice="name another with --experiment"
+        )
         _end_dead_runs(registry, experiment_id)
         with store_call("start a run"):
             run = registry.client.create_run(
@@ -204,31 +201,3 @@ def _end_dead_runs(
             process = run.data.tags.get(PROCESS_TAG)
             if process and run.info.run_id != besides and is_dead(process):
                 registry.client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _experiment(registry: Registry, name: str) -> str:
-    """Its id; made where it is new, with artifacts where plain `mlflow ui` finds them.
-
-    MLflow's default would depend on who comes first: an experiment made in its UI gets
-    `mlflow-artifacts:`, which only a client of the server can write to.
-    """
-    with store_call(f"open experiment {name!r}"):
-        found = registry.client.get_experiment_by_name(name)
-        if found is None:
-            folder = store_folder(registry.uri) / "mlruns" / name
-            location = None if is_remote(registry.uri) else str(folder)
-            return str(registry.client.create_experiment(name, location))
-    if found.lifecycle_stage != "active":
-        raise StoreUnavailable(
-            f"experiment {name!r} was deleted in MLflow; restore it with `mlflow "
-            f"experiments restore --experiment-id {found.experiment_id}`, or name "
-            f"another with --experiment"
-        )
-    at_server = str(found.artifact_location).startswith("mlflow-artifacts:")
-    if at_server and not is_remote(registry.uri):
-        raise StoreUnavailable(
-            f"experiment {name!r} keeps its artifacts on a server "
-            f"({found.artifact_location}), and {registry.uri} is not one; name another "
-            "with --experiment, or set MLFLOW_TRACKING_URI to the server's address"
-        )
-    return str(found.experiment_id)

@@ -1,17 +1,24 @@
 """Answers and versions to compare, made up but whole."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from classifier.labels import Labels
+from compare.__main__ import main
 from compare.answers import PairOfAnswers
 from compare.comparison import Comparison, align
 from compare.contract import ServedVersion, TopAnswer
+from compare.facts import DataFacts, ImageFacts, Probe
 from compare.verdict import Verdict, judge
+from tests.conftest import RunningService, Store
 
 CLASSES = 8
+
+DATA = DataFacts("digits", "d1", labelled=True)
 
 
 def served(
@@ -41,11 +48,17 @@ def made_up_answers(count: int, seed: int = 0) -> dict[str, PairOfAnswers]:
     }
 
 
-def made_up_comparison(count: int = 400) -> Comparison:
+def made_up_comparison(count: int = 400, *, labelled: bool = True) -> Comparison:
     names = [f"img_{n}.png" for n in range(count)]
     class_ids = [f"n{n % CLASSES}" for n in range(count)]
     answers = made_up_answers(count)
-    return align(names, class_ids, answers, a=served("8"), b=served("16"))
+    known = class_ids if labelled else None
+    return align(names, known, answers, a=served("8"), b=served("16"))
+
+
+def image_facts(count: int, seed: int = 0) -> ImageFacts:
+    rng = np.random.default_rng(seed)
+    return ImageFacts(rng.uniform(0, 255, count), rng.uniform(size=count) < 0.2)
 
 
 @pytest.fixture
@@ -55,9 +68,36 @@ def comparison() -> Comparison:
 
 @pytest.fixture
 def verdict(comparison: Comparison) -> Verdict:
-    return judge(comparison, a=served("8"), b=served("16"), gates=())
+    return judge(
+        comparison,
+        a=served("8"),
+        b=served("16"),
+        gates=(),
+        data=DATA,
+        images=image_facts(len(comparison.names)),
+        probe=Probe(images=100, differing=0),
+    )
 
 
 @pytest.fixture
 def summary(verdict: Verdict) -> dict[str, Any]:
     return verdict.summary
+
+
+@pytest.fixture(scope="session")
+def compared(
+    store: Store, service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What `python -m compare` left of versions 1 and 2; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("compared") / "compare-v1-v2"
+    arguments = ["--a", "v1", "--b", "v2", "--url", service.url, "--no-mlflow"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        assert main([*arguments, "--out", str(folder), "--limit", "200"]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(compared: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return shutil.copytree(compared, tmp_path / "compare-v1-v2")

@@ -1,17 +1,10 @@
-"""Arithmetic over answers: tables, ranks, calibration, classes."""
+"""First answers and being right: tables, ranks, kappa."""
 
 import numpy as np
 import pytest
-from scipy.stats import false_discovery_control
+from sklearn.metrics import cohen_kappa_score
 
-from compare.agreement import (
-    TopFive,
-    class_changes,
-    expected_calibration_error,
-    paired_table,
-    rank_transitions,
-)
-from compare.intervals import mcnemar_mid_p
+from compare.agreement import TopFive, agreement_kappa, paired_table
 
 
 def test_ranks_count_from_one_and_zero_is_not_among_the_five() -> None:
@@ -35,76 +28,48 @@ def test_the_table_names_flips_from_the_baselines_side() -> None:
     assert table.images == 6
 
 
-def test_rank_transitions_have_the_baseline_in_rows() -> None:
-    table = rank_transitions(
-        baseline=np.array([1, 1, 0, 5]), candidate=np.array([2, 1, 1, 0])
+# Two dermatologists on 88 patients: SAS/STAT, "The FREQ Procedure: Agreement Study",
+# simple kappa 0.3449. Two raters of 100: Fleiss, "Statistical Methods for Rates and
+# Proportions" (1981), page 213, kappa 0.68.
+SKIN = [[10, 4, 1, 0], [5, 10, 12, 2], [2, 4, 12, 5], [0, 2, 6, 13]]
+PSYCHIATRY = [[75, 1, 4], [5, 4, 1], [0, 0, 10]]
+
+
+@pytest.mark.parametrize(("table", "kappa"), [(SKIN, 0.3449), (PSYCHIATRY, 0.6765)])
+def test_kappa_is_the_published_one(table: list[list[int]], kappa: float) -> None:
+    rows, columns = np.indices(np.array(table).shape)
+    counts = np.array(table).ravel()
+
+    agreement = agreement_kappa(
+        baseline=np.repeat(rows.ravel(), counts),
+        candidate=np.repeat(columns.ravel(), counts),
     )
 
-    assert table[0][:2] == [1, 1]
-    assert table[5][0] == 1
-    assert table[4][5] == 1
-    assert sum(map(sum, table)) == 4
+    assert agreement == pytest.approx(kappa, abs=5e-5)
 
 
-def test_calibration_error_is_the_hand_computed_one() -> None:
-    confidences = np.array([0.05, 0.35, 0.35, 0.95, 1.0])
-    correct = np.array([False, True, False, True, True])
-
-    # bins of 1/15: {0.05}, {0.35, 0.35}, {0.95, 1.0}
-    expected = (0.05 + abs(1 - 0.70) + abs(2 - 1.95)) / 5
-
-    assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
-
-
-def test_the_upper_edge_belongs_to_a_bin() -> None:
-    # 1/15 is in (0, 1/15], with 0.01; in [1/15, 2/15) it would stand alone
-    confidences = np.array([1 / 15, 0.01])
-    correct = np.array([True, False])
-
-    error = expected_calibration_error(confidences, correct)
-
-    assert error == pytest.approx(abs(1 - 1 / 15 - 0.01) / 2)
-
-
-def test_calibration_agrees_with_a_plain_loop_over_bins() -> None:
+def test_kappa_is_scikit_learns_whatever_the_classes_are_called() -> None:
     rng = np.random.default_rng(0)
-    confidences = rng.uniform(0, 1, 2_000)
-    correct = rng.uniform(0, 1, 2_000) < confidences**2
-
-    expected = 0.0
-    for low in range(15):
-        inside = (confidences > low / 15) & (confidences <= (low + 1) / 15)
-        if inside.any():
-            gap = correct[inside].mean() - confidences[inside].mean()
-            expected += inside.mean() * abs(gap)
-
-    assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
-
-
-def test_no_images_have_no_calibration() -> None:
-    assert expected_calibration_error(np.array([]), np.array([], bool)) is None
-
-
-def test_a_class_that_got_worse_beyond_chance_is_a_regression() -> None:
-    targets = np.repeat([0, 1, 2, 5], 50)
-    baseline = np.ones(200, bool)
-    candidate = np.ones(200, bool)
-    candidate[:20] = False  # class 0 loses 20 of 50
-    candidate[50:52] = False  # class 1 loses 2
-    baseline[100:120] = False  # class 2 gains 20
-
-    changes = class_changes(targets, baseline=baseline, candidate=candidate)
-
-    assert [change.index for change in changes] == [0, 1, 2, 5]
-    assert [change.is_regression for change in changes] == [True, False, False, False]
-    assert changes[0].delta.value == -0.4
-    mid_ps = [mcnemar_mid_p(change.table) for change in changes]
-    assert [c.q_value for c in changes] == pytest.approx(
-        false_discovery_control(mid_ps, method="bh").tolist()
+    baseline = rng.choice([3, 77, 150, 199], 500)
+    candidate = np.where(
+        rng.uniform(size=500) < 0.6, baseline, rng.permutation(baseline)
     )
 
+    kappa = agreement_kappa(baseline=baseline, candidate=candidate)
 
-def test_no_images_have_no_classes() -> None:
-    nothing = np.array([], bool)
+    assert kappa == pytest.approx(cohen_kappa_score(baseline, candidate))
+    assert agreement_kappa(baseline=baseline, candidate=baseline) == 1
 
-    assert class_changes(np.array([], int), baseline=nothing, candidate=nothing) == []
+
+def test_where_chance_agrees_always_there_is_no_kappa() -> None:
+    one = np.array([5, 5, 5])
+
+    assert agreement_kappa(baseline=one, candidate=one) is None
+    assert agreement_kappa(baseline=one[:0], candidate=one[:0]) is None
+    assert agreement_kappa(baseline=one, candidate=one + 1) == 0
+
+
+def test_a_truth_that_is_not_known_is_nowhere() -> None:
+    top = TopFive(np.array([[1, 0, -1, -1, -1]]), np.array([[0.6, 0.4] + [np.nan] * 3]))
+
+    assert top.ranks(np.array([-1])).tolist() == [0]

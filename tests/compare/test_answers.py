@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from compare.answers import ANSWERS, AnswerStore, ForeignFolder, Identity, open_folder
+from compare.answers import (
+    ANSWERS,
+    AnswerStore,
+    ForeignFolder,
+    Identity,
+    open_folder,
+    read_answers,
+)
 from compare.contract import NoAnswer
 from tests.compare.conftest import made_up_answers
 
@@ -37,6 +44,50 @@ def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path, cut: int) -> None
     with AnswerStore(tmp_path) as store:
         assert store.kept == answers
     assert (tmp_path / ANSWERS).read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\n",
+        b"garbage\n",
+        b"\x00" * 512 + b"\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b'{"image": "x", "a": {"indices": [1], "probabilities": []}, "b": 1}\n',
+        b'{"image": "x", "a": {"indices": ["no"], "probabilities": [1]}}\n',
+        b'{"image": "img_0.png"}\n',
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_line_that_is_no_answer_takes_no_other_with_it(
+    tmp_path: Path, garbage: bytes, place: int
+) -> None:
+    answers = made_up_answers(3)
+    with AnswerStore(tmp_path) as store:
+        store.add(answers)
+    good = (tmp_path / ANSWERS).read_bytes()
+    lines = good.splitlines(keepends=True)
+    lines.insert(place, garbage)
+    (tmp_path / ANSWERS).write_bytes(b"".join(lines))
+
+    assert read_answers(tmp_path) == answers
+    with AnswerStore(tmp_path) as store:
+        assert store.kept == answers
+
+    assert (tmp_path / ANSWERS).read_bytes() == good
+
+
+def test_whole_answers_are_not_written_again(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path) as store:
+        store.add(made_up_answers(3))
+    before = (tmp_path / ANSWERS).stat()
+
+    with AnswerStore(tmp_path) as store:
+        store.add(made_up_answers(3))
+
+    after = (tmp_path / ANSWERS).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_an_answer_that_is_kept_stays_as_it_is(tmp_path: Path) -> None:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from compare.answers import PairOfAnswers
-from compare.comparison import NotComparable, align, check_classes
+from compare.comparison import (
+    UNKNOWN,
+    NotComparable,
+    align,
+    check_classes,
+    check_coverage,
+)
 from compare.contract import NoAnswer, TopAnswer
 from tests.compare.conftest import CLASSES, served
 
@@ -81,3 +87,28 @@ def test_other_classes_are_not_comparable() -> None:
         check_classes(["n1"], served("1"), b)
     with pytest.raises(NotComparable, match=r"do not know 1 .* classes: n99"):
         check_classes(["n1", "n99"], served("1"), served("2"))
+
+
+def test_without_labels_answers_are_the_same_or_different() -> None:
+    answers = {
+        "x": _pair((0, 1, 2, 3, 4), (0, 1, 2, 4, 3)),
+        "y": _pair((0, 1, 2, 3, 4), (1, 0, 2, 3, 4)),
+    }
+
+    joined = align(["x", "y"], None, answers, a=served("1"), b=served("2"))
+
+    assert not joined.labelled
+    assert joined.categories() == ["same", "different"]
+    assert joined.targets.tolist() == [UNKNOWN, UNKNOWN]
+    assert joined.a_ranks.tolist() == joined.b_ranks.tolist() == [0, 0]
+
+
+def test_more_missing_images_than_allowed_are_not_comparable() -> None:
+    answers = {"x": _pair((0, 1, 2, 3, 4), (0, 1, 2, 3, 4))}
+    joined = align(["x", "y"], ["n0"] * 2, answers, a=served("1"), b=served("2"))
+
+    check_coverage(joined, allow_missing=1)
+    with pytest.raises(
+        NotComparable, match=r"1 of 2 images .* such as y: not answered"
+    ):
+        check_coverage(joined, allow_missing=0)

@@ -4,6 +4,8 @@ from math import comb
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -21,18 +23,35 @@ from compare.intervals import (
 AIRWAYS = PairedTable(both_right=1, broken=1, fixed=7, both_wrong=12)
 
 
+# Complete response before and after consolidation, 161 patients (Cavo et al. 2012):
+# the tests of the R package contingencytables, of Fagerland, Lydersen and Laake's book
+# "Statistical Analysis of Contingency Tables" (2017), chapter 8.
+RESPONSE = PairedTable(both_right=59, broken=6, fixed=16, both_wrong=80)
+
+
 def test_mcnemar_gives_the_published_values() -> None:
     assert mcnemar_exact(AIRWAYS) == pytest.approx(0.070, abs=5e-4)
     assert mcnemar_mid_p(AIRWAYS) == pytest.approx(0.039, abs=5e-4)
+    assert mcnemar_exact(RESPONSE) == pytest.approx(0.052479, abs=5e-7)
+    assert mcnemar_mid_p(RESPONSE) == pytest.approx(0.034690, abs=5e-7)
 
 
-def test_newcombes_interval_gives_the_published_values() -> None:
-    # Stat Med 33:2850, "Newcombe square-and-add" for the same children
-    delta = paired_difference(AIRWAYS)
+@pytest.mark.parametrize(
+    ("table", "value", "low", "high", "digits"),
+    [
+        # Stat Med 33:2850, "Newcombe square-and-add"
+        (AIRWAYS, 6 / 21, 0.026, 0.507, 3),
+        (RESPONSE, 0.0621, 0.0046, 0.1186, 4),
+    ],
+)
+def test_newcombes_interval_gives_the_published_values(
+    table: PairedTable, value: float, low: float, high: float, digits: int
+) -> None:
+    delta = paired_difference(table)
 
-    assert delta.value == pytest.approx(6 / 21)
-    assert delta.low == pytest.approx(0.026, abs=1e-3)
-    assert delta.high == pytest.approx(0.507, abs=1e-3)
+    assert delta.value == pytest.approx(value, abs=5e-5)
+    assert delta.low == pytest.approx(low, abs=0.51 * 10**-digits)
+    assert delta.high == pytest.approx(high, abs=0.51 * 10**-digits)
 
 
 def test_wilsons_interval_gives_the_published_values() -> None:
@@ -42,6 +61,8 @@ def test_wilsons_interval_gives_the_published_values() -> None:
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
+        # Brown, Cai and DasGupta, Stat. Sci. 16:101 (2001): nothing of 10
+        (0, 10, 0.0, 0.2775),
     ):
         estimate = share(count, total)
         assert estimate.low == pytest.approx(low, abs=5e-5)
@@ -130,6 +151,34 @@ def test_newcombes_interval_covers_as_often_as_it_says() -> None:
 
     # 95 %, four standard errors of 0.5 % to either side
     assert 0.93 <= covered / 2_000 <= 0.97
+
+
+COUNTS = st.integers(0, 2_000)
+
+
+@given(st.builds(PairedTable, COUNTS, COUNTS, COUNTS, COUNTS))
+def test_whatever_the_table_ps_and_intervals_are_in_their_range(
+    table: PairedTable,
+) -> None:
+    mid_p, exact = mcnemar_mid_p(table), mcnemar_exact(table)
+    delta = paired_difference(table)
+
+    assert 0 <= mid_p <= exact <= 1
+    assert mid_p == mcnemar_mid_p(_swapped(table))
+    if table.images == 0:
+        assert delta.value is None
+        return
+    assert delta.value is not None
+    assert delta.low is not None
+    assert delta.high is not None
+    assert -1 - 1e-9 <= delta.low <= delta.value <= delta.high <= 1 + 1e-9
+    mirrored = paired_difference(_swapped(table))
+    assert mirrored.low == pytest.approx(-delta.high)
+
+
+def _swapped(table: PairedTable) -> PairedTable:
+    """Baseline and candidate in each other's place."""
+    return PairedTable(table.both_right, table.fixed, table.broken, table.both_wrong)
 
 
 def _random_table(seed: int) -> PairedTable:

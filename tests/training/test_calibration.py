@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifier.ranking import IntArray, softmax
-from compare.agreement import expected_calibration_error as compares_error
+from compare.calibration import expected_calibration_error as compares_error
 from training.calibration import TEMPERATURES, calibrate
 
 

@@ -1,0 +1,230 @@
+"""Comparing two versions, beside the networks alone and beside a script's loop.
+
+The service and the client share the cores that the networks alone have. Each round
+measures the networks, a comparison, and the networks again; a ratio is of what was
+measured at nearly the same time.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.arrange import existing_folder
+from benchmarks.comparing import BothNetworks, Spent, ask_by_hand, running_service
+from benchmarks.made_up_comparison import write_comparison
+from benchmarks.report import write_table
+from benchmarks.watched_run import WatchedRun, watch
+from classifier.bundle import read_bundle
+from classifier.layouts import open_dataset
+from classifier.registry import Registry, sqlite_file, store_uri
+
+BY_HAND = 400
+"""Images that the script's loop asks about, by each version."""
+
+MADE_UP = (1_000, 10_000, 100_000)
+"""Answers in the folders whose reports are drawn."""
+
+HEADER = ("", "measured", "least and most", "wanted")
+GROWTH_HEADER = ("answers", "seconds", "ms per answer", "memory, MB")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    store: str
+    model: str | None
+    a: str
+    b: str
+    data: Path
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """Measured one after the other."""
+
+    bare: Spent
+    """The mean of before and after."""
+
+    compared: WatchedRun
+    redrawn: WatchedRun
+    by_hand_seconds: float
+    """For as many images as were compared, at the rate of BY_HAND."""
+
+
+def main() -> None:
+    plan = _plan()
+    with tempfile.TemporaryDirectory(prefix="flipside-bench-") as work:
+        rounds = _measure(plan, Path(work))
+        grown = _grow(Path(work))
+    images = rounds[0].compared.lines
+    load = os.getloadavg()[2]
+    note = (
+        f"{images:,} images, {plan.a} and {plan.b} of one model, {plan.rounds} rounds; "
+        "medians, ratios of what was measured at nearly the same time. `python -m "
+        "compare` starts its own service, asks, probes, measures latency and draws all "
+        "reports; the networks alone are ONNX Runtime in one process, batches of 32, "
+        "images decoded before. The script posts one image a request over one "
+        f"connection, {BY_HAND} by each version. Load of the machine over the last 15 "
+        f"minutes: {load:.1f}."
+    )
+    write_table("Compare", HEADER, _rows(rounds), note=note)
+    write_table(
+        "Compare as the answers grow",
+        GROWTH_HEADER,
+        _growth_rows(grown),
+        note="`--from` over made-up answers by 200 classes, without pictures; memory "
+        "is the process's highest.",
+    )
+
+
+def _measure(plan: Plan, work: Path) -> list[Round]:
+    registry = Registry(plan.store)
+    model = registry.model_name(plan.model)
+    versions = [registry.resolve(model, asked) for asked in (plan.a, plan.b)]
+    bundles = [read_bundle(registry.fetch(version)) for version in versions]
+    files = open_dataset(str(plan.data), cache=work, want_train=False).val.files
+    networks = BothNetworks(bundles, files)
+    rounds = []
+    for number in range(plan.rounds):
+        before = networks.measure()
+        folder = work / f"round-{number}"
+        compared = _compare(plan, folder)
+        after = networks.measure()
+        redrawn = watch(["-m", "compare", "--from", str(folder)])
+        with running_service(plan.store, [plan.a, plan.b]) as url:
+            hand = ask_by_hand(url, files[:BY_HAND], [v.number for v in versions])
+        asked = min(BY_HAND, len(files))
+        rounds.append(
+            Round(_mean(before, after), compared, redrawn, hand * len(files) / asked)
+        )
+    return rounds
+
+
+def _compare(plan: Plan, folder: Path) -> WatchedRun:
+    arguments = ["-m", "compare", "--a", plan.a, "--b", plan.b, "--no-mlflow"]
+    arguments += ["--data", str(plan.data), "--out", str(folder)]
+    if plan.model is not None:
+        arguments += ["--model", plan.model]
+    return watch(
+        arguments,
+        environment={"MLFLOW_TRACKING_URI": plan.store},
+        file=folder / "answers.jsonl",
+    )
+
+
+def _grow(work: Path) -> dict[int, WatchedRun]:
+    grown = {}
+    for images in MADE_UP:
+        folder = work / f"made-up-{images}"
+        write_comparison(folder, images)
+        grown[images] = watch(["-m", "compare", "--from", str(folder)])
+    return grown
+
+
+def _rows(rounds: Sequence[Round]) -> list[tuple[str, ...]]:
+    bare = [one.bare for one in rounds]
+    whole = [one.compared for one in rounds]
+    asking = [_asking_seconds(run) for run in whole]
+    return [
+        _row("the networks alone, s", [b.seconds for b in bare], "{:.1f}"),
+        _row("the whole command, s", [run.seconds for run in whole], "{:.1f}"),
+        _row(
+            "the whole command, of the networks alone",
+            [run.seconds / b.seconds for run, b in zip(whole, bare, strict=True)],
+            "{:.2f}",
+            "at most 1.20",
+        ),
+        _row(
+            "first to last answer, of the networks alone",
+            [seconds / b.seconds for seconds, b in zip(asking, bare, strict=True)],
+            "{:.2f}",
+        ),
+        _row(
+            "start of the command to its first answers, s",
+            [run.first_line_at or 0.0 for run in whole],
+            "{:.1f}",
+        ),
+        _row(
+            "last answer to the end, s",
+            [run.seconds - (run.last_line_at or 0.0) for run in whole],
+            "{:.1f}",
+        ),
+        _row(
+            "core-seconds of service and client, of the networks alone",
+            [r.cpu_seconds / b.cpu_seconds for r, b in zip(whole, bare, strict=True)],
+            "{:.2f}",
+        ),
+        _row(
+            "memory of the client, MB",
+            [run.peak_bytes / 1e6 for run in whole],
+            "{:.0f}",
+            "at most 400",
+        ),
+        _row(
+            "all reports from kept answers, s",
+            [one.redrawn.seconds for one in rounds],
+            "{:.1f}",
+            "at most 6",
+        ),
+        _row(
+            "a script's loop, times as long",
+            [one.by_hand_seconds / one.compared.seconds for one in rounds],
+            "{:.1f}",
+            "at least 5",
+        ),
+    ]
+
+
+def _row(
+    name: str, values: Sequence[float], form: str, wanted: str = ""
+) -> tuple[str, ...]:
+    ends = f"{form.format(min(values))} to {form.format(max(values))}"
+    return name, form.format(statistics.median(values)), ends, wanted
+
+
+def _growth_rows(grown: dict[int, WatchedRun]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{images:,}",
+            f"{run.seconds:.1f}",
+            f"{1000 * run.seconds / images:.3f}",
+            f"{run.peak_bytes / 1e6:.0f}",
+        )
+        for images, run in grown.items()
+    ]
+
+
+def _asking_seconds(run: WatchedRun) -> float:
+    """From the first batch's answers to the last's."""
+    if run.first_line_at is None or run.last_line_at is None:
+        return 0.0
+    return run.last_line_at - run.first_line_at
+
+
+def _mean(one: Spent, other: Spent) -> Spent:
+    return Spent(
+        (one.seconds + other.seconds) / 2, (one.cpu_seconds + other.cpu_seconds) / 2
+    )
+
+
+def _plan() -> Plan:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--store", default=store_uri(), metavar="URI", help="MLFLOW_TRACKING_URI")
+    add("--model", help="registered model; the only one if there is one")
+    add("--a", default="v1", help="by number: an alias is looked up first")
+    add("--b", default="v2")
+    add("--data", type=existing_folder, required=True, help="tiny-imagenet-200")
+    add("--rounds", type=int, default=3)
+    given = vars(parser.parse_args())
+    file = sqlite_file(given["store"])
+    store = given.pop("store") if file is None else f"sqlite:///{file}"
+    return Plan(**{**given, "store": store})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What a comparison is measured by: the two networks alone, and the way by hand."""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import requests
+from numpy.typing import NDArray
+
+from classifier.bundle import Bundle
+from classifier.cores import usable_cores
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Spent:
+    """On all images by both versions."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+class BothNetworks:
+    """ONNX Runtime's own settings, on all usable cores; images are decoded before."""
+
+    def __init__(self, bundles: Sequence[Bundle], files: Sequence[Path]) -> None:
+        self._sessions = [_session(bundle) for bundle in bundles]
+        decode = bundles[0].preprocessing.image
+        self._images: NDArray[np.uint8] = np.stack(
+            [decode(file.read_bytes()) for file in files]
+        )
+
+    def measure(self) -> Spent:
+        for session in self._sessions:  # memory for this size
+            session.run(["logits"], {"images": self._images[:BATCH]})
+        wall, cpu = time.perf_counter(), time.process_time()
+        for session in self._sessions:
+            for start in range(0, len(self._images), BATCH):
+                batch = self._images[start : start + BATCH]
+                session.run(["logits"], {"images": batch})
+        return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    return onnxruntime.InferenceSession(
+        str(bundle.graph), options, providers=["CPUExecutionProvider"]
+    )
+
+
+@contextmanager
+def running_service(store: str, versions: Sequence[str]) -> Iterator[str]:
+    """The URL of a service as it is started by hand."""
+    command = [sys.executable, "-m", "serving", "--port", "0"]
+    command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": store},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith("serving on "):
+                sys.exit("error: the service did not start")
+            yield line.removeprefix("serving on ").strip()
+        finally:
+            process.terminate()
+
+
+def ask_by_hand(url: str, files: Sequence[Path], versions: Sequence[str]) -> float:
+    """Seconds for a script's loop: an image, a version, a POST, one after the other."""
+    started = time.perf_counter()
+    with requests.Session() as session:
+        for version in versions:
+            for file in files:
+                body = {"image": (file.name, io.BytesIO(file.read_bytes()))}
+                answer = session.post(
+                    f"{url}/predict", params={"version": version}, files=body
+                )
+                answer.raise_for_status()
+                answer.json()
+    return time.perf_counter() - started

@@ -1,0 +1,108 @@
+"""What only a live service can tell: answers, if they repeat, how long they take."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compare.answers import AnswerStore, PairOfAnswers
+from compare.client import Service
+from compare.collect import collect_answers
+from compare.comparison import Comparison, NotComparable, check_classes
+from compare.config import CompareConfig
+from compare.drawing import read_facts, set_side_by_side
+from compare.image_facts import look_at_images
+from compare.images import Images
+from compare.latency import measure_latency
+from compare.probing import count_differing
+from compare.record import Record
+from compare.showing_order import showing_order
+from compare.thumbnails import Thumbnails, make_thumbnails
+
+SHORT_PATIENCE_SECONDS = 3.0
+"""What is only nice to know is not waited for."""
+
+
+def ask_service(
+    service: Service,
+    images: Images,
+    folder: Path,
+    record: Record,
+    config: CompareConfig,
+) -> tuple[Comparison | NotComparable, dict[str, Any]]:
+    """Both versions side by side, or why not; and what was measured, for run.json."""
+    try:
+        check_classes(record.class_ids or (), record.a, record.b)
+        answers, is_new = _collect(service, images, folder, record, config)
+        comparison = set_side_by_side(record, answers)
+    except NotComparable as error:
+        return error, {}
+    measured = {} if is_new else _measured_before(folder)
+    if "probe" not in measured:
+        answered = images.only(comparison.names)
+        measured |= _measure(service, answered, answers, record, config)
+    return comparison, measured
+
+
+def keep_pictures(folder: Path, images: Images, comparison: Comparison) -> None:
+    """What reports need of the files themselves, unless it is there."""
+    look_at_images(folder, images.names, images.files)
+    kept = Thumbnails.load(folder)
+    wanted = [comparison.names[row] for row in showing_order(comparison)]
+    if kept is None or kept.names != tuple(wanted[: len(kept.names)]):
+        file_of = dict(zip(images.names, images.files, strict=True))
+        make_thumbnails(wanted, (file_of[name] for name in wanted)).save(folder)
+
+
+def _collect(
+    service: Service,
+    images: Images,
+    folder: Path,
+    record: Record,
+    config: CompareConfig,
+) -> tuple[Mapping[str, PairOfAnswers], bool]:
+    """All answers, and whether any of them is new."""
+    with AnswerStore(folder) as store:
+        before = len(store.kept)
+        collect_answers(
+            service,
+            images,
+            store,
+            a=record.a,
+            b=record.b,
+            batch_size=config.batch_size,
+            concurrency=config.concurrency,
+        )
+        return store.kept, len(store.kept) > before
+
+
+def _measured_before(folder: Path) -> dict[str, Any]:
+    facts = read_facts(folder)
+    names = ("probe", "latency", "latency_note")
+    return {name: facts[name] for name in names if name in facts}
+
+
+def _measure(
+    service: Service,
+    images: Images,
+    answers: Mapping[str, PairOfAnswers],
+    record: Record,
+    config: CompareConfig,
+) -> dict[str, Any]:
+    """The probe and the latency; ServiceUnavailable where the probe cannot be made."""
+    asked, differing = count_differing(
+        service.ask,
+        images,
+        answers,
+        a=record.a,
+        b=record.b,
+        batch_size=config.batch_size,
+    )
+    probe = {"probe": {"images": asked, "differing": differing}}
+    hasty = Service(
+        service.url,
+        patience_seconds=min(config.patience, SHORT_PATIENCE_SECONDS),
+        key=config.key,
+    )
+    with contextlib.closing(hasty):
+        return probe | measure_latency(hasty, images.files, record.a, record.b)

@@ -1,0 +1,152 @@
+"""report.html: one file that needs nothing else, and works where scripts alone may."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, PackageLoader
+from markupsafe import Markup, escape
+
+from compare import calibration_charts, report_charts, report_views, wording
+from compare.class_changes import ClassChange
+from compare.comparison import Comparison
+from compare.definitions import DEFINITIONS
+from compare.gallery import make_gallery
+from compare.latency_chart import latency_curves
+from compare.report_figures import figures
+from compare.thumbnails import Thumbnails
+
+REPORT = "report.html"
+STYLES = ("report.css", "gallery.css")
+GALLERY_SCRIPTS = (
+    "images.js",
+    "pictures.js",
+    "filters.js",
+    "cards.js",
+    "enlarged.js",
+    "start.js",
+)
+PAGE_SCRIPT = "page.js"
+
+
+def write_report(
+    folder: Path,
+    *,
+    summary: Mapping[str, Any],
+    comparison: Comparison | None,
+    classes: Sequence[ClassChange],
+    facts: Mapping[str, Any],
+    thumbnails: Thumbnails | None,
+) -> None:
+    """`comparison` is None where nothing could be compared; `facts` are run.json's."""
+    document = report_html(
+        summary=summary,
+        comparison=comparison,
+        classes=classes,
+        facts=facts,
+        thumbnails=thumbnails,
+    )
+    partial = folder / f"{REPORT}.partial"
+    partial.write_text(document, "utf-8")
+    partial.replace(folder / REPORT)
+
+
+def report_html(
+    *,
+    summary: Mapping[str, Any],
+    comparison: Comparison | None,
+    classes: Sequence[ClassChange],
+    facts: Mapping[str, Any],
+    thumbnails: Thumbnails | None,
+) -> str:
+    """A key of the summary or the facts that is missing or null leaves a dash."""
+    labelled = wording.is_labelled(summary)
+    if summary["verdict"] == "not_comparable":
+        comparison = None  # the reason comes first, and there are no numbers
+    gallery = None
+    if comparison is not None and comparison.names:
+        gallery = make_gallery(comparison, thumbnails)
+    scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            facts=facts,
+            labelled=labelled,
+            compared=comparison is not None,
+            labels=comparison.labels if comparison else None,
+            words=wording.verdict_in_words(summary),
+            a=wording.version_name(summary, "a"),
+            b=wording.version_name(summary, "b"),
+            chosen_notes=wording.chosen_notes(summary),
+            date=_date(facts),
+            definitions=DEFINITIONS,
+            figures=figures(summary, labelled=labelled) if comparison else [],
+            classes=report_views.class_rows(classes, comparison.labels)
+            if comparison and labelled
+            else [],
+            gallery=gallery,
+            summary_json=json_in_script(summary),
+            gallery_json=json_in_script(gallery.data) if gallery else "",
+            style=_inlined(STYLES),
+            script=_inlined(scripts),
+        )
+    )
+
+
+def json_in_script(document: object) -> Markup:
+    """JSON that no text in it can end the script element, or begin another."""
+    text = json.dumps(
+        document, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _date(facts: Mapping[str, Any]) -> str:
+    started = facts.get("started_unix_seconds")
+    if not isinstance(started, int | float):
+        return ""
+    return datetime.fromtimestamp(started, UTC).strftime("%d %B %Y, %H:%M UTC")
+
+
+def _environment() -> Environment:
+    """Names of classes and files are other people's text: everything is escaped."""
+    environment = Environment(
+        loader=PackageLoader("compare"),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        say=lambda value, kind: _unbroken(wording.say(value, kind)),
+        estimate=lambda value, kind: _unbroken(wording.say_estimate(value, kind)),
+        interval=lambda value, kind: _unbroken(wording.say_interval(value, kind)),
+        unbroken=_unbroken,
+        breakable=lambda path: escape(path).replace("_", Markup("_<wbr>")),
+    )
+    environment.globals.update(
+        views=report_views,
+        charts=report_charts,
+        calibration=calibration_charts,
+        latency_curves=latency_curves,
+    )
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its unit."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(
+        " ms", "\N{NO-BREAK SPACE}ms"
+    )
+
+
+def _inlined(names: Sequence[str]) -> Markup:
+    folder = resources.files("compare") / "templates"
+    return Markup("\n".join((folder / name).read_text("utf-8") for name in names))

@@ -1,0 +1,90 @@
+"""A comparison in Python: its verdict and its tables, shown as itself in a notebook."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from compare.files import PER_CLASS, PER_IMAGE, SUMMARY
+from compare.wording import say, say_estimate, verdict_in_words
+
+Row = tuple[str, str, Literal["percent", "points"]]
+
+ROWS: tuple[Row, ...] = (
+    ("first answer right, change in points", "top1.delta", "points"),
+    ("truth among five, change in points", "top5.delta", "points"),
+    ("broken", "top1.negative_flip_rate", "percent"),
+    ("fixed", "top1.positive_flip_rate", "percent"),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `python -m compare` found; the tables are read when they are asked for."""
+
+    folder: Path
+    summary: dict[str, Any]
+    """summary.json."""
+
+    @property
+    def verdict(self) -> str:
+        """`pass`, `fail` or `not_comparable`."""
+        return str(self.summary["verdict"])
+
+    @cached_property
+    def per_image(self) -> pd.DataFrame:
+        """A row per image: per_image.parquet. FileNotFoundError if not comparable."""
+        return pd.read_parquet(self.folder / PER_IMAGE)
+
+    @cached_property
+    def per_class(self) -> pd.DataFrame:
+        """A row per class: per_class.csv. FileNotFoundError if not comparable."""
+        # A class may be called `null` or `nan`, and an id may be a number.
+        return pd.read_csv(
+            self.folder / PER_CLASS,
+            dtype={"id": str, "name": str},
+            keep_default_na=False,
+            na_values={"delta": "", "low": "", "high": "", "mid_p": "", "q_value": ""},
+        )
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        return (
+            f"<{summary['model']}: v{summary['b']['version']} in place of "
+            f"v{summary['a']['version']}, {self.verdict}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows; nothing in it needs scripts."""
+        words = verdict_in_words(self.summary)
+        said = "".join(f"<p>{escape(text)}</p>" for text in words.sentences)
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td>{escape(say_estimate(_at(self.summary, path), kind))}</td></tr>"
+            for name, path, kind in ROWS
+        )
+        images = escape(say(self.summary["images"], "count"))
+        return (
+            f"<div><h3>{escape(words.badge)}: {escape(words.headline)}</h3>{said}"
+            f"<table><caption>{escape(repr(self)[1:-1])}, on {images} images, with "
+            f"95 % intervals</caption>{rows}</table></div>"
+        )
+
+
+def load_comparison(folder: Path) -> Loaded:
+    """FileNotFoundError where the folder has no whole comparison."""
+    file = folder / SUMMARY
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {SUMMARY}; name a folder that python -m compare wrote"
+        )
+    return Loaded(folder, json.loads(file.read_text("utf-8")))
+
+
+def _at(summary: dict[str, Any], path: str) -> object:
+    top, name = path.split(".")
+    return summary[top][name]

@@ -1,0 +1,16 @@
+"""What a user is told of a comparison, and where else the summary goes."""
+
+import shutil
+from pathlib import Path
+
+from compare.drawing import Drawn
+from compare.files import MARKDOWN
+from compare.terminal_report import print_report, print_shown
+
+
+def tell(drawn: Drawn, *, show: int, summary_md: Path | None) -> None:
+    print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
+    if drawn.comparison is not None and show:
+        print_shown(drawn.comparison, show)
+    if summary_md is not None:
+        shutil.copyfile(drawn.folder / MARKDOWN, summary_md)

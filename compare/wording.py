@@ -1,0 +1,156 @@
+"""Numbers and verdicts of a summary as people read them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from compare.terminal_report import chance_in_words
+
+ABSENT = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+SHOWN_BELOW_P = 0.05
+
+Kind = Literal["percent", "points", "number", "change", "p", "count", "ms"]
+
+
+def look_up(document: object, path: str) -> Any:
+    """What stands at `top1.delta.value`; None where any part of the way is missing."""
+    value: Any = document
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def say(value: object, kind: Kind) -> str:
+    """A number with its unit; an en dash where there is none.
+
+    Fractions of 1 are said in percent or, differences, in percentage points.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ABSENT
+    return {
+        "percent": f"{100 * value:.2f} %",
+        "points": f"{100 * value:+.2f}",
+        "number": f"{value:.3f}",
+        "change": f"{value:+.3f}",
+        "p": "< 0.0001" if value < 0.0001 else f"{value:.2g}",
+        "count": f"{value:,.0f}",
+        "ms": f"{value:.2f} ms",
+    }[kind].replace("-", MINUS)
+
+
+def say_interval(estimate: object, kind: Kind) -> str:
+    """`9.18 to 10.35 %`; empty where there is no interval."""
+    low, high = look_up(estimate, "low"), look_up(estimate, "high")
+    if low is None or high is None:
+        return ""
+    unit = {"percent": " %", "ms": " ms"}.get(kind, "")
+    return f"{say(low, kind).removesuffix(unit)} to {say(high, kind)}"
+
+
+def say_estimate(estimate: object, kind: Kind) -> str:
+    """`9.75 % (9.18 to 10.35 %)`, or the value alone."""
+    value = look_up(estimate, "value")
+    interval = say_interval(estimate, kind)
+    return f"{say(value, kind)} ({interval})" if interval else say(value, kind)
+
+
+def say_value(value: object, kind: Kind) -> str:
+    """A number, or an estimate with its interval."""
+    return say_estimate(value, kind) if isinstance(value, Mapping) else say(value, kind)
+
+
+def say_images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def version_name(summary: Mapping[str, Any], side: str) -> str:
+    return f"v{look_up(summary, f'{side}.version')}"
+
+
+def is_labelled(summary: Mapping[str, Any]) -> bool:
+    return look_up(summary, "data.labelled") is not False
+
+
+def chosen_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Of versions that were picked for doing best on the images they are judged by."""
+    return [
+        f"{version_name(summary, side)} was chosen for its figures on these very "
+        "images, so here they flatter it a little"
+        for side in ("a", "b")
+        if look_up(summary, f"{side}.chosen_on_these_images") is True
+    ]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A verdict, said to somebody who has never met a p-value."""
+
+    badge: str
+    """Two or three words: what the gates say."""
+
+    mood: Literal["good", "bad", "open"]
+    headline: str
+    """One sentence without a full stop: what the numbers say."""
+
+    sentences: tuple[str, ...]
+
+
+def verdict_in_words(summary: Mapping[str, Any]) -> Words:
+    a, b = version_name(summary, "a"), version_name(summary, "b")
+    if summary["verdict"] == "not_comparable":
+        headline = f"{b} cannot be compared with {a}"
+        return Words("NOT COMPARABLE", "open", headline, tuple(summary["reasons"]))
+    badge, mood = _badge(summary)
+    if not summary.get("images"):
+        return Words(badge, mood, "No image was answered by both versions", ())
+    if not is_labelled(summary):
+        return Words(badge, mood, *_unlabelled(summary, a, b))
+    return Words(badge, mood, *_labelled(summary, a, b))
+
+
+def _badge(summary: Mapping[str, Any]) -> tuple[str, Literal["good", "bad", "open"]]:
+    if summary["verdict"] == "fail":
+        return "FAIL", "bad"
+    # Without a gate nothing can fail, so there is nothing to be glad of.
+    return ("PASS", "good") if summary["gates"] else ("PASS, no gate set", "open")
+
+
+def _unlabelled(
+    summary: Mapping[str, Any], a: str, b: str
+) -> tuple[str, tuple[str, ...]]:
+    rate = say(summary.get("disagreement_rate"), "percent")
+    return f"{b} answers otherwise than {a} on {rate} of the images", (
+        "The images have no labels, so nobody can tell here which of the two is right: "
+        "what follows is how much changes, not whether it changes for the better.",
+    )
+
+
+def _labelled(
+    summary: Mapping[str, Any], a: str, b: str
+) -> tuple[str, tuple[str, ...]]:
+    top1 = summary["top1"]
+    broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
+    changed = say(summary.get("disagreement_rate"), "percent")
+    churn = f"The first answer changes on {changed} of the images."
+    if broken + fixed == 0:
+        headline = f"{b} breaks no image and fixes none"
+        return headline, (churn,)
+    if p >= SHOWN_BELOW_P:
+        headline = f"Neither {a} nor {b} is shown to be better"
+    else:
+        headline = f"{b} is {'better' if fixed > broken else 'worse'} than {a}"
+        headline += " on images like these"
+    chance = chance_in_words(top1["mcnemar_exact_p"])
+    return headline, (
+        f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
+        f"it had wrong.",
+        f"Right first answers go from {say(summary['a']['top1_accuracy'], 'percent')} "
+        f"to {say(summary['b']['top1_accuracy'], 'percent')}: "
+        f"{say(top1['delta']['value'], 'points')} points, and with 95 % confidence "
+        f"between {say(top1['delta']['low'], 'points')} and "
+        f"{say(top1['delta']['high'], 'points')}.",
+        f"If neither were better, luck alone would split {say_images(broken + fixed)} "
+        f"at least this unevenly {chance} (McNemar's mid-p {say(p, 'p')}).",
+        churn,
+    )

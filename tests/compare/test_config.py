@@ -1,0 +1,97 @@
+"""Which flags go together, and what they become."""
+
+from pathlib import Path
+
+import pytest
+
+from compare.config import (
+    CompareConfig,
+    MatrixConfig,
+    RedrawConfig,
+    parse_arguments,
+)
+
+PAIR = ["--a", "v1", "--b", "v2"]
+
+
+def test_two_names_are_a_comparison_with_the_defaults_of_its_settings() -> None:
+    assert parse_arguments(PAIR) == CompareConfig(a="v1", b="v2")
+
+
+def test_non_inferior_is_a_gate_on_the_lower_end() -> None:
+    config = parse_arguments([*PAIR, "--non-inferior", "0.005"])
+
+    assert isinstance(config, CompareConfig)
+    (gate,) = config.gates
+    assert gate.path == ("top1", "delta", "low")
+    assert gate.trips(-0.0051)
+    assert not gate.trips(-0.005)
+
+
+def test_a_folder_is_drawn_again_with_its_own_gates_or_others() -> None:
+    same = parse_arguments(["--from", "x", "--show", "3"])
+    other = parse_arguments(["--from", "x", "--fail-on", "images>1", "--no-mlflow"])
+
+    assert same == RedrawConfig(folder=Path("x"), show=3)
+    assert isinstance(other, RedrawConfig)
+    assert other.gates is not None
+    assert [gate.expression for gate in other.gates] == ["images>1"]
+
+
+def test_versions_for_a_matrix_are_handed_on_as_they_are_written() -> None:
+    config = parse_arguments(["--matrix", "v1..v16", "--model", "m", "--out", "x"])
+
+    assert config == MatrixConfig(versions="v1..v16", model="m", out=Path("x"))
+
+
+def test_the_alias_to_promote_may_be_written_with_its_sign() -> None:
+    config = parse_arguments([*PAIR, "--promote", "@champion"])
+
+    assert isinstance(config, CompareConfig)
+    assert config.promote == "champion"
+
+
+def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("s3cret \nanother\n")
+
+    config = parse_arguments([*PAIR, "--key", str(file)])
+
+    assert isinstance(config, CompareConfig)
+    assert config.key == "s3cret"
+    assert "s3cret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--a, --b is missing"),
+        (["--a", "v1"], "--b is missing"),
+        (["--from", "x", "--a", "v1", "--url", "http://x"], "not go with --a, --url"),
+        (["--from", "x", "--promote", "champion"], "not go with --promote"),
+        (["--from", "x", "--matrix", "v1..v2"], "not go with --matrix"),
+        (["--from", "x", "--show", "-1"], "show must be at least 0"),
+        (["--matrix", "v1..v2", "--a", "v1"], "not go with --a"),
+        ([*PAIR, "--promote", "latest"], "names a version"),
+        ([*PAIR, "--promote", "LATEST"], "names a version"),
+        ([*PAIR, "--promote", "v8"], "names a version"),
+        ([*PAIR, "--promote", "8"], "names a version"),
+        ([*PAIR, "--promote", "v8.int8"], "is no name for an alias"),
+        ([*PAIR, "--promote", "a" * 256], "is no name for an alias"),
+        ([*PAIR, "--promote", ""], "is no name for an alias"),
+        ([*PAIR, "--key", "/nowhere/key"], "cannot be read: No such file"),
+        ([*PAIR, "--summary-md", "/nowhere/x.md"], "there is no folder /nowhere"),
+        ([*PAIR, "--fail-on", "nonsense>1"], "nothing in summary.json is called"),
+        ([*PAIR, "--fail-on", "images>nan"], "is not a finite number"),
+        ([*PAIR, "--non-inferior", "1"], "must be 0 to 1"),
+        ([*PAIR, "--no-mlf"], "unrecognized arguments"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_usage(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse_arguments(arguments)
+
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Brightness and colour, as the files show them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compare.image_facts import IMAGES, facts_of, look_at_images
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    colours = {"black": (0, 0, 0), "white": (255, 255, 255), "red": (200, 0, 0)}
+    files = {name: folder / f"{name}.png" for name in (*colours, "broken")}
+    for name, colour in colours.items():
+        Image.new("RGB", (9, 5), colour).save(files[name])
+    files["broken"].write_bytes(b"no image")
+    return files
+
+
+def test_what_is_seen_is_kept_and_given_in_any_order(tmp_path: Path) -> None:
+    files = _files(tmp_path)
+    look_at_images(tmp_path, list(files), list(files.values()))
+    for file in files.values():
+        file.unlink()
+
+    facts = facts_of(tmp_path, ["red", "broken", "white"])
+
+    assert facts is not None
+    luma = 0.299 * 200  # of ITU-R BT.601
+    assert facts.brightness == pytest.approx([luma, np.nan, 255], nan_ok=True)
+    assert facts.is_grey.tolist() == [False, False, True]
+
+
+def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    file = tmp_path / "x.jpg"
+    Image.fromarray(noise).convert("RGB").save(file, quality=60)
+    look_at_images(tmp_path, ["x"], [file])
+
+    facts = facts_of(tmp_path, ["x"])
+
+    assert facts is not None
+    assert facts.is_grey.all()
+
+
+def test_what_is_kept_of_other_images_is_of_no_use(tmp_path: Path) -> None:
+    files = _files(tmp_path)
+    assert facts_of(tmp_path, ["red"]) is None
+    look_at_images(tmp_path, ["red"], [files["red"]])
+
+    assert facts_of(tmp_path, ["red", "white"]) is None
+    look_at_images(tmp_path, ["white"], [files["white"]])
+    assert facts_of(tmp_path, ["white"]) is not None
+    (tmp_path / IMAGES).write_bytes(b"cut off")
+    assert facts_of(tmp_path, ["white"]) is None

@@ -1,0 +1,227 @@
+"""What a comparison asks for, keeps and does, from its start to its end."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from classifier.dataset import Dataset
+from compare.__main__ import main
+from compare.files import ANSWERED, MARKDOWN
+from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
+
+KEY = "s3cret"
+
+
+@pytest.fixture
+def own_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = store.copy(tmp_path / "store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    return made
+
+
+@pytest.fixture(scope="module")
+def locked(
+    store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningService]:
+    """A service that answers those who have KEY."""
+    keys = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text(f"tests predict {hashlib.sha256(KEY.encode()).hexdigest()}\n")
+    command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1,v2"]
+    command += ["--keys", str(keys), "--drain-seconds", "0"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield RunningService(read_url(process), process)
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def _compare(service: RunningService, out: Path, *more: str) -> int:
+    common = ["--a", "v1", "--b", "v2", "--url", service.url, "--out", str(out)]
+    return main([*common, "--limit", "50", *more])
+
+
+def _json(file: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(file.read_text())
+    return document
+
+
+def test_a_comparison_is_logged_and_its_candidate_promoted(
+    service: RunningService,
+    own_store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = _compare(service, tmp_path / "x", "--promote", "champion")
+
+    assert code == 0
+    version = own_store.registry.resolve(own_store.model, "@champion")
+    assert version.number == "2"
+    assert version.tags["compare.vs_1.verdict"] == "pass"
+    assert "@champion of digits-tiny is now v2" in capsys.readouterr().out
+    runs = _json(tmp_path / "x" / "mlflow.json")["runs"]
+    (entry,) = runs.values()
+
+    # the same again, and a gate that trips: one more run, and the alias stays
+    assert _compare(service, tmp_path / "x") == 0
+    assert _json(tmp_path / "x" / "mlflow.json")["runs"] == runs
+    tripped = ["--fail-on", "images>1", "--promote", "best"]
+    assert _compare(service, tmp_path / "x", *tripped) == 1
+    assert "@best was not moved to v2: the verdict is fail" in capsys.readouterr().out
+    assert entry["run_id"] in str(_json(tmp_path / "x" / "mlflow.json"))
+    assert own_store.registry.resolve(own_store.model, "@champion").number == "2"
+
+
+def test_without_mlflow_nothing_is_logged(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    assert _compare(service, tmp_path / "x", "--no-mlflow") == 0
+
+    client = own_store.registry.client
+    assert client.get_experiment_by_name("compare") is None
+    assert not (tmp_path / "x" / "mlflow.json").exists()
+
+
+def test_to_promote_without_a_store_is_refused_before_anything_is_asked(
+    service: RunningService,
+    digits: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    code = _compare(service, tmp_path / "x", "--data", "digits", "--promote", "champ")
+
+    assert code == 3
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_store_that_fails_at_the_end_leaves_the_verdict(
+    service: RunningService,
+    own_store: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = own_store.registry.client
+    client.delete_experiment(client.create_experiment("compare"))
+
+    assert _compare(service, tmp_path / "x", "--fail-on", "images>1") == 1
+
+    assert "not logged in MLflow: experiment 'compare' was deleted" in caplog.text
+    assert "--no-mlflow" in caplog.text
+    assert (tmp_path / "x" / "report.html").is_file()
+
+
+def test_a_key_opens_a_service_and_is_written_nowhere(
+    locked: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(f"{KEY}\n")
+
+    assert _compare(locked, tmp_path / "x", "--key", str(key), "--no-mlflow") == 0
+
+    for file in (tmp_path / "x").iterdir():
+        assert KEY.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "name a file whose first line is yours"), ("other", "does not take the")],
+)
+def test_a_key_that_lacks_or_is_another_is_told(
+    locked: RunningService,
+    own_store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    message: str,
+) -> None:
+    more = []
+    if content is not None:
+        (tmp_path / "key").write_text(content)
+        more = ["--key", str(tmp_path / "key")]
+
+    assert _compare(locked, tmp_path / "x", *more) == 2
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert "status 401" in error
+
+
+def test_the_summary_goes_where_a_comment_is_made_of_it(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "comment.md"
+    more = ["--summary-md", str(file), "--no-mlflow"]
+
+    assert _compare(service, tmp_path / "x", *more) == 0
+
+    assert file.read_bytes() == (tmp_path / "x" / MARKDOWN).read_bytes()
+
+
+def test_what_was_measured_stays_when_nothing_new_is_asked(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "x"
+    assert _compare(service, out, "--no-mlflow") == 0
+    before = {name: (out / name).read_bytes() for name in ANSWERED}
+    run = _json(out / "run.json")
+
+    assert _compare(service, out, "--no-mlflow") == 0
+
+    again = _json(out / "run.json")
+    assert again["latency"] == run["latency"]
+    assert again["started_unix_seconds"] > run["started_unix_seconds"]
+    for name, content in before.items():
+        assert (out / name).read_bytes() == content, name
+
+
+def test_fresh_throws_away_what_was_kept_and_nothing_else(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "x"
+    assert _compare(service, out) == 0
+    (out / "notes.txt").write_text("mine")
+    (first,) = _json(out / "mlflow.json")["runs"].values()
+
+    assert _compare(service, out, "--fresh") == 0
+
+    (second,) = _json(out / "mlflow.json")["runs"].values()
+    assert first["run_id"] != second["run_id"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_images_without_labels_are_compared_by_their_answers_alone(
+    service: RunningService,
+    own_store: Store,
+    digits: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in digits.val.files[:60:2]:
+        shutil.copy(file, photos)
+    gates = ["--fail-on", "images<10"]
+
+    code = _compare(service, tmp_path / "x", "--data", str(photos), *gates)
+
+    assert code == 0
+    summary = _json(tmp_path / "x" / "summary.json")
+    assert summary["images"] == 30
+    assert summary["data"]["labelled"] is False
+    assert summary["disagreement_rate"] is not None
+    assert summary["top1"]["delta"]["value"] is None
+    assert "no labels" in capsys.readouterr().out
+    assert main(["--from", str(tmp_path / "x")]) == 0
+    accuracy = ["--from", str(tmp_path / "x"), "--non-inferior", "0.1"]
+    assert main(accuracy) == 1  # what cannot be told did not pass

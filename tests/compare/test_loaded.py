@@ -1,0 +1,66 @@
+"""compare.load(): a comparison in Python and in a notebook."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import compare
+
+
+def test_a_comparison_is_loaded_with_its_tables(compared: Path) -> None:
+    loaded = compare.load(str(compared))
+
+    assert loaded.verdict == "pass"
+    assert loaded.summary["images"] == 200
+    assert len(loaded.per_image) == 200
+    top1 = loaded.summary["top1"]
+    assert (loaded.per_image["category"] == "broken").sum() == top1["broken"]
+    assert loaded.per_class["images"].sum() == 200
+    assert loaded.per_class["id"].tolist()[:2] == ["0", "1"]
+    assert loaded.per_class["delta"].dtype == float
+
+
+def test_it_shows_itself_in_a_notebook_without_trusting_names(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["model"] = "<script>"
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    shown = compare.load(folder)._repr_html_()
+
+    assert "v2 in place of v1" in shown
+    assert "<script>" not in shown
+    assert "points" in shown
+    assert repr(compare.load(folder)) == "<<script>: v2 in place of v1, pass>"
+
+
+def test_a_refusal_is_shown_with_its_reason(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    for key in ("top1", "top5"):
+        summary[key] = dict.fromkeys(summary[key])
+    summary |= {"verdict": "not_comparable", "reasons": ["because"], "images": None}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    loaded = compare.load(folder)
+
+    assert "because" in loaded._repr_html_()
+    (folder / "per_image.parquet").unlink()
+    with pytest.raises(FileNotFoundError):
+        _ = loaded.per_image
+
+
+def test_a_folder_without_a_comparison_is_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has no summary\.json"):
+        compare.load(tmp_path)
+
+
+def test_importing_compare_is_cheap() -> None:
+    code = "import compare, sys; print({'pandas', 'numpy', 'mlflow'} & {*sys.modules})"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,111 @@
+"""matrix.html: one file, nobody's text in its markup; looked at in Chromium."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from compare.matrix_page import chance, matrix_html
+from compare.matrix_table import ABSENT
+from tests.compare.matrices import made_up_matrix
+from tests.serving.browser_page import CHROMIUM, DRIVER, open_browser
+
+SIXTEEN = [str(number) for number in range(1, 17)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
+    with open_browser(CHROMIUM, DRIVER) as driver:
+        yield driver
+
+
+def _open(browser: webdriver.Chrome, folder: Path, html: str) -> None:
+    file = folder / "matrix.html"
+    file.write_text(html, "utf-8")
+    browser.get(file.as_uri())
+
+
+def test_it_needs_nothing_from_anywhere() -> None:
+    html = matrix_html(made_up_matrix(SIXTEEN))
+
+    assert not re.findall(r"(?:src|href|url|import|<script)\b", html)
+    assert "http" not in html
+
+
+def test_names_are_text() -> None:
+    html = matrix_html(made_up_matrix(["1", "2"], model="<script>alert(1)</script>"))
+
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_every_number_is_in_a_table() -> None:
+    matrix = made_up_matrix(["1", "2", "3"])
+
+    html = matrix_html(matrix)
+
+    for pair in matrix["pairs"]:
+        row = f'<th scope="row">v{pair["a"]}</th><th scope="row">v{pair["b"]}</th>'
+        (cells,) = re.findall(f"{re.escape(row)}(.*)</tr>", html)
+        assert f"<td>{100 * pair['disagreement_rate']:.2f} %</td>" in cells
+        assert f"<td>{pair['broken']}</td><td>{pair['fixed']}</td>" in cells
+    for version in matrix["versions"]:
+        assert f"<td>{100 * version['top1']['value']:.2f} %</td>" in html
+
+
+def test_no_images_leave_dashes() -> None:
+    html = matrix_html(made_up_matrix(["1", "2"], images=0))
+
+    assert "nan" not in html.lower()
+    assert f"<td>{ABSENT}</td>" in html
+
+
+def test_a_small_chance_is_not_none() -> None:
+    assert chance(3e-9) == "< 0.0001"
+    assert chance(0.00835) == "0.0083"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_sticks_out(
+    browser: webdriver.Chrome, tmp_path: Path, dark: bool
+) -> None:
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+
+    _open(browser, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
+
+    width = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(width) <= 390
+    back = "return getComputedStyle(document.body).backgroundColor"
+    assert browser.execute_script(back) == (
+        "rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)"
+    )
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_heat_map_has_a_cell_for_each_two(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    _open(browser, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
+
+    for kind in ("churn", "flips"):
+        cells = browser.find_elements(By.CSS_SELECTOR, f"svg.{kind} .cell")
+        assert len(cells) == 16 * 15
+        texts = browser.find_elements(By.CSS_SELECTOR, f"svg.{kind} g text")
+        assert len(texts) == 16 * 15
+
+
+def test_a_hundred_versions_are_drawn_without_numbers() -> None:
+    html = matrix_html(made_up_matrix([str(n) for n in range(1, 101)], images=20))
+
+    assert html.count('class="cell"') == 2 * 100 * 99
+    assert 'text-anchor="middle"' not in html
+    assert len(html) < 8_000_000

@@ -1,0 +1,108 @@
+"""Images that are asked again, and what counts as another answer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compare.answers import PairOfAnswers
+from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
+from compare.images import Images
+from compare.probing import count_differing, spread
+from tests.compare.conftest import made_up_answers, served
+
+A, B = served("8"), served("16")
+
+
+def _images(folder: Path, count: int) -> Images:
+    names = tuple(f"img_{n}.png" for n in range(count))
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    return Images(
+        data_name="x",
+        source="x",
+        digest="d",
+        available=count,
+        names=names,
+        files=tuple(folder / name for name in names),
+        class_ids=None,
+    )
+
+
+class _Again:
+    """Gives the kept answers again, but for the images that it has others of."""
+
+    def __init__(
+        self, kept: dict[str, PairOfAnswers], others: dict[str, PairOfAnswers]
+    ) -> None:
+        self._answers = {**kept, **others}
+        self.asked: list[str] = []
+
+    def __call__(
+        self, batch: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
+    ) -> list[tuple[Answer, ...]]:
+        assert len(batch) <= 32
+        self.asked += [data.decode() for _, data in batch]
+        pairs = [self._answers[name] for name, _ in batch]
+        return [(pair.a, pair.b)[: len(versions)] for pair in pairs]
+
+
+def test_a_hundred_images_from_all_over_the_data_are_asked_again(
+    tmp_path: Path,
+) -> None:
+    kept = made_up_answers(250)
+    again = _Again(kept, {})
+
+    found = count_differing(
+        again, _images(tmp_path, 250), kept, a=A, b=B, batch_size=32
+    )
+
+    assert found == (100, 0)
+    assert again.asked[:3] == ["img_0.png", "img_2.png", "img_5.png"]
+    assert again.asked[-1] == "img_247.png"
+
+
+def test_of_few_images_all_are_asked_and_a_version_against_itself_once(
+    tmp_path: Path,
+) -> None:
+    kept = {n: PairOfAnswers(p.a, p.a) for n, p in made_up_answers(3).items()}
+    del kept["img_1.png"]  # it went unanswered, and is not asked again here
+
+    found = count_differing(
+        _Again(kept, {}), _images(tmp_path, 3), kept, a=A, b=A, batch_size=32
+    )
+
+    assert found == (2, 0)
+
+
+TOP = TopAnswer((1, 2, 3), (0.6, 0.2, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("second", "differing"),
+    [
+        (TOP, 0),
+        (replace(TOP, probabilities=(0.6004, 0.1996, 0.1)), 0),
+        (replace(TOP, probabilities=(0.602, 0.198, 0.1)), 1),
+        (replace(TOP, indices=(2, 1, 3)), 1),
+        # of two classes that are equally likely, the other one made the list
+        (replace(TOP, indices=(1, 2, 4)), 0),
+        (replace(TOP, indices=(1, 3, 4)), 1),
+        (NoAnswer("undecodable_image", "x"), 1),
+    ],
+)
+def test_another_answer_is_one_that_the_last_digits_do_not_explain(
+    second: Answer, differing: int, tmp_path: Path
+) -> None:
+    kept = {"img_0.png": PairOfAnswers(TOP, TOP)}
+    again = _Again(kept, {"img_0.png": PairOfAnswers(TOP, second)})
+
+    found = count_differing(again, _images(tmp_path, 1), kept, a=A, b=B, batch_size=32)
+
+    assert found == (1, differing)
+
+
+def test_items_are_spread_from_the_first_on_and_the_same_each_time() -> None:
+    assert spread(range(5), 10) == [0, 1, 2, 3, 4]
+    assert spread(range(10), 4) == [0, 2, 5, 7]

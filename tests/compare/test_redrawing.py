@@ -1,0 +1,104 @@
+"""--from: the same reports, with neither service, data nor store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compare.__main__ import main
+from compare.answers import ANSWERS
+from compare.files import ANSWERED, HTML, MARKDOWN, REPORTS, RUN
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither store nor proxy would be of use."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////nowhere/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+def test_all_reports_are_drawn_again_to_the_byte(folder: Path, compared: Path) -> None:
+    for name in (*ANSWERED, HTML, MARKDOWN):
+        (folder / name).unlink()
+
+    assert main(["--from", str(folder)]) == 0
+
+    for name in REPORTS:
+        assert (folder / name).read_bytes() == (compared / name).read_bytes(), name
+
+
+def test_what_the_images_showed_and_the_probe_found_is_drawn_again(
+    folder: Path,
+) -> None:
+    assert main(["--from", str(folder)]) == 0
+
+    summary = _summary(folder)
+    assert summary["probe"] == {"images": 100, "differing": 0}
+    assert {entry["name"] for entry in summary["slices"]} >= {"brightness", "colour"}
+
+
+def test_other_gates_give_another_verdict_and_its_own_stay_for_the_next_time(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = tmp_path / "comment.md"
+    tripped = ["--fail-on", "images>10", "--summary-md", str(extra), "--show", "2"]
+
+    assert main(["--from", str(folder), *tripped]) == 1
+
+    assert _summary(folder)["verdict"] == "fail"
+    assert extra.read_bytes() == (folder / MARKDOWN).read_bytes()
+    assert "FAIL" in extra.read_text()
+    assert "FAIL" in capsys.readouterr().out
+    assert main(["--from", str(folder)]) == 0
+    assert _summary(folder)["gates"] == []
+
+
+def test_an_unfinished_comparison_is_not_drawn(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (folder / ANSWERS).read_text().splitlines(keepends=True)
+    (folder / ANSWERS).write_text("".join(lines[:150]))
+    (folder / "summary.json").unlink()
+
+    assert main(["--from", str(folder)]) == 3
+
+    error = capsys.readouterr().err
+    assert "150 of 200 images are answered" in error
+    assert f"--a v1 --b v2 --out {folder}" in error
+    assert not (folder / "summary.json").exists()
+
+
+def test_a_comparison_that_was_killed_before_its_probe_is_unfinished(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / RUN).unlink()
+
+    assert main(["--from", str(folder)]) == 3
+    assert "not asked for again yet" in capsys.readouterr().err
+
+
+def test_a_probe_that_found_other_answers_is_not_comparable(folder: Path) -> None:
+    facts = json.loads((folder / RUN).read_text())
+    facts["probe"]["differing"] = 1
+    (folder / RUN).write_text(json.dumps(facts))
+
+    assert main(["--from", str(folder)]) == 3
+
+    summary = _summary(folder)
+    assert summary["verdict"] == "not_comparable"
+    assert "1 of 100 images that were asked twice" in summary["reasons"][0]
+    assert not (folder / "per_image.parquet").exists()
+    assert "asked twice" in (folder / HTML).read_text()
+
+
+def test_a_folder_that_holds_no_comparison_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--from", str(tmp_path)]) == 2
+    assert "holds no comparison" in capsys.readouterr().err

@@ -1,0 +1,34 @@
+"""The numbers at the head of the report."""
+
+from typing import Any
+
+from compare.report_figures import figures, reach
+
+
+def test_five_numbers_with_intervals_and_pictures(summary: dict[str, Any]) -> None:
+    five = figures(summary, labelled=True)
+
+    assert len(five) == 5
+    delta = summary["top1"]["delta"]["value"]
+    assert five[0].value == f"{100 * delta:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    assert all(" to " in figure.interval for figure in five)
+    assert all("<svg" in figure.plot for figure in five)
+
+
+def test_without_labels_there_are_other_numbers(summary: dict[str, Any]) -> None:
+    five = figures({**summary, "top1": None, "top5": None}, labelled=False)
+
+    assert five[0].name == "Changed first answers"
+    assert five[0].value == f"{100 * summary['disagreement_rate']:.2f} %"
+
+
+def test_numbers_that_do_not_exist_are_dashes() -> None:
+    for labelled in (True, False):
+        assert {
+            figure.value.split()[0] for figure in figures({}, labelled=labelled)
+        } == {"\N{EN DASH}"}
+
+
+def test_a_picture_reaches_a_little_beyond_its_interval() -> None:
+    assert 0.5 < reach({"value": 0.1, "low": -0.5, "high": 0.3}) < 0.6
+    assert reach(None) == 0

@@ -1,0 +1,57 @@
+"""What the report's tables show is what was counted."""
+
+from typing import Any
+
+import pytest
+
+from compare.comparison import Comparison
+from compare.report_views import class_rows, confusion_filters, rank_rows, slice_reach
+from compare.verdict import Verdict
+
+
+def test_rank_cells_lead_to_the_images_they_count(summary: dict[str, Any]) -> None:
+    rows = rank_rows(summary)
+
+    counts = [[cell.count for cell in row] for row in rows]
+    assert counts == summary["rank_transitions"]
+    assert rows[0][5].filter == "show=all&a_rank=1&b_rank=0"
+    assert [rows[2][column].kind for column in (1, 2, 3)] == ["up", "same", "down"]
+    moved = [cell.weight for row in rows for cell in row if cell.kind != "same"]
+    assert 0 <= min(moved) <= max(moved) == 1
+
+
+def test_no_table_has_no_rows() -> None:
+    assert rank_rows({}) == rank_rows({"rank_transitions": None}) == []
+
+
+def test_classes_that_luck_explains_least_come_first(
+    verdict: Verdict, comparison: Comparison
+) -> None:
+    rows = class_rows(verdict.classes, comparison.labels)
+
+    assert len(rows) == len(verdict.classes)
+    assert [row.q_value for row in rows] == sorted(row.q_value for row in rows)
+    worse = sum(row.mark == "worse" for row in rows)
+    assert worse == verdict.summary["class_regressions"]
+    first = next(c for c in verdict.classes if c.index == rows[0].index)
+    assert rows[0].b - rows[0].a == pytest.approx(first.delta.value)
+
+
+def test_confusions_lead_to_images_by_the_classes_places(
+    comparison: Comparison,
+) -> None:
+    entry = {"target_id": "n2", "answer_id": "n5"}
+
+    links = confusion_filters(entry, comparison.labels)
+
+    assert links["b"] == "show=all&target=2&b=5"
+    assert links["either"] == "show=all&target=2&says=5"
+
+
+def test_pictures_of_slices_share_an_axis(summary: dict[str, Any]) -> None:
+    ends = [
+        abs(part["delta"][end]) for part in summary["slices"] for end in ("low", "high")
+    ]
+
+    assert slice_reach(summary) > max(ends)
+    assert slice_reach({}) == 0

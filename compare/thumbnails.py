@@ -38,6 +38,10 @@ ImageNet."""
 JPEG_MAGIC = b"\xff\xd8\xff"
 MOST_FILE_BYTES = 8192
 FILE = "thumbnails.parquet"
+SCHEMA = pa.schema([("image", pa.string()), ("tile", pa.binary())])
+ROWS_AT_ONCE = 500
+"""Of the file, in memory: all are 16 MB, which pyarrow holds twice and keeps."""
+
 GROUND = 127
 """The grey around images that are not square."""
 
@@ -50,14 +54,14 @@ class Thumbnails:
     tiles: tuple[bytes, ...]
 
     def save(self, folder: Path) -> None:
-        table = pa.table(
-            {
-                "image": pa.array(self.names, pa.string()),
-                "tile": pa.array(self.tiles, pa.binary()),
-            }
-        )
         partial = folder / f"{FILE}.partial"
-        pq.write_table(table, partial, compression="none")
+        with pq.ParquetWriter(
+            partial, SCHEMA, compression="none", use_dictionary=False
+        ) as file:
+            for start in range(0, len(self.names), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                columns = [list(self.names[rows]), list(self.tiles[rows])]
+                file.write_table(pa.table(columns, schema=SCHEMA))
         partial.replace(folder / FILE)
 
     @classmethod
@@ -65,8 +69,14 @@ class Thumbnails:
         """None where the folder has none."""
         if not (folder / FILE).is_file():
             return None
-        columns: dict[str, list[Any]] = pq.read_table(folder / FILE).to_pydict()
-        return cls(tuple(columns["image"]), tuple(columns["tile"]))
+        names: list[str] = []
+        tiles: list[bytes] = []
+        with pq.ParquetFile(folder / FILE, pre_buffer=False) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                columns: dict[str, list[Any]] = batch.to_pydict()
+                names += columns["image"]
+                tiles += columns["tile"]
+        return cls(tuple(names), tuple(tiles))
 
 
 def make_thumbnails(

@@ -39,7 +39,8 @@ def ask_service(
         return error, {}
     measured = {} if is_new else _measured_before(folder)
     if "probe" not in measured:
-        measured |= _measure(service, images, answers, record, config)
+        answered = images.only(comparison.names)
+        measured |= _measure(service, answered, answers, record, config)
     return comparison, measured
 
 
@@ -104,4 +105,4 @@ def _measure(
         key=config.key,
     )
     with contextlib.closing(hasty):
-        return probe | measure_latency(hasty, images, record.a, record.b)
+        return probe | measure_latency(hasty, images.files, record.a, record.b)

@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import category
 
@@ -34,6 +34,18 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def only(self, names: Iterable[str]) -> "Images":
+        """Those of these names, in the data's order."""
+        wanted = set(names)
+        kept = [place for place, name in enumerate(self.names) if name in wanted]
+        classes = self.class_ids
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in kept),
+            files=tuple(self.files[place] for place in kept),
+            class_ids=classes and tuple(classes[place] for place in kept),
+        )
 
 
 def labelled_images(dataset: Dataset, limit: int | None) -> Images:

@@ -1,6 +1,7 @@
 """How long one image takes: single requests to both versions, asked alternately."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from compare.client import Service, ServiceUnavailable
 from compare.contract import ServedVersion
-from compare.images import Images
 from compare.intervals import Estimate
 from compare.probing import spread
 
@@ -23,13 +23,16 @@ FEWEST = 2
 
 
 def measure_latency(
-    service: Service, images: Images, a: ServedVersion, b: ServedVersion
+    service: Service, files: Sequence[Path], a: ServedVersion, b: ServedVersion
 ) -> dict[str, Any]:
     """The part `latency` of run.json; null with a note where the service fails.
 
-    `service` should have little patience: what it had to ask twice does not count.
+    `files` are images that both can read. `service` should have little patience:
+    what it had to ask twice does not count.
     """
-    files = spread(images.files, REQUESTS)
+    files = spread(files, REQUESTS)
+    if not files:
+        return {"latency": None, "latency_note": "not measured: no image is answered"}
     times_ms: list[tuple[float, float]] = []
     try:
         _ask_in_turn(service, files[0], a, b)  # opens the connection

@@ -55,3 +55,14 @@ def test_names_that_no_report_could_carry_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadDataset, match="rename the file"):
         unlabelled_images(source, None)
+
+
+def test_some_of_the_images_stay_in_the_datas_order(digits: Dataset) -> None:
+    images = labelled_images(digits, limit=4)
+
+    some = images.only([images.names[3], images.names[1]])
+
+    assert some.names == images.names[1::2]
+    assert some.files == images.files[1::2]
+    assert images.class_ids is not None
+    assert some.class_ids == images.class_ids[1::2]

@@ -21,15 +21,18 @@ def test_a_version_compares_with_its_int8_form_like_any_other(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", quantised_store.uri)
     arguments = ["--a", "latest", "--b", "latest.int8", "--cache", str(cache)]
 
-    code = main([*arguments, "--out", str(tmp_path / "out")])
+    code = main([*arguments, "--out", str(tmp_path / "out"), "--promote", "small"])
 
     assert code == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [summary[side]["version"] for side in "ab"] == ["2", "2.int8"]
+    promoted = quantised_store.registry.resolve(quantised_store.model, "@small")
+    assert promoted.number == "2"
     assert summary["a"]["run_id"] != summary["b"]["run_id"]
     assert summary["notes"] == []
     form = quantised_store.registry.resolve(quantised_store.model, "v2.int8")
     assert summary["b"]["top1_accuracy"] == pytest.approx(form.val_top1_accuracy)
+    assert form.tags["compare.vs_2.verdict"] == "pass"  # kept at its base
     agreement = float(form.tags["agreement"])
     assert summary["disagreement_rate"] == pytest.approx(1 - agreement)
 

@@ -38,7 +38,7 @@ ImageNet."""
 JPEG_MAGIC = b"\xff\xd8\xff"
 MOST_FILE_BYTES = 8192
 FILE = "thumbnails.parquet"
-SCHEMA = pa.schema([("image", pa.string()), ("tile", pa.binary())])
+TYPES: dict[str, Any] = {"image": pa.string(), "tile": pa.binary()}  # no stub for it
 ROWS_AT_ONCE = 500
 """Of the file, in memory: all are 16 MB, which pyarrow holds twice and keeps."""
 
@@ -56,12 +56,16 @@ class Thumbnails:
     def save(self, folder: Path) -> None:
         partial = folder / f"{FILE}.partial"
         with pq.ParquetWriter(
-            partial, SCHEMA, compression="none", use_dictionary=False
+            partial, pa.schema(TYPES), compression="none", use_dictionary=False
         ) as file:
             for start in range(0, len(self.names), ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
-                columns = [list(self.names[rows]), list(self.tiles[rows])]
-                file.write_table(pa.table(columns, schema=SCHEMA))
+                columns = {"image": self.names[rows], "tile": self.tiles[rows]}
+                arrays: dict[str, Any] = {
+                    name: pa.array(column, TYPES[name])
+                    for name, column in columns.items()
+                }
+                file.write_table(pa.table(arrays))
         partial.replace(folder / FILE)
 
     @classmethod

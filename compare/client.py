@@ -11,13 +11,20 @@ from urllib.parse import quote, urlparse
 import requests
 
 from compare.contract import (
-    FINAL_CODES,
     Answer,
     NoAnswer,
     NotTheContract,
     ServedVersion,
     read_results,
     read_version,
+)
+from compare.responses import (
+    ImageRefused,
+    KeyRefused,
+    Retry,
+    ServiceUnavailable,
+    key_advice,
+    read_response,
 )
 
 T = TypeVar("T")
@@ -32,48 +39,7 @@ CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
 SHORTEST_READ_SECONDS = 2.0
 """A busy service takes a moment also to one who has no patience."""
 
-RETRIED = frozenset({429, 502, 503, 504})
 LONGEST_PAUSE_SECONDS = 5.0
-
-
-class ServiceUnavailable(RuntimeError):
-    """Nothing answers there, or not as a service of versions does."""
-
-
-class UnknownServed(LookupError):
-    """The service has no such version."""
-
-
-class KeyRefused(RuntimeError):
-    """The service wants a key, or another one."""
-
-
-class _Retry(Exception):
-    """Worth asking again, after a pause."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        pause_seconds: float | None = None,
-        is_silence: bool = False,
-        fallback: Any = None,
-    ) -> None:
-        super().__init__(reason)
-        self.pause_seconds = pause_seconds
-        self.is_silence = is_silence
-        """Nobody answered at all, as against an answer that is of no use yet."""
-
-        self.fallback = fallback
-        """What to take when patience is over; None is nothing."""
-
-
-class _ImageRefused(Exception):
-    """A request of one image that cannot be read."""
-
-    def __init__(self, answer: NoAnswer) -> None:
-        super().__init__(answer.message)
-        self.answer = answer
 
 
 class Service:
@@ -144,7 +110,7 @@ class Service:
                         for name, data in images
                     ],
                 )
-            except _ImageRefused as refused:
+            except ImageRefused as refused:
                 if len(images) > 1:
                     raise ServiceUnavailable(
                         f"{self.url} refused {len(images)} images for one of them: "
@@ -154,7 +120,7 @@ class Service:
             try:
                 answers = read_results(document, len(images), versions)
             except NotTheContract as error:
-                raise _Retry(str(error)) from error
+                raise Retry(str(error)) from error
             passing = [
                 answer
                 for answer in chain.from_iterable(answers)
@@ -162,7 +128,7 @@ class Service:
             ]
             if passing:
                 reason = f"an image failed: {passing[0].code}, {passing[0].message}"
-                raise _Retry(reason, fallback=answers)
+                raise Retry(reason, fallback=answers)
             return answers
 
         return self._insist(attempt)
@@ -178,7 +144,7 @@ class Service:
         while not self._stopped.is_set():
             try:
                 result = attempt()
-            except _Retry as reason:
+            except Retry as reason:
                 limit = self._patience_seconds
                 if reason.is_silence and silence_seconds is not None:
                     limit = silence_seconds
@@ -212,7 +178,7 @@ class Service:
     ) -> dict[str, Any]:
         """The JSON object that the service answers with.
 
-        _Retry where another try may help, _ImageRefused, UnknownServed, or
+        Retry where another try may help, ImageRefused, UnknownServed, or
         ServiceUnavailable where no try will.
         """
         try:
@@ -228,12 +194,17 @@ class Service:
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
-            raise _Retry(_short(error), is_silence=True) from error
+            raise Retry(_short(error), is_silence=True) from error
         except requests.RequestException as error:
             raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
         if response.status_code in (401, 403):
-            raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
-        return _read_response(response, f"{method} {path}")
+            raise KeyRefused(key_advice(self.url, response.status_code, self._key))
+        return read_response(
+            response.status_code,
+            response.content,
+            retry_after=response.headers.get("Retry-After"),
+            asked=f"{method} {path}",
+        )
 
     @property
     def _longest_read(self) -> float:
@@ -264,51 +235,6 @@ class _Bearer(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key}"
         return request
-
-
-def _key_advice(url: str, status: int, key: str | None) -> str:
-    if key is None:
-        return (
-            f"{url} wants a key (status {status}); name a file whose first line is "
-            "yours with --key FILE"
-        )
-    return (
-        f"{url} does not take the key of --key (status {status}); ask who runs it for "
-        "one that may predict"
-    )
-
-
-def _read_response(response: requests.Response, asked: str) -> dict[str, Any]:
-    if response.status_code in RETRIED:
-        reason = f"status {response.status_code}"
-        raise _Retry(reason, pause_seconds=_retry_after(response))
-    try:
-        document = response.json()
-    except ValueError as error:
-        raise _Retry(f"{asked} gave status {response.status_code}, no JSON") from error
-    if not isinstance(document, dict):
-        raise _Retry(f"{asked} gave JSON that is no object")
-    if response.status_code == 200:
-        return document
-    refusal = document.get("error")
-    code, message = "", str(refusal)
-    if isinstance(refusal, dict):
-        code, message = str(refusal.get("code")), str(refusal.get("message"))
-    if code in FINAL_CODES:
-        raise _ImageRefused(NoAnswer(code, message))
-    if code == "unknown_version":
-        raise UnknownServed(message)
-    raise ServiceUnavailable(
-        f"{asked} was refused with status {response.status_code}: {message}"
-    )
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """In seconds; the date form of the header is not used by services of this kind."""
-    try:
-        return max(0.05, float(response.headers.get("Retry-After", "")))
-    except ValueError:
-        return None
 
 
 def _short(error: Exception) -> str:

@@ -4,8 +4,8 @@ from classifier.dataset import BadDataset
 from classifier.registry import StoreUnavailable, UnknownModel
 from classifier.versions import UnknownVersion
 from compare.answers import ForeignFolder
-from compare.client import KeyRefused, ServiceUnavailable, UnknownServed
 from compare.redrawing import Unfinished
+from compare.responses import KeyRefused, ServiceUnavailable, UnknownServed
 
 WRONG_USAGE, NOT_NOW = 2, 3
 

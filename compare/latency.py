@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.client import Service, ServiceUnavailable
+from compare.client import Service
 from compare.contract import ServedVersion
 from compare.intervals import Estimate
 from compare.probing import spread
+from compare.responses import ServiceUnavailable
 
 REQUESTS = 200
 LONGEST_SECONDS = 5.0

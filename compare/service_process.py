@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from classifier.cores import usable_cores
-from compare.client import ServiceUnavailable
+from compare.responses import ServiceUnavailable
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0

@@ -10,7 +10,7 @@ from classifier.layouts import open_dataset
 from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.staging import default_cache
 from classifier.versions import UnknownVersion
-from compare.client import KeyRefused, Service, ServiceUnavailable, UnknownServed
+from compare.client import Service
 from compare.config import DEFAULT_ADDRESS, CompareConfig
 from compare.contract import ServedVersion
 from compare.images import (
@@ -19,6 +19,7 @@ from compare.images import (
     labelled_images,
     unlabelled_images,
 )
+from compare.responses import KeyRefused, ServiceUnavailable, UnknownServed
 from compare.service_process import OwnService, own_service
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from compare.client import Service, ServiceUnavailable, UnknownServed
+from compare.client import Service
 from compare.contract import NoAnswer, TopAnswer
+from compare.responses import ServiceUnavailable, UnknownServed
 from tests.compare.conftest import served
 
 Reply = tuple[int, dict[str, str], bytes]

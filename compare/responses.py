@@ -1,0 +1,93 @@
+"""What a service's answer means for who asked: take it, ask again, or give up."""
+
+import json
+from typing import Any
+
+from compare.contract import FINAL_CODES, NoAnswer
+
+RETRIED = frozenset({429, 502, 503, 504})
+
+
+class ServiceUnavailable(RuntimeError):
+    """Nothing answers there, or not as a service of versions does."""
+
+
+class UnknownServed(LookupError):
+    """The service has no such version."""
+
+
+class KeyRefused(RuntimeError):
+    """The service wants a key, or another one."""
+
+
+class Retry(Exception):
+    """Worth asking again, after a pause."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        pause_seconds: float | None = None,
+        is_silence: bool = False,
+        fallback: Any = None,
+    ) -> None:
+        super().__init__(reason)
+        self.pause_seconds = pause_seconds
+        self.is_silence = is_silence
+        """Nobody answered at all, as against an answer that is of no use yet."""
+
+        self.fallback = fallback
+        """What to take when patience is over; None is nothing."""
+
+
+class ImageRefused(Exception):
+    """A request of one image that cannot be read."""
+
+    def __init__(self, answer: NoAnswer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+def key_advice(url: str, status: int, key: str | None) -> str:
+    if key is None:
+        return (
+            f"{url} wants a key (status {status}); name a file whose first line is "
+            "yours with --key FILE"
+        )
+    return (
+        f"{url} does not take the key of --key (status {status}); ask who runs it for "
+        "one that may predict"
+    )
+
+
+def read_response(
+    status: int, body: bytes, *, retry_after: str | None, asked: str
+) -> dict[str, Any]:
+    """The JSON object of a success; of anything else what it means is raised."""
+    if status in RETRIED:
+        raise Retry(f"status {status}", pause_seconds=_seconds(retry_after))
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise Retry(f"{asked} gave status {status}, no JSON") from error
+    if not isinstance(document, dict):
+        raise Retry(f"{asked} gave JSON that is no object")
+    if status == 200:
+        return document
+    refusal = document.get("error")
+    code, message = "", str(refusal)
+    if isinstance(refusal, dict):
+        code, message = str(refusal.get("code")), str(refusal.get("message"))
+    if code in FINAL_CODES:
+        raise ImageRefused(NoAnswer(code, message))
+    if code == "unknown_version":
+        raise UnknownServed(message)
+    raise ServiceUnavailable(f"{asked} was refused with status {status}: {message}")
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """The date form of the header is not used by services of this kind."""
+    try:
+        return max(0.05, float(retry_after or ""))
+    except ValueError:
+        return None

@@ -67,9 +67,9 @@ def main() -> None:
         "medians, ratios of what was measured at nearly the same time. `python -m "
         "compare` starts its own service, asks, probes, measures latency and draws all "
         "reports; the networks alone are ONNX Runtime in one process, batches of 32, "
-        "images decoded before. The script calls requests.post() with one image after "
-        f"the other, {BY_HAND} by each version. Load of the machine over 15 minutes: "
-        f"{load:.1f}."
+        "images decoded before. The script calls requests.post() with one image "
+        f"after the other, {BY_HAND} by each version. Load of the machine over the "
+        f"last 15 minutes: {load:.1f}."
     )
     write_table("Compare", HEADER, _rows(rounds), note=note)
     write_table(

@@ -11,13 +11,10 @@ from compare.collect import collect_answers
 from compare.comparison import Comparison, NotComparable, check_classes
 from compare.config import CompareConfig
 from compare.drawing import read_facts, set_side_by_side
-from compare.image_facts import look_at_images
 from compare.images import Images
 from compare.latency import measure_latency
 from compare.probing import count_differing
 from compare.record import Record
-from compare.showing_order import showing_order
-from compare.thumbnails import Thumbnails, make_thumbnails
 
 SHORT_PATIENCE_SECONDS = 3.0
 """What is only nice to know is not waited for."""
@@ -42,16 +39,6 @@ def ask_service(
         answered = images.only(comparison.names)
         measured |= _measure(service, answered, answers, record, config)
     return comparison, measured
-
-
-def keep_pictures(folder: Path, images: Images, comparison: Comparison) -> None:
-    """What reports need of the files themselves, unless it is there."""
-    look_at_images(folder, images.names, images.files)
-    kept = Thumbnails.load(folder)
-    wanted = [comparison.names[row] for row in showing_order(comparison)]
-    if kept is None or kept.names != tuple(wanted[: len(kept.names)]):
-        file_of = dict(zip(images.names, images.files, strict=True))
-        make_thumbnails(wanted, (file_of[name] for name in wanted)).save(folder)
 
 
 def _collect(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from classifier.registry import Registry
 from compare.answers import open_folder
-from compare.asking import ask_service, keep_pictures
+from compare.asking import ask_service
 from compare.comparison import Comparison
 from compare.config import CompareConfig
 from compare.contract import ServedVersion
 from compare.drawing import Drawn, draw
 from compare.files import remove_everything
 from compare.images import Images
+from compare.picturing import keep_pictures
 from compare.promotion import promote
 from compare.record import Record, keep_record
 from compare.service_process import OwnService

@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+import os
 import select
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -19,6 +20,11 @@ STOP_SECONDS = 15.0
 
 MOST_PROCESSES = 4
 """Each holds both versions: 300 MB for two ResNet-18."""
+
+
+KEPT_SETTINGS = ("SERVING_BACKEND", "SERVING_DEVICE", "SERVING_PRECISION")
+"""Of a user's SERVING_* variables: what runs the network. Others are of a service that
+others ask, such as its keys, which nobody would send here."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env=_environment(os.environ),
             preexec_fn=_die_with_parent,
         ) as process,
     ):
@@ -65,6 +72,14 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith("SERVING_") or name in KEPT_SETTINGS
+    }
 
 
 def _first_line(output: IO[str], log: IO[str]) -> str:

@@ -1,6 +1,7 @@
 """A service of our own is started before anything else, where that is certain."""
 
 import socket
+from pathlib import Path
 
 import pytest
 import requests
@@ -62,3 +63,19 @@ def test_whoever_listens_at_the_default_address_is_asked_first(
 
         with early_service(CompareConfig(a="v1", b="v2")) as early:
             assert early is None
+
+
+def test_our_own_service_has_no_settings_of_the_one_that_others_ask(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"somebody predict {64 * '0'}\n")
+    monkeypatch.setattr("compare.early_start.DEFAULT_ADDRESS", _free_address())
+    monkeypatch.setenv("SERVING_KEYS", str(keys))
+    monkeypatch.setenv("SERVING_BACKEND", "torch")
+
+    with early_service(CompareConfig(a="v1", b="v2")) as early:
+        assert early is not None
+        answer = requests.get(f"{early.wait_for_url()}/versions/v1", timeout=60)
+
+    assert (answer.status_code, answer.json()["backend"]) == (200, "torch")

@@ -18,7 +18,8 @@ def test_a_version_compares_with_its_int8_form_like_any_other(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", quantised_store.uri)
+    own = quantised_store.copy(tmp_path / "store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own.uri)
     arguments = ["--a", "latest", "--b", "latest.int8", "--cache", str(cache)]
 
     code = main([*arguments, "--out", str(tmp_path / "out"), "--promote", "small"])
@@ -26,11 +27,11 @@ def test_a_version_compares_with_its_int8_form_like_any_other(
     assert code == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [summary[side]["version"] for side in "ab"] == ["2", "2.int8"]
-    promoted = quantised_store.registry.resolve(quantised_store.model, "@small")
+    promoted = own.registry.resolve(own.model, "@small")
     assert promoted.number == "2"
     assert summary["a"]["run_id"] != summary["b"]["run_id"]
     assert summary["notes"] == []
-    form = quantised_store.registry.resolve(quantised_store.model, "v2.int8")
+    form = own.registry.resolve(own.model, "v2.int8")
     assert summary["b"]["top1_accuracy"] == pytest.approx(form.val_top1_accuracy)
     assert form.tags["compare.vs_2.verdict"] == "pass"  # kept at its base
     agreement = float(form.tags["agreement"])

@@ -12,15 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from classifier.cores import usable_cores
 from compare.responses import ServiceUnavailable
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
-
-MOST_PROCESSES = 4
-"""Each holds both versions: 300 MB for two ResNet-18."""
-
 
 KEPT_SETTINGS = ("SERVING_BACKEND", "SERVING_DEVICE", "SERVING_PRECISION")
 """Of a user's SERVING_* variables: what runs the network. Others are of a service that
@@ -49,9 +44,6 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
     command += [] if model is None else ["--model", model]
     # Nobody but this process knows of it, and nobody has to be told of its end.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
-    # Both versions are always busy at once. One process would give each of the two
-    # networks a thread a core; that many take turns for 15 % more time of the cores.
-    command += ["--workers", str(min(usable_cores(), MOST_PROCESSES))]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(

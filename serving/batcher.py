@@ -14,10 +14,6 @@ from serving.batch_run import Logits, run_batch
 from serving.cores import Cores
 from serving.request_queue import Answer, Images, Piece, Request, RequestQueue
 
-PAUSE_SHARE, MOST_PAUSES = 0.25, 10
-"""How long to wait for the next of those who come back, as a share of the time that
-their batch will take. 0.1 did as well."""
-
 LONGEST_RETRY_AFTER_SECONDS = 60
 
 BATCHES_REMEMBERED = 10
@@ -83,8 +79,6 @@ class MicroBatcher:
         self._observe = observe
         self._queue = RequestQueue()
         self._images_per_second = 0.0
-        self._away = 0  # images answered whose askers have not asked again
-        self._enough = 1  # images in the queue that the thread wants to hear of
         self._is_closed = False
         self._changed = threading.Condition()
         self._gathering = threading.Lock()
@@ -123,15 +117,13 @@ class MicroBatcher:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:
                 raise self._overloaded(waiting)
-            self._away = max(0, self._away - len(images))
             # Found before it was closed, it has no threads any more.
             run_here = self._is_closed or (run_here and self._is_lone(request))
             if run_here:
                 self._free -= 1
             else:
                 self._queue.append(request)
-                if self._queue.images >= self._enough:
-                    self._changed.notify()
+                self._changed.notify()
         if run_here:
             own_queue = RequestQueue()
             own_queue.append(request)
@@ -141,10 +133,10 @@ class MicroBatcher:
         return request.answer
 
     def _is_lone(self, request: Request) -> bool:
-        """Whether it is a batch of its own, and nobody is expected who would join."""
+        """Whether it is a batch of its own, and nobody may join it."""
         is_one_batch = len(request.images) <= self._max_batch_size
-        is_awaited = self._queue or self._away or self._max_wait_s > 0
-        return is_one_batch and not is_awaited and self._free > 0
+        may_be_joined = self._queue or self._max_wait_s > 0
+        return is_one_batch and not may_be_joined and self._free > 0
 
     def close(self) -> None:
         """Returns when what waits is answered; what comes later is answered as well."""
@@ -180,7 +172,6 @@ class MicroBatcher:
                 if not self._queue:
                     return
                 self._wait_for_company()
-                self._wait_for_those_who_come_back()
                 self._free -= 1
                 pieces = self._queue.cut(self._max_batch_size)
             self._answer(pieces)
@@ -203,30 +194,6 @@ class MicroBatcher:
                 return
             self._changed.wait(left)
 
-    def _wait_for_those_who_come_back(self) -> None:
-        """While more keep coming of those who were answered a moment ago.
-
-        Who was answered in one batch asks again at about the same time. Taken at once,
-        clients fall into parts that are answered in turn, and batches are half as large
-        as they could be. A core that would idle meanwhile does not wait, nor does who
-        asks alone.
-        """
-        expected = min(self._queue.images + self._away, self._max_batch_size)
-        is_core_free = len(self._threads) > 1 and self._cores.would_idle
-        if self._queue.images >= expected or is_core_free:
-            return
-        pause = PAUSE_SHARE * expected / self._images_per_second
-        self._enough = expected
-        for _ in range(MOST_PAUSES):
-            before = self._queue.images
-            if before >= expected or self._is_closed:
-                break
-            is_told = self._changed.wait(pause)
-            if self._queue.images == before and not is_told:
-                self._away = 0  # they do not come back
-                break
-        self._enough = 1
-
     def _answer(self, pieces: list[Piece]) -> None:
         if not pieces:
             return
@@ -238,7 +205,6 @@ class MicroBatcher:
             logits, failures = run_batch(network, images, classes=self._classes)
         seconds = time.monotonic() - started
         with self._changed:
-            self._away += len(images)
             at_once = max(1, len(self._threads) - self._free)
             self._remember(at_once * len(images) / max(seconds, 1e-6))
         first = 0

@@ -13,11 +13,6 @@ class Cores:
         self._changed = threading.Lock()
         self._running = 0
 
-    @property
-    def would_idle(self) -> bool:
-        """Whether there are more cores than batches running and one that begins."""
-        return self._running + 1 < self.count
-
     @contextmanager
     def batch(self) -> Iterator[bool]:
         """While a batch runs; whether it was alone when it began."""

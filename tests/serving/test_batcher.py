@@ -338,23 +338,3 @@ def test_the_end_waits_for_a_lone_request() -> None:
     closing.join(5)
     assert not closing.is_alive()
     asking.join(5)
-
-
-def test_a_batch_waits_for_those_who_were_answered_a_moment_ago() -> None:
-    sizes: list[int] = []
-
-    def logits(images: Images) -> Logits:
-        sizes.append(len(images))
-        slow.wait(0.2)  # nobody sets it; a quarter of it is how long others may take
-        return _logits(images)
-
-    slow = Event()
-    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
-        batcher.submit(_images(1, 2, 3)).result(timeout=5)
-        back = [batcher.submit(_images(n)) for n in (1, 2)]
-        back.append(batcher.submit(_images(3)))
-        assert [_first(answer) for answer in back] == [[1], [2], [3]]
-        # They do not come back, and the next is not kept waiting for them for ever.
-        assert _first(batcher.submit(_images(4))) == [4]
-
-    assert sizes == [3, 3, 1]

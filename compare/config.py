@@ -134,13 +134,14 @@ def parse_arguments(arguments: list[str]) -> Errand:
 
 
 def _errand(given: dict[str, Any]) -> Errand:
+    if {"matrix", "from"} & set(given):
+        given.pop("no_mlflow", None)  # they log nothing anyway
     if "matrix" in given:
         return MatrixConfig(versions=given.pop("matrix"), **given)
     gates = _gates(given.pop("fail_on", []), given.pop("non_inferior", None))
     if (file := given.get("summary_md")) is not None and not file.parent.is_dir():
         raise Refusal(f"--summary-md {file}: there is no folder {file.parent}")
     if "from" in given:
-        given.pop("no_mlflow", None)  # it logs nothing anyway
         return RedrawConfig(folder=given.pop("from"), gates=gates or None, **given)
     if "key" in given:
         given["key"] = read_key(given["key"])

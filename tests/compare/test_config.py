@@ -95,3 +95,8 @@ def test_what_does_not_go_together_is_wrong_usage(
 
     assert exited.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("errand", [["--matrix", "v1..v3"], ["--from", "x"]])
+def test_what_logs_nothing_may_be_told_not_to(errand: list[str]) -> None:
+    assert parse_arguments([*errand, "--no-mlflow"]) == parse_arguments(errand)

@@ -1,7 +1,7 @@
 """gunicorn's reading and writing of a connection, with fewer calls into the kernel.
 
 Each lets another thread have the interpreter, and is then waited for: under 64
-connections a request of 14 such calls made 20 context switches (docs/decisions.md).
+connections a request of 13 such calls made 20 context switches (docs/decisions.md).
 """
 
 import math

@@ -20,7 +20,8 @@ from benchmarks.report import write_table
 from benchmarks.watched_run import WatchedRun, watch
 from classifier.bundle import read_bundle
 from classifier.layouts import open_dataset
-from classifier.registry import Registry, sqlite_file, store_uri
+from classifier.registry import Registry
+from classifier.store import sqlite_file, store_uri
 
 BY_HAND = 400
 """Images that the script's loop asks about, by each version."""

@@ -29,7 +29,8 @@ from benchmarks.serving_rows import (
     server_rows,
     shape_rows,
 )
-from classifier.registry import Registry, sqlite_file, store_uri
+from classifier.registry import Registry
+from classifier.store import sqlite_file, store_uri
 
 ON_CPU: Mapping[str, str] = {"device": "cpu"}
 

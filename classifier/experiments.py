@@ -1,12 +1,7 @@
 """Where a program's runs are listed: an MLflow experiment, made if it is new."""
 
-from classifier.registry import (
-    Registry,
-    StoreUnavailable,
-    is_remote,
-    store_call,
-    store_folder,
-)
+from classifier.registry import Registry, store_call
+from classifier.store import StoreUnavailable, is_remote, store_folder
 
 
 def open_experiment(registry: Registry, name: str, *, advice: str) -> str:

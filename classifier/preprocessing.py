@@ -131,20 +131,29 @@ def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:
     return np.asarray(resized)
 
 
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG in grey or colour, by its head; None of all else.
+
+    Of CMYK too. ImageTooLarge.
+    """
+    try:
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    _check_pixels(height, width)
+    return (height, width) if colorspace in ("Gray", "YCbCr", "RGB") else None
+
+
 def _decode_plain_jpeg(data: bytes) -> RgbImage | None:
     """None where Pillow should try: CMYK, or a file that libjpeg warns about.
 
     simplejpeg gives the same pixels as Pillow (both are libjpeg-turbo); for 64 x 64,
     where opening the file is most of Pillow's cost, it is 3.6 times faster.
     """
+    if plain_jpeg_size(data) is None:
+        return None
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        _check_pixels(height, width)
-        if colorspace not in ("Gray", "YCbCr", "RGB"):
-            return None
         image: RgbImage = simplejpeg.decode_jpeg(data, colorspace="RGB")
-    except ImageTooLarge:
-        raise
     except ValueError:
         return None
     return image

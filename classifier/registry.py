@@ -14,44 +14,16 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from classifier.new_database import make_database
+from classifier.store import StoreUnavailable, sqlite_file, store_folder, store_uri
 from classifier.store_schema import SchemaMismatch, check_schema
-from classifier.versions import UnknownVersion, Version, find_version
+from classifier.versions import (
+    UnknownModel,
+    UnknownVersion,
+    Version,
+    find_version,
+)
 
-DEFAULT_STORE = "sqlite:///mlflow.db"
 RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-
-logger = logging.getLogger(__name__)
-
-
-class StoreUnavailable(RuntimeError):
-    """There is no store, or it does not answer, or a version's files are away."""
-
-
-class UnknownModel(LookupError):
-    """No such registered model, or several and none was named."""
-
-
-def store_uri() -> str:
-    """MLFLOW_TRACKING_URI, else MLflow's own default: ./mlflow.db."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The database's file, None where the store is not SQLite's."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
-
-
-def store_folder(uri: str) -> Path:
-    """Where the store's own files lie; the working directory for a remote store."""
-    file = sqlite_file(uri)
-    return file.parent if file else Path.cwd()
-
-
-def is_remote(uri: str) -> bool:
-    """Whether a server keeps the store, artifacts and all."""
-    return uri.startswith(("http://", "https://"))
 
 
 class Registry:

@@ -23,6 +23,10 @@ _INHERITED = ("epoch", "dataset_name", "dataset_digest", "dataset_source")
 """Tags that hold for an int8 form too. What was measured does not, if not again."""
 
 
+class UnknownModel(LookupError):
+    """No such registered model, or several and none was named."""
+
+
 class UnknownVersion(LookupError):
     """No such version or alias of the model."""
 

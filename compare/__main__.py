@@ -10,6 +10,7 @@ import sys
 
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
 from compare.early_start import early_service
+from compare.importing import importing
 
 PASSED, TRIPPED, NOT_COMPARABLE, OUR_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
 
@@ -19,16 +20,16 @@ VERDICT_CODES = {"pass": PASSED, "fail": TRIPPED, "not_comparable": NOT_COMPARAB
 def run(errand: Errand) -> int:
     """The exit code; an exception where the errand could not be done."""
     if isinstance(errand, MatrixConfig):
-        from compare.matrix import draw_matrix
-
+        with importing():
+            from compare.matrix import draw_matrix
         return draw_matrix(errand.versions, model=errand.model, out=errand.out)
     if isinstance(errand, CompareConfig):
         with early_service(errand) as early:
-            from compare.live import compare_versions
-
+            with importing():
+                from compare.live import compare_versions
             return VERDICT_CODES[compare_versions(errand, early).verdict.name]
-    from compare.redrawing import redraw
-
+    with importing():
+        from compare.redrawing import redraw
     return VERDICT_CODES[redraw(errand).verdict.name]
 
 

@@ -1,8 +1,8 @@
 """What a program that calls `python -m compare` learns from its end."""
 
 from classifier.dataset import BadDataset
-from classifier.registry import StoreUnavailable, UnknownModel
-from classifier.versions import UnknownVersion
+from classifier.store import StoreUnavailable
+from classifier.versions import UnknownModel, UnknownVersion
 from compare.answers import ForeignFolder
 from compare.redrawing import Unfinished
 from compare.responses import KeyRefused, ServiceUnavailable, UnknownServed

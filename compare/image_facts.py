@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 
 from classifier.preprocessing import (
     ImageTooLarge,
-    RgbImage,
     UndecodableImage,
     decode_image,
 )
@@ -55,17 +54,12 @@ def _look(file: Path) -> Look:
         image = decode_image(file.read_bytes())
     except (OSError, UndecodableImage, ImageTooLarge):
         return None
+    # Plane by plane: numpy takes three times as long over an axis of three.
+    planes = np.ascontiguousarray(image.reshape(-1, 3).T)  # [3, pixels]
     # The mean of a weighted sum is the weighted sum of the means.
-    means = np.array([image[..., channel].mean() for channel in range(3)])
-    return float(means @ LUMA), _spread(image) <= GREY_SPREAD
-
-
-def _spread(image: RgbImage) -> float:
-    """Plane by plane: numpy takes ten times as long over an axis of three."""
-    red, green, blue = (image[..., channel] for channel in range(3))
-    most = np.maximum(np.maximum(red, green), blue)
-    least = np.minimum(np.minimum(red, green), blue)
-    return float((most - least).mean())
+    luma = planes.sum(axis=1, dtype=np.uint64) @ LUMA / planes.shape[1]
+    spread = (planes.max(axis=0) - planes.min(axis=0)).mean()
+    return float(luma), bool(spread <= GREY_SPREAD)
 
 
 def _write(folder: Path, names: Sequence[str], looks: Sequence[Look]) -> None:

@@ -1,9 +1,10 @@
 """The story of a comparison, from two names to a verdict and what follows from it."""
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from classifier.registry import Registry
+from classifier.store import is_there_a_store
 from compare.answers import open_folder
 from compare.asking import ask_service
 from compare.comparison import Comparison
@@ -12,13 +13,12 @@ from compare.contract import ServedVersion
 from compare.drawing import Drawn, draw
 from compare.files import remove_everything
 from compare.images import Images
+from compare.importing import importing
 from compare.picturing import keep_pictures
-from compare.promotion import promote
 from compare.record import Record, keep_record
 from compare.service_process import OwnService
-from compare.sources import find_images, find_service
+from compare.sources import find_images, find_service, named_images
 from compare.telling import tell
-from compare.tracking import is_there_a_store, try_to_log
 
 
 def compare_versions(config: CompareConfig, early: OwnService | None = None) -> Drawn:
@@ -27,11 +27,14 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     `early` is a service that is being started for it.
     """
     started = time.time()
-    if config.promote is not None:
-        Registry()  # that there is none is better said before all the asking
+    images: Images | None = None
+    follow: Sequence[Callable[[Drawn], None]] = ()
+    if early is not None:  # meanwhile; of another's it is asked first if it is there
+        images, follow = named_images(config), _followers(config)
     with find_service(config, early) as service:
         a, b = service.version(config.a), service.version(config.b)
-        images = find_images(config, a)
+        images = images or find_images(config, a)
+        follow = follow or _followers(config)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
         record = _open(folder, _record(config, images, a, b), fresh=config.fresh)
         found, measured = ask_service(service, images, folder, record, config)
@@ -47,11 +50,29 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     }
     drawn = draw(folder, record, found, gates=config.gates, facts=facts)
     tell(drawn, show=config.show, summary_md=config.summary_md)
-    if not config.no_mlflow and is_there_a_store():
-        try_to_log(drawn)
-    if config.promote is not None:
-        print(promote(drawn, config.promote))
+    for act in follow:
+        act(drawn)
     return drawn
+
+
+def _followers(config: CompareConfig) -> Sequence[Callable[[Drawn], None]]:
+    """What is done in the store at the end.
+
+    StoreUnavailable where there is none to promote in: better said before the asking.
+    """
+    follow: list[Callable[[Drawn], None]] = []
+    with importing():  # MLflow takes a second
+        if not config.no_mlflow and is_there_a_store():
+            from compare.tracking import try_to_log
+
+            follow.append(try_to_log)
+        if (alias := config.promote) is not None:
+            from classifier.registry import Registry
+            from compare.promotion import promote
+
+            Registry()
+            follow.append(lambda drawn: print(promote(drawn, alias)))
+    return follow
 
 
 def _record(

@@ -2,7 +2,7 @@
 
 from classifier.registry import Registry
 from compare.drawing import Drawn
-from compare.tracking import registered
+from compare.registered import registered
 
 
 def promote(drawn: Drawn, alias: str) -> str:

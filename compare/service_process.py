@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import select
 import signal
@@ -22,16 +23,24 @@ KEPT_SETTINGS = ("SERVING_BACKEND", "SERVING_DEVICE", "SERVING_PRECISION")
 others ask, such as its keys, which nobody would send here."""
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class OwnService:
-    """A service that is being started."""
+    """A service that is being started, and ends with the comparison."""
 
-    _output: IO[str]
+    _process: subprocess.Popen[str]
     _log: IO[str]
 
     def wait_for_url(self) -> str:
         """Asked for once; ServiceUnavailable says why there is none."""
-        return _first_line(self._output, self._log)
+        assert self._process.stdout is not None
+        return _first_line(self._process.stdout, self._log)
+
+    def close(self) -> None:
+        """Tells it to stop; own_service() waits until it has."""
+        self._process.terminate()
 
 
 @contextlib.contextmanager
@@ -44,6 +53,7 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
     command += [] if model is None else ["--model", model]
     # Nobody but this process knows of it, and nobody has to be told of its end.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
+    logger.info("starting a service for the time of this comparison")
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -55,11 +65,11 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
             preexec_fn=_die_with_parent,
         ) as process,
     ):
+        own = OwnService(process, log)
         try:
-            assert process.stdout is not None
-            yield OwnService(process.stdout, log)
+            yield own
         finally:
-            process.terminate()
+            own.close()
             try:
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -5,11 +5,9 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from classifier.dataset import BadDataset
 from classifier.layouts import open_dataset
-from classifier.registry import Registry, StoreUnavailable, UnknownModel
 from classifier.staging import default_cache
-from classifier.versions import UnknownVersion
+from classifier.versions import UnknownModel
 from compare.client import Service
 from compare.config import DEFAULT_ADDRESS, CompareConfig
 from compare.contract import ServedVersion
@@ -47,30 +45,39 @@ def find_service(
         with contextlib.closing(running):
             yield running
         return
-    registry = Registry()
-    model = registry.model_name(config.model)
-    asked = dict.fromkeys((config.a, config.b))
-    # Also of `early`: what is unknown is told better here.
-    versions = list(dict.fromkeys(registry.resolve(model, v).number for v in asked))
-    logger.info("starting a service for the time of this comparison")
-    with (
-        own_service(model=model, versions=versions)
-        if early is None
-        else contextlib.nullcontext(early)
-    ) as own:
-        url = own.wait_for_url()
-        logger.info("serving v%s on %s", " and v".join(versions), url)
-        with contextlib.closing(_ask_at(url, config)) as service:
-            yield service
+    with _started(config) if early is None else contextlib.nullcontext(early) as own:
+        try:
+            url = own.wait_for_url()
+        except ServiceUnavailable:
+            _numbers(config)  # what is unknown is told better here
+            raise
+        logger.info("serving on %s", url)
+        with contextlib.closing(own), contextlib.closing(_ask_at(url, config)) as ours:
+            yield ours
 
 
 def find_images(config: CompareConfig, a: ServedVersion) -> Images:
     """--data's, else those that the baseline was validated on as the registry has it.
 
-    A folder of images without a layout is taken as it is, without labels. BadDataset
-    where there are no images.
+    BadDataset where there are no images.
     """
-    source = config.data or _recorded_source(a)
+    named = named_images(config)
+    if named is not None:
+        return named
+    from compare.registered import recorded_source
+
+    return _open_images(recorded_source(a), config)
+
+
+def named_images(config: CompareConfig) -> Images | None:
+    """--data's: a folder of images without a layout is taken as it is, without labels.
+
+    None without --data; BadDataset where there are no images.
+    """
+    return None if config.data is None else _open_images(config.data, config)
+
+
+def _open_images(source: str, config: CompareConfig) -> Images:
     if is_unlabelled(source):
         logger.info("%s has images and no labels", source)
         return unlabelled_images(source, config.limit)
@@ -79,20 +86,15 @@ def find_images(config: CompareConfig, a: ServedVersion) -> Images:
     return labelled_images(dataset, config.limit)
 
 
-def _recorded_source(a: ServedVersion) -> str:
-    try:
-        version = Registry().resolve(a.model, a.number)
-    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
-        raise BadDataset(
-            f"which images? The registry cannot tell ({error}); name them with --data"
-        ) from error
-    source = version.tags.get("dataset_source")
-    if source is None:
-        raise BadDataset(
-            f"which images? The registry does not say what v{a.number} was trained on; "
-            "name them with --data"
-        )
-    return source
+def _started(config: CompareConfig) -> contextlib.AbstractContextManager[OwnService]:
+    model, versions = _numbers(config)
+    return own_service(model=model, versions=versions)
+
+
+def _numbers(config: CompareConfig) -> tuple[str, list[str]]:
+    from compare.registered import numbers_of
+
+    return numbers_of(config.model, [config.a, config.b])
 
 
 def _ask_at(url: str, config: CompareConfig) -> Service:

@@ -1,8 +1,10 @@
 """Small pictures of images, and the sheets that a report carries them in."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 
+from classifier.cores import usable_cores
 from classifier.preprocessing import (
     ImageTooLarge,
     RgbImage,
     UndecodableImage,
     decode_image,
+    plain_jpeg_size,
 )
 
 TILE = 64
@@ -100,27 +104,27 @@ def sprite_sheets(
     tiles: Sequence[bytes], *, most_bytes: int = MOST_SHEET_BYTES
 ) -> list[bytes]:
     """JPEGs of up to 256 tiles each, row by row; as many as `most_bytes` allow."""
-    sheets: list[bytes] = []
-    for quality in SHEET_QUALITIES:
-        sheets = _fitting_sheets(tiles, quality, most_bytes)
-        if len(sheets) * TILES_PER_SHEET >= len(tiles):
+    groups = [
+        tiles[start : start + TILES_PER_SHEET]
+        for start in range(0, len(tiles), TILES_PER_SHEET)
+    ]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        by_sheet = list(pool.map(_at_each_quality, groups))
+    fitting: list[bytes] = []
+    for sheets in zip(*by_sheet, strict=True):
+        sizes = accumulate(map(len, sheets))
+        fitting = [
+            s for s, size in zip(sheets, sizes, strict=True) if size <= most_bytes
+        ]
+        if len(fitting) == len(groups):
             break
-    return sheets
+    return fitting
 
 
-def _fitting_sheets(
-    tiles: Sequence[bytes], quality: int, most_bytes: int
-) -> list[bytes]:
-    """The first ones; decoded one after the other, as all are 100 MB of pixels."""
-    sheets: list[bytes] = []
-    left = most_bytes
-    for start in range(0, len(tiles), TILES_PER_SHEET):
-        sheet = _jpeg(_sheet(tiles[start : start + TILES_PER_SHEET]), quality)
-        left -= len(sheet)
-        if left < 0:
-            break
-        sheets.append(sheet)
-    return sheets
+def _at_each_quality(tiles: Sequence[bytes]) -> list[bytes]:
+    """One sheet's JPEGs. Its pixels, 3 MB, are there for as long as this takes."""
+    sheet = _sheet(tiles)
+    return [_jpeg(sheet, quality) for quality in SHEET_QUALITIES]
 
 
 def _sheet(tiles: Sequence[bytes]) -> RgbImage:
@@ -128,17 +132,24 @@ def _sheet(tiles: Sequence[bytes]) -> RgbImage:
     sheet = np.full((rows * TILE, TILES_ACROSS * TILE, 3), GROUND, np.uint8)
     for place, tile in enumerate(tiles):
         y, x = (TILE * step for step in divmod(place, TILES_ACROSS))
-        sheet[y : y + TILE, x : x + TILE] = decode_image(tile)
+        with suppress(
+            UndecodableImage
+        ):  # of one that is cut off only the head was read
+            sheet[y : y + TILE, x : x + TILE] = decode_image(tile)
     return sheet
 
 
 def _tile(data: bytes) -> bytes:
-    """A file that is such a JPEG already stays as it is, which is best and quickest."""
-    pixels = decode_image(data)
-    is_tile = pixels.shape == (TILE, TILE, 3) and data.startswith(JPEG_MAGIC)
-    if is_tile and len(data) <= MOST_FILE_BYTES and b"Exif\0\0" not in data:
+    if _is_tile(data):
         return data
-    return _jpeg(np.asarray(_square(Image.fromarray(pixels))), TILE_QUALITY)
+    return _jpeg(np.asarray(_square(Image.fromarray(decode_image(data)))), TILE_QUALITY)
+
+
+def _is_tile(data: bytes) -> bool:
+    """Whether a file is such a JPEG: best and quickest left as it is."""
+    if not data.startswith(JPEG_MAGIC) or len(data) > MOST_FILE_BYTES:
+        return False
+    return b"Exif\0\0" not in data and plain_jpeg_size(data) == (TILE, TILE)
 
 
 def _square(image: Image.Image) -> Image.Image:

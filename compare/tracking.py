@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +12,13 @@ from typing import Any
 import mlflow.entities as entities
 
 from classifier.experiments import open_experiment
-from classifier.registry import (
-    DEFAULT_STORE,
-    Registry,
-    StoreUnavailable,
-    UnknownModel,
-    sent_once,
-    sqlite_file,
-    store_call,
-)
-from classifier.versions import INT8_TAG, UnknownVersion, Version
+from classifier.registry import Registry, sent_once, store_call
+from classifier.store import StoreUnavailable
+from classifier.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
 from compare.contract import ServedVersion
 from compare.drawing import Drawn
 from compare.files import ANSWERED, REPORTS, write_json
+from compare.registered import registered
 
 EXPERIMENT = "compare"
 LOGGED = "mlflow.json"
@@ -42,14 +35,6 @@ class Logged:
     is_new: bool
     untagged: str
     """Why the candidate's version got no tags; empty where it did."""
-
-
-def is_there_a_store() -> bool:
-    """MLFLOW_TRACKING_URI names one, or ./mlflow.db is there."""
-    default = sqlite_file(DEFAULT_STORE)
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (
-        default is not None and default.is_file()
-    )
 
 
 def log_comparison(drawn: Drawn) -> Logged:
@@ -76,21 +61,6 @@ def try_to_log(drawn: Drawn) -> None:
         logger.info("logged in MLflow as run %s of %r", logged.run_id, EXPERIMENT)
     if logged.untagged:
         logger.warning("the candidate was not tagged: %s", logged.untagged)
-
-
-def registered(registry: Registry, served: ServedVersion) -> Version:
-    """The registry's entry of a version that answered.
-
-    UnknownModel or UnknownVersion where the service has its versions elsewhere.
-    """
-    version = registry.resolve(registry.model_name(served.model), served.number)
-    if served.run_id is not None and version.run_id != served.run_id:
-        raise UnknownVersion(
-            f"v{served.number} of {served.model!r} in {registry.uri} is of run "
-            f"{version.run_id}, and the service's is of run {served.run_id}; set "
-            "MLFLOW_TRACKING_URI to the service's store"
-        )
-    return version
 
 
 def _log(registry: Registry, drawn: Drawn) -> Logged:

@@ -16,8 +16,8 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from classifier.bundle import QuantisedBundle
-from classifier.registry import StoreUnavailable, UnknownModel
-from classifier.versions import UnknownVersion
+from classifier.store import StoreUnavailable
+from classifier.versions import UnknownModel, UnknownVersion
 from serving.app import create_app
 from serving.arbiter import ServingArbiter, forget_worker, give_place
 from serving.backend import DeviceUnavailable

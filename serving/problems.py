@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from classifier.bundle import BrokenBundle
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 from classifier.versions import UnknownVersion
 from serving.answers import BadTopK
 from serving.batcher import Overloaded

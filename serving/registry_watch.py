@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from classifier.bundle import Bundle, read_bundle
-from classifier.registry import Registry, StoreUnavailable
+from classifier.registry import Registry
+from classifier.store import StoreUnavailable
 from classifier.versions import Version
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from classifier.bundle import BrokenBundle, QuantisedBundle
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 from classifier.versions import Version
 from serving.backend import DeviceUnavailable
 from serving.memory import give_back

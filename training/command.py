@@ -7,8 +7,9 @@ import sys
 
 from classifier.bundle import BrokenBundle, QuantisedBundle
 from classifier.dataset import BadDataset
-from classifier.registry import RETRIES_VARIABLE, StoreUnavailable, UnknownModel
-from classifier.versions import UnknownVersion
+from classifier.registry import RETRIES_VARIABLE
+from classifier.store import StoreUnavailable
+from classifier.versions import UnknownModel, UnknownVersion
 from training.config import Config, EvaluationConfig, QuantizeConfig, parse_arguments
 from training.device import DeviceUnavailable
 from training.disk import DiskTooSmall

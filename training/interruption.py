@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 from training.launch import program
 from training.run_state import StateFolder, UnknownRun
 from training.world import PeerLost

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from classifier.registry import store_folder
+from classifier.store import store_folder
 from training.run_state import STATE, StateFolder, UnknownRun
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from classifier.dataset import BadDataset
 from classifier.labels import Labels
 from classifier.network import ImageClassifier
 from classifier.ranking import IntArray
-from classifier.registry import DEFAULT_STORE, is_remote, sqlite_file, store_folder
+from classifier.store import DEFAULT_STORE, is_remote, sqlite_file, store_folder
 from training.disk import check_room, megabytes
 
 GRAPH_BYTES = 1_000_000

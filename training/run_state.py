@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 
 STATE = "state.json"
 PARTIAL = "state.json.partial"

@@ -10,7 +10,8 @@ from types import TracebackType
 import mlflow.entities as entities
 
 from classifier.experiments import open_experiment
-from classifier.registry import Registry, StoreUnavailable, store_call
+from classifier.registry import Registry, store_call
+from classifier.store import StoreUnavailable
 from training.evaluate import Metrics
 from training.history import EpochRecord, RunningPoint
 from training.logged_models import LoggedModels

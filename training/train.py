@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from classifier.registry import Registry, store_uri
+from classifier.registry import Registry
+from classifier.store import store_uri
 from training.batches import Batches
 from training.checkpoint import EpochResult
 from training.config import ResumeConfig, TrainingConfig

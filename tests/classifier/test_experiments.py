@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from classifier.experiments import open_experiment
-from classifier.registry import Registry, StoreUnavailable
+from classifier.registry import Registry
+from classifier.store import StoreUnavailable
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifier.registry import Registry, StoreUnavailable, UnknownModel
-from classifier.versions import UnknownVersion, Version, find_version
+from classifier.registry import Registry
+from classifier.store import StoreUnavailable
+from classifier.versions import UnknownModel, UnknownVersion, Version, find_version
 from tests.conftest import Store
 
 VERSIONS = [

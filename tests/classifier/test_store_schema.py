@@ -7,7 +7,8 @@ from shutil import copy
 
 import pytest
 
-from classifier.registry import Registry, StoreUnavailable
+from classifier.registry import Registry
+from classifier.store import StoreUnavailable
 from classifier.store_schema import check_schema
 
 OLDER, NEWER = "75868b020152", "ffffffffffff"

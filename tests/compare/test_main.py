@@ -236,9 +236,9 @@ def test_a_killed_comparison_takes_its_own_service_with_it_and_goes_on(
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("serving v1 and v2 on "):
+            if line.startswith("serving on "):
                 break
-        url = line.removeprefix("serving v1 and v2 on ").strip()
+        url = line.removeprefix("serving on ").strip()
         answers = out / ANSWERS
         while not (answers.exists() and answers.stat().st_size):
             os.sched_yield()

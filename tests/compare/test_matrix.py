@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from classifier.registry import UnknownModel
-from classifier.versions import UnknownVersion
+from classifier.versions import UnknownModel, UnknownVersion
 from compare.answers import ForeignFolder
 from compare.matrix import draw_matrix
 from tests.conftest import Store

@@ -112,6 +112,17 @@ def test_tiles_stand_in_sheets_row_by_row(tmp_path: Path) -> None:
         assert abs(middle - tile).max() < 12
 
 
+def test_a_tile_that_is_cut_off_leaves_grey(tmp_path: Path) -> None:
+    whole = _file(tmp_path, "x.jpg", (64, 64), "red").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[:-20])
+    made = make_thumbnails(["cut", "x"], [tmp_path / "cut.jpg", tmp_path / "x.jpg"])
+
+    (sheet,) = sprite_sheets(made.tiles)
+
+    assert abs(_pixels(sheet)[32, 32] - GROUND).max() < 12
+    assert abs(_pixels(sheet)[32, 96] - _pixels(whole)[32, 32]).max() < 12
+
+
 def test_sheets_keep_to_their_size_by_quality_then_by_number() -> None:
     rng = np.random.default_rng(0)
     tiles = []

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from classifier.store import is_there_a_store
 from compare.config import RedrawConfig
 from compare.drawing import Drawn
 from compare.files import REPORTS
@@ -14,7 +15,6 @@ from compare.gates import parse_gate
 from compare.redrawing import redraw
 from compare.tracking import (
     LOGGED,
-    is_there_a_store,
     log_comparison,
     scalars,
     try_to_log,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from classifier.bundle import Bundle, read_bundle
-from classifier.registry import Registry, sqlite_file, store_folder
+from classifier.registry import Registry
+from classifier.store import sqlite_file, store_folder
 from classifier.versions import Version
 
 OF_THE_CLOCK = ("images_per_second",)

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 from training.patience import Patience
 
 BRIEF = Patience(seconds=60, longest_pause_seconds=0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifier.registry import StoreUnavailable
+from classifier.store import StoreUnavailable
 from training.kept_runs import find_state, state_folder
 from training.run_state import (
     RunState,

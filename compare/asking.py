@@ -76,20 +76,24 @@ def _measure(
     record: Record,
     config: CompareConfig,
 ) -> dict[str, Any]:
-    """The probe and the latency; ServiceUnavailable where the probe cannot be made."""
-    asked, differing = count_differing(
-        service.ask,
-        images,
-        answers,
-        a=record.a,
-        b=record.b,
-        batch_size=config.batch_size,
-    )
-    probe = {"probe": {"images": asked, "differing": differing}}
+    """The latency, whose answers are the probe's too as far as there are any.
+
+    ServiceUnavailable where the probe cannot be made.
+    """
     hasty = Service(
         service.url,
         patience_seconds=min(config.patience, SHORT_PATIENCE_SECONDS),
         key=config.key,
     )
     with contextlib.closing(hasty):
-        return probe | measure_latency(hasty, images.files, record.a, record.b)
+        timed = measure_latency(hasty, images, record.a, record.b)
+    asked, differing = count_differing(
+        service.ask,
+        images,
+        answers,
+        again=timed.answers,
+        a=record.a,
+        b=record.b,
+        batch_size=config.batch_size,
+    )
+    return {"probe": {"images": asked, "differing": differing}, **timed.facts}

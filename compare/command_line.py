@@ -104,7 +104,7 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
     add("--key", type=Path, metavar="FILE", help="its first line is sent as the key")
     add("--allow-missing", type=int, metavar="N", help="images that may go unanswered")
     add("--concurrency", type=int, metavar="N", help="requests at once; default 2")
-    add("--batch-size", type=int, metavar="N", help="images a request; default 32")
+    add("--batch-size", type=int, metavar="N", help="images a request; default 64")
     add("--patience", type=float, metavar="SECONDS", help="default 60")
 
 

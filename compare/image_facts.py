@@ -1,6 +1,7 @@
 """Brightness and colour of each image, kept for slices: the files may go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,18 @@ Look = tuple[float, bool] | None
 """Mean luma, 0..255, and whether it is grey; None of what cannot be read."""
 
 
-def look_at_images(folder: Path, names: Sequence[str], files: Sequence[Path]) -> None:
-    """Keeps what is seen of them, unless it is kept already.
+def look_at(files: Iterable[Path], *, until: Callable[[], bool]) -> list[Look]:
+    """At the first of them, until `until` says yes; one at a time is in memory."""
+    return [_look(file) for file in takewhile(lambda _: not until(), files)]
 
-    One image after the other is decoded, so that only one is in memory.
-    """
+
+def keep_looks(
+    folder: Path, names: Sequence[str], files: Sequence[Path], first: Sequence[Look]
+) -> None:
+    """Looks at the images after `first`, and keeps what is seen, if it is not kept."""
     kept = _read(folder)
     if kept is None or list(kept) != list(names):
-        _write(folder, names, [_look(file) for file in files])
+        _write(folder, names, [*first, *map(_look, files[len(first) :])])
 
 
 def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:

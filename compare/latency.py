@@ -1,16 +1,17 @@
 """How long one image takes: single requests to both versions, asked alternately."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.answers import PairOfAnswers
 from compare.client import Service
 from compare.contract import ServedVersion
+from compare.images import Images
 from compare.intervals import Estimate
 from compare.probing import spread
 from compare.responses import ServiceUnavailable
@@ -23,45 +24,64 @@ RESAMPLES = 2000
 FEWEST = 2
 
 
-def measure_latency(
-    service: Service, files: Sequence[Path], a: ServedVersion, b: ServedVersion
-) -> dict[str, Any]:
-    """The part `latency` of run.json; null with a note where the service fails.
+@dataclass(frozen=True)
+class Timed:
+    """Single requests, and what they were answered."""
 
-    `files` are images that both can read. `service` should have little patience:
-    what it had to ask twice does not count.
+    facts: Mapping[str, Any]
+    """The part `latency` of run.json; null with a note where the service failed."""
+
+    answers: Mapping[str, PairOfAnswers]
+    """By image: given a second time, which says whether the service repeats itself."""
+
+
+def measure_latency(
+    service: Service, images: Images, a: ServedVersion, b: ServedVersion
+) -> Timed:
+    """Of images that both can read, from all over the data.
+
+    `service` should have little patience: what it had to ask twice does not count.
     """
-    files = spread(files, REQUESTS)
-    if not files:
-        return {"latency": None, "latency_note": "not measured: no image is answered"}
+    places = spread(range(len(images)), REQUESTS)
+    if not places:
+        return _unmeasured("no image is answered", {})
     times_ms: list[tuple[float, float]] = []
+    answers: dict[str, PairOfAnswers] = {}
     try:
-        _ask_in_turn(service, files[0], a, b)  # opens the connection
+        _ask_in_turn(service, images, places[0], a, b)  # opens the connection
         end = time.monotonic() + LONGEST_SECONDS
-        for place in range(REQUESTS):
+        for number in range(REQUESTS):
             if time.monotonic() > end:
                 break
-            before = service.retries
-            pair = _ask_in_turn(service, files[place % len(files)], a, b)
+            place, before = places[number % len(places)], service.retries
+            pair, times = _ask_in_turn(service, images, place, a, b)
+            answers[images.names[place]] = pair
             if service.retries == before:
-                times_ms.append(pair)
+                times_ms.append(times)
     except (ServiceUnavailable, OSError) as error:
-        return {"latency": None, "latency_note": f"not measured: {error}"}
+        return _unmeasured(str(error), answers)
     if len(times_ms) < FEWEST:
-        return {"latency": None, "latency_note": "not measured: the service was busy"}
-    return {"latency": _described(np.array(times_ms))}
+        return _unmeasured("the service was busy", answers)
+    return Timed({"latency": _described(np.array(times_ms))}, answers)
+
+
+def _unmeasured(why: str, answers: Mapping[str, PairOfAnswers]) -> Timed:
+    facts = {"latency": None, "latency_note": f"not measured: {why}"}
+    return Timed(facts, answers)
 
 
 def _ask_in_turn(
-    service: Service, file: Path, a: ServedVersion, b: ServedVersion
-) -> tuple[float, float]:
-    """Milliseconds of a's and of b's answer."""
-    image = (file.name, file.read_bytes())
+    service: Service, images: Images, place: int, a: ServedVersion, b: ServedVersion
+) -> tuple[PairOfAnswers, tuple[float, float]]:
+    """Both answers, and after how many milliseconds each was there."""
+    image = (images.names[place], images.files[place].read_bytes())
     started = time.perf_counter()
-    service.ask([image], [a])
+    (of_a,) = service.ask([image], [a])
     between = time.perf_counter()
-    service.ask([image], [b])
-    return 1000 * (between - started), 1000 * (time.perf_counter() - between)
+    (of_b,) = service.ask([image], [b])
+    ended = time.perf_counter()
+    times_ms = 1000 * (between - started), 1000 * (ended - between)
+    return PairOfAnswers(of_a[0], of_b[0]), times_ms
 
 
 def _described(times_ms: NDArray[np.float64]) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from compare.config import CompareConfig
 from compare.contract import ServedVersion
 from compare.drawing import Drawn, draw
 from compare.files import remove_everything
+from compare.image_facts import Look, look_at
 from compare.images import Images
 from compare.importing import importing
 from compare.picturing import keep_pictures
 from compare.record import Record, keep_record
 from compare.service_process import OwnService
-from compare.sources import find_images, find_service, named_images
+from compare.sources import find_images, find_service, own_images
 from compare.telling import tell
 
 
@@ -29,8 +30,11 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     started = time.time()
     images: Images | None = None
     follow: Sequence[Callable[[Drawn], None]] = ()
-    if early is not None:  # meanwhile; of another's it is asked first if it is there
-        images, follow = named_images(config), _followers(config)
+    looks: Sequence[Look] = ()
+    if early is not None:  # meanwhile; another's is asked first whether it is there
+        follow = _followers(config)
+        images = own_images(config, model=config.model, version=config.a)
+        looks = look_at(images.files, until=early.has_started)
     with find_service(config, early) as service:
         a, b = service.version(config.a), service.version(config.b)
         images = images or find_images(config, a)
@@ -39,7 +43,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         record = _open(folder, _record(config, images, a, b), fresh=config.fresh)
         found, measured = ask_service(service, images, folder, record, config)
     if isinstance(found, Comparison):
-        keep_pictures(folder, images, found)
+        keep_pictures(folder, images, found, looks=looks)
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,

@@ -7,15 +7,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from compare.comparison import Comparison
-from compare.image_facts import facts_of, look_at_images
+from compare.image_facts import Look, facts_of, keep_looks
 from compare.images import Images
 from compare.showing_order import showing_order
 from compare.thumbnails import FILE, MOST, make_thumbnails
 
 
-def keep_pictures(folder: Path, images: Images, comparison: Comparison) -> None:
-    """images.parquet and thumbnails.parquet, unless they are there as they would be."""
-    look_at_images(folder, images.names, images.files)
+def keep_pictures(
+    folder: Path, images: Images, comparison: Comparison, *, looks: Sequence[Look] = ()
+) -> None:
+    """images.parquet and thumbnails.parquet, unless they are there as they would be.
+
+    `looks` is what was seen already of the first images.
+    """
+    keep_looks(folder, images.names, images.files, looks)
     order = showing_order(comparison)[:MOST]
     wanted = [comparison.names[row] for row in order]
     if _kept_names(folder) != _readable(folder, wanted):

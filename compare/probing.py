@@ -33,27 +33,34 @@ def count_differing(
     images: Images,
     answered: Mapping[str, PairOfAnswers],
     *,
+    again: Mapping[str, PairOfAnswers],
     a: ServedVersion,
     b: ServedVersion,
     batch_size: int,
 ) -> tuple[int, int]:
-    """How many images were asked again, and how many got another answer then.
+    """How many images were asked twice, and how many got another answer then.
 
-    The first answers are those of `answered`, which the comparison rests on.
+    `answered` are the first answers, which the comparison rests on, and `again` second
+    ones that are there already; the others are asked for.
     """
-    again = spread(
+    probed = spread(
         [place for place, name in enumerate(images.names) if name in answered], PROBED
     )
+    asked = [place for place in probed if images.names[place] not in again]
     versions = [a] if a.number == b.number else [a, b]
-    differing = 0
-    for start in range(0, len(again), batch_size):
-        places = again[start : start + batch_size]
+    second = dict(again)
+    for start in range(0, len(asked), batch_size):
+        places = asked[start : start + batch_size]
         batch = [(images.names[p], images.files[p].read_bytes()) for p in places]
         for (name, _), answers in zip(batch, ask(batch, versions), strict=True):
-            pair = answered[name]
-            is_same = _agree(pair.a, answers[0]) and _agree(pair.b, answers[-1])
-            differing += not is_same
-    return len(again), differing
+            second[name] = PairOfAnswers(answers[0], answers[-1])
+    names = [images.names[place] for place in probed]
+    same = [
+        _agree(answered[name].a, second[name].a)
+        and _agree(answered[name].b, second[name].b)
+        for name in names
+    ]
+    return len(names), same.count(False)
 
 
 def _agree(first: Answer, second: Answer) -> bool:

@@ -2,8 +2,7 @@
 
 from classifier.dataset import BadDataset
 from classifier.registry import Registry
-from classifier.store import StoreUnavailable
-from classifier.versions import UnknownModel, UnknownVersion, Version
+from classifier.versions import UnknownVersion, Version
 from compare.contract import ServedVersion
 
 
@@ -18,19 +17,18 @@ def numbers_of(model: str | None, asked: list[str]) -> tuple[str, list[str]]:
     return name, list(dict.fromkeys(numbers))
 
 
-def recorded_source(a: ServedVersion) -> str:
-    """What names the images that a version was validated on; BadDataset if nothing."""
-    try:
-        version = Registry().resolve(a.model, a.number)
-    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
-        raise BadDataset(
-            f"which images? The registry cannot tell ({error}); name them with --data"
-        ) from error
+def recorded_source(model: str | None, asked: str) -> str:
+    """What names the images that a version was validated on; BadDataset if nothing.
+
+    StoreUnavailable, UnknownModel or UnknownVersion where there is none such.
+    """
+    registry = Registry()
+    version = registry.resolve(registry.model_name(model), asked)
     source = version.tags.get("dataset_source")
     if source is None:
         raise BadDataset(
-            f"which images? The registry does not say what v{a.number} was trained on; "
-            "name them with --data"
+            f"which images? The registry does not say what v{version.number} was "
+            "trained on; name them with --data"
         )
     return source
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from compare.config import BATCH_SIZE
 from compare.responses import ServiceUnavailable
 
 START_SECONDS = 60.0
@@ -31,12 +32,16 @@ class OwnService:
     """A service that is being started, and ends with the comparison."""
 
     _process: subprocess.Popen[str]
+    _output: IO[str]
     _log: IO[str]
 
     def wait_for_url(self) -> str:
         """Asked for once; ServiceUnavailable says why there is none."""
-        assert self._process.stdout is not None
-        return _first_line(self._process.stdout, self._log)
+        return _first_line(self._output, self._log)
+
+    def has_started(self) -> bool:
+        """Whether wait_for_url() would not have to wait: it is there, or it failed."""
+        return bool(select.select([self._output], [], [], 0)[0])
 
     def close(self) -> None:
         """Tells it to stop; own_service() waits until it has."""
@@ -53,6 +58,7 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
     command += [] if model is None else ["--model", model]
     # Nobody but this process knows of it, and nobody has to be told of its end.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
+    command += ["--max-batch-size", str(BATCH_SIZE)]
     logger.info("starting a service for the time of this comparison")
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -65,7 +71,8 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
             preexec_fn=_die_with_parent,
         ) as process,
     ):
-        own = OwnService(process, log)
+        assert process.stdout is not None
+        own = OwnService(process, process.stdout, log)
         try:
             yield own
         finally:

@@ -5,9 +5,11 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from classifier.dataset import BadDataset
 from classifier.layouts import open_dataset
 from classifier.staging import default_cache
-from classifier.versions import UnknownModel
+from classifier.store import StoreUnavailable
+from classifier.versions import UnknownModel, UnknownVersion
 from compare.client import Service
 from compare.config import DEFAULT_ADDRESS, CompareConfig
 from compare.contract import ServedVersion
@@ -59,25 +61,27 @@ def find_service(
 def find_images(config: CompareConfig, a: ServedVersion) -> Images:
     """--data's, else those that the baseline was validated on as the registry has it.
 
-    BadDataset where there are no images.
+    A folder of images without a layout is taken as it is, without labels. BadDataset
+    where there are no images.
     """
-    named = named_images(config)
-    if named is not None:
-        return named
-    from compare.registered import recorded_source
+    try:
+        return own_images(config, model=a.model, version=a.number)
+    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
+        raise BadDataset(
+            f"which images? The registry cannot tell ({error}); name them with --data"
+        ) from error
 
-    return _open_images(recorded_source(a), config)
 
+def own_images(config: CompareConfig, *, model: str | None, version: str) -> Images:
+    """Those for versions of our own store, which nobody else serves.
 
-def named_images(config: CompareConfig) -> Images | None:
-    """--data's: a folder of images without a layout is taken as it is, without labels.
-
-    None without --data; BadDataset where there are no images.
+    As find_images(), and StoreUnavailable, UnknownModel or UnknownVersion.
     """
-    return None if config.data is None else _open_images(config.data, config)
+    source = config.data
+    if source is None:
+        from compare.registered import recorded_source
 
-
-def _open_images(source: str, config: CompareConfig) -> Images:
+        source = recorded_source(model, version)
     if is_unlabelled(source):
         logger.info("%s has images and no labels", source)
         return unlabelled_images(source, config.limit)

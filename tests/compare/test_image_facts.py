@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare.image_facts import IMAGES, facts_of, look_at_images
+from compare.image_facts import IMAGES, facts_of, keep_looks, look_at
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -20,7 +20,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def test_what_is_seen_is_kept_and_given_in_any_order(tmp_path: Path) -> None:
     files = _files(tmp_path)
-    look_at_images(tmp_path, list(files), list(files.values()))
+    keep_looks(tmp_path, list(files), list(files.values()), [])
     for file in files.values():
         file.unlink()
 
@@ -36,7 +36,7 @@ def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
     file = tmp_path / "x.jpg"
     Image.fromarray(noise).convert("RGB").save(file, quality=60)
-    look_at_images(tmp_path, ["x"], [file])
+    keep_looks(tmp_path, ["x"], [file], [])
 
     facts = facts_of(tmp_path, ["x"])
 
@@ -47,10 +47,24 @@ def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
 def test_what_is_kept_of_other_images_is_of_no_use(tmp_path: Path) -> None:
     files = _files(tmp_path)
     assert facts_of(tmp_path, ["red"]) is None
-    look_at_images(tmp_path, ["red"], [files["red"]])
+    keep_looks(tmp_path, ["red"], [files["red"]], [])
 
     assert facts_of(tmp_path, ["red", "white"]) is None
-    look_at_images(tmp_path, ["white"], [files["white"]])
+    keep_looks(tmp_path, ["white"], [files["white"]], [])
     assert facts_of(tmp_path, ["white"]) is not None
     (tmp_path / IMAGES).write_bytes(b"cut off")
     assert facts_of(tmp_path, ["white"]) is None
+
+
+def test_what_was_seen_already_is_not_looked_at_again(tmp_path: Path) -> None:
+    files = _files(tmp_path)
+    answers = iter([False, False, True])
+    first = look_at(files.values(), until=lambda: next(answers))
+    for name in ("black", "white"):
+        files[name].unlink()
+
+    keep_looks(tmp_path, list(files), list(files.values()), first)
+
+    facts = facts_of(tmp_path, ["black", "white", "red"])
+    assert facts is not None
+    assert facts.brightness == pytest.approx([0, 255, 0.299 * 200])

@@ -55,7 +55,7 @@ def test_a_hundred_images_from_all_over_the_data_are_asked_again(
     again = _Again(kept, {})
 
     found = count_differing(
-        again, _images(tmp_path, 250), kept, a=A, b=B, batch_size=32
+        again, _images(tmp_path, 250), kept, again={}, a=A, b=B, batch_size=32
     )
 
     assert found == (100, 0)
@@ -70,10 +70,26 @@ def test_of_few_images_all_are_asked_and_a_version_against_itself_once(
     del kept["img_1.png"]  # it went unanswered, and is not asked again here
 
     found = count_differing(
-        _Again(kept, {}), _images(tmp_path, 3), kept, a=A, b=A, batch_size=32
+        _Again(kept, {}), _images(tmp_path, 3), kept, again={}, a=A, b=A, batch_size=32
     )
 
     assert found == (2, 0)
+
+
+def test_answers_that_were_given_again_already_are_not_asked_for(
+    tmp_path: Path,
+) -> None:
+    kept = made_up_answers(4)
+    other = PairOfAnswers(kept["img_3.png"].b, kept["img_3.png"].a)
+    given = {"img_1.png": kept["img_1.png"], "img_3.png": other}
+    again = _Again(kept, {})
+
+    found = count_differing(
+        again, _images(tmp_path, 4), kept, again=given, a=A, b=B, batch_size=32
+    )
+
+    assert again.asked == ["img_0.png", "img_2.png"]
+    assert found == (4, 1)
 
 
 TOP = TopAnswer((1, 2, 3), (0.6, 0.2, 0.1))
@@ -98,7 +114,9 @@ def test_another_answer_is_one_that_the_last_digits_do_not_explain(
     kept = {"img_0.png": PairOfAnswers(TOP, TOP)}
     again = _Again(kept, {"img_0.png": PairOfAnswers(TOP, second)})
 
-    found = count_differing(again, _images(tmp_path, 1), kept, a=A, b=B, batch_size=32)
+    found = count_differing(
+        again, _images(tmp_path, 1), kept, again={}, a=A, b=B, batch_size=32
+    )
 
     assert found == (1, differing)
 

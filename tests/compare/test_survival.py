@@ -21,7 +21,7 @@ from tests.compare.go_between import GoBetween, go_between
 from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
 
 SAME_BYTES = ("summary.json", "per_image.parquet", "per_class.csv")
-IMAGES, REQUESTS = 896, 28
+IMAGES, BATCH_SIZE, REQUESTS = 896, 32, 28
 MIDDLE = 10
 """The number of a request."""
 
@@ -39,6 +39,7 @@ class Client:
     ) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, "-m", "compare", "--a", "v1", "--b", "v2"]
         command += ["--url", url, "--data", "digits", "--cache", str(self._cache)]
+        command += ["--batch-size", str(BATCH_SIZE)]
         with subprocess.Popen(
             [*command, "--out", str(self.folder), *more],
             stdout=subprocess.DEVNULL,

@@ -7,7 +7,6 @@ measured at nearly the same time.
 
 import argparse
 import os
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,17 @@ from pathlib import Path
 
 from benchmarks.arrange import existing_folder
 from benchmarks.comparing import BothNetworks, Spent, ask_by_hand, running_service
+from benchmarks.comparison_rows import (
+    GROWTH_HEADER,
+    HEADER,
+    Round,
+    comparison_rows,
+    growth_rows,
+)
+from benchmarks.contestants import PEERS, Contest
 from benchmarks.made_up_comparison import write_comparison
 from benchmarks.report import write_table
+from benchmarks.servers import Launch, running
 from benchmarks.watched_run import WatchedRun, watch
 from classifier.bundle import read_bundle
 from classifier.layouts import open_dataset
@@ -29,9 +37,6 @@ BY_HAND = 400
 MADE_UP = (1_000, 10_000, 100_000)
 """Answers in the folders whose reports are drawn."""
 
-HEADER = ("", "measured", "least and most", "wanted")
-GROWTH_HEADER = ("answers", "seconds", "ms per answer", "memory, MB")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -41,19 +46,6 @@ class Plan:
     b: str
     data: Path
     rounds: int
-
-
-@dataclass(frozen=True)
-class Round:
-    """Measured one after the other."""
-
-    bare: Spent
-    """The mean of before and after."""
-
-    compared: WatchedRun
-    redrawn: WatchedRun
-    by_hand_seconds: float
-    """For as many images as were compared, at the rate of BY_HAND."""
 
 
 def main() -> None:
@@ -69,14 +61,15 @@ def main() -> None:
         "compare` starts its own service, asks, probes, measures latency and draws all "
         "reports; the networks alone are ONNX Runtime in one process, batches of 32, "
         "images decoded before. The script calls requests.post() with one image "
-        f"after the other, {BY_HAND} by each version. Load of the machine over the "
-        f"last 15 minutes: {load:.1f}."
+        f"after the other, {BY_HAND} by each version, of this project's service and of "
+        "Flask with torch under gunicorn (benchmarks/peers/flask_app.py). Load of the "
+        f"machine over the last 15 minutes: {load:.1f}."
     )
-    write_table("Compare", HEADER, _rows(rounds), note=note)
+    write_table("Compare", HEADER, comparison_rows(rounds), note=note)
     write_table(
         "Compare as the answers grow",
         GROWTH_HEADER,
-        _growth_rows(grown),
+        growth_rows(grown),
         note="`--from` over made-up answers by 200 classes, without pictures; memory "
         "is the process's highest.",
     )
@@ -96,13 +89,38 @@ def _measure(plan: Plan, work: Path) -> list[Round]:
         compared = _compare(plan, folder)
         after = networks.measure()
         redrawn = watch(["-m", "compare", "--from", str(folder)])
-        with running_service(plan.store, [plan.a, plan.b]) as url:
-            hand = ask_by_hand(url, files[:BY_HAND], [v.number for v in versions])
-        asked = min(BY_HAND, len(files))
+        some = files[:BY_HAND]
+        every = len(files) / len(some)
+        flask = PEERS["flask"](
+            Contest(store=plan.store, model=model, bundle=bundles[0].folder, work=work)
+        )
         rounds.append(
-            Round(_mean(before, after), compared, redrawn, hand * len(files) / asked)
+            Round(
+                bare=_mean(before, after),
+                compared=compared,
+                redrawn=redrawn,
+                by_hand_seconds=every * _by_hand(plan, some),
+                from_flask_seconds=every * _from_flask(flask, some, work),
+            )
         )
     return rounds
+
+
+def _by_hand(plan: Plan, files: Sequence[Path]) -> float:
+    """Seconds of a script's loop over both versions of this project's service."""
+    asked = [plan.a, plan.b]
+    with running_service(plan.store, asked) as url:
+        return sum(
+            ask_by_hand(f"{url}/predict?version={version}", files, field="image")
+            for version in asked
+        )
+
+
+def _from_flask(launch: Launch, files: Sequence[Path], work: Path) -> float:
+    """Of one over two versions of a server written by hand, which has one."""
+    probe = files[0].read_bytes()
+    with running(launch, log=work / "flask.log", probe=probe) as server:
+        return 2 * ask_by_hand(server.launch.url, files, field="file")
 
 
 def _compare(plan: Plan, folder: Path) -> WatchedRun:
@@ -124,86 +142,6 @@ def _grow(work: Path) -> dict[int, WatchedRun]:
         write_comparison(folder, images)
         grown[images] = watch(["-m", "compare", "--from", str(folder)])
     return grown
-
-
-def _rows(rounds: Sequence[Round]) -> list[tuple[str, ...]]:
-    bare = [one.bare for one in rounds]
-    whole = [one.compared for one in rounds]
-    asking = [_asking_seconds(run) for run in whole]
-    return [
-        _row("the networks alone, s", [b.seconds for b in bare], "{:.1f}"),
-        _row("the whole command, s", [run.seconds for run in whole], "{:.1f}"),
-        _row(
-            "the whole command, of the networks alone",
-            [run.seconds / b.seconds for run, b in zip(whole, bare, strict=True)],
-            "{:.2f}",
-            "at most 1.20",
-        ),
-        _row(
-            "first to last answer, of the networks alone",
-            [seconds / b.seconds for seconds, b in zip(asking, bare, strict=True)],
-            "{:.2f}",
-        ),
-        _row(
-            "start of the command to its first answers, s",
-            [run.first_line_at or 0.0 for run in whole],
-            "{:.1f}",
-        ),
-        _row(
-            "last answer to the end, s",
-            [run.seconds - (run.last_line_at or 0.0) for run in whole],
-            "{:.1f}",
-        ),
-        _row(
-            "core-seconds of service and client, of the networks alone",
-            [r.cpu_seconds / b.cpu_seconds for r, b in zip(whole, bare, strict=True)],
-            "{:.2f}",
-        ),
-        _row(
-            "memory of the client, MB",
-            [run.peak_bytes / 1e6 for run in whole],
-            "{:.0f}",
-            "at most 400",
-        ),
-        _row(
-            "all reports from kept answers, s",
-            [one.redrawn.seconds for one in rounds],
-            "{:.1f}",
-            "at most 6",
-        ),
-        _row(
-            "a script's loop, times as long",
-            [one.by_hand_seconds / one.compared.seconds for one in rounds],
-            "{:.1f}",
-            "at least 5",
-        ),
-    ]
-
-
-def _row(
-    name: str, values: Sequence[float], form: str, wanted: str = ""
-) -> tuple[str, ...]:
-    ends = f"{form.format(min(values))} to {form.format(max(values))}"
-    return name, form.format(statistics.median(values)), ends, wanted
-
-
-def _growth_rows(grown: dict[int, WatchedRun]) -> list[tuple[str, ...]]:
-    return [
-        (
-            f"{images:,}",
-            f"{run.seconds:.1f}",
-            f"{1000 * run.seconds / images:.3f}",
-            f"{run.peak_bytes / 1e6:.0f}",
-        )
-        for images, run in grown.items()
-    ]
-
-
-def _asking_seconds(run: WatchedRun) -> float:
-    """From the first batch's answers to the last's."""
-    if run.first_line_at is None or run.last_line_at is None:
-        return 0.0
-    return run.last_line_at - run.first_line_at
 
 
 def _mean(one: Spent, other: Spent) -> Spent:

@@ -79,21 +79,15 @@ def running_service(store: str, versions: Sequence[str]) -> Iterator[str]:
             process.terminate()
 
 
-def ask_by_hand(url: str, files: Sequence[Path], versions: Sequence[str]) -> float:
-    """Seconds for a script's loop: an image, a version, a POST, one after the other.
+def ask_by_hand(url: str, files: Sequence[Path], *, field: str) -> float:
+    """Seconds for a script's loop: one image a POST, one after the other.
 
     With requests.post(), as scripts are written: it connects anew each time.
     """
     started = time.perf_counter()
-    for version in versions:
-        for file in files:
-            with file.open("rb") as image:
-                answer = requests.post(
-                    f"{url}/predict",
-                    params={"version": version},
-                    files={"image": image},
-                    timeout=60,
-                )
-            answer.raise_for_status()
-            answer.json()
+    for file in files:
+        with file.open("rb") as image:
+            answer = requests.post(url, files={field: image}, timeout=60)
+        answer.raise_for_status()
+        answer.json()
     return time.perf_counter() - started

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from compare.contract import Answer, NoAnswer, TopAnswer
+from compare.whole import whole, write_json
 
 IDENTITY = "identity.json"
 ANSWERS = "answers.jsonl"
@@ -79,10 +80,8 @@ class AnswerStore:
         self.kept.update(new)
 
     def _rewritten(self) -> TextIO:
-        whole = self._path.with_suffix(".partial")
-        with whole.open("w") as file:
+        with whole(self._path) as partial, partial.open("w") as file:
             file.writelines(_line(name, pair) for name, pair in self.kept.items())
-        whole.replace(self._path)
         return self._path.open("a")
 
 
@@ -96,9 +95,7 @@ def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
     elif folder.exists() and any(folder.iterdir()):
         _check_same(folder, identity)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{IDENTITY}.partial"
-    partial.write_text(json.dumps(asdict(identity), indent=1) + "\n")
-    partial.replace(folder / IDENTITY)
+    write_json(folder / IDENTITY, asdict(identity))
 
 
 def _check_same(folder: Path, identity: Identity) -> None:

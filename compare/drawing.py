@@ -25,7 +25,7 @@ from compare.files import (
     write_summary,
 )
 from compare.gates import Gate
-from compare.html_report import write_report
+from compare.html_report import Report, write_report
 from compare.image_facts import facts_of
 from compare.markdown_report import write_markdown
 from compare.record import Record
@@ -74,14 +74,14 @@ def draw(
         write_per_class(folder, verdict, comparison.labels)
     write_summary(folder, verdict)
     write_run(folder, facts)
-    write_report(
-        folder,
+    report = Report(
         summary=verdict.summary,
         comparison=comparison,
         classes=verdict.classes,
         facts=facts,
         thumbnails=Thumbnails.load(folder),
     )
+    write_report(folder, report)
     write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=facts)
     return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
 

@@ -1,7 +1,6 @@
 """What a comparison leaves in its folder, the same to the byte for the same answers."""
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from classifier.labels import Labels
 from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.comparison import Comparison
 from compare.verdict import Verdict
+from compare.whole import whole, write_json
 
 SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
     "summary.json",
@@ -82,9 +82,8 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
         "a_hits": _hits_column(comparison.a_ranks, unknown),
         "b_hits": _hits_column(comparison.b_ranks, unknown),
     }
-    partial = folder / f"{PER_IMAGE}.partial"
-    pq.write_table(pa.table(columns), partial)
-    partial.replace(folder / PER_IMAGE)
+    with whole(folder / PER_IMAGE) as partial:
+        pq.write_table(pa.table(columns), partial)
 
 
 def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
@@ -92,8 +91,7 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
         "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
         "regression,improvement,could_be_flagged"
     )
-    partial = folder / f"{PER_CLASS}.partial"
-    with partial.open("w", newline="") as file:
+    with whole(folder / PER_CLASS) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header.split(","))
         for change in verdict.classes:
@@ -123,7 +121,6 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
                     ),
                 )
             )
-    partial.replace(folder / PER_CLASS)
 
 
 def hits(rank: int) -> str:
@@ -155,11 +152,3 @@ def _answer_columns(side: str, top: TopFive) -> dict[str, Any]:
             mask=absent[:, place],
         )
     return columns
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Whole or not at all; NaN has no place in JSON and is a fault of ours."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text + "\n", "utf-8")
-    partial.replace(path)

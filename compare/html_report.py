@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -14,12 +15,13 @@ from compare import calibration_charts, report_charts, report_views, wording
 from compare.class_changes import ClassChange
 from compare.comparison import Comparison
 from compare.definitions import DEFINITIONS
+from compare.files import HTML
 from compare.gallery import make_gallery
 from compare.latency_chart import latency_curves
 from compare.report_figures import figures
 from compare.thumbnails import Thumbnails
+from compare.whole import whole
 
-REPORT = "report.html"
 STYLES = ("report.css", "gallery.css")
 GALLERY_SCRIPTS = (
     "images.js",
@@ -32,90 +34,58 @@ GALLERY_SCRIPTS = (
 PAGE_SCRIPT = "page.js"
 
 
-def write_report(
-    folder: Path,
-    *,
-    summary: Mapping[str, Any],
-    comparison: Comparison | None,
-    classes: Sequence[ClassChange],
-    facts: Mapping[str, Any],
-    thumbnails: Thumbnails | None,
-) -> None:
-    """`comparison` is None where nothing could be compared; `facts` are run.json's."""
-    parts = _parts(
-        summary=summary,
-        comparison=comparison,
-        classes=classes,
-        facts=facts,
-        thumbnails=thumbnails,
-    )
-    partial = folder / f"{REPORT}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(parts)  # 9 MB, three times if it were one text
-    partial.replace(folder / REPORT)
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report shows; a key that is missing or null leaves a dash."""
+
+    summary: Mapping[str, Any]
+    comparison: Comparison | None
+    """None where nothing could be compared."""
+
+    classes: Sequence[ClassChange]
+    facts: Mapping[str, Any]
+    """run.json's."""
+
+    thumbnails: Thumbnails | None
 
 
-def report_html(
-    *,
-    summary: Mapping[str, Any],
-    comparison: Comparison | None,
-    classes: Sequence[ClassChange],
-    facts: Mapping[str, Any],
-    thumbnails: Thumbnails | None,
-) -> str:
-    """A key of the summary or the facts that is missing or null leaves a dash."""
-    return "".join(
-        _parts(
-            summary=summary,
-            comparison=comparison,
-            classes=classes,
-            facts=facts,
-            thumbnails=thumbnails,
-        )
-    )
+def write_report(folder: Path, report: Report) -> None:
+    with whole(folder / HTML) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(html_parts(report))  # 9 MB, three times if it were one text
 
 
-def _parts(
-    *,
-    summary: Mapping[str, Any],
-    comparison: Comparison | None,
-    classes: Sequence[ClassChange],
-    facts: Mapping[str, Any],
-    thumbnails: Thumbnails | None,
-) -> Iterator[str]:
-    """Of the page, from its start to its end."""
+def html_parts(report: Report) -> Iterator[str]:
+    """From the page's start to its end."""
+    summary, comparison = report.summary, report.comparison
     labelled = wording.is_labelled(summary)
     if summary["verdict"] == "not_comparable":
         comparison = None  # the reason comes first, and there are no numbers
     gallery = None
     if comparison is not None and comparison.names:
-        gallery = make_gallery(comparison, thumbnails)
+        gallery = make_gallery(comparison, report.thumbnails)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .generate(
-            summary=summary,
-            facts=facts,
-            labelled=labelled,
-            compared=comparison is not None,
-            labels=comparison.labels if comparison else None,
-            words=wording.verdict_in_words(summary),
-            a=wording.version_name(summary, "a"),
-            b=wording.version_name(summary, "b"),
-            chosen_notes=wording.chosen_notes(summary),
-            date=_date(facts),
-            definitions=DEFINITIONS,
-            figures=figures(summary, labelled=labelled) if comparison else [],
-            classes=report_views.class_rows(classes, comparison.labels)
-            if comparison and labelled
-            else [],
-            gallery=gallery,
-            summary_json=json_in_script(summary),
-            gallery_json=json_in_script(gallery.data) if gallery else "",
-            style=_inlined(STYLES),
-            script=_inlined(scripts),
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.generate(
+        summary=summary,
+        facts=report.facts,
+        labelled=labelled,
+        compared=comparison is not None,
+        labels=comparison.labels if comparison else None,
+        words=wording.verdict_in_words(summary),
+        a=wording.version_name(summary, "a"),
+        b=wording.version_name(summary, "b"),
+        chosen_notes=wording.chosen_notes(summary),
+        date=_date(report.facts),
+        definitions=DEFINITIONS,
+        figures=figures(summary, labelled=labelled) if comparison else [],
+        classes=report_views.class_rows(report.classes, comparison.labels)
+        if comparison and labelled
+        else [],
+        gallery=gallery,
+        summary_json=json_in_script(summary),
+        gallery_json=json_in_script(gallery.data) if gallery else "",
+        style=_inlined(STYLES),
+        script=_inlined(scripts),
     )
 
 
@@ -154,6 +124,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         views=report_views,
+        places=wording.PLACES,
         charts=report_charts,
         calibration=calibration_charts,
         latency_curves=latency_curves,

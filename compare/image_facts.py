@@ -14,6 +14,7 @@ from classifier.preprocessing import (
     decode_image,
 )
 from compare.facts import ImageFacts
+from compare.whole import whole
 
 IMAGES = "images.parquet"
 
@@ -77,9 +78,8 @@ def _write(folder: Path, names: Sequence[str], looks: Sequence[Look]) -> None:
             "is_grey": pa.array(is_grey, pa.bool_()),
         }
     )
-    partial = folder / f"{IMAGES}.partial"
-    pq.write_table(table, partial)
-    partial.replace(folder / IMAGES)
+    with whole(folder / IMAGES) as partial:
+        pq.write_table(table, partial)
 
 
 def _read(folder: Path) -> Mapping[str, Look] | None:

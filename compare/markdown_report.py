@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compare.whole import write_text
 from compare.wording import (
     ABSENT,
+    PLACES,
     Kind,
     chosen_notes,
     is_labelled,
@@ -14,6 +16,7 @@ from compare.wording import (
     say,
     say_estimate,
     say_interval,
+    say_value,
     verdict_in_words,
     version_name,
 )
@@ -24,16 +27,13 @@ ICONS = {
     "bad": "\N{CROSS MARK}",
     "open": "\N{MEDIUM WHITE CIRCLE}",
 }
-PLACES = ("1st", "2nd", "3rd", "4th", "5th", "none")
 
 
 def write_markdown(
     path: Path, *, summary: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> None:
-    """Whole or not at all; `facts` are run.json's."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(markdown(summary, facts), "utf-8")
-    partial.replace(path)
+    """`facts` are run.json's."""
+    write_text(path, markdown(summary, facts))
 
 
 def markdown(summary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -133,9 +133,7 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> str:
         ("kappa of first answers", "agreement_kappa", "number"),
     )
     for name, path, kind in named:
-        value = look_up(summary, path)
-        said = say_estimate(value, kind) if isinstance(value, Mapping) else ""
-        rows.append((name, said or say(value, kind)))
+        rows.append((name, say_value(look_up(summary, path), kind)))
     return _table((say_images(summary), "(95 % interval)"), rows, right=(1,))
 
 

@@ -19,7 +19,7 @@ from compare.intervals import (
     paired_difference,
     share,
 )
-from compare.matrix_files import write_csv, write_json, write_page
+from compare.matrix_files import write_matrix
 from compare.matrix_table import print_matrix
 from compare.matrix_versions import name_versions
 from compare.validation_predictions import ValidatedVersion, read_side_by_side
@@ -102,9 +102,7 @@ def draw_matrix(versions: str, *, model: str | None, out: Path | None) -> int:
     matrix = make_matrix(validated, notes=named.notes)
     folder.mkdir(parents=True, exist_ok=True)
     document = matrix.to_json()
-    write_json(folder, document)
-    write_csv(folder, document)
-    write_page(folder, document)
+    write_matrix(folder, document)
     print_matrix(document, folder)
     return DRAWN
 

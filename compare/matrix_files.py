@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from compare.matrix_page import matrix_html
+from compare.whole import write_json, write_text
 
 PAGE, JSON, CSV = "matrix.html", "matrix.json", "matrix.csv"
 
@@ -17,12 +17,14 @@ COLUMNS = (
 )
 
 
-def write_json(folder: Path, matrix: Mapping[str, Any]) -> None:
-    text = json.dumps(matrix, indent=1, ensure_ascii=False, allow_nan=False)
-    _write(folder / JSON, text + "\n")
+def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
+    """All three; `matrix` is matrix.json's document."""
+    write_json(folder / JSON, matrix)
+    write_text(folder / CSV, matrix_csv(matrix))
+    write_text(folder / PAGE, matrix_html(matrix))
 
 
-def write_csv(folder: Path, matrix: Mapping[str, Any]) -> None:
+def matrix_csv(matrix: Mapping[str, Any]) -> str:
     """A row a pair; empty where a value does not exist."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
@@ -30,15 +32,4 @@ def write_csv(folder: Path, matrix: Mapping[str, Any]) -> None:
     for pair in matrix["pairs"]:
         delta, mid_p = pair["delta"], pair["mcnemar_mid_p"]
         writer.writerow({**pair, **delta, "delta": delta["value"], "mid_p": mid_p})
-    _write(folder / CSV, text.getvalue())
-
-
-def write_page(folder: Path, matrix: Mapping[str, Any]) -> None:
-    _write(folder / PAGE, matrix_html(matrix))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, "utf-8", newline="")
-    partial.replace(path)
+    return text.getvalue()

@@ -6,7 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compare.matrix_table import ABSENT, churn_cells, flip_cells
+from compare.matrix_table import churn_cells, flip_cells
+from compare.wording import say
 
 WITH_NUMBERS = 24
 """Versions up to which a cell is large enough for its number."""
@@ -54,7 +55,7 @@ def matrix_html(matrix: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "chance": chance}
+    environment.filters["say"] = say
     names = [f"v{version['version']}" for version in matrix["versions"]]
     return environment.get_template("matrix.html.j2").render(
         matrix=matrix,
@@ -80,18 +81,6 @@ def matrix_html(matrix: Mapping[str, Any]) -> str:
     )
 
 
-def percent(fraction: float | None, digits: int = 2) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:.{digits}f} %"
-
-
-def points(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:+.2f}"
-
-
-def chance(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
-
-
 def _heat_map(
     kind: str,
     label: str,
@@ -108,7 +97,7 @@ def _heat_map(
             shade=value / largest if largest else 0.0,
             text=f"{100 * value:.1f}",
             title=title.format(
-                row=names[row], column=names[column], value=percent(value)
+                row=names[row], column=names[column], value=say(value, "percent")
             ),
         )
         for row, line in enumerate(values)
@@ -117,4 +106,4 @@ def _heat_map(
     ]
     size = 40 if len(names) <= WITH_NUMBERS else 14
     margin = 16 + 8 * max(map(len, names))
-    return HeatMap(kind, label, names, cells, percent(largest, 1), size, margin)
+    return HeatMap(kind, label, names, cells, say(largest, "percent"), size, margin)

@@ -1,12 +1,11 @@
 """The matrix in a terminal: tables of 80 columns, readable in a pipe."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-WIDTH = 80
-ABSENT = "\N{EN DASH}"
+from compare.terminal_words import WIDTH, percent, points, wrap
+from compare.wording import ABSENT
 
 
 def print_matrix(matrix: Mapping[str, Any], folder: Path) -> None:
@@ -20,8 +19,8 @@ def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:
         f"{matrix['model']}: {len(names)} versions on {matrix['images']:,} validation "
         f"images{data}"
     )
-    notes = [line for n in matrix["notes"] for line in textwrap.wrap(f"Note: {n}.", 80)]
-    head = [*textwrap.wrap(said, WIDTH), *notes, "", *_version_lines(matrix, names)]
+    notes = [line for n in matrix["notes"] for line in wrap(f"Note: {n}.")]
+    head = [*wrap(said), *notes, "", *_version_lines(matrix, names)]
     square = [
         *("", "first answers that differ, % of the images:"),
         *_square(names, churn_cells(matrix)),
@@ -84,9 +83,9 @@ def _version_lines(matrix: Mapping[str, Any], names: Sequence[str]) -> list[str]
         change = ""
         if before is not None:
             delta = pairs[before, version["version"]]["delta"]
-            change = f"{_points(delta['value'])}  [{_points(delta['low'])}, "
-            change += f"{_points(delta['high'])}]"
-        top1, top5 = (_percent(version[key]["value"]) for key in ("top1", "top5"))
+            change = f"{points(delta['value'])}  [{points(delta['low'])}, "
+            change += f"{points(delta['high'])}]"
+        top1, top5 = (percent(version[key]["value"]) for key in ("top1", "top5"))
         lines.append(f"{name:{width}}{top1:>12}{top5:>12}   {change}".rstrip())
         before = version["version"]
     return lines
@@ -102,11 +101,3 @@ def _square(names: Sequence[str], cells: Sequence[Sequence[float | None]]) -> li
         texts = (ABSENT if cell is None else f"{100 * cell:.{digits}f}" for cell in row)
         lines.append("".join(f"{text:>{width}}" for text in (name, *texts)))
     return lines
-
-
-def _percent(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:.2f} %"
-
-
-def _points(fraction: float | None) -> str:
-    return ABSENT if fraction is None else f"{100 * fraction:+.2f}"

@@ -9,8 +9,8 @@ from typing import Any
 from classifier.labels import Labels
 from compare.answers import ForeignFolder, Identity
 from compare.contract import ServedVersion
-from compare.files import write_json
 from compare.gates import Gate, parse_gate
+from compare.whole import write_json
 
 COMPARISON = "comparison.json"
 

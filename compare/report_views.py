@@ -14,8 +14,6 @@ from compare.report_charts import dumbbell
 from compare.report_figures import reach
 from compare.wording import look_up
 
-PLACES = ("1st", "2nd", "3rd", "4th", "5th", "none")
-
 
 @dataclass(frozen=True)
 class RankCell:

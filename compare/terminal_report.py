@@ -9,7 +9,6 @@ from compare.files import hits
 from compare.terminal_tables import accuracy_lines, flip_lines, rank_lines
 from compare.terminal_words import (
     clipped,
-    images,
     number,
     percent,
     percent_between,
@@ -18,6 +17,7 @@ from compare.terminal_words import (
     wrap,
 )
 from compare.verdict import Verdict
+from compare.wording import chance_in_words, say_images
 
 PLACES = ("first", "second", "third", "fourth", "fifth")
 HEIGHT = 30
@@ -37,7 +37,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     head = f"{summary['model']}: {b} in place of {a}"
     if verdict.name == "not_comparable":
         return _refused_lines(summary, head, folder)
-    where = f"{head}, on {images(summary['images'])} of {data}"
+    where = f"{head}, on {say_images(summary['images'])} of {data}"
     start = [*clipped(wrap(where), 2), *_note_lines(summary, a, b), ""]
     end = ["", *_gate_lines(summary, folder)]
     if not summary["data"]["labelled"]:
@@ -90,15 +90,6 @@ def shown_lines(comparison: Comparison, count: int) -> list[str]:
     return lines
 
 
-def chance_in_words(p: float) -> str:
-    """How often luck alone would do this, for those who have never met a p-value."""
-    if p < 0.001:
-        return "in less than 1 of 1,000 such comparisons"
-    if p < 0.1:
-        return f"in {1000 * p:.0f} of 1,000 such comparisons"
-    return f"in {100 * p:.0f} of 100 such comparisons"
-
-
 def _fitted(lines: list[str], *, dispensable: Sequence[str] = ()) -> list[str]:
     """At most HEIGHT lines: what can be spared goes first, then empty ones."""
     for line in (*dispensable, *[""] * lines.count("")):
@@ -129,7 +120,7 @@ def _note_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
             "images, which flatters."
         )
     if summary["missing"]:
-        notes.append(f"Note: {images(summary['missing'])} unanswered and left out.")
+        notes.append(f"Note: {say_images(summary['missing'])} unanswered and left out.")
     return clipped([line for note in notes for line in wrap(note)], 4)
 
 
@@ -151,10 +142,10 @@ def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         else "so this does not show that either is better"
     )
     return wrap(
-        f"{b} breaks {images(broken)} that {a} had right, and fixes {fixed:,} that it "
-        f"had wrong. If neither were better, luck alone would split "
-        f"{images(broken + fixed)} at least this unevenly {chance_in_words(exact)}, "
-        f"{so} (McNemar's mid-p {p:.2g}). {changed}",
+        f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
+        "it had wrong. If neither were better, luck alone would split "
+        f"{say_images(broken + fixed)} at least this unevenly "
+        f"{chance_in_words(exact)}, {so} (McNemar's mid-p {p:.2g}). {changed}",
     )
 
 

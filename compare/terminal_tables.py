@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.terminal_words import percent, percent_between, points, points_between
+from compare.wording import PLACES
 
 
 def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
@@ -45,11 +46,10 @@ def flip_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
 
 
 def rank_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    names = ("1st", "2nd", "3rd", "4th", "5th", "none")
-    corner, columns = "the truth is", [f"{b} {name}" for name in names]
+    corner, columns = "the truth is", [f"{b} {name}" for name in PLACES]
     if len(columns[-1]) > 10:  # `v16.int8 none` six times is wider than 80
-        corner, columns = f"in {b}", list(names)
+        corner, columns = f"in {b}", list(PLACES)
     lines = [f"{corner:>14}" + "".join(f"{column:>11}" for column in columns)]
-    for name, row in zip(names, summary["rank_transitions"], strict=True):
+    for name, row in zip(PLACES, summary["rank_transitions"], strict=True):
         lines.append(f"{f'{a} {name}':>14}" + "".join(f"{n:>11,}" for n in row))
     return lines

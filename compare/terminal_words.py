@@ -3,8 +3,9 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from compare.wording import ABSENT
+
 WIDTH = 80
-ABSENT = "\N{EN DASH}"
 
 Ends = Mapping[str, float | None]
 """An interval's `low` and `high`."""
@@ -52,7 +53,3 @@ def percent_between(ends: Ends) -> str:
 
 def number(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.4g}"
-
-
-def images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"

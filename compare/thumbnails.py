@@ -22,6 +22,7 @@ from classifier.preprocessing import (
     decode_image,
     plain_jpeg_size,
 )
+from compare.whole import whole
 
 TILE = 64
 """Edge in pixels: a multiple of 16, so that no JPEG block of a sheet has two images."""
@@ -58,10 +59,12 @@ class Thumbnails:
     tiles: tuple[bytes, ...]
 
     def save(self, folder: Path) -> None:
-        partial = folder / f"{FILE}.partial"
-        with pq.ParquetWriter(
-            partial, pa.schema(TYPES), compression="none", use_dictionary=False
-        ) as file:
+        with (
+            whole(folder / FILE) as partial,
+            pq.ParquetWriter(
+                partial, pa.schema(TYPES), compression="none", use_dictionary=False
+            ) as file,
+        ):
             for start in range(0, len(self.names), ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
                 columns = {"image": self.names[rows], "tile": self.tiles[rows]}
@@ -70,7 +73,6 @@ class Thumbnails:
                     for name, column in columns.items()
                 }
                 file.write_table(pa.table(arrays))
-        partial.replace(folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "Thumbnails | None":

@@ -17,8 +17,9 @@ from classifier.store import StoreUnavailable
 from classifier.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
 from compare.contract import ServedVersion
 from compare.drawing import Drawn
-from compare.files import ANSWERED, REPORTS, write_json
+from compare.files import ANSWERED, REPORTS
 from compare.registered import registered
+from compare.whole import write_json
 
 EXPERIMENT = "compare"
 LOGGED = "mlflow.json"

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compare.terminal_report import chance_in_words
-
 ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 SHOWN_BELOW_P = 0.05
+
+PLACES = ("1st", "2nd", "3rd", "4th", "5th", "none")
+"""Of the truth among five answers, as rows and columns of rank_transitions have it."""
 
 Kind = Literal["percent", "points", "number", "change", "p", "count", "ms"]
 
@@ -58,6 +59,15 @@ def say_estimate(estimate: object, kind: Kind) -> str:
 def say_value(value: object, kind: Kind) -> str:
     """A number, or an estimate with its interval."""
     return say_estimate(value, kind) if isinstance(value, Mapping) else say(value, kind)
+
+
+def chance_in_words(p: float) -> str:
+    """How often luck alone would do this, for those who have never met a p-value."""
+    if p < 0.001:
+        return "in less than 1 of 1,000 such comparisons"
+    if p < 0.1:
+        return f"in {1000 * p:.0f} of 1,000 such comparisons"
+    return f"in {100 * p:.0f} of 100 such comparisons"
 
 
 def say_images(count: int) -> str:

@@ -11,7 +11,7 @@ from classifier.labels import Labels
 from compare.comparison import Comparison, align
 from compare.facts import DataFacts
 from compare.gates import parse_gate
-from compare.html_report import json_in_script, report_html, write_report
+from compare.html_report import Report, html_parts, json_in_script, write_report
 from compare.summary_shape import without_values
 from compare.verdict import Verdict, judge, refuse
 from tests.compare.conftest import (
@@ -42,7 +42,7 @@ def _html(verdict: Verdict, comparison: Comparison | None, **other: Any) -> str:
         "thumbnails": None,
         **other,
     }
-    return report_html(**given)
+    return "".join(html_parts(Report(**given)))
 
 
 def _embedded(html: str, id_: str) -> Any:
@@ -178,14 +178,15 @@ def test_without_labels_it_shows_what_exists_and_says_so() -> None:
 def test_it_is_written_whole(
     tmp_path: Path, verdict: Verdict, comparison: Comparison
 ) -> None:
-    write_report(
-        tmp_path,
+    report = Report(
         summary=verdict.summary,
         comparison=comparison,
         classes=verdict.classes,
         facts=FACTS,
         thumbnails=None,
     )
+
+    write_report(tmp_path, report)
 
     (file,) = tmp_path.iterdir()
     assert file.name == "report.html"

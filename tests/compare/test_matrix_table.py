@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from compare.matrix_table import ABSENT, churn_cells, flip_cells, matrix_lines
+from compare.matrix_table import churn_cells, flip_cells, matrix_lines
+from compare.wording import ABSENT
 from tests.compare.matrices import made_up_matrix
 
 

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from compare.comparison import Comparison
-from compare.html_report import json_in_script, report_html
+from compare.html_report import Report, html_parts, json_in_script
 from compare.showing_order import showing_order
 from compare.thumbnails import make_thumbnails
 from compare.verdict import Verdict, judge
@@ -69,13 +69,14 @@ def url(
     verdict: Verdict,
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("report")
-    report = report_html(
+    shown = Report(
         summary=verdict.summary,
         comparison=compared,
         classes=verdict.classes,
         facts={},
         thumbnails=make_thumbnails(*_pictures(folder, compared)),
     )
+    report = "".join(html_parts(shown))
     (folder / "report.html").write_text(report)
     (folder / "index.html").write_text(FRAME % json_in_script(report))
     handler = partial(_Quiet, directory=folder)
@@ -240,3 +241,26 @@ def test_a_table_is_sorted_by_its_head(page: Page) -> None:
     broken = page.run(read)
 
     assert broken == sorted(broken)
+
+
+def test_without_scripts_all_but_the_gallery_can_be_read(
+    driver: webdriver.Chrome, url: str, summary: dict[str, Any]
+) -> None:
+    page = Page(driver)
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.get(url.replace("index.html", "report.html"))
+        table = page.text(".ranks tbody")
+        missing = page.text("#gallery noscript")
+        tested = summary["classes"]["tested"]
+        classes = page.wait_for("#class-table tbody tr", count=tested)
+        scripted = [page.wait_for(s)[0] for s in ("#gallery-body", ".scripted-only")]
+        mosaic = page.wait_for(".mosaic")[0]
+
+        assert "The gallery needs JavaScript" in missing
+        assert table.split()[2] == f"{summary['rank_transitions'][0][0]:,}"
+        assert all(row.is_displayed() for row in classes)
+        assert mosaic.is_displayed()
+        assert not any(element.is_displayed() for element in scripted)
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -11,9 +11,10 @@ from compare.comparison import Comparison, align
 from compare.contract import TopAnswer
 from compare.facts import DataFacts, Probe
 from compare.gates import parse_gate
-from compare.terminal_report import chance_in_words, report_lines, shown_lines
+from compare.terminal_report import report_lines, shown_lines
 from compare.terminal_words import clipped
 from compare.verdict import Verdict, judge, refuse
+from compare.wording import chance_in_words
 from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
 
 FOLDER = Path("compare-v8-v16")

@@ -7,10 +7,11 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from classifier.registry import Registry
 from training.config import QuantizeConfig, TrainingConfig
 from training.int8_form import quantise_version
 from training.train import train
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 WAIT_SECONDS = 60.0
 """Longest wait for anything that should come at once; only a hang waits for it."""
@@ -125,18 +129,28 @@ class RunningService:
     process: subprocess.Popen[str]
 
 
-@pytest.fixture(scope="session")
-def service(store: Store) -> Iterator[RunningService]:
-    """`python -m serving` with both versions on a free port."""
-    command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1,v2"]
-    command += ["--drain-seconds", "0"]
+@contextmanager
+def serving(store: Store, *arguments: str) -> Iterator[RunningService]:
+    """`python -m serving` on a free port, and how it ends: with 0, at the latest."""
+    command = [sys.executable, "-m", "serving", "--port", "0", *arguments]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        yield RunningService(read_url(process), process)
-        process.terminate()
-        assert process.wait(WAIT_SECONDS) == 0
+        try:
+            yield RunningService(read_url(process), process)
+            process.terminate()
+            assert process.wait(WAIT_SECONDS) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def service(store: Store) -> Iterator[RunningService]:
+    """With both versions."""
+    with serving(store, "--versions", "v1,v2", "--drain-seconds", "0") as service:
+        yield service
 
 
 def read_url(process: subprocess.Popen[str]) -> str:
@@ -163,3 +177,14 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator["webdriver.Chrome"]:
+    """A browser that a module's tests share."""
+    from tests.serving.browser_page import CHROMIUM, DRIVER, open_browser
+
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
+    with open_browser(CHROMIUM, DRIVER) as driver:
+        yield driver

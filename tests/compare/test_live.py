@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from classifier.dataset import Dataset
 from compare.__main__ import main
 from compare.files import ANSWERED, MARKDOWN
-from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
+from tests.conftest import RunningService, Store, serving
 
 KEY = "s3cret"
 
@@ -34,15 +33,9 @@ def locked(
     """A service that answers those who have KEY."""
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text(f"tests predict {hashlib.sha256(KEY.encode()).hexdigest()}\n")
-    command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1,v2"]
-    command += ["--keys", str(keys), "--drain-seconds", "0"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        yield RunningService(read_url(process), process)
-        process.terminate()
-        assert process.wait(WAIT_SECONDS) == 0
+    flags = ("--versions", "v1,v2", "--keys", str(keys), "--drain-seconds", "0")
+    with serving(store, *flags) as service:
+        yield service
 
 
 def _compare(service: RunningService, out: Path, *more: str) -> int:

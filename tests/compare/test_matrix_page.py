@@ -1,7 +1,6 @@
 """matrix.html: one file, nobody's text in its markup; looked at in Chromium."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,14 @@ from selenium.webdriver.common.by import By
 from compare.matrix_page import matrix_html
 from compare.wording import ABSENT
 from tests.compare.matrices import made_up_matrix
-from tests.serving.browser_page import CHROMIUM, DRIVER, open_browser
 
 SIXTEEN = [str(number) for number in range(1, 17)]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
-    with open_browser(CHROMIUM, DRIVER) as driver:
-        yield driver
-
-
-def _open(browser: webdriver.Chrome, folder: Path, html: str) -> None:
+def _open(driver: webdriver.Chrome, folder: Path, html: str) -> None:
     file = folder / "matrix.html"
     file.write_text(html, "utf-8")
-    browser.get(file.as_uri())
+    driver.get(file.as_uri())
 
 
 def test_it_needs_nothing_from_anywhere() -> None:
@@ -67,34 +57,34 @@ def test_no_images_leave_dashes() -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_phone_nothing_sticks_out(
-    browser: webdriver.Chrome, tmp_path: Path, dark: bool
+    driver: webdriver.Chrome, tmp_path: Path, dark: bool
 ) -> None:
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
 
-    _open(browser, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
+    _open(driver, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
 
     width = "return document.documentElement.scrollWidth"
-    assert browser.execute_script(width) <= 390
+    assert driver.execute_script(width) <= 390
     back = "return getComputedStyle(document.body).backgroundColor"
-    assert browser.execute_script(back) == (
+    assert driver.execute_script(back) == (
         "rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)"
     )
-    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert driver.get_log("browser") == []  # type: ignore[no-untyped-call]
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_heat_map_has_a_cell_for_each_two(
-    browser: webdriver.Chrome, tmp_path: Path
+    driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    _open(browser, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
+    _open(driver, tmp_path, matrix_html(made_up_matrix(SIXTEEN)))
 
     for kind in ("churn", "flips"):
-        cells = browser.find_elements(By.CSS_SELECTOR, f"svg.{kind} .cell")
+        cells = driver.find_elements(By.CSS_SELECTOR, f"svg.{kind} .cell")
         assert len(cells) == 16 * 15
-        texts = browser.find_elements(By.CSS_SELECTOR, f"svg.{kind} g text")
+        texts = driver.find_elements(By.CSS_SELECTOR, f"svg.{kind} g text")
         assert len(texts) == 16 * 15
 
 

@@ -20,7 +20,7 @@ from compare.showing_order import showing_order
 from compare.thumbnails import make_thumbnails
 from compare.verdict import Verdict, judge
 from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
-from tests.serving.browser_page import CHROMIUM, DRIVER, Page, open_browser
+from tests.serving.browser_page import Page
 
 FRAME = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
 <iframe sandbox="allow-scripts" style="width: 96vw; height: 96vh"></iframe>
@@ -34,14 +34,6 @@ FRAME = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Nobody is to be told."""
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
-    with open_browser(CHROMIUM, DRIVER) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """Live services, and requests to them: by many clients at once, or byte by byte."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,27 +11,10 @@ from http.client import HTTPConnection, HTTPException
 from types import MappingProxyType
 from typing import Any
 
-from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
+from tests.conftest import WAIT_SECONDS, RunningService
 
 CLIENT_SECONDS = 10.0
 """What a client of these tests waits for an answer, unless a test says otherwise."""
-
-
-@contextmanager
-def serving(store: Store, *arguments: str) -> Iterator[RunningService]:
-    """`python -m serving` on a free port, and how it ends: with 0, at the latest."""
-    command = [sys.executable, "-m", "serving", "--port", "0", *arguments]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            yield RunningService(read_url(process), process)
-            process.terminate()
-            assert process.wait(WAIT_SECONDS) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 @dataclass(frozen=True)

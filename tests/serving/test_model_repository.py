@@ -1,8 +1,5 @@
 """Versions loaded and unloaded by the Open Inference Protocol's repository."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +22,7 @@ from tests.conftest import (
     Store,
     encoded,
     picture,
-    read_url,
+    serving,
 )
 
 MODEL = "digits-tiny"
@@ -37,15 +34,8 @@ PNG = encoded(picture(), "PNG")
 @pytest.fixture
 def own_service(store: Store) -> Iterator[RunningService]:
     """With version 1 alone, to be changed."""
-    command = [sys.executable, "-m", "serving", "--port", "0", "--versions", "v1"]
-    command += ["--drain-seconds", "0"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        yield RunningService(read_url(process), process)
-        process.terminate()
-        assert process.wait(WAIT_SECONDS) == 0
+    with serving(store, "--versions", "v1", "--drain-seconds", "0") as service:
+        yield service
 
 
 def _open_pool(store: Store, versions: str) -> PredictorPool:

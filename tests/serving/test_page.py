@@ -21,15 +21,7 @@ from serving.config import ServingConfig
 from serving.loading import open_pool
 from serving.metrics import Metrics
 from tests.conftest import WAIT_SECONDS, RunningService, Store
-from tests.serving.browser_page import CHROMIUM, DRIVER, GIVE, Page, open_browser
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
-    with open_browser(CHROMIUM, DRIVER) as driver:
-        yield driver
+from tests.serving.browser_page import GIVE, Page
 
 
 @pytest.fixture

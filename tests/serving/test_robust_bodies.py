@@ -8,8 +8,15 @@ import pytest
 
 from serving.body_reader import MAX_BODY_BYTES, STALL_SECONDS
 from serving.wire import TimedUnreader
-from tests.conftest import WAIT_SECONDS, RunningService, Store, encoded, picture
-from tests.serving.load import Answer, answers, ask, connect, head, serving
+from tests.conftest import (
+    WAIT_SECONDS,
+    RunningService,
+    Store,
+    encoded,
+    picture,
+    serving,
+)
+from tests.serving.load import Answer, answers, ask, connect, head
 
 JPEG = encoded(picture())
 WITH_LENGTH = f"Content-Length: {len(JPEG)}"

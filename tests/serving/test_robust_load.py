@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.process_tree import memory_bytes
-from tests.conftest import WAIT_SECONDS, RunningService, Store, encoded, picture
-from tests.serving.load import ask, load, serving
+from tests.conftest import (
+    WAIT_SECONDS,
+    RunningService,
+    Store,
+    encoded,
+    picture,
+    serving,
+)
+from tests.serving.load import ask, load
 
 JPEG = encoded(picture())
 PHOTO = encoded(picture(480, 640), "JPEG", quality=95)

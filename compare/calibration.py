@@ -7,6 +7,7 @@ import numpy as np
 from compare.agreement import BoolArray, FloatArray, IntArray
 
 CALIBRATION_BINS = 15
+TENTHS = 10
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,19 @@ def reliability(confidences: FloatArray, correct: BoolArray) -> list[Reliability
         )
         for i, count in enumerate(counts)
     ]
+
+
+def tenth(confidences: FloatArray) -> IntArray:
+    """Which of (0, 0.1], (0.1, 0.2] … each confidence is in: 0..9, 0 for 0 too."""
+    return calibration_bin(confidences, bins=TENTHS)
+
+
+def confidence_table(*, baseline: FloatArray, candidate: FloatArray) -> list[list[int]]:
+    """[i][j]: images of which the baseline's is in tenth i, the candidate's in j.
+
+    Both are [N], top-1 probabilities of the same images.
+    """
+    cells = TENTHS * tenth(baseline) + tenth(candidate)
+    counts = np.bincount(cells, minlength=TENTHS**2).reshape(TENTHS, TENTHS)
+    table: list[list[int]] = counts.tolist()
+    return table

@@ -14,7 +14,7 @@ class Flips:
     relative_flip_rate: float | None
     """Broken images against those that two versions with these accuracies and errors
     independent of each other would break; 1 is as if the candidate were no relative of
-    the baseline. Yan et al., CVPR 2021 (arXiv 2011.09161), equation 11."""
+    the baseline. Yan et al., CVPR 2021 (arXiv 2011.09161), the relative NFR."""
 
     backward_trust: Estimate
     """The share of what the baseline had right that stays right. Bansal et al., AAAI

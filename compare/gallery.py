@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare.agreement import IntArray, TopFive
+from compare.calibration import tenth
 from compare.comparison import Comparison
 from compare.showing_order import CATEGORIES, showing_order
 from compare.thumbnails import TILE, TILES_ACROSS, Thumbnails, sprite_sheets
@@ -69,10 +70,12 @@ def _category_codes(comparison: Comparison, kept: IntArray) -> list[int]:
 def _columns(side: str, top: TopFive, kept: IntArray) -> dict[str, list[int]]:
     """Five numbers an image, one image after the other; index -1 where there is none.
 
-    [N, 5] -> [5 N].
+    [N, 5] -> [5 N]; and one of the first answer.
     """
     parts = np.rint(np.nan_to_num(top.probabilities[kept]) * PARTS).astype(np.int64)
     return {
+        # Not left to the page: rounded probabilities may be on the edge of a tenth.
+        f"{side}_tenth": tenth(top.probabilities[kept, 0]).tolist(),
         f"{side}_index": top.indices[kept].ravel().tolist(),
         f"{side}_parts": parts.ravel().tolist(),
     }

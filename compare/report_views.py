@@ -1,7 +1,7 @@
 """What the report's tables show, worked out before a template sees it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,20 @@ from compare.report_charts import dumbbell
 from compare.report_figures import reach
 from compare.wording import look_up
 
+TENTHS = tuple(
+    f"\N{LESS-THAN OR EQUAL TO}\N{NO-BREAK SPACE}{10 * n}\N{NO-BREAK SPACE}%"
+    for n in range(1, 11)
+)
+"""Of confidence: more than the one before, and at most this."""
+
 
 @dataclass(frozen=True)
-class RankCell:
-    """Images whose truth moved from one place to another."""
+class HeatCell:
+    """Images that have one thing in the baseline and another in the candidate."""
 
     count: int
     kind: str
-    """up, down or same: where the truth went."""
+    """up, down or same for where the truth went; moved or same for confidence."""
 
     weight: float
     """0..1: how strong its colour is; square root, so that few can still be seen."""
@@ -29,20 +35,42 @@ class RankCell:
     filter: str
 
 
-def rank_rows(summary: Mapping[str, Any]) -> list[list[RankCell]]:
+def rank_rows(summary: Mapping[str, Any]) -> list[list[HeatCell]]:
     """Six rows of six; empty where there is no table."""
-    table = look_up(summary, "rank_transitions")
+    return _heat_rows(
+        look_up(summary, "rank_transitions"),
+        kinds=("down", "up"),
+        link=lambda i, j: f"a_rank={(i + 1) % (TOP + 1)}&b_rank={(j + 1) % (TOP + 1)}",
+    )
+
+
+def confidence_rows(summary: Mapping[str, Any]) -> list[list[HeatCell]]:
+    """Ten rows of ten; empty where there is no table."""
+    return _heat_rows(
+        look_up(summary, "confidence.table"),
+        kinds=("moved", "moved"),
+        link=lambda i, j: f"a_tenth={i}&b_tenth={j}",
+    )
+
+
+def _heat_rows(
+    table: list[list[int]] | None,
+    *,
+    kinds: tuple[str, str],
+    link: Callable[[int, int], str],
+) -> list[list[HeatCell]]:
+    """`kinds` are those right and left of the diagonal, which has no colour."""
     if not table:
         return []
     moved = [n for i, row in enumerate(table) for j, n in enumerate(row) if i != j]
     most = max(*moved, 1)
     return [
         [
-            RankCell(
+            HeatCell(
                 count,
-                "same" if i == j else "down" if j > i else "up",
+                "same" if i == j else kinds[0] if j > i else kinds[1],
                 min(1.0, math.sqrt(count / most)),
-                f"show=all&a_rank={(i + 1) % (TOP + 1)}&b_rank={(j + 1) % (TOP + 1)}",
+                f"show=all&{link(i, j)}",
             )
             for j, count in enumerate(row)
         ]

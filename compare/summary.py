@@ -11,7 +11,11 @@ from compare.agreement import (
     agreement_kappa,
     paired_table,
 )
-from compare.calibration import expected_calibration_error, reliability
+from compare.calibration import (
+    confidence_table,
+    expected_calibration_error,
+    reliability,
+)
 from compare.class_changes import ClassChange
 from compare.comparison import Comparison
 from compare.confusions import Confusion, confusion_changes
@@ -78,7 +82,13 @@ def numbers_without_truth(
         "disagreement_rate": disagreement.value,
         "disagreement": {"low": disagreement.low, "high": disagreement.high},
         "agreement_kappa": agreement_kappa(**first),
-        "confidence": {**numbers["confidence"], "delta": asdict(changes.confidence)},
+        "confidence": {
+            **numbers["confidence"],
+            "delta": asdict(changes.confidence),
+            "table": confidence_table(
+                baseline=a.probabilities[:, 0], candidate=b.probabilities[:, 0]
+            ),
+        },
         "overlap": {
             "top5": float(shared_share(a, b).mean()),
             "rank_biased_overlap": float(rank_biased_overlap(a, b).mean()),
@@ -115,7 +125,7 @@ def numbers_with_truth(
         "rank_transitions": transitions,
         "rank_symmetry": asdict(rank_symmetry(transitions)),
         "confidence": {
-            "delta": asdict(changes.confidence),
+            **numbers["confidence"],
             "truth_delta": asdict(changes.truth),
             "truth_images": changes.truth_images,
         },

@@ -59,6 +59,7 @@ NUMBERS: Mapping[str, Any] = {
         "delta": _ESTIMATE,
         "truth_delta": _ESTIMATE,
         "truth_images": NUMBER,
+        "table": OTHER,
     },
     "overlap": dict.fromkeys(
         ("top5", "rank_biased_overlap", "jensen_shannon_lower_bound"), NUMBER

@@ -1,6 +1,7 @@
 /* Which images are looked at, and in which order. */
 const DEFAULTS = {
-  show: "changed", target: "", says: "", a: "", b: "", a_rank: "", b_rank: "", name: "",
+  show: "changed", target: "", says: "", a: "", b: "", a_rank: "", b_rank: "",
+  a_tenth: "", b_tenth: "", name: "",
 };
 const form = document.getElementById("filters");
 const sortBy = document.getElementById("sort");
@@ -53,6 +54,8 @@ function matcher() {
     && SIDES.every((side) => !said[side] || said[side].has(first[side][i]))
     && SIDES.every((side) =>
       wanted[`${side}_rank`] === "" || ranks[side][i] === Number(wanted[`${side}_rank`]))
+    && SIDES.every((side) => wanted[`${side}_tenth`] === ""
+      || images[`${side}_tenth`][i] === Number(wanted[`${side}_tenth`]))
     && (name === "" || images.name[i].toLowerCase().includes(name));
 }
 
@@ -76,7 +79,8 @@ function wish(query) {
     if (form.elements[key]) form.elements[key].value = value;
   }
   const more = document.getElementById("more-filters");
-  more.open ||= ["says", "a", "b", "a_rank", "b_rank"].some((key) => wanted[key] !== "");
+  const within = ["says", "a", "b", "a_rank", "b_rank", "a_tenth", "b_tenth"];
+  more.open ||= within.some((key) => wanted[key] !== "");
 }
 
 function readForm() {

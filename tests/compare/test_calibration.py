@@ -8,7 +8,11 @@ from hypothesis.extra.numpy import arrays
 from sklearn.calibration import calibration_curve
 
 from compare.agreement import FloatArray
-from compare.calibration import expected_calibration_error, reliability
+from compare.calibration import (
+    confidence_table,
+    expected_calibration_error,
+    reliability,
+)
 
 
 def test_calibration_error_is_the_hand_computed_one() -> None:
@@ -115,3 +119,19 @@ def test_every_confidence_has_one_bin(confidences: FloatArray, all_right: bool) 
     assert sum(point.images for point in points) == len(confidences)
     error = expected_calibration_error(confidences, correct)
     assert error is None if len(confidences) == 0 else 0 <= (error or 0) <= 1
+
+
+def test_the_table_of_confidences_is_numpys_histogram_with_upper_edges() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0, 1, (2, 1_000))
+    a[:3], b[:3] = (0.0, 0.3, 1.0), (0.1, 0.1, 1.0)
+
+    table = confidence_table(baseline=a, candidate=b)
+
+    # numpy's bins have their lower edges: of 1 - x those are the upper ones of x
+    edges = np.linspace(0, 1, 11)
+    mirrored, _, _ = np.histogram2d(1 - a[3:], 1 - b[3:], bins=(edges, edges))
+    expected = mirrored[::-1, ::-1]
+    for i, j in ((0, 0), (2, 0), (9, 9)):
+        expected[i, j] += 1
+    assert table == expected.tolist()

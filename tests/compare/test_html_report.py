@@ -73,6 +73,7 @@ def test_its_sections_stand_in_the_order_of_their_weight(
         "classes",
         "confusions",
         "calibration",
+        "confidence",
         "latency",
         "gallery",
         "slices",

@@ -136,9 +136,23 @@ def test_a_cell_of_the_rank_table_shows_its_images(
     page: Page, summary: dict[str, Any]
 ) -> None:
     for row, column in ((0, 1), (5, 2)):
-        cells = page.run("return [...document.querySelectorAll('.ranks tbody a')]")
+        cells = page.run(
+            "return [...document.querySelectorAll('#ranks .heat tbody a')]"
+        )
         page.run("arguments[0].click()", cells[6 * row + column])
         assert _count(page) == summary["rank_transitions"][row][column]
+
+
+def test_a_cell_of_the_confidence_table_shows_its_images(
+    page: Page, summary: dict[str, Any]
+) -> None:
+    table = np.array(summary["confidence"]["table"])
+    row, column = np.unravel_index(table.argmax(), table.shape)
+    find = "return document.querySelectorAll('#confidence .heat tbody a')"
+
+    page.run("arguments[0].click()", page.run(find)[10 * row + column])
+
+    assert _count(page) == table[row, column]
 
 
 def test_a_class_and_a_confusion_show_their_images(
@@ -242,7 +256,7 @@ def test_without_scripts_all_but_the_gallery_can_be_read(
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         driver.get(url.replace("index.html", "report.html"))
-        table = page.text(".ranks tbody")
+        table = page.text("#ranks .heat tbody")
         missing = page.text("#gallery noscript")
         tested = summary["classes"]["tested"]
         classes = page.wait_for("#class-table tbody tr", count=tested)

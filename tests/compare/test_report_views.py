@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from compare.comparison import Comparison
-from compare.report_views import class_rows, confusion_filters, rank_rows, slice_reach
+from compare.report_views import (
+    class_rows,
+    confidence_rows,
+    confusion_filters,
+    rank_rows,
+    slice_reach,
+)
 from compare.verdict import Verdict
 
 
@@ -20,7 +26,19 @@ def test_rank_cells_lead_to_the_images_they_count(summary: dict[str, Any]) -> No
     assert 0 <= min(moved) <= max(moved) == 1
 
 
+def test_confidence_cells_lead_to_the_images_they_count(
+    summary: dict[str, Any],
+) -> None:
+    rows = confidence_rows(summary)
+
+    counts = [[cell.count for cell in row] for row in rows]
+    assert counts == summary["confidence"]["table"]
+    assert rows[2][7].filter == "show=all&a_tenth=2&b_tenth=7"
+    assert [rows[2][column].kind for column in (1, 2, 3)] == ["moved", "same", "moved"]
+
+
 def test_no_table_has_no_rows() -> None:
+    assert confidence_rows({}) == []
     assert rank_rows({}) == rank_rows({"rank_transitions": None}) == []
 
 

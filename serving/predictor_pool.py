@@ -4,17 +4,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from classifier.bundle import Bundle
-from classifier.cores import usable_cores
 from classifier.versions import Version, with_int8_forms
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
 from serving.registry_watch import RegistryWatch
 from serving.served_names import ServedNames
-from serving.slot import NotReady, Slot
+from serving.slot import NotReady, Slot, load_side_by_side
 from serving.version_status import Removed, VersionStatus, status_of
 
 logger = logging.getLogger(__name__)
@@ -64,14 +62,12 @@ class PredictorPool:
         self._memory = self._empty_memory()
 
     def load_wanted(self) -> None:
-        """Loads what is served from the start, as many at a time as there are cores;
-        raises the first failure."""
+        """Loads what is served from the start; raises the first failure."""
         self._watch.start(self.follow)
         slots = list(self._memory)
-        with ThreadPoolExecutor(usable_cores(), "load") as pool:
-            loaded = list(pool.map(lambda s: s.load(self._open_predictor), slots))
-        for slot, predictor in zip(slots, loaded, strict=True):
-            if predictor is None and not slot.is_closed:
+        loaded = load_side_by_side(slots, self._open_predictor)
+        for slot, is_loaded in zip(slots, loaded, strict=True):
+            if not is_loaded and not slot.is_closed:
                 self.start_failure = f"version {slot.version.number}: {slot.failure}"
                 assert slot.error is not None
                 raise slot.error

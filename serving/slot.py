@@ -3,11 +3,12 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from classifier.bundle import BrokenBundle, QuantisedBundle
+from classifier.cores import usable_cores
 from classifier.store import StoreUnavailable
 from classifier.versions import Version
 from serving.backend import DeviceUnavailable
@@ -100,3 +101,28 @@ def public_reason(error: Exception) -> str:
     if isinstance(error, PUBLIC_FAILURES):
         return str(error)
     return "its files cannot be read now; the service's log says why"
+
+
+def load_side_by_side(
+    slots: Sequence[Slot], open_predictor: Callable[[Version], Predictor]
+) -> list[bool]:
+    """Whether each is loaded; as many at a time as there are cores.
+
+    By daemons: a process that is told to stop meanwhile waits for none of them.
+    """
+    loaded = [False] * len(slots)
+    left = iter(range(len(slots)))  # of which each thread takes the next
+
+    def load() -> None:
+        for place in left:
+            loaded[place] = slots[place].load(open_predictor) is not None
+
+    threads = [
+        threading.Thread(target=load, name="load", daemon=True)
+        for _ in range(min(usable_cores(), len(slots)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return loaded

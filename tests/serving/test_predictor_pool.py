@@ -14,8 +14,8 @@ from classifier.versions import UnknownVersion, Version
 from serving.predictor import Predictor
 from serving.predictor_pool import PredictorPool
 from serving.registry_watch import RegistryWatch
-from serving.slot import NotReady
-from tests.conftest import Store
+from serving.slot import NotReady, Slot, load_side_by_side
+from tests.conftest import WAIT_SECONDS, Store
 from tests.serving.pools import make_pool, opener
 
 
@@ -27,6 +27,26 @@ def test_a_list_serves_those_versions_alone(copy: Store) -> None:
     assert pool.get("v1").version.number == "1"
     with pytest.raises(UnknownVersion, match=r"not served; .* v2, v1"):
         pool.get("v3")
+
+
+def test_versions_are_loaded_side_by_side_by_threads_that_nobody_waits_for(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.slot.usable_cores", lambda: 2)
+    both, daemons = threading.Barrier(2, timeout=WAIT_SECONDS), []
+    opened: list[str] = []
+    open_one = opener(copy.registry, opened)
+
+    def open_together(version: Version) -> Predictor:
+        daemons.append(threading.current_thread().daemon)
+        both.wait()
+        return open_one(version)
+
+    slots = [Slot(copy.registry.resolve(copy.model, v)) for v in ("v1", "v2")]
+    loaded = load_side_by_side(slots, open_together)
+
+    assert loaded == daemons == [True, True]
+    assert sorted(opened) == ["1", "2"]
 
 
 def test_a_listed_version_that_does_not_exist_is_told_at_the_start(copy: Store) -> None:

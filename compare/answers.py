@@ -100,7 +100,7 @@ def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
 
 def _check_same(folder: Path, identity: Identity) -> None:
     try:
-        found = json.loads((folder / IDENTITY).read_text())
+        found = json.loads((folder / IDENTITY).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ForeignFolder(
             f"{folder} holds something that is no comparison; name another folder with "

@@ -1,6 +1,7 @@
 """What only a live service can tell: answers, if they repeat, how long they take."""
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from compare.probing import count_differing
 from compare.record import Record
 
 SHORT_PATIENCE_SECONDS = 3.0
-"""What is only nice to know is not waited for."""
+"""The latency is not waited for; what it lacks of the probe is asked with patience."""
 
 
 def ask_service(
@@ -34,10 +35,12 @@ def ask_service(
         comparison = set_side_by_side(record, answers)
     except NotComparable as error:
         return error, {}
-    measured = {} if is_new else _measured_before(folder)
-    if "probe" not in measured:
+    of = hashlib.sha256("\n".join(comparison.names).encode()).hexdigest()
+    measured = {} if is_new else _measured_before(folder, of)
+    if not measured:
         answered = images.only(comparison.names)
-        measured |= _measure(service, answered, answers, record, config)
+        measured = _measure(service, answered, answers, record, config)
+        measured["measured_of"] = of
     return comparison, measured
 
 
@@ -63,9 +66,12 @@ def _collect(
         return store.kept, len(store.kept) > before
 
 
-def _measured_before(folder: Path) -> dict[str, Any]:
+def _measured_before(folder: Path, of: str) -> dict[str, Any]:
+    """Empty where that was of other images, or not what a comparison can rest on."""
     facts = read_facts(folder)
-    names = ("probe", "latency", "latency_note")
+    if facts.get("measured_of") != of or facts.get("probe", {}).get("differing") != 0:
+        return {}
+    names = ("probe", "latency", "latency_note", "measured_of")
     return {name: facts[name] for name in names if name in facts}
 
 

@@ -91,7 +91,10 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
         "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
         "regression,improvement,could_be_flagged"
     )
-    with whole(folder / PER_CLASS) as partial, partial.open("w", newline="") as file:
+    with (
+        whole(folder / PER_CLASS) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header.split(","))
         for change in verdict.classes:

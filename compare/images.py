@@ -82,10 +82,10 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
     root = _folder(source)
     files = sorted(_image_files(root))
     names = tuple(file.relative_to(root).as_posix() for file in files)
-    for name in names:
-        if any(category(letter) in ("Cc", "Cs") for letter in name):
+    for file in files:
+        if any(category(letter) in ("Cc", "Cs") for letter in str(file)):
             raise BadDataset(
-                f"the name of {name!r} is not plain UTF-8 text; rename the file"
+                f"the name of {str(file)!r} is not plain UTF-8 text; rename the file"
             )
     sha256s = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
     return Images(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compare.answers import PairOfAnswers
 from compare.client import Service
-from compare.contract import ServedVersion
+from compare.contract import ServedVersion, TopAnswer
 from compare.images import Images
 from compare.intervals import Estimate
 from compare.probing import spread
@@ -55,7 +55,8 @@ def measure_latency(
                 break
             place, before = places[number % len(places)], service.retries
             pair, times = _ask_in_turn(service, images, place, a, b)
-            answers[images.names[place]] = pair
+            if all(isinstance(x, TopAnswer) or x.is_final for x in (pair.a, pair.b)):
+                answers[images.names[place]] = pair
             if service.retries == before:
                 times_ms.append(times)
     except (ServiceUnavailable, OSError) as error:

@@ -75,6 +75,8 @@ def _title(summary: Mapping[str, Any]) -> str:
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
     notes = [*(summary.get("notes") or []), *chosen_notes(summary)]
+    if missing := summary.get("missing"):
+        notes.append(f"{missing:,} images went unanswered and are left out")
     return ["\n".join(f"> * {plain(note)}" for note in notes)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare.comparison import Comparison
@@ -38,9 +39,9 @@ def _readable(folder: Path, names: Sequence[str]) -> list[str]:
 
 def _kept_names(folder: Path) -> list[str] | None:
     """Of the thumbnails, without reading the 16 MB of them."""
-    if not (folder / FILE).is_file():
+    try:
+        table = pq.read_table(folder / FILE, columns=["image"])
+    except (OSError, KeyError, pa.ArrowInvalid):
         return None
-    names: list[str] = pq.read_table(folder / FILE, columns=["image"]).to_pydict()[
-        "image"
-    ]
+    names: list[str] = table.to_pydict()["image"]
     return names

@@ -12,5 +12,6 @@ def tell(drawn: Drawn, *, show: int, summary_md: Path | None) -> None:
     print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
     if drawn.comparison is not None and show:
         print_shown(drawn.comparison, show)
-    if summary_md is not None:
-        shutil.copyfile(drawn.folder / MARKDOWN, summary_md)
+    ours = drawn.folder / MARKDOWN
+    if summary_md is not None and summary_md.absolute() != ours.absolute():
+        shutil.copyfile(ours, summary_md)

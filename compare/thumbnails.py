@@ -76,16 +76,17 @@ class Thumbnails:
 
     @classmethod
     def load(cls, folder: Path) -> "Thumbnails | None":
-        """None where the folder has none."""
-        if not (folder / FILE).is_file():
-            return None
+        """None where the folder has none, or no whole file of them."""
         names: list[str] = []
         tiles: list[bytes] = []
-        with pq.ParquetFile(folder / FILE, pre_buffer=False) as file:
-            for batch in file.iter_batches(ROWS_AT_ONCE):
-                columns: dict[str, list[Any]] = batch.to_pydict()
-                names += columns["image"]
-                tiles += columns["tile"]
+        try:
+            with pq.ParquetFile(folder / FILE, pre_buffer=False) as file:
+                for batch in file.iter_batches(ROWS_AT_ONCE):
+                    columns: dict[str, list[Any]] = batch.to_pydict()
+                    names += columns["image"]
+                    tiles += columns["tile"]
+        except (OSError, KeyError, pa.ArrowInvalid):
+            return None
         return cls(tuple(names), tuple(tiles))
 
 

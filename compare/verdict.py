@@ -91,7 +91,8 @@ def _breaches(comparison: Comparison, probe: Probe | None) -> list[str]:
         breaches.append(
             f"{probe.differing} of {probe.images} images that were asked twice got "
             "another answer the second time, so a difference between the versions "
-            "could be the service's own; see that nothing was loaded anew or is random"
+            "could be the service's own; see that nothing was loaded anew or is "
+            "random, and if the first answers were the odd ones start with --fresh"
         )
     if not comparison.names:
         breaches.append("no image was answered by both versions")

@@ -84,11 +84,15 @@ def is_labelled(summary: Mapping[str, Any]) -> bool:
 
 def chosen_notes(summary: Mapping[str, Any]) -> list[str]:
     """Of versions that were picked for doing best on the images they are judged by."""
-    return [
-        f"{version_name(summary, side)} was chosen for its figures on these very "
-        "images, so here they flatter it a little"
+    chosen = dict.fromkeys(
+        version_name(summary, side)
         for side in ("a", "b")
         if look_up(summary, f"{side}.chosen_on_these_images") is True
+    )
+    return [
+        f"{name} was chosen for its figures on these very images, so here they flatter "
+        "it a little"
+        for name in chosen
     ]
 
 

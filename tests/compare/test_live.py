@@ -226,3 +226,31 @@ def test_nothing_of_mlflow_is_imported_before_it_is_needed() -> None:
     printed = subprocess.check_output([sys.executable, "-c", program], text=True)
 
     assert not {"mlflow", "sqlalchemy"} & {*printed.split()}
+
+
+def test_a_probe_holds_for_the_images_it_was_of_and_only_if_it_was_passed(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert _compare(service, out, "--no-mlflow", "--limit", "5") == 0
+    assert _json(out / "summary.json")["probe"]["images"] == 5
+
+    assert _compare(service, out, "--no-mlflow") == 0
+    assert _json(out / "summary.json")["probe"]["images"] == 50
+
+    facts = _json(out / "run.json")
+    facts["probe"]["differing"] = 3  # as a service leaves it that was loaded anew
+    (out / "run.json").write_text(json.dumps(facts))
+    assert _compare(service, out, "--no-mlflow") == 0
+    assert _json(out / "summary.json")["probe"]["differing"] == 0
+
+
+def test_the_folders_own_summary_may_be_named(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    own = ("--no-mlflow", "--summary-md", str(out / MARKDOWN))
+    out.mkdir()
+
+    assert _compare(service, out, *own) == 0
+    assert (out / MARKDOWN).is_file()

@@ -137,3 +137,9 @@ def test_sheets_keep_to_their_size_by_quality_then_by_number() -> None:
         made = sprite_sheets(tiles, most_bytes=int(share * full))
         assert len(made) == sheets
         assert sum(map(len, made)) <= share * full
+
+
+def test_a_damaged_file_is_none(tmp_path: Path) -> None:
+    (tmp_path / "thumbnails.parquet").write_bytes(b"")
+
+    assert Thumbnails.load(tmp_path) is None

@@ -92,7 +92,11 @@ def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
     if fresh:
         for name in (IDENTITY, ANSWERS):
             (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(
+        # What a kill left of the first moment is no comparison, and nothing foreign.
+        file.name != f"{IDENTITY}.partial"
+        for file in folder.iterdir()
+    ):
         _check_same(folder, identity)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / IDENTITY, asdict(identity))

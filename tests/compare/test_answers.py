@@ -144,3 +144,13 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ForeignFolder, match="is a file"):
         open_folder(tmp_path / "x", IDENTITY, fresh=False)
+
+
+def test_a_folder_that_a_kill_left_at_its_first_moment_is_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "identity.json.partial").write_text("{")
+
+    open_folder(tmp_path, IDENTITY, fresh=False)
+
+    assert [file.name for file in tmp_path.iterdir()] == ["identity.json"]

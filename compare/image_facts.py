@@ -1,7 +1,7 @@
 """Brightness and colour of each image, kept for slices: the files may go."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +26,51 @@ GREY_SPREAD = 2.0
 JPEG leaves grey pictures that were stored in colour a little of it."""
 
 Look = tuple[float, bool] | None
-"""Mean luma, 0..255, and whether it is grey; None of what cannot be read."""
+"""Mean luma, 0..255, and whether it is grey; None of what is no image."""
 
 
-def look_at(files: Iterable[Path], *, until: Callable[[], bool]) -> list[Look]:
-    """At the first of them, until `until` says yes; one at a time is in memory."""
-    return [_look(file) for file in takewhile(lambda _: not until(), files)]
+def look_at(
+    names: Sequence[str], files: Sequence[Path], *, until: Callable[[], bool]
+) -> dict[str, Look]:
+    """By name, from the first on, until `until` says yes.
+
+    A file that is away now is left out: it may be back when it is looked for again.
+    """
+    looks: dict[str, Look] = {}
+    for name, file in zip(names, files, strict=True):
+        if until():
+            break
+        with suppress(OSError):
+            looks[name] = _look(file)
+    return looks
 
 
 def keep_looks(
-    folder: Path, names: Sequence[str], files: Sequence[Path], first: Sequence[Look]
-) -> None:
-    """Looks at the images after `first`, and keeps what is seen, if it is not kept."""
-    kept = _read(folder)
-    if kept is None or list(kept) != list(names):
-        _write(folder, names, [*first, *map(_look, files[len(first) :])])
+    folder: Path,
+    names: Sequence[str],
+    files: Sequence[Path],
+    seen: Mapping[str, Look],
+) -> int:
+    """Looks at what is neither `seen` nor kept, keeps all; how many files were away."""
+    kept = _read(folder) or {}
+    file_of = dict(zip(names, files, strict=True))
+    unseen = [name for name in names if name not in kept and name not in seen]
+    new = look_at(unseen, [file_of[name] for name in unseen], until=lambda: False)
+    known = {**seen, **new, **kept}
+    looks = {name: known[name] for name in names if name in known}
+    if list(looks) != list(kept):
+        _write(folder, looks)
+    return len(names) - len(looks)
+
+
+def readable(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those that were looked at and are images."""
+    kept = _read(folder) or {}
+    return [name for name in names if kept.get(name) is not None]
 
 
 def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
-    """Of these images, in their order; None where nothing was kept of all of them."""
+    """Of these images, in their order; None where not all of them were looked at."""
     kept = _read(folder)
     if kept is None or not all(name in kept for name in names):
         return None
@@ -56,9 +82,11 @@ def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
 
 
 def _look(file: Path) -> Look:
+    """OSError where there is no such file, or nobody may read it."""
+    data = file.read_bytes()
     try:
-        image = decode_image(file.read_bytes())
-    except (OSError, UndecodableImage, ImageTooLarge):
+        image = decode_image(data)
+    except (UndecodableImage, ImageTooLarge):
         return None
     # Plane by plane: numpy takes three times as long over an axis of three.
     planes = np.ascontiguousarray(image.reshape(-1, 3).T)  # [3, pixels]
@@ -68,12 +96,12 @@ def _look(file: Path) -> Look:
     return float(luma), bool(spread <= GREY_SPREAD)
 
 
-def _write(folder: Path, names: Sequence[str], looks: Sequence[Look]) -> None:
-    brightness = [None if look is None else look[0] for look in looks]
-    is_grey = [None if look is None else look[1] for look in looks]
+def _write(folder: Path, looks: Mapping[str, Look]) -> None:
+    brightness = [None if look is None else look[0] for look in looks.values()]
+    is_grey = [None if look is None else look[1] for look in looks.values()]
     table = pa.table(
         {
-            "image": pa.array(names, pa.string()),
+            "image": pa.array(list(looks), pa.string()),
             "brightness": pa.array(brightness, pa.float64()),
             "is_grey": pa.array(is_grey, pa.bool_()),
         }

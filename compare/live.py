@@ -1,7 +1,7 @@
 """The story of a comparison, from two names to a verdict and what follows from it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from classifier.store import is_there_a_store
@@ -30,11 +30,11 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     started = time.time()
     images: Images | None = None
     follow: Sequence[Callable[[Drawn], None]] = ()
-    looks: Sequence[Look] = ()
+    seen: Mapping[str, Look] = {}
     if early is not None:  # meanwhile; another's is asked first whether it is there
         follow = _followers(config)
         images = own_images(config, model=config.model, version=config.a)
-        looks = look_at(images.files, until=early.has_started)
+        seen = look_at(images.names, images.files, until=early.has_started)
     with find_service(config, early) as service:
         a, b = service.version(config.a), service.version(config.b)
         images = images or find_images(config, a)
@@ -43,7 +43,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         record = _open(folder, _record(config, images, a, b), fresh=config.fresh)
         found, measured = ask_service(service, images, folder, record, config)
     if isinstance(found, Comparison):
-        keep_pictures(folder, images, found, looks=looks)
+        keep_pictures(folder, images, found, seen=seen)
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare.image_facts import IMAGES, facts_of, keep_looks, look_at
+from compare.image_facts import IMAGES, facts_of, keep_looks, look_at, readable
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -20,7 +20,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def test_what_is_seen_is_kept_and_given_in_any_order(tmp_path: Path) -> None:
     files = _files(tmp_path)
-    keep_looks(tmp_path, list(files), list(files.values()), [])
+    keep_looks(tmp_path, list(files), list(files.values()), {})
     for file in files.values():
         file.unlink()
 
@@ -36,7 +36,7 @@ def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
     file = tmp_path / "x.jpg"
     Image.fromarray(noise).convert("RGB").save(file, quality=60)
-    keep_looks(tmp_path, ["x"], [file], [])
+    keep_looks(tmp_path, ["x"], [file], {})
 
     facts = facts_of(tmp_path, ["x"])
 
@@ -47,10 +47,10 @@ def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
 def test_what_is_kept_of_other_images_is_of_no_use(tmp_path: Path) -> None:
     files = _files(tmp_path)
     assert facts_of(tmp_path, ["red"]) is None
-    keep_looks(tmp_path, ["red"], [files["red"]], [])
+    keep_looks(tmp_path, ["red"], [files["red"]], {})
 
     assert facts_of(tmp_path, ["red", "white"]) is None
-    keep_looks(tmp_path, ["white"], [files["white"]], [])
+    keep_looks(tmp_path, ["white"], [files["white"]], {})
     assert facts_of(tmp_path, ["white"]) is not None
     (tmp_path / IMAGES).write_bytes(b"cut off")
     assert facts_of(tmp_path, ["white"]) is None
@@ -59,12 +59,34 @@ def test_what_is_kept_of_other_images_is_of_no_use(tmp_path: Path) -> None:
 def test_what_was_seen_already_is_not_looked_at_again(tmp_path: Path) -> None:
     files = _files(tmp_path)
     answers = iter([False, False, True])
-    first = look_at(files.values(), until=lambda: next(answers))
+    seen = look_at(list(files), list(files.values()), until=lambda: next(answers))
     for name in ("black", "white"):
         files[name].unlink()
 
-    keep_looks(tmp_path, list(files), list(files.values()), first)
+    keep_looks(tmp_path, list(files), list(files.values()), seen)
 
     facts = facts_of(tmp_path, ["black", "white", "red"])
     assert facts is not None
     assert facts.brightness == pytest.approx([0, 255, 0.299 * 200])
+
+
+def test_files_that_are_away_for_a_while_are_looked_at_when_they_are_back(
+    tmp_path: Path,
+) -> None:
+    files = _files(tmp_path)
+    names, paths = list(files), list(files.values())
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    keep_looks(undisturbed, names, paths, {})
+    data = files["white"].read_bytes()
+    files["white"].unlink()
+
+    assert keep_looks(tmp_path, names, paths, {}) == 1
+    assert facts_of(tmp_path, names) is None
+    assert readable(tmp_path, names) == ["black", "red"]
+
+    files["white"].write_bytes(data)
+    assert keep_looks(tmp_path, names, paths, {}) == 0
+    assert readable(tmp_path, names) == ["black", "white", "red"]
+    kept = [folder / IMAGES for folder in (tmp_path, undisturbed)]
+    assert kept[0].read_bytes() == kept[1].read_bytes()

@@ -31,22 +31,22 @@ def test_they_are_made_of_all_that_can_be_read_and_only_once(tmp_path: Path) -> 
     comparison = made_up_comparison(8)
     images = _images(tmp_path, comparison)
 
-    keep_pictures(tmp_path, images, comparison)
+    keep_pictures(tmp_path, images, comparison, seen={})
 
     kept = Thumbnails.load(tmp_path)
     assert kept is not None
     assert set(kept.names) == set(images.names[1:])
     before = (tmp_path / FILE).stat().st_mtime_ns
-    keep_pictures(tmp_path, images, comparison)
+    keep_pictures(tmp_path, images, comparison, seen={})
     assert (tmp_path / FILE).stat().st_mtime_ns == before
 
 
 def test_more_images_have_more_pictures(tmp_path: Path) -> None:
     few, all_of_them = made_up_comparison(3), made_up_comparison(8)
     images = _images(tmp_path, all_of_them)
-    keep_pictures(tmp_path, images.only(few.names), few)
+    keep_pictures(tmp_path, images.only(few.names), few, seen={})
 
-    keep_pictures(tmp_path, images, all_of_them)
+    keep_pictures(tmp_path, images, all_of_them, seen={})
 
     kept = Thumbnails.load(tmp_path)
     assert kept is not None

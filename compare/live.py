@@ -19,7 +19,7 @@ from compare.picturing import keep_pictures
 from compare.record import Record, keep_record
 from compare.service_process import OwnService
 from compare.sources import find_images, find_service, own_images
-from compare.telling import tell
+from compare.telling import copy_summary, tell
 
 
 def compare_versions(config: CompareConfig, early: OwnService | None = None) -> Drawn:
@@ -53,9 +53,10 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         **measured,
     }
     drawn = draw(folder, record, found, gates=config.gates, facts=facts)
-    tell(drawn, show=config.show, summary_md=config.summary_md)
+    tell(drawn, show=config.show)
     for act in follow:
         act(drawn)
+    copy_summary(drawn, config.summary_md)
     return drawn
 
 

@@ -9,7 +9,7 @@ from compare.comparison import Comparison, NotComparable, check_classes
 from compare.config import RedrawConfig
 from compare.drawing import Drawn, draw, read_facts, set_side_by_side
 from compare.record import Record, read_record
-from compare.telling import tell
+from compare.telling import copy_summary, tell
 
 
 class Unfinished(RuntimeError):
@@ -23,7 +23,8 @@ def redraw(config: RedrawConfig) -> Drawn:
     found, facts = _find_kept(folder, record, read_answers(folder))
     gates = record.gates if config.gates is None else config.gates
     drawn = draw(folder, record, found, gates=gates, facts=facts)
-    tell(drawn, show=config.show, summary_md=config.summary_md)
+    tell(drawn, show=config.show)
+    copy_summary(drawn, config.summary_md)
     return drawn
 
 

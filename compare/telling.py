@@ -8,10 +8,14 @@ from compare.files import MARKDOWN
 from compare.terminal_report import print_report, print_shown
 
 
-def tell(drawn: Drawn, *, show: int, summary_md: Path | None) -> None:
+def tell(drawn: Drawn, *, show: int) -> None:
     print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
     if drawn.comparison is not None and show:
         print_shown(drawn.comparison, show)
+
+
+def copy_summary(drawn: Drawn, to: Path | None) -> None:
+    """OSError where that fails, so it comes last."""
     ours = drawn.folder / MARKDOWN
-    if summary_md is not None and summary_md.absolute() != ours.absolute():
-        shutil.copyfile(ours, summary_md)
+    if to is not None and to.absolute() != ours.absolute():
+        shutil.copyfile(ours, to)

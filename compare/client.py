@@ -85,38 +85,33 @@ class Service:
 
     def version(self, asked: str) -> ServedVersion:
         """UnknownServed where the service has none such."""
-        model = str(self.list_versions()["model"])
+        listed = self.list_versions()
         entry = self._insist(
             lambda: self._send("GET", f"/versions/{quote(asked, safe='')}")
         )
         try:
-            return read_version(entry, model=model)
+            return read_version(entry, listed)
         except NotTheContract as error:
             raise ServiceUnavailable(f"{self.url}/versions/{asked}: {error}") from error
 
     def ask(
         self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
     ) -> list[tuple[Answer, ...]]:
-        """For each (name, file's bytes) the answer of each version, in their order."""
+        """For each (name, file's bytes) the answer of each version, in their order.
+
+        Images that are refused together are asked about in halves.
+        """
 
         def attempt() -> list[tuple[Answer, ...]]:
-            try:
-                document = self._send(
-                    "POST",
-                    "/predict",
-                    params=[("version", version.number) for version in versions],
-                    files=[
-                        ("image", (name, data, "application/octet-stream"))
-                        for name, data in images
-                    ],
-                )
-            except ImageRefused as refused:
-                if len(images) > 1:
-                    raise ServiceUnavailable(
-                        f"{self.url} refused {len(images)} images for one of them: "
-                        f"{refused.answer.message}"
-                    ) from refused
-                return [(refused.answer,) * len(versions)]
+            document = self._send(
+                "POST",
+                "/predict",
+                params=[("version", version.number) for version in versions],
+                files=[
+                    ("image", (name, data, "application/octet-stream"))
+                    for name, data in images
+                ],
+            )
             try:
                 answers = read_results(document, len(images), versions)
             except NotTheContract as error:
@@ -131,7 +126,13 @@ class Service:
                 raise Retry(reason, fallback=answers)
             return answers
 
-        return self._insist(attempt)
+        try:
+            return self._insist(attempt)
+        except ImageRefused as refused:
+            if len(images) == 1:
+                return [(refused.answer,) * len(versions)]
+        half = len(images) // 2
+        return [*self.ask(images[:half], versions), *self.ask(images[half:], versions)]
 
     def _insist(
         self, attempt: Callable[[], T], *, silence_seconds: float | None = None

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from classifier.labels import Labels
+from classifier.versions import INT8
 
-FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
+FINAL_CODES = frozenset({"undecodable_image", "image_too_large", "body_too_large"})
 """Errors of one image that asking again cannot mend."""
 
 
@@ -25,7 +26,8 @@ class ServedVersion:
     epoch: int | None
     dataset_digest: str | None
     aliases: tuple[str, ...] | None = None
-    """None where the service does not say."""
+    """Of an int8 form those of the version that it was made of, as it has none of its
+    own; None where the service does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +53,29 @@ class NoAnswer:
 Answer = TopAnswer | NoAnswer
 
 
-def read_version(entry: Mapping[str, Any], *, model: str) -> ServedVersion:
-    """One entry of a version, with its labels."""
+def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:
+    """One entry of a version, with its labels; `listed` is what `GET /versions` gave.
+
+    NotTheContract where a key of either is missing or of another kind.
+    """
     try:
         dataset = entry.get("dataset") or {}
+        number = str(entry["version"])
         aliases = entry.get("aliases")
+        if number.endswith(INT8):
+            whole = number.removesuffix(INT8)
+            of = {str(other["version"]): other for other in listed["versions"]}
+            aliases = of.get(whole, {}).get("aliases")
         return ServedVersion(
-            model=model,
-            number=str(entry["version"]),
+            model=str(listed["model"]),
+            number=number,
             labels=Labels.from_json(entry["labels"]),
             run_id=entry.get("run_id"),
             epoch=entry.get("epoch"),
             dataset_digest=dataset.get("digest"),
             aliases=None if aliases is None else tuple(map(str, aliases)),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotTheContract(f"not an entry of a version: {error!r}") from error
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from compare.answers import PairOfAnswers
-from compare.contract import Answer, ServedVersion, TopAnswer
+from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 from compare.images import Images
+from compare.responses import ServiceUnavailable
 
 PROBED = 100
 
@@ -41,7 +42,8 @@ def count_differing(
     """How many images were asked twice, and how many got another answer then.
 
     `answered` are the first answers, which the comparison rests on, and `again` second
-    ones that are there already; the others are asked for.
+    ones that are there already; the others are asked for. ServiceUnavailable where one
+    fails that may succeed another time.
     """
     probed = spread(
         [place for place, name in enumerate(images.names) if name in answered], PROBED
@@ -53,6 +55,12 @@ def count_differing(
         places = asked[start : start + batch_size]
         batch = [(images.names[p], images.files[p].read_bytes()) for p in places]
         for (name, _), answers in zip(batch, ask(batch, versions), strict=True):
+            for answer in answers:
+                if isinstance(answer, NoAnswer) and not answer.is_final:
+                    raise ServiceUnavailable(
+                        f"{name} was answered, and now fails: {answer.message}; try "
+                        "again later, answers are kept"
+                    )
             second[name] = PairOfAnswers(answers[0], answers[-1])
     names = [images.names[place] for place in probed]
     same = [

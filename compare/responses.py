@@ -1,11 +1,16 @@
 """What a service's answer means for who asked: take it, ask again, or give up."""
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from compare.contract import FINAL_CODES, NoAnswer
 
 RETRIED = frozenset({429, 502, 503, 504})
+BODY_TOO_LARGE = (
+    "the service, or a proxy before it, takes no request of this image's size; if it "
+    "takes larger ones by now, start with --fresh"
+)
 
 
 class ServiceUnavailable(RuntimeError):
@@ -41,7 +46,7 @@ class Retry(Exception):
 
 
 class ImageRefused(Exception):
-    """A request of one image that cannot be read."""
+    """A request with an image that cannot be read, or with more than is taken."""
 
     def __init__(self, answer: NoAnswer) -> None:
         super().__init__(answer.message)
@@ -66,6 +71,9 @@ def read_response(
     """The JSON object of a success; of anything else what it means is raised."""
     if status in RETRIED:
         raise Retry(f"status {status}", pause_seconds=_seconds(retry_after))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # Often said by a proxy, whose page is no JSON.
+        raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
     try:
         document = json.loads(body)
     except ValueError as error:

@@ -47,17 +47,11 @@ def no_numbers(a: ServedVersion, b: ServedVersion, data: DataFacts) -> dict[str,
     """Who was to be compared on what, and None at every number."""
     numbers = without_values()
     numbers["data"] = asdict(data)
-    aliases = {version.number: version.aliases for version in (a, b)}
     for side, version in (("a", a), ("b", b)):
         numbers[side]["version"] = version.number
         numbers[side]["run_id"] = version.run_id
         numbers[side]["epoch"] = version.epoch
-        # `16.int8` is as flattered as 16, whose weights and aliases it comes from.
-        numbers[side]["chosen_on_these_images"] = _chosen(
-            aliases.get(version.number.partition(".")[0]),
-            validated_on=version.dataset_digest,
-            data=data,
-        )
+        numbers[side]["chosen_on_these_images"] = _chosen(version, data)
     return numbers
 
 
@@ -141,18 +135,16 @@ def numbers_with_truth(
     }
 
 
-def _chosen(
-    aliases: Sequence[str] | None, *, validated_on: str | None, data: DataFacts
-) -> bool | None:
+def _chosen(version: ServedVersion, data: DataFacts) -> bool | None:
     """Whether it was picked for doing best on these images: its figure is optimistic.
 
     None where the service does not say what it was validated on or is called.
     """
-    if validated_on is None or aliases is None:
+    if version.dataset_digest is None or version.aliases is None:
         return None
-    if validated_on != data.digest:
+    if version.dataset_digest != data.digest:
         return False
-    return not ALIASES_OF_TRAINING.isdisjoint(aliases)
+    return not ALIASES_OF_TRAINING.isdisjoint(version.aliases)
 
 
 def _one_version(top: TopFive, targets: IntArray) -> dict[str, Any]:

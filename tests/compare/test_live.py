@@ -14,6 +14,7 @@ import pytest
 from classifier.dataset import Dataset
 from compare.__main__ import main
 from compare.files import ANSWERED, MARKDOWN
+from serving.body_reader import MAX_BODY_BYTES
 from tests.conftest import RunningService, Store, serving
 
 KEY = "s3cret"
@@ -254,3 +255,26 @@ def test_the_folders_own_summary_may_be_named(
 
     assert _compare(service, out, *own) == 0
     assert (out / MARKDOWN).is_file()
+
+
+def test_an_image_that_no_request_can_bring_is_missing_and_no_more(
+    service: RunningService,
+    own_store: Store,
+    digits: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for file in digits.val.files[:3]:
+        shutil.copy(file, photos)
+    with (photos / "huge.png").open("wb") as huge:
+        huge.truncate(MAX_BODY_BYTES + 1)
+    unlabelled = ("--data", str(photos), "--no-mlflow")
+
+    assert _compare(service, out, *unlabelled) == 3
+    assert "1 of 4 images have no answer" in capsys.readouterr().out
+
+    assert _compare(service, out, *unlabelled, "--allow-missing", "1") == 0
+    assert _json(out / "summary.json")["images"] == 3
+    assert "body_too_large" in _json(out / "run.json")["missing"]["huge.png"]

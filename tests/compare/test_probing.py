@@ -10,6 +10,7 @@ from compare.answers import PairOfAnswers
 from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 from compare.images import Images
 from compare.probing import count_differing, spread
+from compare.responses import ServiceUnavailable
 from tests.compare.conftest import made_up_answers, served
 
 A, B = served("8"), served("16")
@@ -119,6 +120,22 @@ def test_another_answer_is_one_that_the_last_digits_do_not_explain(
     )
 
     assert found == (1, differing)
+
+
+def test_what_fails_the_second_time_is_no_other_answer(tmp_path: Path) -> None:
+    kept = {"img_0.png": PairOfAnswers(TOP, TOP)}
+    late = PairOfAnswers(TOP, NoAnswer("timeout", "too late"))
+
+    with pytest.raises(ServiceUnavailable, match=r"img_0\.png .* too late; try again"):
+        count_differing(
+            _Again(kept, {"img_0.png": late}),
+            _images(tmp_path, 1),
+            kept,
+            again={},
+            a=A,
+            b=B,
+            batch_size=32,
+        )
 
 
 def test_items_are_spread_from_the_first_on_and_the_same_each_time() -> None:

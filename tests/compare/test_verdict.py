@@ -139,19 +139,6 @@ def test_a_version_chosen_on_these_images_is_named(
     assert summary["a"]["chosen_on_these_images"] is None
 
 
-def test_an_int8_form_was_chosen_with_the_version_it_comes_from(
-    comparison: Comparison,
-) -> None:
-    best = replace(served("8"), aliases=("best",))
-    form = replace(served("8.int8", epoch=8), aliases=())
-
-    beside = judge(comparison, a=best, b=form, gates=(), data=DATA).summary
-    alone = judge(comparison, a=served("16"), b=form, gates=(), data=DATA).summary
-
-    assert beside["b"]["chosen_on_these_images"] is True
-    assert alone["b"]["chosen_on_these_images"] is None
-
-
 def test_slices_need_the_image_files(comparison: Comparison) -> None:
     without = _judged(comparison)
     facts = image_facts(400)

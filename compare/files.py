@@ -13,7 +13,7 @@ from classifier.labels import Labels
 from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.comparison import Comparison
 from compare.verdict import Verdict
-from compare.whole import whole, write_json
+from compare.whole import remove_files, whole, write_json
 
 SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
     "summary.json",
@@ -41,16 +41,14 @@ REPORTS = (HTML, MARKDOWN, *ANSWERED, RUN)
 
 def remove_results(folder: Path) -> None:
     """Of an earlier run: what is there afterwards is of this one."""
-    for name in REPORTS:
-        (folder / name).unlink(missing_ok=True)
+    remove_files(folder, REPORTS)
 
 
 def remove_everything(folder: Path) -> None:
     """That a comparison has left there, also what it would go on from."""
     if folder.is_dir():
         remove_results(folder)
-        for name in KEPT:
-            (folder / name).unlink(missing_ok=True)
+        remove_files(folder, KEPT)
 
 
 def write_summary(folder: Path, verdict: Verdict) -> None:

@@ -74,7 +74,7 @@ def html_parts(report: Report) -> Iterator[str]:
         words=wording.verdict_in_words(summary),
         a=wording.version_name(summary, "a"),
         b=wording.version_name(summary, "b"),
-        chosen_notes=wording.chosen_notes(summary),
+        notes=wording.notes_of(summary),
         date=_date(report.facts),
         definitions=DEFINITIONS,
         figures=figures(summary, labelled=labelled) if comparison else [],

@@ -10,9 +10,9 @@ from compare.wording import (
     ABSENT,
     PLACES,
     Kind,
-    chosen_notes,
     is_labelled,
     look_up,
+    notes_of,
     say,
     say_estimate,
     say_interval,
@@ -74,10 +74,7 @@ def _title(summary: Mapping[str, Any]) -> str:
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    notes = [*(summary.get("notes") or []), *chosen_notes(summary)]
-    if missing := summary.get("missing"):
-        notes.append(f"{missing:,} images went unanswered and are left out")
-    return ["\n".join(f"> * {plain(note)}" for note in notes)]
+    return ["\n".join(f"> * {plain(note)}" for note in notes_of(summary))]
 
 
 def _figures(summary: Mapping[str, Any]) -> str:
@@ -115,11 +112,8 @@ def say_images(summary: Mapping[str, Any]) -> str:
 def _change(
     summary: Mapping[str, Any], name: str, key: str, delta: str
 ) -> tuple[str, ...]:
-    a, b = (look_up(summary, f"{side}.{key}") for side in "ab")
-    change = look_up(summary, delta)
-    if look_up(change, "value") is None and None not in (a, b):
-        change = {"value": b - a}
-    return name, say(a, "percent"), say(b, "percent"), say_estimate(change, "points")
+    a, b = (say(look_up(summary, f"{side}.{key}"), "percent") for side in "ab")
+    return name, a, b, say_estimate(look_up(summary, delta), "points")
 
 
 def _unlabelled_figures(summary: Mapping[str, Any]) -> str:
@@ -130,7 +124,7 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> str:
     rows = [("changed first answers", say_estimate(changed, "percent"))]
     named: tuple[tuple[str, str, Kind], ...] = (
         ("change of confidence, points", "confidence.delta", "points"),
-        ("answers shared of five", "overlap.top5", "percent"),
+        ("shared answers", "overlap.top5", "percent"),
         ("rank-biased overlap", "overlap.rank_biased_overlap", "number"),
         ("kappa of first answers", "agreement_kappa", "number"),
     )

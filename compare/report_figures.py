@@ -30,9 +30,7 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
     widest = max(map(reach, deltas))
     flips = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
     most = max(map(reach, flips))
-    error = look_up(summary, "calibration_error_delta") or {
-        "value": _difference(summary, "expected_calibration_error")
-    }
+    error = look_up(summary, "calibration_error_delta")
     five = look_up(top5, "broken"), look_up(top5, "fixed")
     return [
         _figure(
@@ -106,7 +104,7 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:
             plain("overlap.top5"),
             "percent",
             (0, 1),
-            "of the five that each gives",
+            "of those that each version gives",
         ),
         _figure(
             "Rank-biased overlap",
@@ -142,11 +140,6 @@ def reach(estimate: object) -> float:
     """How far from 0 a picture of it has to go; a little more than its interval."""
     ends = [look_up(estimate, end) for end in ("value", "low", "high")]
     return 1.15 * max((abs(end) for end in ends if end is not None), default=0.0)
-
-
-def _difference(summary: Mapping[str, Any], key: str) -> float | None:
-    a, b = (look_up(summary, f"{side}.{key}") for side in "ab")
-    return None if a is None or b is None else b - a
 
 
 def _from_to(summary: Mapping[str, Any], key: str) -> str:

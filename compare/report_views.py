@@ -126,6 +126,13 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
     )
 
 
+def broken_if_unrelated(summary: Mapping[str, Any]) -> float | None:
+    """The share of images that two versions of these accuracies would break, were the
+    errors of one independent of the other's."""
+    a, b = (look_up(summary, f"{side}.top1_accuracy") for side in "ab")
+    return None if a is None or b is None else a * (1 - b)
+
+
 def confusion_filters(entry: Mapping[str, Any], labels: Labels) -> Mapping[str, str]:
     """Links to the images of a confusion: by the baseline, the candidate, either."""
     target = labels.index_of.get(entry["target_id"])

@@ -17,7 +17,7 @@ from compare.terminal_words import (
     wrap,
 )
 from compare.verdict import Verdict
-from compare.wording import chance_in_words, say_images
+from compare.wording import notes_of, say_images, verdict_in_words
 
 PLACES = ("first", "second", "third", "fourth", "fifth")
 HEIGHT = 30
@@ -38,7 +38,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if verdict.name == "not_comparable":
         return _refused_lines(summary, head, folder)
     where = f"{head}, on {say_images(summary['images'])} of {data}"
-    start = [*clipped(wrap(where), 2), *_note_lines(summary, a, b), ""]
+    start = [*clipped(wrap(where), 2), *_note_lines(summary), ""]
     end = ["", *_gate_lines(summary, folder)]
     if not summary["data"]["labelled"]:
         return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
@@ -50,7 +50,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
             "",
             *flip_lines(summary, a, b),
             "",
-            *_meaning_lines(summary, a, b),
+            *_meaning_lines(summary),
             *clipped(wrap(_class_line(summary, b)), 1),
             *confusions,
             "",
@@ -101,52 +101,18 @@ def _fitted(lines: list[str], *, dispensable: Sequence[str] = ()) -> list[str]:
 def _refused_lines(summary: Mapping[str, Any], head: str, folder: Path) -> list[str]:
     """The reason first: nothing else is of any use before it."""
     reasons = [line for r in summary["reasons"] for line in wrap(r, indent="  ")]
-    notes = [line for note in summary["notes"] for line in wrap(f"Note: {note}.")]
     said = ["NOT COMPARABLE", *clipped(reasons, 15), "", *wrap(head)]
-    return [*said, *clipped(notes, 5), "", f"see {folder}/"]
+    return [*said, *_note_lines(summary), "", f"see {folder}/"]
 
 
-def _note_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    notes = [f"Note: {note}." for note in summary["notes"]]
-    chosen = dict.fromkeys(
-        name
-        for name, side in ((a, "a"), (b, "b"))
-        if summary[side]["chosen_on_these_images"]
-    )
-    if chosen:
-        were = "were" if len(chosen) > 1 else "was"
-        notes.append(
-            f"Note: {' and '.join(chosen)} {were} chosen for doing best on these very "
-            "images, which flatters."
-        )
-    if summary["missing"]:
-        notes.append(f"Note: {say_images(summary['missing'])} unanswered and left out.")
+def _note_lines(summary: Mapping[str, Any]) -> list[str]:
+    notes = [f"Note: {note}." for note in notes_of(summary)]
     return clipped([line for note in notes for line in wrap(note)], 4)
 
 
-def _meaning_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    top1 = summary["top1"]
-    broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
-    # What the words say is the exact test; mid-p, less conservative, decides.
-    exact = top1["mcnemar_exact_p"]
-    changed = (
-        f"The first answer changes on {percent(summary['disagreement_rate'])} of the "
-        f"images."
-    )
-    if broken + fixed == 0:
-        return wrap(f"{b} breaks no image and fixes none. {changed}")
-    better = b if fixed > broken else a
-    so = (
-        f"so {better} is better on images like these"
-        if p < 0.05
-        else "so this does not show that either is better"
-    )
-    return wrap(
-        f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
-        "it had wrong. If neither were better, luck alone would split "
-        f"{say_images(broken + fixed)} at least this unevenly "
-        f"{chance_in_words(exact)}, {so} (McNemar's mid-p {p:.2g}). {changed}",
-    )
+def _meaning_lines(summary: Mapping[str, Any]) -> list[str]:
+    words = verdict_in_words(summary, with_accuracies=False)  # a table has them
+    return wrap(" ".join([f"{words.headline}.", *words.sentences]))
 
 
 def _class_line(summary: Mapping[str, Any], b: str) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from typing import Any
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A path beside it to write to, which takes its place when all went well."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = _partial(path)
     try:
         yield partial
         partial.replace(path)
@@ -29,3 +29,14 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """NaN has no place in JSON and is a fault of ours: ValueError."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Those that are there, and what a kill left of writing them."""
+    for path in (folder / name for name in names):
+        path.unlink(missing_ok=True)
+        _partial(path).unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")

@@ -82,18 +82,27 @@ def is_labelled(summary: Mapping[str, Any]) -> bool:
     return look_up(summary, "data.labelled") is not False
 
 
-def chosen_notes(summary: Mapping[str, Any]) -> list[str]:
-    """Of versions that were picked for doing best on the images they are judged by."""
+def notes_of(summary: Mapping[str, Any]) -> list[str]:
+    """What to know before the numbers are believed; sentences without a full stop."""
+    notes = [*(summary.get("notes") or [])]
     chosen = dict.fromkeys(
         version_name(summary, side)
         for side in ("a", "b")
         if look_up(summary, f"{side}.chosen_on_these_images") is True
     )
-    return [
-        f"{name} was chosen for its figures on these very images, so here they flatter "
-        "it a little"
-        for name in chosen
-    ]
+    if chosen and summary["verdict"] != "not_comparable":
+        were = "were" if len(chosen) > 1 else "was"
+        notes.append(
+            f"{' and '.join(chosen)} {were} chosen for doing best on these very "
+            "images, which flatters"
+        )
+    if missing := summary.get("missing"):
+        is_left_out = "is left out" if missing == 1 else "are left out"
+        notes.append(
+            f"{say_images(missing)} had no answer from one of the versions and "
+            f"{is_left_out}; run.json says why"
+        )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,9 @@ class Words:
     sentences: tuple[str, ...]
 
 
-def verdict_in_words(summary: Mapping[str, Any]) -> Words:
+def verdict_in_words(
+    summary: Mapping[str, Any], *, with_accuracies: bool = True
+) -> Words:
     a, b = version_name(summary, "a"), version_name(summary, "b")
     if summary["verdict"] == "not_comparable":
         headline = f"{b} cannot be compared with {a}"
@@ -120,7 +131,10 @@ def verdict_in_words(summary: Mapping[str, Any]) -> Words:
         return Words(badge, mood, "No image was answered by both versions", ())
     if not is_labelled(summary):
         return Words(badge, mood, *_unlabelled(summary, a, b))
-    return Words(badge, mood, *_labelled(summary, a, b))
+    headline, sentences = _labelled(summary, a, b)
+    if with_accuracies:
+        sentences = (_accuracies(summary), *sentences)
+    return Words(badge, mood, headline, sentences)
 
 
 def _badge(summary: Mapping[str, Any]) -> tuple[str, Literal["good", "bad", "open"]]:
@@ -148,23 +162,28 @@ def _labelled(
     changed = say(summary.get("disagreement_rate"), "percent")
     churn = f"The first answer changes on {changed} of the images."
     if broken + fixed == 0:
-        headline = f"{b} breaks no image and fixes none"
-        return headline, (churn,)
+        return f"{b} breaks no image and fixes none", (churn,)
     if p >= SHOWN_BELOW_P:
         headline = f"Neither {a} nor {b} is shown to be better"
     else:
         headline = f"{b} is {'better' if fixed > broken else 'worse'} than {a}"
         headline += " on images like these"
+    # What the words say is the exact test; mid-p, less conservative, decides.
     chance = chance_in_words(top1["mcnemar_exact_p"])
     return headline, (
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
-        f"it had wrong.",
-        f"Right first answers go from {say(summary['a']['top1_accuracy'], 'percent')} "
-        f"to {say(summary['b']['top1_accuracy'], 'percent')}: "
-        f"{say(top1['delta']['value'], 'points')} points, and with 95 % confidence "
-        f"between {say(top1['delta']['low'], 'points')} and "
-        f"{say(top1['delta']['high'], 'points')}.",
+        "it had wrong.",
         f"If neither were better, luck alone would split {say_images(broken + fixed)} "
         f"at least this unevenly {chance} (McNemar's mid-p {say(p, 'p')}).",
         churn,
+    )
+
+
+def _accuracies(summary: Mapping[str, Any]) -> str:
+    a, b = (say(summary[side]["top1_accuracy"], "percent") for side in "ab")
+    delta = summary["top1"]["delta"]
+    low, high = say(delta["low"], "points"), say(delta["high"], "points")
+    return (
+        f"Right first answers go from {a} to {b}: {say(delta['value'], 'points')} "
+        f"points, and with 95 % confidence between {low} and {high}."
     )

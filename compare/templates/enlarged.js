@@ -46,7 +46,7 @@ function fill() {
   const facts = [
     ...(target === null ? [] : [`truth: ${className(target)} (${images.class_ids[target]})`]),
     moved(image),
-    `${shared(image)} of 5 answers shared`,
+    `${shared(image)} of ${answers("a", image).length} answers shared`,
   ];
   const large = make("div", { class: "large", role: "img", "aria-label": describe(image) },
     picture(image));

@@ -8,8 +8,8 @@ from compare.gates import parse_gate
 from compare.verdict import judge, refuse
 from compare.wording import (
     Kind,
-    chosen_notes,
     look_up,
+    notes_of,
     say,
     say_estimate,
     verdict_in_words,
@@ -96,11 +96,20 @@ def test_what_cannot_be_compared_gives_its_reasons() -> None:
     assert verdict_in_words(verdict.summary).sentences == ("why",)
 
 
-def test_a_version_that_was_chosen_on_these_images_is_said(
+def test_notes_are_whoever_was_chosen_and_what_is_missing(
     summary: dict[str, Any],
 ) -> None:
-    chosen = {**summary, "b": {**summary["b"], "chosen_on_these_images": True}}
+    found = {
+        **summary,
+        "notes": ["first"],
+        "b": {**summary["b"], "chosen_on_these_images": True},
+        "missing": 1,
+    }
 
-    (note,) = chosen_notes(chosen)
+    first, chosen, missing = notes_of(found)
 
-    assert note.startswith("v16 was chosen")
+    assert first == "first"
+    assert chosen.startswith("v16 was chosen")
+    assert missing.startswith("1 image had no answer")
+    refused = {**found, "verdict": "not_comparable", "missing": None}
+    assert notes_of(refused) == ["first"]  # there is no number that could flatter

@@ -51,7 +51,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
             *flip_lines(summary, a, b),
             "",
             *_meaning_lines(summary),
-            *clipped(wrap(_class_line(summary, b)), 1),
+            *clipped(wrap(_class_line(summary)), 1),
             *confusions,
             "",
             *rank_lines(summary, a, b),
@@ -115,11 +115,11 @@ def _meaning_lines(summary: Mapping[str, Any]) -> list[str]:
     return wrap(" ".join([f"{words.headline}.", *words.sentences]))
 
 
-def _class_line(summary: Mapping[str, Any], b: str) -> str:
+def _class_line(summary: Mapping[str, Any]) -> str:
     classes = summary["classes"]
     return (
         f"Of {classes['tested']:,} classes {summary['class_regressions']} are shown "
-        f"worse in {b}, {summary['class_improvements']} better "
+        f"worse, {summary['class_improvements']} better "
         f"({classes['could_be_flagged']} changed enough to tell)."
     )
 

@@ -48,6 +48,24 @@ def test_compatibility_is_of_the_baselines_right_and_wrong_images() -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "trust", "error"),
+    [
+        # backwardcompatibilityml 1.4.2, trust_compatibility_score() and
+        # error_compatibility_score(), of label lists with these counts
+        (PairedTable(11, 4, 2, 3), 0.7333333333333333, 0.6),
+        (PairedTable(2018, 1095, 975, 5912), 0.6482492772245423, 0.8584289240598229),
+    ],
+)
+def test_compatibility_is_that_of_the_library_it_is_named_after(
+    table: PairedTable, trust: float, error: float
+) -> None:
+    result = flips(table)
+
+    assert result.backward_trust.value == pytest.approx(trust)
+    assert result.error_compatibility.value == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
     ("table", "kappa"),
     [
         # https://en.wikipedia.org/wiki/Cohen%27s_kappa, its three examples

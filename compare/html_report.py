@@ -133,10 +133,10 @@ def _environment() -> Environment:
 
 
 def _unbroken(text: str) -> str:
-    """No line ends between a number and its unit."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(
-        " ms", "\N{NO-BREAK SPACE}ms"
-    )
+    """No line ends between a number and its unit, or its sign."""
+    for loose in (" %", " ms", "< "):
+        text = text.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
+    return text
 
 
 def _inlined(names: Sequence[str]) -> Markup:

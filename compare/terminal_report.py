@@ -118,8 +118,8 @@ def _meaning_lines(summary: Mapping[str, Any]) -> list[str]:
 def _class_line(summary: Mapping[str, Any]) -> str:
     classes = summary["classes"]
     return (
-        f"Of {classes['tested']:,} classes {summary['class_regressions']} are shown "
-        f"worse, {summary['class_improvements']} better "
+        f"Classes shown worse: {summary['class_regressions']} of "
+        f"{classes['tested']:,}, better: {summary['class_improvements']} "
         f"({classes['could_be_flagged']} changed enough to tell)."
     )
 

@@ -94,7 +94,7 @@ def test_classes_that_could_have_been_flagged_are_counted() -> None:
     (line,) = (
         line
         for line in report_lines(verdict, data="digits", folder=FOLDER)
-        if line.startswith("Of 8 classes")
+        if line.startswith("Classes shown worse")
     )
 
     classes = verdict.summary["classes"]

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 
+from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool
 from serving.metrics import Metrics
@@ -22,6 +25,16 @@ def pool(store: Store) -> Iterator[PredictorPool]:
     pool.load_wanted()
     yield pool
     pool.close()
+
+
+@pytest.fixture(scope="module")
+def app(pool: PredictorPool) -> Flask:
+    return create_app(ServingConfig(), pool=pool)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
 
 
 @pytest.fixture

@@ -35,16 +35,6 @@ from training.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
-def app(pool: PredictorPool) -> Flask:
-    return create_app(ServingConfig(), pool=pool)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
-
-
-@pytest.fixture(scope="module")
 def files(digits: Dataset) -> list[bytes]:
     return [file.read_bytes() for file in digits.val.files[::200]]
 

@@ -23,27 +23,7 @@ from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool
 from serving.metrics import Metrics
-from serving.predictor_pool import PredictorPool
 from tests.conftest import RunningService, Store, encoded, picture
-
-
-@pytest.fixture(scope="module")
-def pool(store: Store) -> PredictorPool:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig(versions="v1,v2"), Metrics())
-    pool.load_wanted()
-    return pool
-
-
-@pytest.fixture(scope="module")
-def app(pool: PredictorPool) -> Flask:
-    return create_app(ServingConfig(), pool=pool)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 @pytest.fixture

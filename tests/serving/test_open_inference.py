@@ -21,8 +21,6 @@ from classifier.dataset import Dataset
 from classifier.ranking import softmax
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.loading import open_pool
-from serving.metrics import Metrics
 from serving.predictor_pool import PredictorPool
 from tests.conftest import WAIT_SECONDS, RunningService, Store
 
@@ -66,15 +64,6 @@ def expected(service: RunningService, files: list[bytes]) -> Array:
         for result in answer.json()["results"]
     ]
     return np.array([[row[index] for index in range(10)] for row in rows])
-
-
-@pytest.fixture(scope="module")
-def pool(store: Store) -> PredictorPool:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig(versions="v1,v2"), Metrics())
-    pool.load_wanted()
-    return pool
 
 
 @pytest.fixture

@@ -20,10 +20,6 @@ from flask.testing import FlaskClient
 from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 
-from serving.app import create_app
-from serving.config import ServingConfig
-from serving.loading import open_pool
-from serving.metrics import Metrics
 from serving.predictor_pool import PredictorPool
 from serving.reference import WRITTEN_FOR, read_document
 from serving.reference_page import METHODS, inline
@@ -102,25 +98,6 @@ def _described() -> schemathesis.BaseSchema:
 
 
 SCHEMA = _described()
-
-
-@pytest.fixture(scope="module")
-def pool(store: Store) -> PredictorPool:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        pool = open_pool(ServingConfig(versions="v1,v2"), Metrics())
-    pool.load_wanted()
-    return pool
-
-
-@pytest.fixture(scope="module")
-def app(pool: PredictorPool) -> Flask:
-    return create_app(ServingConfig(), pool=pool)
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
 
 
 @pytest.fixture(autouse=True)

@@ -65,7 +65,10 @@ def test_many_versions_asked_for_at_once_leave_no_thread_behind(copy: Store) -> 
     assert sorted(t.name for t in _batchers() - before) == [f"v{n}" for n in ready]
 
 
-def test_what_is_taken_away_before_it_is_loaded_is_not_loaded(copy: Store) -> None:
+def test_what_is_taken_away_before_it_is_loaded_is_not_loaded(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.slot.usable_cores", lambda: 1)  # one after the other
     opened: list[str] = []
     begun, go_on = threading.Event(), threading.Event()
     open_at_once = opener(copy.registry, opened)

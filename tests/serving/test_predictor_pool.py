@@ -240,7 +240,8 @@ def test_an_alias_is_followed_when_it_moves(copy: Store) -> None:
 
     assert pool.get("@live").version.number == "3"
     assert pool.get(None).version.number == "3"
-    assert opened == ["1", "2", "3"]
+    assert sorted(opened[:2]) == ["1", "2"]
+    assert opened[2:] == ["3"]
     with pytest.raises(UnknownVersion, match="answers with v3, v2"):
         pool.get("v1")
     # Who had found the old one before is answered by it.

@@ -39,6 +39,11 @@ class PairOfAnswers:
     a: Answer
     b: Answer
 
+    @property
+    def is_final(self) -> bool:
+        """Asking again would bring the same."""
+        return all(isinstance(x, TopAnswer) or x.is_final for x in (self.a, self.b))
+
 
 class AnswerStore:
     """Appends one line an image, and has read those of earlier runs.
@@ -51,6 +56,9 @@ class AnswerStore:
     def __init__(self, folder: Path) -> None:
         self._path = folder / ANSWERS
         self.kept: dict[str, PairOfAnswers] = {}
+        self.failed: dict[str, PairOfAnswers] = {}
+        """What went wrong this time, until the store is closed."""
+
         is_whole = True
         for line in _read_lines(self._path):
             if line is None:
@@ -73,11 +81,19 @@ class AnswerStore:
             self._file.close()
 
     def add(self, answers: Mapping[str, PairOfAnswers]) -> None:
-        """Those that are already kept stay as they are."""
-        new = {name: pair for name, pair in answers.items() if name not in self.kept}
-        self._file.write("".join(_line(name, pair) for name, pair in new.items()))
+        """Those that are already kept stay as they are.
+
+        What may succeed another time is not kept, but asked again then.
+        """
+        for name, pair in answers.items():
+            if name in self.kept:
+                continue
+            if pair.is_final:
+                self.kept[name] = pair
+                self._file.write(_line(name, pair))
+            else:
+                self.failed[name] = pair
         self._file.flush()
-        self.kept.update(new)
 
     def _rewritten(self) -> TextIO:
         with whole(self._path) as partial, partial.open("w") as file:

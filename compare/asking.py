@@ -51,7 +51,7 @@ def _collect(
     record: Record,
     config: CompareConfig,
 ) -> tuple[Mapping[str, PairOfAnswers], bool]:
-    """All answers, and whether any of them is new."""
+    """All answers, what failed this time among them; and whether any is new."""
     with AnswerStore(folder) as store:
         before = len(store.kept)
         collect_answers(
@@ -63,7 +63,7 @@ def _collect(
             batch_size=config.batch_size,
             concurrency=config.concurrency,
         )
-        return store.kept, len(store.kept) > before
+        return {**store.failed, **store.kept}, len(store.kept) > before
 
 
 def _measured_before(folder: Path, of: str) -> dict[str, Any]:

@@ -205,6 +205,7 @@ class Service:
             response.content,
             retry_after=response.headers.get("Retry-After"),
             asked=f"{method} {path}",
+            has_images=method == "POST",
         )
 
     @property

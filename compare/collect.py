@@ -17,7 +17,7 @@ from rich.progress import (
 
 from compare.answers import AnswerStore, PairOfAnswers
 from compare.client import Service
-from compare.contract import ServedVersion, TopAnswer
+from compare.contract import ServedVersion
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Half of what a request may bring: large photos go fewer at a time."""
@@ -65,8 +65,6 @@ def collect_answers(
         return {
             name: PairOfAnswers(answer[0], answer[-1])
             for name, answer in zip(names, answers, strict=True)
-            # What may succeed another time is not kept, but asked again then.
-            if all(isinstance(a, TopAnswer) or a.is_final for a in answer)
         }
 
     done = len(images.names) - sum(end - start for start, end in missing)

@@ -10,6 +10,9 @@ from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.answers import PairOfAnswers
 from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
 
+NOT_ANSWERED = "not answered"
+"""Why an image is missing where nothing else is known."""
+
 UNKNOWN = -1
 """The target of an image without a label."""
 
@@ -144,7 +147,7 @@ def _failure(
     """Why there is no pair of answers; empty where there is."""
     pair = answers.get(name)
     if pair is None:
-        return "not answered"
+        return NOT_ANSWERED
     for version, answer in ((a, pair.a), (b, pair.b)):
         if isinstance(answer, NoAnswer):
             return f"v{version.number}: {answer.code}, {answer.message}"

@@ -1,7 +1,6 @@
 """The settings of compare's three errands, from the command line."""
 
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +144,7 @@ def _errand(given: dict[str, Any]) -> Errand:
         return MatrixConfig(versions=given.pop("matrix"), **given)
     gates = _gates(given.pop("fail_on", []), given.pop("non_inferior", None))
     if (file := given.get("summary_md")) is not None:
-        _check_writable(file)
+        _check_summary_md(file)
     if "from" in given:
         return RedrawConfig(folder=given.pop("from"), gates=gates or None, **given)
     if "key" in given:
@@ -155,14 +154,15 @@ def _errand(given: dict[str, Any]) -> Errand:
     return CompareConfig(gates=gates, **given)
 
 
-def _check_writable(file: Path) -> None:
+def _check_summary_md(file: Path) -> None:
     """Refusal now, not when everything else is done."""
-    if not file.parent.is_dir():
-        raise Refusal(f"--summary-md {file}: there is no folder {file.parent}")
-    if file.is_dir():
-        raise Refusal(f"--summary-md {file} is a folder; name a file")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise Refusal(f"--summary-md {file}: it cannot be written")
+    try:
+        if not file.parent.is_dir():
+            raise Refusal(f"--summary-md {file}: there is no folder {file.parent}")
+        if file.is_dir():
+            raise Refusal(f"--summary-md {file} is a folder; name a file")
+    except OSError as error:  # a folder that is closed to us, a name that is too long
+        raise Refusal(f"--summary-md {file}: {error.strerror}") from error
 
 
 def _gates(expressions: list[str], margin: float | None) -> tuple[Gate, ...]:

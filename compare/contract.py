@@ -7,7 +7,7 @@ from typing import Any
 from classifier.labels import Labels
 from classifier.versions import INT8
 
-FINAL_CODES = frozenset({"undecodable_image", "image_too_large", "body_too_large"})
+FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
 """Errors of one image that asking again cannot mend."""
 
 

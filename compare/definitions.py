@@ -54,7 +54,8 @@ DEFINITIONS = (
         "how surprising so uneven a split of broken and fixed images would be, were "
         "neither version better; small is surprising",
         "2 P[X < m] + P[X = m], X ~ Bin(broken + fixed, \N{VULGAR FRACTION ONE HALF}), "
-        "m the smaller of the two; 1 \N{MINUS SIGN} P[X = m] / 2 if they are equal",
+        "m the smaller of the two; 1 \N{MINUS SIGN} P[X = m] / 2 if they are equal, "
+        "1 if both are 0",
         "Fagerland, Lydersen, Laake, BMC Med. Res. Methodol. 13:91 (2013)",
     ),
     Definition(
@@ -214,7 +215,7 @@ DEFINITIONS = (
         "Shared answers",
         "overlap.top5",
         "percent",
-        "how many of the five answers the two lists share",
+        "how many of their answers the two lists share",
         "mean of |A \N{INTERSECTION} B| / |A|; |A| is 5, or all classes if fewer",
     ),
     Definition(

@@ -8,6 +8,7 @@ from typing import Any
 
 from compare.answers import PairOfAnswers
 from compare.comparison import (
+    NOT_ANSWERED,
     Comparison,
     NotComparable,
     align,
@@ -64,7 +65,7 @@ def draw(
     facts: Mapping[str, Any],
 ) -> Drawn:
     """Writes every file of the folder that is for reading; `facts` are run.json's."""
-    facts = {**facts, "missing": dict(found.missing)}
+    facts = {**facts, "missing": _missing(found, told=facts.get("missing", {}))}
     verdict = _judged(folder, record, found, gates=gates, probe=facts.get("probe"))
     if verdict.name == "not_comparable" or isinstance(found, NotComparable):
         remove_results(folder)  # rows of an earlier run beside a refusal would lie
@@ -85,6 +86,16 @@ def draw(
     write_report(folder, report)
     write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=facts)
     return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
+
+
+def _missing(
+    found: Comparison | NotComparable, *, told: Mapping[str, str]
+) -> dict[str, str]:
+    """Images and why; `told` was said of them when they were asked about."""
+    return {
+        name: told.get(name, why) if why == NOT_ANSWERED else why
+        for name, why in found.missing.items()
+    }
 
 
 def _judged(

@@ -50,8 +50,11 @@ def keep_looks(
     names: Sequence[str],
     files: Sequence[Path],
     seen: Mapping[str, Look],
-) -> int:
-    """Looks at what is neither `seen` nor kept, keeps all; how many files were away."""
+) -> Mapping[str, Look]:
+    """Looks at what is neither `seen` nor kept, and keeps all.
+
+    What it gives, and keeps, lacks those whose files are away.
+    """
     kept = _read(folder) or {}
     file_of = dict(zip(names, files, strict=True))
     unseen = [name for name in names if name not in kept and name not in seen]
@@ -60,13 +63,7 @@ def keep_looks(
     looks = {name: known[name] for name in names if name in known}
     if list(looks) != list(kept):
         _write(folder, looks)
-    return len(names) - len(looks)
-
-
-def readable(folder: Path, names: Sequence[str]) -> list[str]:
-    """Those that were looked at and are images."""
-    kept = _read(folder) or {}
-    return [name for name in names if kept.get(name) is not None]
+    return looks
 
 
 def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:

@@ -54,9 +54,11 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     }
     drawn = draw(folder, record, found, gates=config.gates, facts=facts)
     tell(drawn, show=config.show)
-    for act in follow:
-        act(drawn)
-    copy_summary(drawn, config.summary_md)
+    try:
+        for act in follow:
+            act(drawn)
+    finally:
+        copy_summary(drawn, config.summary_md)
     return drawn
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compare.comparison import Comparison
-from compare.image_facts import Look, keep_looks, readable
+from compare.image_facts import Look, keep_looks
 from compare.images import Images
 from compare.showing_order import showing_order
 from compare.thumbnails import FILE, MOST, make_thumbnails
@@ -28,18 +28,24 @@ def keep_pictures(
 
     `seen` is what was looked at already.
     """
-    away = keep_looks(folder, images.names, images.files, seen)
+    looks = keep_looks(folder, images.names, images.files, seen)
+    shown = [comparison.names[row] for row in showing_order(comparison)[:MOST]]
+    pictured = [name for name in shown if looks.get(name) is not None]
+    kept = _kept_names(folder)
+    if kept is None or kept != pictured:
+        file_of = dict(zip(images.names, images.files, strict=True))
+        thumbnails = make_thumbnails(pictured, [file_of[name] for name in pictured])
+        thumbnails.save(folder)
+        kept = list(thumbnails.names)
+    # Of slices, which need labels, each image is a part.
+    needed = comparison.names if comparison.labelled else shown
+    away = {name for name in needed if name not in looks} | {*pictured} - {*kept}
     if away:
         logger.warning(
-            "the files of %s are away: the report lacks their pictures, and slices; "
-            "when they are back, the same command draws them",
-            say_images(away),
+            "the files of %s are away, and the report lacks what they would show; the "
+            "same command, when they are back, draws it",
+            say_images(len(away)),
         )
-    order = showing_order(comparison)[:MOST]
-    wanted = [comparison.names[row] for row in order]
-    if _kept_names(folder) != readable(folder, wanted):
-        file_of = dict(zip(images.names, images.files, strict=True))
-        make_thumbnails(wanted, [file_of[name] for name in wanted]).save(folder)
 
 
 def _kept_names(folder: Path) -> list[str] | None:

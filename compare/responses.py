@@ -8,8 +8,7 @@ from compare.contract import FINAL_CODES, NoAnswer
 
 RETRIED = frozenset({429, 502, 503, 504})
 BODY_TOO_LARGE = (
-    "the service, or a proxy before it, takes no request of this image's size; if it "
-    "takes larger ones by now, start with --fresh"
+    "the service, or a proxy before it, takes no request of this image's size"
 )
 
 
@@ -66,12 +65,15 @@ def key_advice(url: str, status: int, key: str | None) -> str:
 
 
 def read_response(
-    status: int, body: bytes, *, retry_after: str | None, asked: str
+    status: int, body: bytes, *, retry_after: str | None, asked: str, has_images: bool
 ) -> dict[str, Any]:
-    """The JSON object of a success; of anything else what it means is raised."""
+    """The JSON object of a success; of anything else what it means is raised.
+
+    ImageRefused only of a request that `has_images`.
+    """
     if status in RETRIED:
         raise Retry(f"status {status}", pause_seconds=_seconds(retry_after))
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+    if has_images and status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # Often said by a proxy, whose page is no JSON.
         raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
     try:
@@ -86,7 +88,7 @@ def read_response(
     code, message = "", str(refusal)
     if isinstance(refusal, dict):
         code, message = str(refusal.get("code")), str(refusal.get("message"))
-    if code in FINAL_CODES:
+    if has_images and code in FINAL_CODES:
         raise ImageRefused(NoAnswer(code, message))
     if code == "unknown_version":
         raise UnknownServed(message)

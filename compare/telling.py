@@ -17,5 +17,5 @@ def tell(drawn: Drawn, *, show: int) -> None:
 def copy_summary(drawn: Drawn, to: Path | None) -> None:
     """OSError where that fails, so it comes last."""
     ours = drawn.folder / MARKDOWN
-    if to is not None and to.absolute() != ours.absolute():
+    if to is not None and to.resolve() != ours.resolve():
         shutil.copyfile(ours, to)

@@ -42,7 +42,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     end = ["", *_gate_lines(summary, folder)]
     if not summary["data"]["labelled"]:
         return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
-    confusions = _confusion_lines(summary)
+    confusions, classes = _confusion_lines(summary), _class_lines(summary)
     return _fitted(
         [
             *start,
@@ -50,14 +50,15 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
             "",
             *flip_lines(summary, a, b),
             "",
-            *_meaning_lines(summary),
-            *clipped(wrap(_class_line(summary)), 1),
+            *clipped(_meaning_lines(summary), 5),
+            *classes,
             *confusions,
             "",
             *rank_lines(summary, a, b),
             *end,
         ],
         dispensable=confusions,
+        hardly_dispensable=classes,
     )
 
 
@@ -90,9 +91,14 @@ def shown_lines(comparison: Comparison, count: int) -> list[str]:
     return lines
 
 
-def _fitted(lines: list[str], *, dispensable: Sequence[str] = ()) -> list[str]:
+def _fitted(
+    lines: list[str],
+    *,
+    dispensable: Sequence[str] = (),
+    hardly_dispensable: Sequence[str] = (),
+) -> list[str]:
     """At most HEIGHT lines: what can be spared goes first, then empty ones."""
-    for line in (*dispensable, *[""] * lines.count("")):
+    for line in (*dispensable, *[""] * lines.count(""), *hardly_dispensable):
         if len(lines) > HEIGHT:
             lines.remove(line)
     return lines
@@ -115,13 +121,14 @@ def _meaning_lines(summary: Mapping[str, Any]) -> list[str]:
     return wrap(" ".join([f"{words.headline}.", *words.sentences]))
 
 
-def _class_line(summary: Mapping[str, Any]) -> str:
+def _class_lines(summary: Mapping[str, Any]) -> list[str]:
     classes = summary["classes"]
-    return (
+    said = (
         f"Classes shown worse: {summary['class_regressions']} of "
         f"{classes['tested']:,}, better: {summary['class_improvements']} "
         f"({classes['could_be_flagged']} changed enough to tell)."
     )
+    return clipped(wrap(said), 1)
 
 
 def _confusion_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -145,7 +152,7 @@ def _unlabelled_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         "",
         f"first answer changes on  {changed} {percent_between(summary['disagreement'])}"
         f", kappa {number(summary['agreement_kappa'])}",
-        f"lists of five share      {percent(overlap['top5'])}, rank-biased overlap "
+        f"lists share              {percent(overlap['top5'])}, rank-biased overlap "
         f"{number(overlap['rank_biased_overlap'])}",
         "distributions differ by  at least "
         f"{number(overlap['jensen_shannon_lower_bound'])} bits (Jensen-Shannon)",

@@ -93,14 +93,14 @@ def notes_of(summary: Mapping[str, Any]) -> list[str]:
     if chosen and summary["verdict"] != "not_comparable":
         were = "were" if len(chosen) > 1 else "was"
         notes.append(
-            f"{' and '.join(chosen)} {were} chosen for doing best on these very "
-            "images, which flatters"
+            f"{' and '.join(chosen)} {were} chosen as best on these very images, "
+            "which flatters"
         )
     if missing := summary.get("missing"):
-        is_left_out = "is left out" if missing == 1 else "are left out"
+        are = "is" if missing == 1 else "are"
         notes.append(
-            f"{say_images(missing)} had no answer from one of the versions and "
-            f"{is_left_out}; run.json says why"
+            f"{say_images(missing)} {are} left out, as a version did not answer; "
+            "run.json says why"
         )
     return notes
 

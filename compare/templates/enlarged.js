@@ -17,7 +17,7 @@ function joined(image) {
 
 function shareCell(side, answer) {
   if (answer === null) {
-    return make("td", { class: "absent" }, make("span", {}, "not in its five"));
+    return make("td", { class: "absent" }, make("span", {}, "not listed"));
   }
   const cell = make("td", { class: `share-cell side-${side}` },
     make("span", { class: "rank" }, place(answer.rank)),

@@ -82,6 +82,7 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, "--key", "/nowhere/key"], "cannot be read: No such file"),
         ([*PAIR, "--summary-md", "/nowhere/x.md"], "there is no folder /nowhere"),
         ([*PAIR, "--summary-md", "/"], "--summary-md / is a folder"),
+        ([*PAIR, "--summary-md", "x" * 300], "File name too long"),
         ([*PAIR, "--fail-on", "nonsense>1"], "nothing in summary.json is called"),
         ([*PAIR, "--fail-on", "images>nan"], "is not a finite number"),
         ([*PAIR, "--non-inferior", "1"], "must be 0 to 1"),

@@ -185,6 +185,8 @@ def test_fresh_throws_away_what_was_kept_and_nothing_else(
     out = tmp_path / "x"
     assert _compare(service, out) == 0
     (out / "notes.txt").write_text("mine")
+    cut_off = out / f"{MARKDOWN}.partial"
+    cut_off.write_text("of a run that was killed")
     (first,) = _json(out / "mlflow.json")["runs"].values()
 
     assert _compare(service, out, "--fresh") == 0
@@ -192,6 +194,7 @@ def test_fresh_throws_away_what_was_kept_and_nothing_else(
     (second,) = _json(out / "mlflow.json")["runs"].values()
     assert first["run_id"] != second["run_id"]
     assert (out / "notes.txt").read_text() == "mine"
+    assert not cut_off.exists()
 
 
 def test_images_without_labels_are_compared_by_their_answers_alone(
@@ -250,11 +253,13 @@ def test_the_folders_own_summary_may_be_named(
     service: RunningService, own_store: Store, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    own = ("--no-mlflow", "--summary-md", str(out / MARKDOWN))
     out.mkdir()
+    (tmp_path / "link").symlink_to(out)
 
-    assert _compare(service, out, *own) == 0
-    assert (out / MARKDOWN).is_file()
+    for name in ("out", "out/../out", "link"):
+        own = ("--no-mlflow", "--summary-md", str(tmp_path / name / MARKDOWN))
+        assert _compare(service, out, *own) == 0
+        assert (out / MARKDOWN).is_file()
 
 
 def test_an_image_that_no_request_can_bring_is_missing_and_no_more(
@@ -278,3 +283,19 @@ def test_an_image_that_no_request_can_bring_is_missing_and_no_more(
     assert _compare(service, out, *unlabelled, "--allow-missing", "1") == 0
     assert _json(out / "summary.json")["images"] == 3
     assert "body_too_large" in _json(out / "run.json")["missing"]["huge.png"]
+    assert "huge.png" not in (out / "answers.jsonl").read_text()  # is asked again
+
+    assert main(["--from", str(out)]) == 0
+    assert "body_too_large" in _json(out / "run.json")["missing"]["huge.png"]
+
+
+def test_the_summary_is_there_also_where_nobody_could_be_promoted(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    own_store.registry.client.delete_model_version(own_store.model, "2")
+    file = tmp_path / "comment.md"
+    flags = ("--promote", "champion", "--no-mlflow", "--data", "digits")
+
+    assert _compare(service, tmp_path / "x", *flags, "--summary-md", str(file)) == 2
+
+    assert "v2 in place of v1" in file.read_text()

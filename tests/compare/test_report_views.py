@@ -6,6 +6,7 @@ import pytest
 
 from compare.comparison import Comparison
 from compare.report_views import (
+    broken_if_unrelated,
     class_rows,
     confidence_rows,
     confusion_filters,
@@ -73,3 +74,14 @@ def test_pictures_of_slices_share_an_axis(summary: dict[str, Any]) -> None:
 
     assert slice_reach(summary) > max(ends)
     assert slice_reach({}) == 0
+
+
+def test_unrelated_versions_break_what_the_relative_flip_rate_is_relative_to(
+    summary: dict[str, Any],
+) -> None:
+    top1 = summary["top1"]
+
+    expected = top1["negative_flip_rate"]["value"] / top1["relative_flip_rate"]
+
+    assert broken_if_unrelated(summary) == pytest.approx(expected)
+    assert broken_if_unrelated({}) is None

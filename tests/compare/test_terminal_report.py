@@ -37,7 +37,9 @@ def _verdict(**options: Any) -> Verdict:
     labelled = options.pop("labelled", True)
     a, b = options.pop("a", served("8")), options.pop("b", served("16"))
     return judge(
-        made_up_comparison(labelled=labelled),
+        replace(
+            made_up_comparison(labelled=labelled), missing=options.pop("missing", {})
+        ),
         a=a,
         b=b,
         data=DATA if labelled else UNLABELLED,
@@ -54,8 +56,13 @@ def _verdict(**options: Any) -> Verdict:
 def test_thirty_lines_of_eighty_columns_are_enough(
     labelled: bool, gates: Any, notes: Any, numbers: tuple[str, str]
 ) -> None:
-    a, b = (served(number, epoch=16) for number in numbers)
-    verdict = _verdict(labelled=labelled, gates=gates, notes=notes, a=a, b=b)
+    a, b = (
+        replace(served(n, epoch=16), aliases=("best",), model="tiny-imagenet-resnet18")
+        for n in numbers
+    )
+    verdict = _verdict(
+        labelled=labelled, gates=gates, notes=notes, a=a, b=b, missing={"x": "late"}
+    )
 
     lines = report_lines(verdict, data="tiny-imagenet", folder=FOLDER)
 
@@ -122,9 +129,9 @@ def test_a_figure_that_flatters_is_noted_once_for_both() -> None:
     same = report_lines(_verdict(a=b, b=b), data="d", folder=FOLDER)
 
     assert sum("chosen" in line for line in both) == 1
-    assert "v8 and v16 were chosen for doing best" in "\n".join(both)
-    assert "Note: v16 was chosen for doing best" in "\n".join(one)
-    assert "Note: v16 was chosen for doing best" in "\n".join(same)
+    assert "v8 and v16 were chosen as best" in "\n".join(both)
+    assert "Note: v16 was chosen as best" in "\n".join(one)
+    assert "Note: v16 was chosen as best" in "\n".join(same)
 
 
 def test_the_reason_of_a_refusal_comes_first() -> None:

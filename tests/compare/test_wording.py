@@ -110,6 +110,6 @@ def test_notes_are_whoever_was_chosen_and_what_is_missing(
 
     assert first == "first"
     assert chosen.startswith("v16 was chosen")
-    assert missing.startswith("1 image had no answer")
+    assert missing.startswith("1 image is left out")
     refused = {**found, "verdict": "not_comparable", "missing": None}
     assert notes_of(refused) == ["first"]  # there is no number that could flatter

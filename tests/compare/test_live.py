@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ def locked(
 def _compare(service: RunningService, out: Path, *more: str) -> int:
     common = ["--a", "v1", "--b", "v2", "--url", service.url, "--out", str(out)]
     return main([*common, "--limit", "50", *more])
+
+
+def _photos(folder: Path, files: Sequence[Path]) -> Path:
+    """Without labels, in a folder of their own."""
+    photos = folder / "photos"
+    photos.mkdir()
+    for file in files:
+        shutil.copy(file, photos)
+    return photos
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -204,10 +213,7 @@ def test_images_without_labels_are_compared_by_their_answers_alone(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for file in digits.val.files[:60:2]:
-        shutil.copy(file, photos)
+    photos = _photos(tmp_path, digits.val.files[:60:2])
     gates = ["--fail-on", "images<10"]
 
     code = _compare(service, tmp_path / "x", "--data", str(photos), *gates)
@@ -269,10 +275,7 @@ def test_an_image_that_no_request_can_bring_is_missing_and_no_more(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
-    for file in digits.val.files[:3]:
-        shutil.copy(file, photos)
+    photos, out = _photos(tmp_path, digits.val.files[:3]), tmp_path / "out"
     with (photos / "huge.png").open("wb") as huge:
         huge.truncate(MAX_BODY_BYTES + 1)
     unlabelled = ("--data", str(photos), "--no-mlflow")

@@ -183,7 +183,10 @@ def _accuracies(summary: Mapping[str, Any]) -> str:
     a, b = (say(summary[side]["top1_accuracy"], "percent") for side in "ab")
     delta = summary["top1"]["delta"]
     low, high = say(delta["low"], "points"), say(delta["high"], "points")
+    change = f"go from {a} to {b}: {say(delta['value'], 'points')} points"
+    if delta["value"] == 0:
+        change = f"stay at {a}: 0 points"
     return (
-        f"Right first answers go from {a} to {b}: {say(delta['value'], 'points')} "
-        f"points, and with 95 % confidence between {low} and {high}."
+        f"Right first answers {change}, and with 95 % confidence between {low} and "
+        f"{high}."
     )

@@ -69,6 +69,19 @@ def test_the_headline_says_what_the_test_says(
     assert verdict_in_words(shifted).headline == words
 
 
+def test_accuracies_that_do_not_move_are_said_to_stay(summary: dict[str, Any]) -> None:
+    delta = {"value": 0.0, "low": -0.0075, "high": 0.0075}
+    unmoved = _shifted(summary, broken=0, fixed=0)
+    unmoved["top1"]["delta"] = delta
+    unmoved["a"] = {**summary["a"], "top1_accuracy": 0.35}
+
+    first, *_ = verdict_in_words(unmoved).sentences
+
+    assert first.startswith("Right first answers stay at 35.00 %: 0 points")
+    moved, *_ = verdict_in_words(summary).sentences
+    assert moved.startswith("Right first answers go from ")
+
+
 def test_a_pass_without_a_gate_is_not_called_good(summary: dict[str, Any]) -> None:
     gated = {"gates": [{"expression": "x", "value": 1, "tripped": False}]}
 

@@ -19,6 +19,11 @@ LONGEST_NAME = 261
 MOST_REPEATED = 40
 """Characters of a name that is unknown, in the message about it."""
 
+LATEST = "latest"
+
+# Not 0*(\d+), which tries each way to share many zeros: 0.1 s for 4,000.
+_NUMBER = re.compile(r"(?:@?[vV])?0*([1-9][0-9]*|0)")
+
 _INHERITED = ("epoch", "dataset_name", "dataset_digest", "dataset_source")
 """Tags that hold for an int8 form too. What was measured does not, if not again."""
 
@@ -89,17 +94,39 @@ def with_int8_forms(versions: Sequence[Version]) -> list[Version]:
     return list({version.number: version for version in forms}.values())
 
 
+def canonical_name(asked: str) -> str:
+    """The only spelling by which a name is looked up: `8`, `latest` or `@prod`, each
+    also with `.int8`.
+
+    Every way in (flags, queries, paths, messages between processes) comes through
+    here. MLflow has no aliases `latest` and `v8`, but it has `8`: that one is `@8`.
+    """
+    if len(asked) > LONGEST_NAME:
+        return asked  # which is no version's, nor any alias's
+    name = asked.strip()
+    if name.lower().endswith(INT8):
+        return f"{_canonical(name[: -len(INT8)])}{INT8}"
+    return _canonical(name)
+
+
+def _canonical(name: str) -> str:
+    number = _NUMBER.fullmatch(name)
+    if number is not None:
+        return number[1]
+    alias = name.removeprefix("@")
+    return LATEST if alias.lower() == LATEST else f"@{alias}"
+
+
 def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Version:
-    """What a user means by `asked`: one of `versions`, or the int8 form of one.
+    """The version that `asked` names: one of `versions`, or the int8 form of one.
 
     UnknownVersion says what there is, or how an int8 form is made.
     """
-    if len(asked) > LONGEST_NAME:
-        found = None
-    elif not asked.lower().endswith(INT8):
-        found = _named([v for v in versions if v.base is None], asked)
+    name = canonical_name(asked)
+    if not name.endswith(INT8):
+        found = _named([v for v in versions if v.base is None], name)
     else:
-        found = _named([v.base or v for v in versions], asked[: -len(INT8)])
+        found = _named([v.base or v for v in versions], name.removesuffix(INT8))
         if found is not None and found.int8 is None:
             raise UnknownVersion(
                 f"version {found.number} of {model!r} has no int8 form; make it with "
@@ -115,17 +142,14 @@ def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Vers
 
 
 def _named(versions: Sequence[Version], name: str) -> Version | None:
-    """By number, alias or `latest`; none of `versions` is an int8 form."""
-    # Not 0*(\d+), which tries each way to share many zeros: 0.1 s for 4,000.
-    number = re.fullmatch(r"[vV]?0*([1-9][0-9]*|0)", name)
-    if number is not None:
-        found = [version for version in versions if version.number == number[1]]
-    elif name.lower() == "latest":
-        found = sorted(versions, key=lambda v: int(v.number), reverse=True)
+    """By canonical name; none of `versions` is an int8 form."""
+    if name == LATEST:
+        return max(versions, key=lambda v: int(v.number), default=None)
+    if name.startswith("@"):
+        named = (v for v in versions if name[1:] in v.aliases)
     else:
-        alias = name.removeprefix("@")
-        found = [version for version in versions if alias in version.aliases]
-    return found[0] if found else None
+        named = (v for v in versions if v.number == name)
+    return next(named, None)
 
 
 def _there(versions: Sequence[Version]) -> str:

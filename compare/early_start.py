@@ -5,10 +5,10 @@ by side, and both are half of that on two cores.
 """
 
 import contextlib
-import re
 import socket
 from collections.abc import Iterator
 
+from classifier.versions import INT8, canonical_name
 from compare.config import DEFAULT_ADDRESS, CompareConfig
 from compare.service_process import OwnService, own_service
 
@@ -22,7 +22,7 @@ def early_service(config: CompareConfig) -> Iterator[OwnService | None]:
     So where one is named or listens at the default address, and where a version goes
     by an alias: the service would follow it while it is asked about one number.
     """
-    asked = list(dict.fromkeys((config.a, config.b)))
+    asked = list(dict.fromkeys(map(canonical_name, (config.a, config.b))))
     if config.url is not None or not all(map(_is_number, asked)) or _is_taken():
         yield None
         return
@@ -31,7 +31,8 @@ def early_service(config: CompareConfig) -> Iterator[OwnService | None]:
 
 
 def _is_number(name: str) -> bool:
-    return re.fullmatch(r"[vV]?[1-9]\d*(\.int8)?", name) is not None
+    """Of a canonical name."""
+    return name.removesuffix(INT8).isdecimal()
 
 
 def _is_taken() -> bool:

@@ -1,14 +1,22 @@
 """Which versions `--matrix v1..v16` or `v1,v4,@best` names."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from classifier.versions import INT8, UnknownVersion, Version, find_version
+from classifier.versions import (
+    INT8,
+    UnknownVersion,
+    Version,
+    canonical_name,
+    find_version,
+)
 
 MOST = 100
 """Versions in one matrix: the cells of more cannot be told apart."""
+
+LONGEST_NUMBER = 9
+"""Digits: longer ones are no version's, and a range of them is not gone over."""
 
 HINT = "name two or more, as in v1..v16 or v1,v4,@best"
 
@@ -51,14 +59,13 @@ def _range(
     known: Sequence[Version], part: str, *, model: str
 ) -> tuple[list[Version], str]:
     """Those from one end to the other, and the names of those that are missing."""
-    ends = part.split("..")
-    forms = [end.lower().endswith(INT8) for end in ends]
-    if len(ends) != 2 or not all(ends) or forms[0] != forms[1]:
+    written = part.split("..")
+    ends = [canonical_name(end) for end in written]
+    forms = [end.endswith(INT8) for end in ends]
+    if len(ends) != 2 or not all(written) or forms[0] != forms[1]:
         raise UnknownVersion(f"{part!r} is no range of versions; {HINT}")
     suffix = INT8 if forms[0] else ""
-    low, high = (
-        _number(known, end.strip()[: len(end) - len(suffix)], model) for end in ends
-    )
+    low, high = (_number(known, end.removesuffix(suffix), model) for end in ends)
     if low > high:
         raise UnknownVersion(
             f"{part!r} runs from v{low} down to v{high}; write v{high}..v{low}"
@@ -75,10 +82,9 @@ def _range(
 
 
 def _number(known: Sequence[Version], end: str, model: str) -> int:
-    """A number as it is written, whether it is there or not; an alias is looked up."""
-    written = re.fullmatch(r"[vV]?(\d{1,9})", end)
-    if written is not None:
-        return int(written[1])
+    """A number, whether it is there or not; an alias is looked up."""
+    if end.isdecimal() and len(end) <= LONGEST_NUMBER:
+        return int(end)
     return int(find_version(known, end, model=model).number)
 
 

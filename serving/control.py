@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from classifier.versions import UnknownVersion
+from classifier.versions import UnknownVersion, canonical_name
 from serving.peers import ANSWER_SECONDS, PeerFailed, Peers
 from serving.predictor_pool import PredictorPool
 from serving.slot import NotReady
@@ -42,14 +42,14 @@ class Control:
     def add(self, asked: str) -> VersionStatus:
         """Ready in all processes when it returns; UnknownVersion, NotReady: in none."""
         # Before its turn: what is not known holds up nobody.
-        number = self._pool.status(asked).version.number
+        name, number = canonical_name(asked), self._pool.number_to_add(asked)
         with self._turn():
-            before = self._pool.stands_for(asked)
-            status = self._pool.add(asked, number=number)
+            before = self._pool.stands_for(name)
+            status = self._pool.add(name, number=number)
             try:
-                self._tell({"do": "add", "name": asked, "number": number})
+                self._tell({"do": "add", "name": name, "number": number})
             except PeerFailed as error:
-                self._undo(asked, number=number, before=before)
+                self._undo(name, number=number, before=before)
                 raise NotReady(
                     f"version {number} cannot be served by all processes of the "
                     f"service: {error}"

@@ -81,9 +81,8 @@ def _version(params: object) -> str | None:
         version = str(version)
     if version is None:
         return None
-    if not isinstance(version, str) or not re.fullmatch(
-        r"[\w@.-]{1,260}", version, re.ASCII
-    ):
+    # MLflow's aliases are of letters of any alphabet.
+    if not isinstance(version, str) or not re.fullmatch(r"[\w@.-]+", version.strip()):
         raise BadRequest(
             "params.version names no version; send a number, 'latest' or an alias, as "
             '{"version": "16"}'

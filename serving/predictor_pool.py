@@ -95,6 +95,10 @@ class PredictorPool:
         """Of a version that is served, loaded or not; UnknownVersion."""
         return self._names.resolve(asked)
 
+    def number_to_add(self, asked: str) -> str:
+        """What the registry gives for the name now, as last read; UnknownVersion."""
+        return self._names.in_registry(asked).number
+
     def stands_for(self, name: str) -> str | None:
         """The number, while that very name is served; with `all` it is every name."""
         return self._names.stands_for(name)
@@ -121,7 +125,7 @@ class PredictorPool:
         UnknownVersion, or NotReady with the reason: then all is as it was.
         """
         # Outside, as it may wait for the registry's thread, which may wait to change.
-        version = self._names.find(asked if number is None else number)
+        version = self._names.in_registry(asked if number is None else number)
         with self._changing:
             self._memory.load(version)
             self._drop_what_left(lambda: self._names.add(asked, version.number))
@@ -130,9 +134,7 @@ class PredictorPool:
     def remove(self, asked: str) -> Removed:
         """Serves it no more; what it was asked is answered. UnknownVersion."""
         number = self._names.resolve(asked)
-        slot = self._memory.get(number)
-        # The registry may have it no more; what is served of it can still be removed.
-        version = self._names.find(number) if slot is None else slot.version
+        version = self._version(number)
         with self._changing:
             names = self._names.of(number)
             self._take_away(number, names)
@@ -185,19 +187,31 @@ class PredictorPool:
 
     def statuses(self) -> list[VersionStatus]:
         """All versions of the registry and their int8 forms, as it was last read."""
-        return [self._status(v) for v in with_int8_forms(self._watch.versions)]
+        return [self._status(v) for v in with_int8_forms(self._names.versions)]
 
     def status(self, asked: str) -> VersionStatus:
-        """UnknownVersion where the registry has no such version."""
-        return self._status(self._names.find(asked))
+        """Of the version that the name means here, served or not; UnknownVersion."""
+        return self._status(self._version(self._names.meaning(asked)))
 
     def served_status(self, asked: str | None) -> VersionStatus:
         """As `get` finds it, and without loading it; UnknownVersion."""
-        return self.status(self._names.resolve(asked))
+        return self._status(self._version(self._names.resolve(asked)))
+
+    def _version(self, number: str) -> Version:
+        """As the registry has it; what it has no more is still what is in memory."""
+        known = {v.number: v for v in with_int8_forms(self._names.versions)}
+        slot = self._memory.get(number)
+        if number in known or slot is None:
+            return known.get(number) or self._names.find(number)
+        return slot.version
 
     def _status(self, version: Version) -> VersionStatus:
-        is_served = self._names.has(version.number)
-        return status_of(version, self._memory, is_served=is_served)
+        return status_of(
+            version,
+            self._memory,
+            is_served=self._names.has(version.number),
+            kept=self._names.kept(version.number),
+        )
 
     def _empty_memory(self) -> LoadedVersions:
         return LoadedVersions(

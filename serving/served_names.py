@@ -1,13 +1,17 @@
 """Which versions are served, and what the names mean by which they are asked for."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from classifier.versions import (
+    INT8,
+    LATEST,
     MOST_REPEATED,
     UnknownVersion,
     Version,
+    canonical_name,
     find_version,
     with_int8_forms,
 )
@@ -25,6 +29,9 @@ LOOK_AGAIN_SECONDS = 5.0
 class ServedNames:
     """A list of names, and the version that each stands for; or all there are.
 
+    Names are canonical here, whatever spelling came. One that is followed means what is
+    served under it, and what the registry says only when that is loaded.
+
     Not locked: the dictionary is replaced and never changed.
     """
 
@@ -35,9 +42,22 @@ class ServedNames:
         self._watch = watch
         self._model = model
         self.all = not listed
-        self._listed = listed
-        self._numbers = {n: self.target(n).number for n in listed or (DEFAULT,)}
+        names = {canonical_name(n): self.target(n).number for n in listed}
+        self._listed = tuple(names)
+        self._numbers = names or {DEFAULT: self.target(DEFAULT).number}
         self._taken_away: frozenset[str] = frozenset()
+
+    @property
+    def versions(self) -> Sequence[Version]:
+        """The registry's as last read, with the aliases that are followed at the
+        versions that are served under them."""
+        followed = {
+            name.removeprefix("@"): number
+            for name, number in self._numbers.items()
+            if name.startswith("@") and not name.endswith(INT8)
+        }
+        known = self._watch.versions
+        return [_as_followed(v, followed) for v in known] if followed else known
 
     @property
     def numbers(self) -> list[str]:
@@ -46,8 +66,8 @@ class ServedNames:
 
     @property
     def wanted(self) -> list[str]:
-        """What is loaded from the start: the list, or of `all` the default version."""
-        return [*self._listed] or [self.target(DEFAULT).number]
+        """The list by name; of `all`, the number of the default version."""
+        return [*self._listed] or [self._numbers[DEFAULT]]
 
     def resolve(self, asked: str | None) -> str:
         """The number of a version that is served; None asks for the default one.
@@ -55,7 +75,10 @@ class ServedNames:
         UnknownVersion lists what is served.
         """
         if not self.all:
-            return self._resolve_listed(asked)
+            number = self._served(asked)
+            if number is None:
+                raise self._not_served(asked)
+            return number
         name = self._numbers[DEFAULT] if asked is None else asked
         number = self.find(name).number
         if number in self._taken_away:
@@ -77,7 +100,7 @@ class ServedNames:
         UnknownVersion with `all`, where the registry has no such version.
         """
         if not self.all:
-            return self._numbers.get(name)
+            return self._numbers.get(canonical_name(name))
         number = self.find(name).number
         return number if self.has(number) else None
 
@@ -87,16 +110,32 @@ class ServedNames:
             return []
         return [name for name, other in self._numbers.items() if other == number]
 
+    def meaning(self, asked: str) -> str:
+        """The number that a name has here, whether its version is served or not.
+
+        UnknownVersion lists what there is.
+        """
+        served = None if self.all else self._served(asked)
+        return self.find(asked).number if served is None else served
+
     def find(self, asked: str) -> Version:
-        """In the registry as last read; read again where it is not there.
+        """Among `versions`; the registry is read again where it is not there.
 
         UnknownVersion lists what there is.
         """
         try:
-            return find_version(self._watch.versions, asked, model=self._model)
+            return find_version(self.versions, asked, model=self._model)
         except UnknownVersion:
             self._watch.read_now(timeout_seconds=LOOK_AGAIN_SECONDS)
-            return find_version(self._watch.versions, asked, model=self._model)
+            return find_version(self.versions, asked, model=self._model)
+
+    def in_registry(self, asked: str) -> Version:
+        """What to serve if the name is added now: the registry's word, not ours.
+
+        UnknownVersion lists what there is.
+        """
+        self.find(asked)  # reads the registry again where it must
+        return find_version(self._watch.versions, asked, model=self._model)
 
     def target(self, name: str) -> Version:
         """What a served name means in the registry now; of `all`, `best` or the latest.
@@ -107,7 +146,7 @@ class ServedNames:
         if name != DEFAULT:
             return find_version(known, name, model=self._model)
         best = (version for version in known if "best" in version.aliases)
-        return next(best, None) or find_version(known, "latest", model=self._model)
+        return next(best, None) or find_version(known, LATEST, model=self._model)
 
     def moved(self) -> Iterator[tuple[str, Version]]:
         """Names whose version has changed in the registry, and to which."""
@@ -119,13 +158,33 @@ class ServedNames:
             if target.number != number:
                 yield name, target
 
+    def kept(self, number: str) -> dict[str, str]:
+        """Names that the registry gives to this version, and here still stand for
+        another: by name the other's number."""
+        return {
+            name: self._numbers[name]
+            for name, target in self.moved()
+            if target.number == number
+        }
+
+    @property
+    def is_default_kept(self) -> bool:
+        """With `all`: another version than `best`, else the latest, is the default."""
+        return any(name == DEFAULT for name, _ in self.moved())
+
+    def newest(self, most: int, *, but: str) -> list[Version]:
+        """Of the registry's versions that are not taken away, and not `but`."""
+        others = [v for v in self._watch.versions if v.number != but]
+        there = [v for v in others if v.number not in self._taken_away]
+        return sorted(there, key=lambda v: int(v.number), reverse=True)[:most]
+
     def move(self, name: str, number: str) -> None:
         self._numbers = {**self._numbers, name: number}
 
     def add(self, asked: str, number: str) -> None:
         self._taken_away -= {number}
         if not self.all:
-            self.move(asked, number)
+            self.move(canonical_name(asked), number)
 
     def remove(self, number: str, names: Collection[str]) -> None:
         """The names of a list; with `all` the version."""
@@ -154,25 +213,36 @@ class ServedNames:
             logger.warning("not taken over name=%s reason=%s", name, error)
             return self._numbers.get(name)
 
-    def _resolve_listed(self, asked: str | None) -> str:
+    def _served(self, asked: str | None) -> str | None:
+        """Of a list: the number of the version that is served under a name, if any."""
         numbers = self._numbers
-        if asked is None and numbers:
-            return next(iter(numbers.values()))
-        if asked in numbers:
-            return numbers[asked]
-        served = set(numbers.values())
-        plain = (asked or "").lower().removeprefix("v")
-        if plain in served:  # also where the registry has it no more
-            return plain
-        known = [v for v in with_int8_forms(self._watch.versions) if v.number in served]
+        if asked is None:
+            return next(iter(numbers.values()), None)
+        name, served = canonical_name(asked), set(numbers.values())
+        if name in numbers:
+            return numbers[name]
+        if name in served:  # also where the registry has it no more
+            return name
+        known = [v for v in with_int8_forms(self.versions) if v.number in served]
         try:
-            number = find_version(known, asked or "", model=self._model).number
+            number = find_version(known, name, model=self._model).number
         except UnknownVersion:
-            number = ""
-        if number not in served:  # nothing, or the int8 form of one that is served
-            known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
-            raise UnknownVersion(
-                f"version {(asked or 'default')[:MOST_REPEATED]!r} is not served; this "
-                f"service answers with {known_as}; see GET /versions"
-            )
-        return number
+            return None
+        # Else it is the int8 form of one that is served.
+        return number if number in served else None
+
+    def _not_served(self, asked: str | None) -> UnknownVersion:
+        known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
+        return UnknownVersion(
+            f"version {(asked or 'default')[:MOST_REPEATED]!r} is not served; this "
+            f"service answers with {known_as}; see GET /versions"
+        )
+
+
+def _as_followed(version: Version, followed: Mapping[str, str]) -> Version:
+    own = version.number
+    aliases = {alias for alias in version.aliases if followed.get(alias, own) == own}
+    aliases |= {alias for alias, number in followed.items() if number == own}
+    if aliases == set(version.aliases):
+        return version
+    return replace(version, aliases=tuple(sorted(aliases)))

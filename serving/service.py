@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flask import Request, g
 
+from classifier.versions import canonical_name
 from serving.admission import Admission
 from serving.body_reader import BadRequest
 from serving.control import Control
@@ -47,8 +48,10 @@ class Service:
         A version named twice, or by two names, counts once. BadRequest for more than
         may be in memory at a time: the request would hold them all.
         """
-        self._check_number(asked)
-        found = [self.pool.get(version) for version in asked]
+        # Each name is looked up once: an alias may move between two of its spellings.
+        names = list({n and canonical_name(n): n for n in asked}.values())
+        self._check_number(names)
+        found = [self.pool.get(name) for name in names]
         unique = list({p.version.number: p for p in found}.values())
         g.versions = [predictor.version.number for predictor in unique]
         return unique

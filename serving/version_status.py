@@ -1,5 +1,6 @@
 """What is told of a version: its state, why, and whether it is served."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from classifier.versions import Version
@@ -29,13 +30,26 @@ class Removed:
 
 
 def status_of(
-    version: Version, loaded: LoadedVersions, *, is_served: bool
+    version: Version,
+    loaded: LoadedVersions,
+    *,
+    is_served: bool,
+    kept: Mapping[str, str],
 ) -> VersionStatus:
+    """`kept` are names that would mean this version, by the number that they mean."""
     slot = loaded.get(version.number)
     if slot is not None:
-        return VersionStatus(
-            version, slot.state, slot.failure, slot.predictor, is_served
-        )
-    reason = loaded.failure(version.number)
-    state: State = "available" if reason is None else "failed"
-    return VersionStatus(version, state, reason, None, is_served)
+        state, reason, predictor = slot.state, slot.failure, slot.predictor
+    else:
+        reason, predictor = loaded.failure(version.number), None
+        state = "available" if reason is None else "failed"
+    if reason is not None:
+        reason = "; ".join([reason, *map(_kept, kept.items())])
+    return VersionStatus(version, state, reason, predictor, is_served)
+
+
+def _kept(name_and_number: tuple[str, str]) -> str:
+    name, number = name_and_number
+    if name:
+        return f"{name} is still v{number}"
+    return f"v{number} answers where no version is named"

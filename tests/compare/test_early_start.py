@@ -26,7 +26,7 @@ def test_versions_named_by_number_are_served_at_once(
 ) -> None:
     monkeypatch.setattr("compare.early_start.DEFAULT_ADDRESS", _free_address())
 
-    with early_service(CompareConfig(a="v1", b="2")) as early:
+    with early_service(CompareConfig(a="v1", b="V002")) as early:
         assert early is not None
         url = early.wait_for_url()
         listed = requests.get(f"{url}/versions", timeout=60).json()

@@ -37,6 +37,8 @@ KNOWN = [
         ("v1..v2,latest", ["1", "2", "9"], []),
         ("v1,v1.int8", ["1", "1.int8"], []),
         ("v1.int8..v4.int8", ["1.int8", "4.int8"], ["v2.int8 to v3.int8"]),
+        ("v01.INT8 .. @best.Int8", ["1.int8", "4.int8"], ["v2.int8 to v3.int8"]),
+        ("@V1 .. v002", ["1", "2"], []),
     ],
 )
 def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> None:

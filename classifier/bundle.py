@@ -30,6 +30,10 @@ class BrokenBundle(ValueError):
     """Files of a version that are missing, cut off or do not fit each other."""
 
 
+class NoBundle(BrokenBundle):
+    """A version without files of ours: another tool made it, or they were deleted."""
+
+
 class QuantisedBundle(ValueError):
     """An int8 form where fp32 weights are needed."""
 

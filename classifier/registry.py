@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from classifier.bundle import NoBundle
 from classifier.new_database import make_database
 from classifier.store import StoreUnavailable, sqlite_file, store_folder, store_uri
 from classifier.store_schema import SchemaMismatch, check_schema
@@ -24,6 +25,9 @@ from classifier.versions import (
 )
 
 RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+
+_DOES_NOT_EXIST = "RESOURCE_DOES_NOT_EXIST"
+"""MLflow's name of that error."""
 
 
 class Registry:
@@ -90,16 +94,10 @@ class Registry:
 
         Read where they lie: MLflow's own download writes a file into a local store,
         which fails on a read-only mount. A store that was moved as a whole is found
-        too, although MLflow keeps absolute paths. StoreUnavailable if they are gone.
+        too, although MLflow keeps absolute paths. StoreUnavailable if they are away;
+        NoBundle where the store itself says that there are none.
         """
-        if version.model_id is None:
-            raise StoreUnavailable(
-                f"version {version.number} of {version.model!r} has no logged model; "
-                f"it was not published by flipside's training"
-            )
-        with store_call(f"find the files of version {version.number}"):
-            model = self.client.get_logged_model(version.model_id)
-        location = str(model.artifact_location)
+        location = self._location(version)
         if urlparse(location).scheme not in ("", "file"):
             return self._download(location)
         stored = Path(unquote(urlparse(location).path))
@@ -113,6 +111,24 @@ class Registry:
             f"the files of version {version.number} are not at {stored}, nor below "
             f"{store_folder(self.uri) / 'mlruns'}; put them back"
         )
+
+    def _location(self, version: Version) -> str:
+        if version.model_id is None:
+            raise NoBundle(
+                f"version {version.number} of {version.model!r} has no logged model; "
+                f"it was not published by flipside's training"
+            )
+        with store_call(f"find the files of version {version.number}"):
+            try:
+                model = self.client.get_logged_model(version.model_id)
+            except MlflowException as error:
+                if error.error_code != _DOES_NOT_EXIST:
+                    raise
+                raise NoBundle(
+                    f"the logged model {version.model_id} of version {version.number} "
+                    f"was deleted from the store; train or publish the version again"
+                ) from error
+        return str(model.artifact_location)
 
     def register(
         self, model: str, *, model_id: str, run_id: str, tags: Mapping[str, str]

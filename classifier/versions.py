@@ -103,10 +103,9 @@ def canonical_name(asked: str) -> str:
     """
     if len(asked) > LONGEST_NAME:
         return asked  # which is no version's, nor any alias's
-    name = asked.strip()
-    if name.lower().endswith(INT8):
-        return f"{_canonical(name[: -len(INT8)])}{INT8}"
-    return _canonical(name)
+    if asked.lower().endswith(INT8):
+        return f"{_canonical(asked[: -len(INT8)])}{INT8}"
+    return _canonical(asked)
 
 
 def _canonical(name: str) -> str:

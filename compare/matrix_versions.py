@@ -60,7 +60,7 @@ def _range(
 ) -> tuple[list[Version], str]:
     """Those from one end to the other, and the names of those that are missing."""
     written = part.split("..")
-    ends = [canonical_name(end) for end in written]
+    ends = [canonical_name(end.strip()) for end in written]
     forms = [end.endswith(INT8) for end in ends]
     if len(ends) != 2 or not all(written) or forms[0] != forms[1]:
         raise UnknownVersion(f"{part!r} is no range of versions; {HINT}")

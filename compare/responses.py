@@ -16,6 +16,10 @@ class ServiceUnavailable(RuntimeError):
     """Nothing answers there, or not as a service of versions does."""
 
 
+class VersionFailed(ServiceUnavailable):
+    """The service has the version, and can never load it."""
+
+
 class UnknownServed(LookupError):
     """The service has no such version."""
 
@@ -71,8 +75,12 @@ def read_response(
 
     ImageRefused only of a request that `has_images`.
     """
+    code, message = _refusal(body) if status in RETRIED else ("", "")
+    if code == "version_failed":
+        raise VersionFailed(message)
     if status in RETRIED:
-        raise Retry(f"status {status}", pause_seconds=_seconds(retry_after))
+        why = f", {code}: {message}" if code else ""
+        raise Retry(f"status {status}{why}", pause_seconds=_seconds(retry_after))
     if has_images and status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # Often said by a proxy, whose page is no JSON.
         raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
@@ -84,15 +92,23 @@ def read_response(
         raise Retry(f"{asked} gave JSON that is no object")
     if status == 200:
         return document
-    refusal = document.get("error")
-    code, message = "", str(refusal)
-    if isinstance(refusal, dict):
-        code, message = str(refusal.get("code")), str(refusal.get("message"))
+    code, message = _refusal(body)
     if has_images and code in FINAL_CODES:
         raise ImageRefused(NoAnswer(code, message))
     if code == "unknown_version":
         raise UnknownServed(message)
     raise ServiceUnavailable(f"{asked} was refused with status {status}: {message}")
+
+
+def _refusal(body: bytes) -> tuple[str, str]:
+    """Code and message of the contract's error; no code where it is another one."""
+    try:
+        refusal = json.loads(body)["error"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return "", "no error in its JSON"
+    if not isinstance(refusal, dict):
+        return "", str(refusal)
+    return str(refusal.get("code")), str(refusal.get("message"))
 
 
 def _seconds(retry_after: str | None) -> float | None:

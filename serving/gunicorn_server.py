@@ -108,7 +108,9 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             on_failure=lambda error: self._give_up(
                 # Only with --backend torch, and no other day will that work.
                 error,
-                WRONG_USAGE if isinstance(error, QuantisedBundle) else NOT_NOW,
+                WRONG_USAGE
+                if isinstance(error.__cause__, QuantisedBundle)
+                else NOT_NOW,
             ),
         )
         return create_app(

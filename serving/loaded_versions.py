@@ -3,13 +3,51 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from classifier.versions import Version
 from serving.predictor import Predictor
-from serving.slot import NotReady, Slot
+from serving.slot import (
+    NotReady,
+    Slot,
+    VersionFailed,
+    cannot_load,
+    is_final,
+    public_reason,
+)
+from serving.version_files import VersionFiles
 
 TRY_AGAIN_SECONDS = 60.0
 """Before a version that could not replace another is tried again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a version could not be loaded the last time."""
+
+    reason: str
+    message: str
+    """For who asks for it."""
+
+    is_final: bool
+    """Another try ends alike, as long as the version and its files are the same."""
+
+    failed_at: float
+    """By time.monotonic()."""
+
+    version: Version
+    files: VersionFiles | None
+
+    def holds_for(self, version: Version) -> bool:
+        """Whether it is still known that the version cannot be loaded."""
+        if not self.is_final:
+            return False
+        # An int8 form that was made again is another logged model.
+        is_same = version.model_id == self.version.model_id
+        return is_same and not (self.files is not None and self.files.have_changed)
+
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.failed_at < TRY_AGAIN_SECONDS
 
 
 class LoadedVersions:
@@ -24,16 +62,17 @@ class LoadedVersions:
         *,
         most: int | None,
         last: Callable[[], Collection[str]],
+        files: Callable[[Version], VersionFiles | None] = lambda version: None,
     ) -> None:
         """At most `most` are ready, and those beside them that are being loaded; the
-        numbers of `last` are the last to go."""
+        numbers of `last` are the last to go. `files` are those that were read."""
         self._slots = {version.number: Slot(version) for version in versions}
         self._open_predictor = open_predictor
         self._most = most
         self._last = last
+        self._files = files
         self._lock = threading.Lock()
-        self._failures: dict[str, tuple[str, float]] = {}
-        """Of versions without a slot: the reason, and when, by time.monotonic()."""
+        self._failures: dict[str, Failure] = {}
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(list(self._slots.values()))
@@ -41,14 +80,24 @@ class LoadedVersions:
     def get(self, number: str) -> Slot | None:
         return self._slots.get(number)
 
-    def failure(self, number: str) -> str | None:
-        """Why it could not be loaded the last time."""
-        return self._failures[number][0] if number in self._failures else None
+    def failure(self, number: str) -> Failure | None:
+        """Of a version that could not be loaded the last time."""
+        return self._failures.get(number)
 
-    def may_try(self, number: str) -> bool:
-        """Whether it has not failed just now."""
-        _, failed_at = self._failures.get(number, ("", -TRY_AGAIN_SECONDS))
-        return time.monotonic() - failed_at >= TRY_AGAIN_SECONDS
+    def may_try(self, version: Version) -> bool:
+        """Whether it has not failed just now, nor for good."""
+        failure = self._failures.get(version.number)
+        if failure is None:
+            return True
+        return not (
+            failure.holds_for(version) if failure.is_final else failure.is_fresh()
+        )
+
+    def check(self, version: Version) -> None:
+        """VersionFailed where it is known that it cannot be loaded."""
+        failure = self._failures.get(version.number)
+        if failure is not None and failure.holds_for(version):
+            raise VersionFailed(failure.message)
 
     def open(self, version: Version, *, if_: Callable[[str], bool]) -> Slot | None:
         """The slot there is, or an empty one; None if its number may not have one.
@@ -61,15 +110,16 @@ class LoadedVersions:
             return self._slots.setdefault(version.number, Slot(version))
 
     def load(self, version: Version) -> None:
-        """Into the slot there is, or one that is found from then on; NotReady."""
+        """Into the slot there is, or one that is found from then on; NotReady.
+
+        Also where it is known that it cannot be loaded: this is another try.
+        """
         while True:
             slot = self._slots.get(version.number) or Slot(version)
-            predictor, failure = slot.load(self._open_predictor), slot.failure
-            if predictor is None and failure is not None:
-                self._fail(slot, failure)
-                raise NotReady(
-                    f"version {version.number} cannot be served: {failure}"
-                ) from slot.error
+            predictor = slot.load(self._open_predictor, again=True)
+            error = slot.error
+            if predictor is None and error is not None:
+                raise self.fail(slot, error) from error
             if predictor is not None and self._show(slot):
                 self._failures.pop(version.number, None)
                 self._make_room(newest=slot)
@@ -81,15 +131,28 @@ class LoadedVersions:
 
         None where it was taken out; NotReady, and the slot is closed.
         """
-        predictor, failure = slot.load(self._open_predictor), slot.failure
+        predictor, error = slot.load(self._open_predictor), slot.error
         if predictor is not None:
             self._failures.pop(slot.version.number, None)
             self._make_room(newest=slot)
-        elif failure is not None:
-            self._fail(slot, failure)
+        elif error is not None:
+            failed = self.fail(slot, error)
             self.drop(slot)
-            raise NotReady(f"version {slot.version.number} is failed: {failure}")
+            raise failed
         return predictor
+
+    def fail(self, slot: Slot, error: Exception) -> NotReady:
+        """Keeps why it could not be loaded; the error for who asks for it."""
+        failed = cannot_load(slot.version.number, error)
+        self._failures[slot.version.number] = Failure(
+            reason=public_reason(error),
+            message=str(failed),
+            is_final=is_final(error),
+            failed_at=time.monotonic(),
+            version=slot.version,
+            files=self._files(slot.version),
+        )
+        return failed
 
     def drop(self, slot: Slot | None) -> None:
         """Returns when what it was asked is answered."""
@@ -134,6 +197,3 @@ class LoadedVersions:
         slot.is_closed = True
         if self._slots.get(slot.version.number) is slot:
             del self._slots[slot.version.number]
-
-    def _fail(self, slot: Slot, reason: str) -> None:
-        self._failures[slot.version.number] = (reason, time.monotonic())

@@ -61,6 +61,8 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
 def render(problem: Problem) -> Response:
     """As MLflow tells an error: `{"error_code": …, "message": …}`."""
     code = ERROR_CODES.get(problem.status, "BAD_REQUEST")
+    if problem.code == "version_failed":
+        code = "INVALID_STATE"  # nothing that is temporary, which 503 would be
     body = orjson.dumps({"error_code": code, "message": problem.message})
     answer = _answer(body, problem.status)
     answer.headers.update(problem.headers)

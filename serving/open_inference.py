@@ -20,7 +20,7 @@ from serving.model_statistics import statistics
 from serving.predictor import Predictor
 from serving.problems import Problem
 from serving.service import Service
-from serving.slot import NotReady
+from serving.slot import NotReady, VersionFailed
 
 PREFIX = "/v2"
 
@@ -90,7 +90,9 @@ def _add_model(routes: Blueprint, service: Service) -> None:
     def model_ready(model: str, version: str | None = None) -> dict[str, Any]:
         status = pool.served_status(version)
         if status.state != "ready":
-            raise NotReady(f"version {status.version.number} is {status.state}")
+            why = f": {status.reason}" if status.reason else ""
+            kind = VersionFailed if status.is_final else NotReady
+            raise kind(f"version {status.version.number} is {status.state}{why}")
         return {"name": model, "ready": True}
 
     @routes.get("/models/<model>/config")

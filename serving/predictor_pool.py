@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from classifier.bundle import Bundle
+from classifier.bundle import BrokenBundle, Bundle
+from classifier.store import StoreUnavailable
 from classifier.versions import Version, with_int8_forms
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
 from serving.registry_watch import RegistryWatch
 from serving.served_names import ServedNames
-from serving.slot import NotReady, Slot, load_side_by_side
+from serving.slot import NotReady, Slot, cannot_load, load_side_by_side
 from serving.version_status import Removed, VersionStatus, status_of
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class PredictorPool:
         self._memory = self._empty_memory()
 
     def load_wanted(self) -> None:
-        """Loads what is served from the start; raises the first failure."""
+        """Loads what is served from the start; NotReady for the first that fails."""
         self._watch.start(self.follow)
         slots = list(self._memory)
         loaded = load_side_by_side(slots, self._open_predictor)
@@ -70,7 +71,9 @@ class PredictorPool:
             if not is_loaded and not slot.is_closed:
                 self.start_failure = f"version {slot.version.number}: {slot.failure}"
                 assert slot.error is not None
-                raise slot.error
+                raise cannot_load(
+                    slot.version.number, slot.error, is_public=False
+                ) from slot.error
         self._started.set()
 
     @property
@@ -159,7 +162,7 @@ class PredictorPool:
             return
         try:
             for name, version in list(self._names.moved()):
-                if self._memory.may_try(version.number):
+                if self._memory.may_try(version):
                     self._move(name, version)
         finally:
             self._changing.release()
@@ -180,10 +183,15 @@ class PredictorPool:
         return [status for status in self.statuses() if status.predictor is not None]
 
     def bundle(self, status: VersionStatus) -> Bundle:
-        """The version's files, also of one that is not loaded."""
+        """The version's files, also of one that is not loaded; NotReady."""
         if status.predictor is not None:
             return status.predictor.bundle
-        return self._watch.bundle(status.version)
+        try:
+            return self._watch.bundle(status.version)
+        except (BrokenBundle, StoreUnavailable, OSError) as error:
+            number = status.version.number
+            logger.error("unreadable version=%s reason=%s", number, error)
+            raise cannot_load(number, error) from error
 
     def statuses(self) -> list[VersionStatus]:
         """All versions of the registry and their int8 forms, as it was last read."""
@@ -219,6 +227,7 @@ class PredictorPool:
             self._open_predictor,
             most=self.most_at_once,
             last=lambda: self._names.numbers,
+            files=self._watch.files,
         )
 
     def _open_slot(self, number: str) -> Slot | None:
@@ -227,7 +236,9 @@ class PredictorPool:
             return None
         if not self.is_ready:
             raise NotReady("the versions to serve are being loaded; try again soon")
-        return self._memory.open(self._names.find(number), if_=self._names.has)
+        version = self._names.find(number)
+        self._memory.check(version)
+        return self._memory.open(version, if_=self._names.has)
 
     def _load_on_demand(self, slot: Slot) -> Predictor | None:
         """None where it was taken away meanwhile; NotReady."""
@@ -236,9 +247,9 @@ class PredictorPool:
         number = slot.version.number
         if self._memory.get(number) is not slot:
             return None
-        raise NotReady(
-            f"version {number} is {slot.state}: {slot.failure or 'try again soon'}"
-        )
+        if slot.error is not None:
+            raise cannot_load(number, slot.error)
+        raise NotReady(f"version {number} is being loaded; try again soon")
 
     def _move(self, name: str, version: Version) -> None:
         """Load, check, warm, switch, drain the old one; or leave all as it is."""

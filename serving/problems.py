@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from flask import g, request
 from werkzeug.exceptions import HTTPException
 
-from classifier.bundle import BrokenBundle
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.store import StoreUnavailable
 from classifier.versions import UnknownVersion
 from serving.answers import BadTopK
 from serving.batcher import Overloaded
@@ -22,7 +20,7 @@ from serving.body_reader import (
 from serving.keys import Forbidden, Unauthorized
 from serving.request_queue import DeadlinePassed
 from serving.service import WrongModel
-from serving.slot import NotReady, public_reason
+from serving.slot import NotReady, VersionFailed
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +37,7 @@ KNOWN: dict[type[Exception], tuple[int, str]] = {
     BodyTooLarge: (413, "body_too_large"),
     UnsupportedMediaType: (415, "unsupported_media_type"),
     Overloaded: (429, "overloaded"),
+    VersionFailed: (503, "version_failed"),  # before what it is a kind of
     NotReady: (503, "not_ready"),
     DeadlinePassed: (504, "timeout"),
 }
@@ -59,9 +58,6 @@ def problem_of(error: Exception) -> Problem:
     for kind, (status, code) in KNOWN.items():
         if isinstance(error, kind):
             return Problem(status, code, str(error), _headers(error))
-    if isinstance(error, (StoreUnavailable, BrokenBundle)):
-        logger.error("unreadable version reason=%s", error)
-        return Problem(503, "not_ready", public_reason(error))
     if isinstance(error, HTTPException):
         return _http_problem(error)
     logger.error("internal error id=%s", g.request_id, exc_info=error)

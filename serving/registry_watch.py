@@ -9,6 +9,7 @@ from classifier.bundle import Bundle, read_bundle
 from classifier.registry import Registry
 from classifier.store import StoreUnavailable
 from classifier.versions import Version
+from serving.version_files import VersionFiles
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class RegistryWatch:
         self.is_up = True
         """Whether the registry could be read the last time."""
 
+        self._files: dict[str, VersionFiles] = {}
         self._thread: threading.Thread | None = None
         self._reads = 0
         self._changed = threading.Condition()
@@ -48,8 +50,15 @@ class RegistryWatch:
             self._changed.wait_for(lambda: self._reads >= wanted, timeout_seconds)
 
     def bundle(self, version: Version) -> Bundle:
-        """The version's files; StoreUnavailable, BrokenBundle."""
-        return read_bundle(self._registry.fetch(version))
+        """The version's files; StoreUnavailable, BrokenBundle, OSError."""
+        self._files.pop(version.number, None)
+        folder = self._registry.fetch(version)
+        self._files[version.number] = VersionFiles.of(folder)
+        return read_bundle(folder)
+
+    def files(self, version: Version) -> VersionFiles | None:
+        """As they were when bundle() last read them; None where there were none."""
+        return self._files.get(version.number)
 
     def close(self) -> None:
         with self._changed:

@@ -27,6 +27,10 @@ class NotReady(RuntimeError):
     """The version is being loaded, or could not be."""
 
 
+class VersionFailed(NotReady):
+    """The version can never load as it is; the message has the reason."""
+
+
 @dataclass(eq=False)
 class Slot:
     version: Version
@@ -47,15 +51,19 @@ class Slot:
             return "ready"
         return "loading" if self.failure is None else "failed"
 
-    def load(self, open_predictor: Callable[[Version], Predictor]) -> Predictor | None:
+    def load(
+        self, open_predictor: Callable[[Version], Predictor], *, again: bool = False
+    ) -> Predictor | None:
         """Opened, checked and warm; or None, and the slot has failed, with the reason,
         or is closed.
 
-        One thread loads, the others that want it wait.
+        One thread loads, the others that want it wait, and share a failure; `again`
+        tries what has failed once more.
         """
         with self.loading:
+            is_tried = self.error is not None and not again
             # Nobody would ever unload what is loaded into a closed one.
-            if self.predictor is None and not self.is_closed:
+            if self.predictor is None and not self.is_closed and not is_tried:
                 self._load(open_predictor)
             return self.predictor
 
@@ -94,6 +102,20 @@ class Slot:
             del predictor
             give_back()
             logger.info("unloaded version=%s", self.version.number)
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the version itself is to blame: another try would end alike."""
+    return isinstance(error, PUBLIC_FAILURES) and not isinstance(
+        error, DeviceUnavailable
+    )
+
+
+def cannot_load(number: str, error: Exception, *, is_public: bool = True) -> NotReady:
+    """For who asks for a version that could not be loaded, or who runs the service."""
+    kind = VersionFailed if is_final(error) else NotReady
+    reason = public_reason(error) if is_public else error
+    return kind(f"version {number} cannot be loaded: {reason}")
 
 
 def public_reason(error: Exception) -> str:

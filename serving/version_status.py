@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from classifier.versions import Version
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
-from serving.slot import State
+from serving.slot import State, is_final
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,9 @@ class VersionStatus:
     version: Version
     state: State
     reason: str | None
+    is_final: bool
+    """Failed, and for good as it is."""
+
     predictor: Predictor | None
     is_served: bool
     """Also of one that is loaded when it is first asked for."""
@@ -37,15 +40,20 @@ def status_of(
     kept: Mapping[str, str],
 ) -> VersionStatus:
     """`kept` are names that would mean this version, by the number that they mean."""
-    slot = loaded.get(version.number)
+    slot, failure = loaded.get(version.number), loaded.failure(version.number)
     if slot is not None:
         state, reason, predictor = slot.state, slot.failure, slot.predictor
+        is_failed_for_good = slot.error is not None and is_final(slot.error)
+    elif failure is not None:
+        state, reason, predictor = "failed", failure.reason, None
+        is_failed_for_good = failure.is_final
     else:
-        reason, predictor = loaded.failure(version.number), None
-        state = "available" if reason is None else "failed"
+        return VersionStatus(version, "available", None, False, None, is_served)
     if reason is not None:
         reason = "; ".join([reason, *map(_kept, kept.items())])
-    return VersionStatus(version, state, reason, predictor, is_served)
+    return VersionStatus(
+        version, state, reason, is_failed_for_good, predictor, is_served
+    )
 
 
 def _kept(name_and_number: tuple[str, str]) -> str:

@@ -18,7 +18,7 @@ export class Refusal extends Error {
 
   /** The version is to blame, and not the picture or the service. */
   get isOfVersion() {
-    return ["unknown_version", "not_ready"].includes(this.code);
+    return ["unknown_version", "not_ready", "version_failed"].includes(this.code);
   }
 
   /** The next picture would fare no better. */

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.bundle import NoBundle
 from classifier.registry import Registry
 from classifier.store import StoreUnavailable
 from classifier.versions import UnknownModel, UnknownVersion, Version, find_version
@@ -103,6 +104,30 @@ def test_files_that_are_gone_are_told_with_where_they_were(
             registry.fetch(version)
     finally:
         hidden.rename(store.folder)
+
+
+def test_a_version_of_another_tool_has_no_files_of_ours(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = store.copy(tmp_path / "store")
+    registry = copy.registry
+    registry.client.create_model_version(copy.model, source="runs:/elsewhere/model")
+
+    with pytest.raises(NoBundle, match="version 3 of 'digits-tiny' has no logged"):
+        registry.fetch(registry.resolve(copy.model, "v3"))
+
+
+def test_a_version_whose_logged_model_is_deleted_has_no_files(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = store.copy(tmp_path / "store")
+    registry = copy.registry
+    version = registry.resolve(copy.model, "v1")
+    assert version.model_id is not None
+    registry.client.delete_logged_model(version.model_id)
+
+    with pytest.raises(NoBundle, match="of version 1 was deleted from the store"):
+        registry.fetch(version)
 
 
 def test_reading_a_version_writes_nothing_into_the_store(store: Store) -> None:

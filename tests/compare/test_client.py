@@ -183,6 +183,30 @@ def test_a_refusal_that_time_will_not_mend_is_not_repeated(
     assert len(wire.asked) == 1
 
 
+def test_a_version_that_can_never_load_is_not_asked_again(
+    start: Callable[[Script], Wire],
+) -> None:
+    message = "version 9 cannot be loaded: model.onnx is missing"
+    error = {"error": {"code": "version_failed", "message": message}}
+    wire = start(lambda path, count: _json(error, 503))
+    service = Service(wire.url, patience_seconds=600)
+
+    with pytest.raises(ServiceUnavailable, match=r"9 .* model\.onnx is missing"):
+        service.ask(IMAGE, PAIR)
+
+    assert len(wire.asked) == 1
+
+
+def test_what_a_service_says_while_it_is_not_ready_is_told_in_the_end(
+    start: Callable[[Script], Wire],
+) -> None:
+    error = {"error": {"code": "not_ready", "message": "version 9 is being loaded"}}
+    wire = start(lambda path, count: _json(error, 503))
+
+    with pytest.raises(ServiceUnavailable, match="not_ready: version 9 is being"):
+        Service(wire.url, patience_seconds=0.5).ask(IMAGE, PAIR)
+
+
 def test_a_version_that_is_not_served_is_told(start: Callable[[Script], Wire]) -> None:
     error = {"error": {"code": "unknown_version", "message": "there is v1"}}
 

@@ -14,7 +14,7 @@ import pytest
 from classifier.dataset import Dataset
 from compare.__main__ import main
 from compare.answers import ANSWERS
-from tests.conftest import RunningService, Store
+from tests.conftest import RunningService, Store, serving
 
 SAME_BYTES = ("summary.json", "per_image.parquet", "per_class.csv")
 ALL_FILES = {
@@ -221,6 +221,24 @@ def test_a_service_that_never_answers_is_given_up(
 
     assert main([*arguments, "--patience", "1", "--out", str(tmp_path / "x")]) == 3
     assert "gave no usable answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", ["weights.safetensors", "model.onnx"])
+def test_a_version_that_can_never_load_is_told_at_once(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    """By the entry that is asked for first, or by the first answer."""
+    copy = store.copy(tmp_path / "store")
+    copy.registry.set_alias(copy.model, "best", "1")
+    (copy.bundle("v2").folder / broken).write_bytes(b"cut off")
+
+    with serving(copy, "--drain-seconds", "0") as service:
+        # As long as this test may take, and more.
+        code = _compare(service, tmp_path / "x", "--patience", "3600")
+
+    assert code == 3
+    error = capsys.readouterr().err
+    assert f"version 2 cannot be loaded: {broken}" in error
 
 
 def test_a_killed_comparison_takes_its_own_service_with_it_and_goes_on(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from classifier.bundle import read_bundle
+from classifier.bundle import Bundle, read_bundle
 from classifier.registry import Registry
 from classifier.versions import Version
 from serving.backend import open_backend
@@ -28,12 +28,18 @@ def four_versions(store: Store, folder: Path) -> Store:
     return copied
 
 
-def opener(registry: Registry, opened: list[str]) -> Open:
+def opener(
+    registry: Registry,
+    opened: list[str],
+    *,
+    bundle_of: Callable[[Version], Bundle] | None = None,
+) -> Open:
     """Notes what it opens."""
 
     def open_predictor(version: Version) -> Predictor:
         opened.append(version.number)
-        bundle = read_bundle(registry.fetch(version))
+        read = bundle_of or (lambda version: read_bundle(registry.fetch(version)))
+        bundle = read(version)
         backend = open_backend("onnx", bundle, device="cpu", threads=1)
         return Predictor(version, bundle, backend, Batching(max_batch_size=4))
 
@@ -50,9 +56,10 @@ def make_pool(
 ) -> PredictorPool:
     registry = registry or store.registry
     opened = [] if opened is None else opened
+    watch = RegistryWatch(registry, store.model, every_seconds=600)
     return PredictorPool(
-        RegistryWatch(registry, store.model, every_seconds=600),
-        open_predictor or opener(registry, opened),
+        watch,
+        open_predictor or opener(registry, opened, bundle_of=watch.bundle),
         model=store.model,
         listed=listed,
         max_loaded=max_loaded,

@@ -25,12 +25,14 @@ from serving import answers, body_reader
 from serving.answers import predict
 from serving.app import create_app
 from serving.config import ServingConfig
+from serving.inference_request import HEADER
 from serving.loading import open_pool
 from serving.metrics import Metrics
 from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
 from serving.wire import TimedUnreader
 from tests.conftest import Store, encoded, picture
+from tests.serving.pools import make_pool
 from training.evaluate import evaluate
 
 
@@ -495,6 +497,47 @@ def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:
         assert answer.status_code == 503
         assert _json(answer)["error"]["code"] == "not_ready"
         assert str(store.folder.parent) not in answer.text
+
+
+def test_a_version_that_can_never_load_is_told_in_every_dialect(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "best", "1")
+    copy.registry.client.create_model_version(copy.model, source="runs:/other/model")
+    pool = make_pool(copy)
+    pool.load_wanted()
+    metrics = Metrics()
+    client = create_app(ServingConfig(), pool=pool, metrics=metrics).test_client()
+    v5 = f"/v2/models/{copy.model}/versions/5"
+    body = {"inputs": [base64.b64encode(PNG).decode()], "params": {"version": "5"}}
+
+    own = [
+        client.post("/predict?version=v5", data=PNG),
+        client.post("/predict?version=v1&version=latest", data=PNG),
+        client.get("/versions/v5"),
+        client.post("/versions/v5"),
+    ]
+    inference = [
+        client.get(v5),
+        client.get(f"{v5}/ready"),
+        client.get(f"{v5}/config"),
+        client.post(f"{v5}/infer", data=PNG, headers={HEADER: "0"}),
+        client.post(f"/v2/repository/models/{copy.model}/load?version=5"),
+    ]
+    scored = client.post("/invocations", json=body)
+
+    reason = "version 5 of 'digits-tiny' has no logged model"
+    for answer in (*own, *inference, scored):
+        assert answer.status_code == 503
+        assert reason in answer.text
+    for answer in own:
+        assert _json(answer)["error"]["code"] == "version_failed"
+    for answer in inference:
+        assert set(_json(answer)) == {"error"}
+    assert _json(scored)["error_code"] == "INVALID_STATE"
+    entry = _json(client.get("/versions"))["versions"][4]
+    assert entry["state"] == "failed"
+    assert reason in entry["reason"]
+    assert metrics.rejected.labels("version_failed")._value.get() == 10
+    assert client.get("/readyz").status_code == 200
 
 
 def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> None:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from classifier.bundle import QuantisedBundle
 from classifier.dataset import Dataset
 from classifier.ranking import softmax
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.loading import open_pool
 from serving.metrics import Metrics
+from serving.slot import VersionFailed
 from tests.conftest import Store
 from training.onnx_inference import OnnxNetwork
 
@@ -105,7 +105,7 @@ def test_torch_refuses_an_int8_form_and_names_the_backend_that_does_not(
     quantised_store: Store, digits: Dataset
 ) -> None:
     config = ServingConfig(versions="v2.int8", backend="torch")
-    with pytest.raises(QuantisedBundle, match="use --backend onnx"):
+    with pytest.raises(VersionFailed, match="use --backend onnx"):
         _client(quantised_store, config)
 
     service = _client(quantised_store, ServingConfig(versions="all", backend="torch"))
@@ -113,6 +113,7 @@ def test_torch_refuses_an_int8_form_and_names_the_backend_that_does_not(
     answer = _predict(service, data, "version=v2.int8")
 
     assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "version_failed"
     assert "use --backend onnx" in answer.json["error"]["message"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from classifier.versions import Version
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
-from serving.slot import NotReady
+from serving.slot import VersionFailed
 from tests.conftest import WAIT_SECONDS, Store
 from tests.serving.pools import make_pool, opener
 
@@ -100,7 +100,7 @@ def test_a_version_that_cannot_be_loaded_takes_no_others_place(copy: Store) -> N
     copy.bundle("v1").graph.unlink()
 
     for _ in range(3):
-        with pytest.raises(NotReady, match=r"failed: model\.onnx is missing"):
+        with pytest.raises(VersionFailed, match=r"loaded: model\.onnx is missing"):
             pool.get("v3")
 
     ready = [s.version.number for s in pool.statuses() if s.state == "ready"]

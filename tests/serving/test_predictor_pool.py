@@ -4,17 +4,17 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from classifier.bundle import BrokenBundle
 from classifier.registry import Registry
 from classifier.versions import UnknownVersion, Version
 from serving.predictor import Predictor
 from serving.predictor_pool import PredictorPool
 from serving.registry_watch import RegistryWatch
-from serving.slot import NotReady, Slot, load_side_by_side
+from serving.slot import NotReady, Slot, VersionFailed, load_side_by_side
 from tests.conftest import WAIT_SECONDS, Store
 from tests.serving.pools import make_pool, opener
 
@@ -150,7 +150,7 @@ def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
     bundle.weights.write_bytes(whole[:-100])
     number = "2" if pool.get(None).version.number == "1" else "1"
 
-    with pytest.raises(NotReady, match=r"failed: weights\.safetensors has"):
+    with pytest.raises(VersionFailed, match=r"loaded: weights\.safetensors has"):
         pool.get(number)
 
     assert pool.get(None)
@@ -158,12 +158,97 @@ def test_a_broken_version_is_told_and_the_others_answer(copy: Store) -> None:
     assert pool.get(number).version.number == number  # mended: tried again
 
 
+def test_a_version_that_failed_for_good_is_opened_again_when_its_files_are_others(
+    copy: Store,
+) -> None:
+    opened: list[str] = []
+    copy.registry.set_alias(copy.model, "best", "1")
+    pool = make_pool(copy, opened=opened)
+    pool.load_wanted()
+    graph = copy.bundle("v2").graph
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:1000])
+
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(pool.get, "v2") for _ in range(16)]
+        for future in asked:
+            with pytest.raises(VersionFailed, match=r"model\.onnx cannot be loaded"):
+                future.result(WAIT_SECONDS)
+    assert opened.count("2") == 1
+
+    with pytest.raises(VersionFailed):
+        pool.add("v2")  # tries again whatever is known
+    assert opened.count("2") == 2
+    graph.write_bytes(whole)
+    assert pool.get("v2").version.number == "2"
+
+
+def test_a_followed_alias_moves_when_the_files_of_its_version_are_put_back(
+    copy: Store,
+) -> None:
+    opened: list[str] = []
+    copy.registry.set_alias(copy.model, "live", "1")
+    pool = make_pool(copy, "@live", opened=opened)
+    pool.load_wanted()
+    graph = copy.bundle("v2").graph
+    hidden = graph.rename(graph.with_name("hidden"))
+    copy.registry.set_alias(copy.model, "live", "2")
+    for _ in range(3):
+        pool.read_registry()
+    assert opened == ["1", "2"]
+
+    hidden.rename(graph)
+    pool.read_registry()
+
+    assert pool.get("live").version.number == "2"
+
+
+def test_files_that_are_away_are_asked_for_each_time(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "best", "1")
+    opened: list[str] = []
+    pool = make_pool(copy, opened=opened)
+    pool.load_wanted()
+    folder = copy.bundle("v2").folder
+    hidden = folder.rename(folder.with_name("hidden"))
+
+    for _ in range(2):
+        with pytest.raises(NotReady, match="cannot be read now") as raised:
+            pool.get("v2")
+        assert not isinstance(raised.value, VersionFailed)
+    assert opened.count("2") == 2
+
+    hidden.rename(folder)
+    assert pool.get("v2").version.number == "2"
+
+
+def test_an_int8_form_that_is_made_again_is_another_version(
+    quantised_store: Store, tmp_path: Path
+) -> None:
+    copy = quantised_store.copy(tmp_path / "store")
+    copy.registry.set_alias(copy.model, "best", "1")
+    pool = make_pool(copy)
+    pool.load_wanted()
+    form = copy.registry.resolve(copy.model, "v2.int8")
+    copy.bundle("v2.int8").graph.unlink()
+    with pytest.raises(VersionFailed):
+        pool.get("v2.int8")
+    whole = copy.registry.resolve(copy.model, "v1")
+    assert form.base is not None
+    assert whole.model_id is not None
+    copy.registry.tag_version(form.base, {"int8_model_id": whole.model_id})
+
+    pool.read_registry()
+
+    assert pool.get("v2.int8").bundle.folder == copy.bundle("v1").folder
+
+
 def test_a_graph_that_onnx_runtime_cannot_read_is_a_failed_version(copy: Store) -> None:
     graph = copy.bundle("v2").graph
     graph.write_bytes(graph.read_bytes()[:1000])
     pool = make_pool(copy, "v2")
 
-    with pytest.raises(BrokenBundle, match=r"model\.onnx cannot be loaded"):
+    said = r"version 2 cannot be loaded: model\.onnx cannot be loaded"
+    with pytest.raises(VersionFailed, match=said):
         pool.load_wanted()
 
     assert pool.start_failure is not None
@@ -174,7 +259,7 @@ def test_a_broken_version_of_a_list_ends_the_start(copy: Store) -> None:
     copy.bundle("v2").graph.unlink()
     pool = make_pool(copy, "v1", "v2")
 
-    with pytest.raises(BrokenBundle, match=r"model\.onnx is missing"):
+    with pytest.raises(VersionFailed, match=r"2 .* model\.onnx is missing"):
         pool.load_wanted()
 
     assert not pool.is_ready
@@ -334,7 +419,7 @@ def test_a_broken_version_cannot_be_added_and_changes_nothing(copy: Store) -> No
     pool.load_wanted()
     copy.bundle("v2").graph.unlink()
 
-    with pytest.raises(NotReady, match=r"cannot be served: model\.onnx is missing"):
+    with pytest.raises(VersionFailed, match=r"loaded: model\.onnx is missing"):
         pool.add("v2")
 
     with pytest.raises(UnknownVersion, match="answers with v1;"):

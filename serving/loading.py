@@ -61,6 +61,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         model=model,
         listed=config.listed,
         max_loaded=config.max_loaded,
+        observe_default=metrics.default_fallback.set,
     )
 
 

@@ -97,6 +97,14 @@ class Metrics:
             **within,
         )
 
+        self.default_fallback = Gauge(
+            "default_fallback",
+            "1 where --versions all answers with another version than best, else the "
+            "latest, as that one cannot be loaded; /versions says why.",
+            multiprocess_mode="livemax",
+            **within,
+        )
+
     def batch_observer(self, version: str) -> Callable[[BatchDone], None]:
         queue_seconds = self.queue_seconds.labels(version)
         inference_seconds = self.inference_seconds.labels(version)

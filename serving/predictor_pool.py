@@ -12,11 +12,14 @@ from classifier.versions import Version, with_int8_forms
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
 from serving.registry_watch import RegistryWatch
-from serving.served_names import ServedNames
+from serving.served_names import DEFAULT, ServedNames
 from serving.slot import NotReady, Slot, cannot_load, load_side_by_side
 from serving.version_status import Removed, VersionStatus, status_of
 
 logger = logging.getLogger(__name__)
+
+FALLBACKS = 5
+"""Versions that are tried where the default of `all` cannot be loaded."""
 
 
 class PredictorPool:
@@ -35,9 +38,15 @@ class PredictorPool:
         model: str,
         listed: tuple[str, ...],
         max_loaded: int,
+        observe_default: Callable[[bool], None] = lambda is_other: None,
     ) -> None:
-        """UnknownVersion where a listed version is not in the registry, or none is."""
+        """UnknownVersion where a listed version is not in the registry, or none is.
+
+        `observe_default` is told whether another version than `best`, else the latest,
+        is the default of `all`, as that one cannot be loaded.
+        """
         self.model = model
+        self._observe_default = observe_default
         self._watch = watch
         self._open_predictor = open_predictor
         self._max_loaded = max_loaded
@@ -63,17 +72,23 @@ class PredictorPool:
         self._memory = self._empty_memory()
 
     def load_wanted(self) -> None:
-        """Loads what is served from the start; NotReady for the first that fails."""
+        """Loads what is served from the start; NotReady for the first that fails.
+
+        With `all`, another version takes the place of a default that fails; NotReady
+        where none can.
+        """
         self._watch.start(self.follow)
         slots = list(self._memory)
         loaded = load_side_by_side(slots, self._open_predictor)
         for slot, is_loaded in zip(slots, loaded, strict=True):
-            if not is_loaded and not slot.is_closed:
-                self.start_failure = f"version {slot.version.number}: {slot.failure}"
-                assert slot.error is not None
-                raise cannot_load(
-                    slot.version.number, slot.error, is_public=False
-                ) from slot.error
+            if is_loaded or slot.is_closed or self._fall_back(slot):
+                continue
+            self.start_failure = f"version {slot.version.number}: {slot.failure}"
+            assert slot.error is not None
+            raise cannot_load(
+                slot.version.number, slot.error, is_public=False
+            ) from slot.error
+        self._observe_default(self._names.is_default_kept)
         self._started.set()
 
     @property
@@ -166,6 +181,7 @@ class PredictorPool:
                     self._move(name, version)
         finally:
             self._changing.release()
+        self._observe_default(self._names.is_default_kept)
 
     def close(self) -> None:
         """Ends its threads; what was asked is answered."""
@@ -250,6 +266,27 @@ class PredictorPool:
         if slot.error is not None:
             raise cannot_load(number, slot.error)
         raise NotReady(f"version {number} is being loaded; try again soon")
+
+    def _fall_back(self, default: Slot) -> bool:
+        """With `all`, the newest version that loads becomes the default; False where
+        none of FALLBACKS does."""
+        if not self._names.all:
+            return False
+        assert default.error is not None
+        self._memory.fail(default, default.error)
+        wanted = default.version.number
+        for version in self._names.newest(FALLBACKS, but=wanted):
+            try:
+                self._memory.load(version)
+            except NotReady:
+                continue  # logged with its reason
+            self._names.move(DEFAULT, version.number)
+            self._memory.drop(default)
+            logger.error(
+                "default fell back wanted=%s version=%s", wanted, version.number
+            )
+            return True
+        return False
 
     def _move(self, name: str, version: Version) -> None:
         """Load, check, warm, switch, drain the old one; or leave all as it is."""

@@ -540,6 +540,52 @@ def test_a_version_that_can_never_load_is_told_in_every_dialect(copy: Store) -> 
     assert client.get("/readyz").status_code == 200
 
 
+def test_with_all_the_newest_version_that_loads_stands_in_for_a_broken_default(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions 1, 3 and 4 have the same files; 5 is another tool's."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", copy.uri)
+    copy.registry.set_alias(copy.model, "best", "2")
+    copy.registry.client.create_model_version(copy.model, source="runs:/other/model")
+    graph = copy.bundle("v2").graph
+    hidden = graph.rename(graph.with_name("hidden"))
+    metrics = Metrics()
+    pool = open_pool(ServingConfig(), metrics)
+    pool.load_wanted()
+    client = create_app(ServingConfig(), pool=pool, metrics=metrics).test_client()
+    model, image = f"/v2/models/{copy.model}", base64.b64encode(PNG).decode()
+
+    def default() -> str:
+        (row,) = _json(client.post("/predict", data=PNG))["results"]
+        return str(row["version"])
+
+    assert client.get("/readyz").status_code == 200
+    assert default() == "4"
+    inferred = client.post(f"{model}/infer", data=PNG, headers={HEADER: "0"})
+    assert b'"model_version":"4"' in inferred.data
+    assert client.post("/invocations", json={"inputs": [image]}).status_code == 200
+    named = client.post("/predict?version=best", data=PNG)
+    assert (named.status_code, _json(named)["error"]["code"]) == (503, "version_failed")
+    entries = {e["version"]: e for e in _json(client.get("/versions"))["versions"]}
+    states = {version: entry["state"] for version, entry in entries.items()}
+    assert states == {
+        **dict.fromkeys("13", "available"),
+        **dict.fromkeys("25", "failed"),
+        "4": "ready",
+    }
+    assert "v4 answers where no version is named" in entries["2"]["reason"]
+    assert "serving_default_fallback 1.0" in client.get("/metrics").text
+    assert client.post("/predict?version=v3", data=PNG).status_code == 200
+
+    hidden.rename(graph)
+    pool.read_registry()
+
+    assert default() == "2"
+    assert client.post("/predict?version=best", data=PNG).status_code == 200
+    assert "serving_default_fallback 0.0" in client.get("/metrics").text
+    pool.close()
+
+
 def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> None:
     answer = _json(client.get("/versions"))
 

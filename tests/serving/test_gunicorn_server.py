@@ -125,6 +125,20 @@ def test_what_cannot_be_served_ends_the_start_with_the_reason(
     assert "Traceback" not in error
 
 
+def test_a_listed_version_that_cannot_load_ends_the_start(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = store.copy(tmp_path / "store")
+    copy.bundle("v2").graph.unlink()
+
+    with _start(copy.uri, "--port", "0", "--versions", "v1,v2") as process:
+        out, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert (process.returncode, out) == (3, "")
+    assert "error: version 2 cannot be loaded: model.onnx is missing" in error
+    assert "Traceback" not in error
+
+
 def test_a_missing_store_ends_the_start(tmp_path: Path) -> None:
     with _start(f"sqlite:///{tmp_path}/mlflow.db", "--port", "0") as process:
         _, error = process.communicate(timeout=WAIT_SECONDS)

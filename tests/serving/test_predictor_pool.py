@@ -11,7 +11,7 @@ import pytest
 
 from classifier.registry import Registry
 from classifier.versions import UnknownVersion, Version
-from serving.predictor import Predictor
+from serving.predictor import FailedCheck, Predictor
 from serving.predictor_pool import PredictorPool
 from serving.registry_watch import RegistryWatch
 from serving.slot import NotReady, Slot, VersionFailed, load_side_by_side
@@ -377,6 +377,57 @@ def test_the_default_of_all_follows_best(copy: Store) -> None:
     pool.read_registry()
 
     assert pool.get(None).version.number == "4"
+
+
+def test_a_default_that_newly_cannot_be_loaded_stays_what_it_was(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "best", "1")
+    pool = make_pool(copy)
+    pool.load_wanted()
+    copy.bundle("v2").graph.unlink()
+    copy.registry.set_alias(copy.model, "best", "2")
+
+    pool.read_registry()
+
+    assert pool.get(None).version.number == "1"
+    assert "v1 answers where no version is named" in str(pool.status("v2").reason)
+    for spelling in ("best", "@best"):
+        with pytest.raises(VersionFailed, match="version 2 cannot be loaded"):
+            pool.get(spelling)
+
+
+def test_five_versions_are_tried_in_place_of_a_default_and_no_more(
+    copy: Store,
+) -> None:
+    opened: list[str] = []
+    copy.registry.set_alias(copy.model, "best", "1")
+    for _ in range(4):
+        _publish(copy, "v2")
+
+    def fail(version: Version) -> Predictor:
+        opened.append(version.number)
+        raise FailedCheck("it answers with nothing")
+
+    pool = make_pool(copy, open_predictor=fail)
+
+    with pytest.raises(VersionFailed, match="version 1 cannot be loaded"):
+        pool.load_wanted()
+
+    assert opened == ["1", "8", "7", "6", "5", "4"]
+    assert not pool.is_ready
+    assert str(pool.start_failure).startswith("version 1: it answers with nothing")
+
+
+def test_a_default_whose_files_are_away_is_replaced_too(copy: Store) -> None:
+    copy.registry.set_alias(copy.model, "best", "2")
+    folder = copy.bundle("v2").folder
+    folder.rename(folder.with_name("hidden"))
+    pool = make_pool(copy)
+
+    pool.load_wanted()
+
+    assert pool.get(None).version.number == "4"
+    with pytest.raises(NotReady, match="cannot be read now"):
+        pool.get("best")
 
 
 def test_versions_are_added_to_a_list_and_taken_away(copy: Store) -> None:

@@ -81,9 +81,11 @@ def _add_routes(app: Flask, service: Service) -> None:
         asked, top = _query()
         with service.admission.place():
             deadline = service.deadline(request)
+            images = read_images(request)
+            # Not before: with `all` this may load a version and put another away.
             predictors = service.predictors(asked)
             results = predict(
-                read_images(request),
+                images,
                 predictors,
                 top=top,
                 deadline=deadline,

@@ -1,7 +1,7 @@
 """What a request for an inference asks: its images, and the outputs it wants."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -42,12 +42,12 @@ class InferenceRequest:
 
 
 def read_inference(
-    body: bytes, header: str | None, *, size: tuple[int, int]
+    body: bytes, header: str | None, *, size: Callable[[], tuple[int, int]]
 ) -> InferenceRequest:
     """`header` is the value of HEADER, if there is one.
 
-    `size` is the height and width that decoded images must have. BadRequest,
-    BodyTooLarge.
+    `size` gives the height and width that decoded images must have, and is asked only
+    where all else fits. BadRequest, BodyTooLarge.
     """
     json_length = len(body) if header is None else _json_length(header, len(body))
     if header is not None and json_length == 0:
@@ -60,9 +60,10 @@ def read_inference(
     request_id = document.get("id")
     if not isinstance(request_id, str | None):
         raise BadRequest(f"the request's id is {request_id!r:.40}; it is a text")
+    outputs = _outputs(document, is_binary=_flag(own, "binary_data_output") or False)
     return InferenceRequest(
         images_of(tensor, _behind(tensor, view[json_length:]), size=size),
-        _outputs(document, is_binary=_flag(own, "binary_data_output") or False),
+        outputs,
         request_id,
         timeout_us / 1e6 if timeout_us else None,
     )

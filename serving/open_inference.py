@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -120,12 +121,20 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
     @routes.post("/models/<model>/infer")
     @routes.post("/models/<model>/versions/<version>/infer")
     def infer(model: str, version: str | None = None) -> Response:
+        @cache
+        def predictor_() -> Predictor:
+            (found,) = service.predictors([version])
+            return found
+
         with service.admission.place():
             deadline = service.deadline(request)
-            (predictor,) = service.predictors([version])
+            # The version is looked for, and maybe loaded, when the body is there.
             asked = read_inference(
-                read_body(request), request.headers.get(HEADER), size=predictor.size
+                read_body(request),
+                request.headers.get(HEADER),
+                size=lambda: predictor_().size,
             )
+            predictor = predictor_()
             if asked.timeout_seconds is not None:
                 deadline = min(deadline, time.monotonic() + asked.timeout_seconds)
             images = _decode(asked.images, predictor, observe_decode)

@@ -4,7 +4,7 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,16 @@ LENGTH = struct.Struct("<I")
 
 
 def images_of(
-    tensor: Mapping[str, Any], raw: memoryview | None, *, size: tuple[int, int]
+    tensor: Mapping[str, Any],
+    raw: memoryview | None,
+    *,
+    size: Callable[[], tuple[int, int]],
 ) -> list[bytes] | ImageArray:
     """The images of an input tensor; `raw` is what it brings behind the JSON, if so.
 
-    `size` is the height and width that decoded ones must have. BadRequest where shape,
-    datatype and data do not fit each other, BodyTooLarge.
+    `size` gives the height and width that decoded ones must have, and is asked only
+    where all else fits. BadRequest where shape, datatype and data do not fit each
+    other, BodyTooLarge.
     """
     datatype, shape = tensor.get("datatype"), _shape(tensor.get("shape"))
     if (raw is None) == (tensor.get("data") is None):
@@ -33,22 +37,30 @@ def images_of(
             "the input 'images' needs either data, or binary_data_size and the bytes "
             "behind the JSON"
         )
-    if (datatype, shape[1:]) not in (("UINT8", (*size, 3)), ("BYTES", ())):
-        raise BadRequest(
-            f"the input 'images' is {datatype!r:.20} {list(shape)!r:.80}; this version "
-            f"takes UINT8 [N, {size[0]}, {size[1]}, 3], or BYTES [N] of encoded images"
-        )
+    is_pixels = datatype == "UINT8" and len(shape) == 4 and shape[3] == 3
+    if not is_pixels and (datatype, len(shape)) != ("BYTES", 1):
+        raise _other_tensor(datatype, shape, takes="UINT8 [N, height, width, 3]")
     if shape[0] > MAX_IMAGES:
         raise BodyTooLarge(
             f"{shape[0]} images in one request; the limit is {MAX_IMAGES}, send several"
         )
-    if datatype == "BYTES":
+    if not is_pixels:
         if raw is None:
             return _files(tensor["data"], shape[0])
         return _raw_files(raw, shape[0])
+    height, width = size()
+    if shape[1:3] != (height, width):
+        raise _other_tensor(datatype, shape, takes=f"UINT8 [N, {height}, {width}, 3]")
     if raw is None:
         return ImageArray(_pixels(tensor["data"], shape))
     return ImageArray(_raw_pixels(raw, shape))
+
+
+def _other_tensor(datatype: object, shape: tuple[int, ...], *, takes: str) -> Exception:
+    return BadRequest(
+        f"the input 'images' is {datatype!r:.20} {list(shape)!r:.80}; this version "
+        f"takes {takes}, or BYTES [N] of encoded images"
+    )
 
 
 def _shape(shape: object) -> tuple[int, ...]:

@@ -586,6 +586,37 @@ def test_with_all_the_newest_version_that_loads_stands_in_for_a_broken_default(
     pool.close()
 
 
+def test_a_body_that_is_refused_loads_no_version_and_puts_none_away(
+    copy: Store,
+) -> None:
+    copy.registry.set_alias(copy.model, "best", "1")
+    opened: list[str] = []
+    pool = make_pool(copy, opened=opened, max_loaded=1)
+    pool.load_wanted()
+    client = create_app(ServingConfig(), pool=pool).test_client()
+    infer = f"/v2/models/{copy.model}/versions/3/infer"
+    tensor = {"name": "images", "datatype": "UINT8", "shape": [1, 2], "data": [0, 0]}
+    texts = {"inputs": ["no base64"], "params": {"version": "3"}}
+
+    refused = [
+        client.post("/predict?version=v3", data=b""),
+        client.post("/predict?version=v3", json={"instances": []}),
+        client.post("/predict?version=v3", data=b"x", content_type="application/x-npy"),
+        client.post("/predict?version=v9", data=b""),
+        client.post(infer, data=b"{"),
+        client.post(infer, data=b"", headers={HEADER: "0"}),
+        client.post(infer, json={"inputs": [tensor]}),
+        client.post(infer, json={"inputs": [tensor], "outputs": [{"name": "x"}]}),
+        client.post("/invocations", json=texts),
+    ]
+
+    assert [answer.status_code for answer in refused] == [400] * len(refused)
+    assert opened == ["1"]
+    assert client.post("/predict?version=v3", data=PNG).status_code == 200
+    assert opened == ["1", "3"]
+    pool.close()
+
+
 def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> None:
     answer = _json(client.get("/versions"))
 

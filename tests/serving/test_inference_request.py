@@ -36,7 +36,7 @@ def _request(*, of_request: dict[str, Any] | None = None, **changes: Any) -> byt
 
 
 def _read(body: bytes, header: str | None = None) -> InferenceRequest:
-    return read_inference(body, header, size=SIZE)
+    return read_inference(body, header, size=lambda: SIZE)
 
 
 def _read_binary(tail: bytes, size: int | None = None, **fields: Any) -> Any:

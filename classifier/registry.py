@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from classifier.versions import (
     Version,
     find_version,
 )
+
+QUOTES = r"['\"\\]"
+"""And the backslash, by which some databases escape in LIKE."""
 
 RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
@@ -52,9 +56,10 @@ class Registry:
     def model_name(self, asked: str | None) -> str:
         """`asked`, or the only registered model; UnknownModel lists what there is."""
         with store_call("list the registered models"):
-            models = sorted(m.name for m in self.client.search_registered_models())
+            search = self.client.search_registered_models
+            models = sorted(str(model.name) for model in _all_pages(search))
         if asked is None and len(models) == 1:
-            return str(models[0])
+            return models[0]
         if asked is not None and asked in models:
             return asked
         if not models:
@@ -66,24 +71,25 @@ class Registry:
 
     def has_model(self, model: str) -> bool:
         with store_call(f"look for model {model!r}"):
-            return bool(self.client.search_registered_models(f"name = '{model}'"))
+            found = self.client.search_registered_models(_named(model))
+            return any(entry.name == model for entry in found)
 
     def versions(self, model: str) -> list[Version]:
         """All versions, by rising number; their int8 forms are not among them."""
         with store_call(f"list the versions of {model!r}"):
             aliases = self._aliases(model)
-            found: list[Any] = []
-            token = None
-            while token != "":
-                page = self.client.search_model_versions(
-                    f"name = '{model}'", page_token=token
+            search = self.client.search_model_versions
+            found = [
+                self._version(entry, aliases)
+                for entry in _all_pages(
+                    search,
+                    filter_string=_named(model),
+                    # MLflow's own order changes with each change between two pages.
+                    order_by=["version_number ASC"],
                 )
-                found += page
-                token = page.token or ""
-        return sorted(
-            (self._version(entry, aliases) for entry in found),
-            key=lambda version: int(version.number),
-        )
+                if entry.name == model
+            ]
+        return sorted(found, key=lambda version: int(version.number))
 
     def resolve(self, model: str, asked: str) -> Version:
         """What `v8`, `8`, `best`, `@best`, `latest` or `v8.int8` names."""
@@ -205,6 +211,25 @@ class Registry:
                 f"there is no MLflow store at {path}; train first, run this in the "
                 f"folder of mlflow.db, or set MLFLOW_TRACKING_URI"
             )
+
+
+def _named(model: str) -> str:
+    """A filter for a model's name. One with both kinds of quotes finds others too:
+    MLflow's filters have no way to write a quote inside of quotes."""
+    if "'" not in model:
+        return f"name = '{model}'"
+    if '"' not in model:
+        return f'name = "{model}"'
+    return f"name LIKE '{re.sub(QUOTES, '_', model)}'"
+
+
+def _all_pages(search: Callable[..., Any], **asked: Any) -> Iterator[Any]:
+    """What a search of MLflow's client finds, whose types say nothing."""
+    token = None
+    while token != "":
+        page = search(**asked, page_token=token)
+        yield from page
+        token = page.token or ""
 
 
 def _has_database(uri: str) -> bool:

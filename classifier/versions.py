@@ -1,8 +1,10 @@
 """Versions of a model, their int8 forms, and the ways in which people name one."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from unicodedata import category
 
 INT8 = ".int8"
 """Ends the name of a version's int8 form: `v16.int8`."""
@@ -50,18 +52,60 @@ class Version:
     run_id: str | None = None
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    """As the registry has them. Anybody can write there, so programs read the
+    properties below, which are None where a tag is absent or odd."""
+
     base: "Version | None" = None
     """Of an int8 form, the version it was made of: the entry that the registry has."""
 
     @property
     def epoch(self) -> int | None:
-        return int(self.tags["epoch"]) if "epoch" in self.tags else None
+        tag = self._text("epoch") or ""
+        # int() also takes signs, underscores, and more digits than JSON readers do.
+        return int(tag) if re.fullmatch(r"[0-9]{1,9}", tag) else None
+
+    @property
+    def val_loss(self) -> float | None:
+        return self._number("val_loss", most=math.inf)
 
     @property
     def val_top1_accuracy(self) -> float | None:
         """A fraction, 0..1."""
-        tag = self.tags.get("val_top1_accuracy")
-        return None if tag is None else float(tag)
+        return self._number("val_top1_accuracy", most=1)
+
+    @property
+    def val_top5_accuracy(self) -> float | None:
+        """A fraction, 0..1."""
+        return self._number("val_top5_accuracy", most=1)
+
+    @property
+    def dataset_name(self) -> str | None:
+        return self._text("dataset_name")
+
+    @property
+    def dataset_digest(self) -> str | None:
+        return self._text("dataset_digest")
+
+    @property
+    def dataset_source(self) -> str | None:
+        """`digits`, or an absolute path, as training records it."""
+        source = self._text("dataset_source") or ""
+        return source if source == "digits" or source.startswith("/") else None
+
+    def _text(self, tag: str) -> str | None:
+        """None for an empty tag, and one with control characters or half a letter."""
+        text = self.tags.get(tag)
+        if not text or any(category(letter) in ("Cc", "Cs") for letter in text):
+            return None
+        return text
+
+    def _number(self, tag: str, *, most: float) -> float | None:
+        """Finite, 0 to `most`; JSON has no NaN and no infinity."""
+        try:
+            number = float(self._text(tag) or "")
+        except ValueError:
+            return None
+        return number if math.isfinite(number) and 0 <= number <= most else None
 
     @property
     def int8(self) -> "Version | None":
@@ -69,7 +113,8 @@ class Version:
 
         Aliases stay with the version itself.
         """
-        if self.base is not None or INT8_MODEL_ID not in self.tags:
+        model_id = self._text(INT8_MODEL_ID)
+        if self.base is not None or model_id is None:
             return None
         own = {
             name.removeprefix(INT8_TAG): value
@@ -80,7 +125,7 @@ class Version:
         return replace(
             self,
             number=f"{self.number}{INT8}",
-            model_id=own["model_id"],
+            model_id=model_id,
             run_id=own.get("run_id"),
             aliases=(),
             tags={**inherited, **own},

@@ -56,10 +56,12 @@ Answer = TopAnswer | NoAnswer
 def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:
     """One entry of a version, with its labels; `listed` is what `GET /versions` gave.
 
-    NotTheContract where a key of either is missing or of another kind.
+    NotTheContract where a key of either that must be there is missing or of another
+    kind. What may be null is None if it is of another kind.
     """
     try:
-        dataset = entry.get("dataset") or {}
+        dataset = entry.get("dataset")
+        digest = dataset.get("digest") if isinstance(dataset, Mapping) else None
         number = str(entry["version"])
         aliases = entry.get("aliases")
         if number.endswith(INT8):
@@ -70,13 +72,22 @@ def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedV
             model=str(listed["model"]),
             number=number,
             labels=Labels.from_json(entry["labels"]),
-            run_id=entry.get("run_id"),
-            epoch=entry.get("epoch"),
-            dataset_digest=dataset.get("digest"),
-            aliases=None if aliases is None else tuple(map(str, aliases)),
+            run_id=_text(entry.get("run_id")),
+            epoch=whole_number(entry.get("epoch")),
+            dataset_digest=_text(digest),
+            aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotTheContract(f"not an entry of a version: {error!r}") from error
+
+
+def whole_number(value: object) -> int | None:
+    """0 to 999,999,999; None for anything else, `true` and 8.0 too."""
+    return value if type(value) is int and 0 <= value < 10**9 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def read_results(

@@ -112,11 +112,10 @@ def make_matrix(
 ) -> Matrix:
     """Of two or more versions, aligned."""
     first = validated[0]
-    tags = first.version.tags
     return Matrix(
         model=first.version.model,
-        data_name=tags.get("dataset_name"),
-        data_digest=tags.get("dataset_digest"),
+        data_name=first.version.dataset_name,
+        data_digest=first.version.dataset_digest,
         images=len(first.names),
         versions=tuple(validated),
         pairs=tuple(

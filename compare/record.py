@@ -8,7 +8,7 @@ from typing import Any
 
 from classifier.labels import Labels
 from compare.answers import ForeignFolder, Identity
-from compare.contract import ServedVersion
+from compare.contract import ServedVersion, whole_number
 from compare.gates import Gate, parse_gate
 from compare.whole import write_json
 
@@ -145,7 +145,7 @@ def _version_from_json(entry: Mapping[str, Any], model: str) -> ServedVersion:
         number=entry["version"],
         labels=Labels.from_json(entry["labels"]),
         run_id=entry["run_id"],
-        epoch=entry["epoch"],
+        epoch=whole_number(entry["epoch"]),
         dataset_digest=entry["dataset_digest"],
         aliases=None if entry["aliases"] is None else tuple(entry["aliases"]),
     )

@@ -24,7 +24,7 @@ def recorded_source(model: str | None, asked: str) -> str:
     """
     registry = Registry()
     version = registry.resolve(registry.model_name(model), asked)
-    source = version.tags.get("dataset_source")
+    source = version.dataset_source
     if source is None:
         raise BadDataset(
             f"which images? The registry does not say what v{version.number} was "

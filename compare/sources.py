@@ -82,6 +82,8 @@ def own_images(config: CompareConfig, *, model: str | None, version: str) -> Ima
         from compare.registered import recorded_source
 
         source = recorded_source(model, version)
+        # Anybody can write there, and these images go to the service.
+        logger.info("the images are those of %s, says the registry", source)
     if is_unlabelled(source):
         logger.info("%s has images and no labels", source)
         return unlabelled_images(source, config.limit)

@@ -133,9 +133,7 @@ def _check_classes(reference: Labels, other: Labels, a: str, b: str) -> None:
 def _check_images(
     reference: ValidatedVersion, other: ValidatedVersion, a: str, b: str
 ) -> None:
-    digests = [
-        side.version.tags.get("dataset_digest", "")[:12] for side in (reference, other)
-    ]
+    digests = [(side.version.dataset_digest or "")[:12] for side in (reference, other)]
     is_same_data = digests[0] == digests[1] or not all(digests)
     if is_same_data and sorted(reference.names) == sorted(other.names):
         return

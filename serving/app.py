@@ -145,10 +145,9 @@ def _query() -> tuple[list[str | None], int | None]:
 
 def _entry(status: VersionStatus) -> dict[str, Any]:
     version, predictor = status.version, status.predictor
-    tags = version.tags
     dataset = None
-    if "dataset_name" in tags:
-        dataset = {"name": tags["dataset_name"], "digest": tags.get("dataset_digest")}
+    if version.dataset_name is not None:
+        dataset = {"name": version.dataset_name, "digest": version.dataset_digest}
     return {
         "version": version.number,
         "state": status.state,

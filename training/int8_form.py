@@ -32,7 +32,9 @@ TIMED_IMAGES = 64
 class Measured:
     """What a version costs and is worth, in one of its two forms."""
 
-    metrics: Metrics
+    metrics: Metrics | None
+    """None where the registry does not say."""
+
     images_per_second: float
     """On this machine's cores, TIMED_IMAGES at once."""
 
@@ -118,7 +120,7 @@ def _decode(
         )
         for what, part in (("train", train), ("val", dataset.val))
     )
-    validated_on = version.tags.get("dataset_digest")
+    validated_on = version.dataset_digest
     if val.digest != validated_on:
         raise BadDataset(
             f"the validation images of {dataset.source} are not those that "
@@ -137,7 +139,7 @@ def _predict(bundle: Bundle, val: DecodedPart) -> Predictions:
     return Predictions(np.concatenate(batches), val.targets)
 
 
-def _measured(bundle: Bundle, metrics: Metrics, val: DecodedPart) -> Measured:
+def _measured(bundle: Bundle, metrics: Metrics | None, val: DecodedPart) -> Measured:
     size_bytes = sum(file.stat().st_size for file in bundle.folder.iterdir())
     images = np.asarray(val.images[:TIMED_IMAGES])
     return Measured(
@@ -147,13 +149,14 @@ def _measured(bundle: Bundle, metrics: Metrics, val: DecodedPart) -> Measured:
     )
 
 
-def _published_metrics(version: Version) -> Metrics:
-    """Of the fp32 weights on the same images, as the digest has shown."""
-    return Metrics(
-        loss=float(version.tags["val_loss"]),
-        top1_accuracy=float(version.tags["val_top1_accuracy"]),
-        top5_accuracy=float(version.tags["val_top5_accuracy"]),
-    )
+def _published_metrics(version: Version) -> Metrics | None:
+    """Of the fp32 weights on the same images, as the digest has shown; None where a
+    tag of them is absent or odd."""
+    loss = version.val_loss
+    top1, top5 = version.val_top1_accuracy, version.val_top5_accuracy
+    if loss is None or top1 is None or top5 is None:
+        return None
+    return Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
 
 
 def _agreement(predictions: Predictions, names: Sequence[str], fp32: Bundle) -> float:
@@ -182,6 +185,7 @@ def _store(
     An earlier int8 form stays in the store, as services may be about to load it.
     """
     metrics = quantisation.int8.metrics
+    assert metrics is not None  # they were measured just now
     values = {
         "val_loss": metrics.loss,
         "val_top1_accuracy": metrics.top1_accuracy,

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class Publisher:
             "val_loss": repr(record.val.loss),
             "val_top1_accuracy": repr(record.val.top1_accuracy),
             "val_top5_accuracy": repr(record.val.top5_accuracy),
-            DIFFERENCE_TAG: self.tracker.models.tags_of(model_id)[DIFFERENCE_TAG],
+            **_difference_tag(self.tracker.models.tags_of(model_id)),
             "expected_calibration_error": repr(record.calibration.error),
             "temperature": repr(record.calibration.temperature),
             "cross_fitted_calibration_error": repr(
@@ -124,13 +125,33 @@ class Publisher:
         rivals = [
             version
             for version in self.registry.versions(self.model)
-            if version.tags.get("dataset_digest") == digest
+            if version.dataset_digest == digest
         ]
-        best = max(rivals, key=lambda version: float(version.tags["val_top1_accuracy"]))
-        best_loss = min(rivals, key=lambda version: float(version.tags["val_loss"]))
-        for alias, version in (("best", best), ("best-loss", best_loss)):
-            if alias not in version.aliases:
-                self.registry.set_alias(self.model, alias, version.number)
+        best = _first_best(rivals, lambda version: version.val_top1_accuracy)
+        best_loss = _first_best(rivals, lambda version: _negated(version.val_loss))
+        for alias, found in (("best", best), ("best-loss", best_loss)):
+            if found is not None and alias not in found.aliases:
+                self.registry.set_alias(self.model, alias, found.number)
+
+
+def _difference_tag(tags: Mapping[str, str]) -> dict[str, str]:
+    """Empty where somebody has taken it off the logged model since."""
+    return {DIFFERENCE_TAG: tags[DIFFERENCE_TAG]} if DIFFERENCE_TAG in tags else {}
+
+
+def _first_best(
+    versions: Sequence[Version], measure: Callable[[Version], float | None]
+) -> Version | None:
+    """The earliest version with the highest measure; one without a measure is left
+    out, and None is for no version with one."""
+    measured = [
+        (m, version) for version in versions if (m := measure(version)) is not None
+    ]
+    return max(measured, key=lambda pair: pair[0])[1] if measured else None
+
+
+def _negated(loss: float | None) -> float | None:
+    return None if loss is None else -loss
 
 
 def write_validation_predictions(

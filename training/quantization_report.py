@@ -1,5 +1,6 @@
 """`--quantize`: what a version and its int8 form are worth, printed side by side."""
 
+from training.evaluate import Metrics
 from training.int8_form import Quantisation
 
 
@@ -11,12 +12,9 @@ def report_lines(quantisation: Quantisation) -> list[str]:
     version, name = quantisation.version, f"v{quantisation.version.number}"
     columns = []
     for form in (quantisation.fp32, quantisation.int8):
-        metrics = form.metrics
         columns.append(
             (
-                f"{100 * metrics.top1_accuracy:.2f} %",
-                f"{100 * metrics.top5_accuracy:.2f} %",
-                f"{metrics.loss:.4f}",
+                *_accuracies(form.metrics),
                 f"{form.images_per_second:,.0f}",
                 f"{form.megabytes:.1f}",
             )
@@ -36,3 +34,14 @@ def report_lines(quantisation: Quantisation) -> list[str]:
         f"{quantisation.validation_images:,} validation images.",
         f"Ask for it as {name}.int8: python -m compare --a {name} --b {name}.int8",
     ]
+
+
+def _accuracies(metrics: Metrics | None) -> tuple[str, str, str]:
+    """Top-1, top-5 and loss; a dash each where they are not known."""
+    if metrics is None:
+        return "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"
+    return (
+        f"{100 * metrics.top1_accuracy:.2f} %",
+        f"{100 * metrics.top5_accuracy:.2f} %",
+        f"{metrics.loss:.4f}",
+    )

@@ -156,3 +156,27 @@ def test_mlflow_loads_a_version_and_gives_its_logits(store: Store) -> None:
     classifier = ImageClassifier.from_bundle(store.bundle("v2"))
     expected = evaluate(classifier, images, np.zeros(3, np.int64)).logits
     np.testing.assert_allclose(logits, expected, atol=1e-4)  # fp32 summation order
+
+
+@pytest.mark.parametrize(
+    "name", ["it's", 'the "best"', 'it\'s "best"', "' OR '1'='1", "50 %", "back\\slash"]
+)
+def test_a_model_may_have_any_name_that_mlflow_takes(name: str, tmp_path: Path) -> None:
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", create=True)
+    for registered in (name, "it_s _best_", "another"):
+        registry.client.create_registered_model(registered)
+        registry.client.create_model_version(
+            registered, source="/nowhere", await_creation_for=0
+        )
+
+    assert registry.has_model(name)
+    assert [(v.model, v.number) for v in registry.versions(name)] == [(name, "1")]
+    assert not registry.has_model(f"{name}s")
+
+
+def test_models_beyond_the_first_page_are_found(tmp_path: Path) -> None:
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", create=True)
+    for number in range(101):  # MLflow lists 100 at once
+        registry.client.create_registered_model(f"m-{number:03}")
+
+    assert registry.model_name("m-100") == "m-100"

@@ -1,4 +1,4 @@
-"""Int8 forms beside versions: how they are named, and what they take over."""
+"""Versions as the registry tells them, and int8 forms beside them."""
 
 from dataclasses import replace
 
@@ -128,3 +128,64 @@ def test_an_alias_that_looks_like_a_number_is_named_with_its_sign() -> None:
 
     assert find_version(versions, "2", model="m").number == "2"
     assert find_version(versions, "@2", model="m").number == "16"
+
+
+ODD = ("", " ", "soon", "n/a", "nan", "inf", "-inf", "1e400", "-1", "None", "\x1b[2J")
+"""What anybody may write into a tag that should hold a number."""
+
+
+def _tagged(**tags: str) -> Version:
+    return Version(model="m", number="1", model_id="m-1", tags=tags)
+
+
+@pytest.mark.parametrize("tag", [*ODD, "8.0", "1_0", "+8", "\u0668", "9" * 10, "0x8"])
+def test_an_odd_epoch_is_none(tag: str) -> None:
+    assert _tagged(epoch=tag).epoch is None
+
+
+@pytest.mark.parametrize("tag", [*ODD, "1.7", "100.0000001"])
+def test_an_odd_accuracy_is_none(tag: str) -> None:
+    version = _tagged(val_top1_accuracy=tag, val_top5_accuracy=tag)
+
+    assert (version.val_top1_accuracy, version.val_top5_accuracy) == (None, None)
+
+
+@pytest.mark.parametrize("tag", ODD)
+def test_an_odd_loss_is_none(tag: str) -> None:
+    assert _tagged(val_loss=tag).val_loss is None
+
+
+@pytest.mark.parametrize("tag", ["", "a\nb", "\x1b]0;x\x07", "\ud800"])
+def test_odd_text_is_none(tag: str) -> None:
+    version = _tagged(dataset_name=tag, dataset_digest=tag, dataset_source=tag)
+
+    assert version.dataset_name is None
+    assert version.dataset_digest is None
+    assert version.dataset_source is None
+
+
+@pytest.mark.parametrize("tag", ["data", "../data", "~/data", "Digits", "file:///data"])
+def test_a_source_that_means_another_place_elsewhere_is_none(tag: str) -> None:
+    assert _tagged(dataset_source=tag).dataset_source is None
+
+
+def test_tags_that_training_writes_are_read() -> None:
+    version = _tagged(
+        epoch="16",
+        val_loss="1e-07",
+        val_top1_accuracy="1.0",
+        val_top5_accuracy="0.0",
+        dataset_name="birds",
+        dataset_source="/data/\u9ce5\u3000birds",
+    )
+
+    assert (version.epoch, version.val_loss) == (16, 1e-7)
+    assert (version.val_top1_accuracy, version.val_top5_accuracy) == (1.0, 0.0)
+    assert version.dataset_name == "birds"
+    assert version.dataset_source == "/data/\u9ce5\u3000birds"
+    assert version.dataset_digest is None
+    assert (_tagged().epoch, _tagged().val_top1_accuracy) == (None, None)
+
+
+def test_an_int8_form_without_a_logged_model_is_none() -> None:
+    assert _tagged(int8_model_id="").int8 is None

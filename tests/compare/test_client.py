@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -245,6 +246,32 @@ def test_an_int8_form_is_called_what_the_version_it_was_made_of_is(
     version = Service(start(script).url, patience_seconds=30).version(asked)
 
     assert version.aliases == aliases
+
+
+@pytest.mark.parametrize(
+    "odd", ["soon", "", -1, 1e400, 8.5, True, 10**30, [8], {"digest": 8}]
+)
+def test_what_may_be_null_of_a_version_is_none_if_it_is_odd(
+    odd: object, start: Callable[[Script], Wire]
+) -> None:
+    entry = {
+        "version": "8",
+        "labels": served("8").labels.to_json(),
+        "run_id": [odd],
+        "epoch": odd,
+        "dataset": odd,
+        "aliases": odd if not isinstance(odd, list) else "best",
+    }
+
+    def script(path: str, _: int) -> Reply:
+        whole = {"model": "m", "versions": [entry]}
+        return _json(whole if path == "/versions" else entry)
+
+    version = Service(start(script).url, patience_seconds=5).version("v8")
+
+    assert version == replace(
+        served("8"), run_id=None, epoch=None, dataset_digest=None, aliases=None
+    )
 
 
 def test_a_single_image_that_cannot_be_read_is_an_answer(

@@ -84,6 +84,41 @@ def test_a_comparison_is_logged_and_its_candidate_promoted(
     assert own_store.registry.resolve(own_store.model, "@champion").number == "2"
 
 
+ODD_TAGS = {
+    "epoch": "soon",
+    "val_top1_accuracy": "n/a",
+    "dataset_name": "",
+    "dataset_digest": "",
+    "dataset_source": "photos",
+}
+
+
+def test_odd_tags_of_a_version_end_no_comparison(
+    own_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "compare")
+    registry = own_store.registry
+    first = registry.resolve(own_store.model, "v1")
+    assert first.model_id is not None
+    registry.register(
+        own_store.model, model_id=first.model_id, run_id="x", tags=ODD_TAGS
+    )
+    flags = ("--versions", "v1,v2,v3", "--drain-seconds", "0")
+    with serving(own_store, *flags) as service:
+        assert _compare(service, tmp_path / "others") == 0
+        assert _compare(service, tmp_path / "odd", "--b", "v3", "--data", "digits") == 0
+        # the images of v1 are recorded, those of v3 are not
+        assert "the images are those of digits, says the registry" in caplog.text
+        assert _compare(service, tmp_path / "none", "--a", "v3") == 2
+
+    assert _json(tmp_path / "others" / "summary.json")["b"]["epoch"] == 2
+    odd = _json(tmp_path / "odd" / "summary.json")["b"]
+    assert odd["epoch"] is odd["chosen_on_these_images"] is None
+    assert main(["--matrix", "v1..v3", "--out", str(tmp_path / "matrix")]) == 0
+    matrix = _json(tmp_path / "matrix" / "matrix.json")
+    assert [version["epoch"] for version in matrix["versions"]] == [1, 2, None]
+
+
 def test_without_mlflow_nothing_is_logged(
     service: RunningService, own_store: Store, tmp_path: Path
 ) -> None:

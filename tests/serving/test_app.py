@@ -637,6 +637,37 @@ def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> Non
     }
 
 
+def test_odd_tags_of_a_version_are_null_and_hide_no_other(copy: Store) -> None:
+    odd = {
+        "epoch": "soon",
+        "val_top1_accuracy": "nan",
+        "val_loss": "1e400",
+        "dataset_name": "",
+        "dataset_digest": "\x1b[2J",
+        "int8_model_id": "",
+    }
+    registry = copy.registry
+    registry.tag_version(registry.resolve(copy.model, "v3"), odd)
+    registry.tag_version(registry.resolve(copy.model, "v4"), {"epoch": "9" * 30})
+    pool = make_pool(copy, "v1", "v3")
+    pool.load_wanted()
+    client = create_app(ServingConfig(), pool=pool).test_client()
+
+    listed = client.get("/versions")
+    alone = client.get("/versions/v3")
+    index = client.post("/v2/repository/index")
+    metrics = client.get("/metrics")
+    pool.close()
+
+    assert [a.status_code for a in (listed, alone, index, metrics)] == [200] * 4
+    first, _, third, fourth = _json(listed)["versions"]
+    assert (first["epoch"], first["dataset"]["name"]) == (1, "digits")
+    assert third["epoch"] is third["val_top1_accuracy"] is third["dataset"] is None
+    assert fourth["epoch"] is None
+    assert third["state"] == "ready"
+    assert _json(alone)["epoch"] is None
+
+
 def test_one_version_comes_with_its_labels(client: FlaskClient, store: Store) -> None:
     entry = _json(client.get("/versions/@best"))
 

@@ -123,6 +123,24 @@ def test_quantising_again_takes_the_place_of_the_first_and_leaves_its_files(
     assert lines[-1].endswith("python -m compare --a v2 --b v2.int8")
 
 
+def test_a_measure_that_the_registry_lacks_is_a_dash(
+    quantised_store: Store,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = quantised_store.copy(tmp_path / "store")
+    version = store.registry.resolve(store.model, "v2")
+    store.registry.tag_version(version, {"val_loss": "n/a"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+
+    assert main(["--quantize", "v2", "--data", "digits", "--cache", str(cache)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split()[:2] == ["top-1", "\N{EN DASH}"]
+
+
 def test_evaluate_measures_an_int8_form_as_its_tags_tell(
     quantised_store: Store, cache: Path, capsys: pytest.CaptureFixture[str], use: None
 ) -> None:

@@ -201,8 +201,16 @@ def test_a_worse_second_run_takes_over_no_alias(
     assert main(common) == 0
     assert main([*common, "--lr", "1e-6", "--recipe", "plain"]) == 0
 
-    aliases = {v.number: v.aliases for v in Registry(uri).versions("digits-tiny")}
+    registry = Registry(uri)
+    aliases = {v.number: v.aliases for v in registry.versions("digits-tiny")}
     assert aliases == {"1": ("best", "best-loss"), "2": ()}
+
+    # what somebody wrote at the best one is no measure, and the next best one is best
+    odd = {"val_top1_accuracy": "nan", "val_loss": "-inf"}
+    registry.tag_version(registry.resolve("digits-tiny", "v1"), odd)
+    assert main([*common, "--lr", "1e-6", "--recipe", "plain"]) == 0
+    aliases = {v.number: v.aliases for v in registry.versions("digits-tiny")}
+    assert aliases == {"1": (), "2": ("best", "best-loss"), "3": ()}
 
 
 def test_a_folder_with_three_classes_trains_and_answers(

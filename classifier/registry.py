@@ -3,8 +3,9 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -71,25 +72,53 @@ class Registry:
 
     def has_model(self, model: str) -> bool:
         with store_call(f"look for model {model!r}"):
-            found = self.client.search_registered_models(_named(model))
-            return any(entry.name == model for entry in found)
+            return self._entry(model) is not None
 
     def versions(self, model: str) -> list[Version]:
         """All versions, by rising number; their int8 forms are not among them."""
         with store_call(f"list the versions of {model!r}"):
-            aliases = self._aliases(model)
-            search = self.client.search_model_versions
-            found = [
-                self._version(entry, aliases)
-                for entry in _all_pages(
-                    search,
-                    filter_string=_named(model),
-                    # MLflow's own order changes with each change between two pages.
-                    order_by=["version_number ASC"],
-                )
-                if entry.name == model
-            ]
-        return sorted(found, key=lambda version: int(version.number))
+            aliases = _by_number(self.client.get_registered_model(model).aliases)
+            return self._search(model, _named(model), aliases)
+
+    def versions_since(
+        self, model: str, known: Sequence[Version]
+    ) -> list[Version] | None:
+        """`known`, by rising number, with later versions and the aliases of now.
+
+        A changed tag and a deleted version show in versions() alone, which reads 20
+        rows for a version's 20 tags. None where only versions() can tell what is there.
+        """
+        newest = int(known[-1].number) if known else 0
+        with store_call(f"look what is new of {model!r}"):
+            entry = self._entry(model)
+            if entry is None:
+                raise StoreUnavailable(f"{self.uri} has no model {model!r} any more")
+            aliases, later = _by_number(entry.aliases), list[Version]()
+            latest = max((int(v.version) for v in entry.latest_versions), default=0)
+            if latest > newest:
+                after = f"{_named(model)} AND version_number > {newest}"
+                later = self._search(model, after, aliases)
+        numbers = {version.number for version in (*known, *later)}
+        if latest < newest or not numbers.issuperset(aliases):
+            return None
+        return [*(_called(v, aliases.get(v.number, ())) for v in known), *later]
+
+    def _entry(self, model: str) -> Any | None:
+        """Not get_registered_model(), which reads each version to find the latest."""
+        found = self.client.search_registered_models(_named(model))
+        return next((entry for entry in found if entry.name == model), None)
+
+    def _search(
+        self, model: str, filter_: str, aliases: Mapping[str, Sequence[str]]
+    ) -> list[Version]:
+        """By rising number."""
+        found = _all_pages(
+            self.client.search_model_versions,
+            filter_string=filter_,
+            # MLflow's own order changes with each change between two pages.
+            order_by=["version_number ASC"],
+        )
+        return [self._version(entry, aliases) for entry in found if entry.name == model]
 
     def resolve(self, model: str, asked: str) -> Version:
         """What `v8`, `8`, `best`, `@best`, `latest` or `v8.int8` names."""
@@ -172,15 +201,7 @@ class Registry:
         with store_call(f"move alias {alias!r} to version {number}"):
             self.client.set_registered_model_alias(model, alias, number)
 
-    def _aliases(self, model: str) -> Mapping[str, list[str]]:
-        """Version number -> its aliases; searching versions does not give them."""
-        by_number: dict[str, list[str]] = {}
-        aliases = self.client.get_registered_model(model).aliases
-        for alias, number in sorted(aliases.items()):
-            by_number.setdefault(str(number), []).append(alias)
-        return by_number
-
-    def _version(self, entry: Any, aliases: Mapping[str, list[str]]) -> Version:
+    def _version(self, entry: Any, aliases: Mapping[str, Sequence[str]]) -> Version:
         number = str(entry.version)
         source = str(entry.source or "")
         is_logged_model = source.startswith("models:/m-")
@@ -211,6 +232,18 @@ class Registry:
                 f"there is no MLflow store at {path}; train first, run this in the "
                 f"folder of mlflow.db, or set MLFLOW_TRACKING_URI"
             )
+
+
+def _by_number(aliases: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """A version's number -> its aliases; searching versions does not give them."""
+    by_number: dict[str, tuple[str, ...]] = {}
+    for alias, number in sorted(aliases.items()):
+        by_number[str(number)] = (*by_number.get(str(number), ()), alias)
+    return by_number
+
+
+def _called(version: Version, aliases: tuple[str, ...]) -> Version:
+    return version if version.aliases == aliases else replace(version, aliases=aliases)
 
 
 def _named(model: str) -> str:

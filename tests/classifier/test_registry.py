@@ -180,3 +180,14 @@ def test_models_beyond_the_first_page_are_found(tmp_path: Path) -> None:
         registry.client.create_registered_model(f"m-{number:03}")
 
     assert registry.model_name("m-100") == "m-100"
+
+
+def test_an_alias_of_a_version_that_nobody_knew_asks_for_the_whole_list(
+    store: Store, tmp_path: Path
+) -> None:
+    copy = store.copy(tmp_path / "store")
+    copy.registry.set_alias(copy.model, "live", "1")
+    known = copy.registry.versions(copy.model)
+    assert copy.registry.versions_since(copy.model, known) == known
+
+    assert copy.registry.versions_since(copy.model, known[1:]) is None

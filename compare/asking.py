@@ -56,7 +56,7 @@ def _collect(
         before = len(store.kept)
         collect_answers(
             service,
-            images,
+            images.in_sampling_order(),  # so that answers to a sample are kept whole
             store,
             a=record.a,
             b=record.b,

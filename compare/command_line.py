@@ -72,7 +72,7 @@ def _add_subject(group: argparse._ArgumentGroup) -> None:
     add("--b", metavar="VERSION", help="candidate")
     add("--model", metavar="NAME", help="registered model")
     add("--data", metavar="PATH|digits", help="default: what the versions learnt on")
-    add("--limit", type=int, metavar="N", help="only the first N images")
+    add("--limit", type=int, metavar="N", help="only N images, some of each class")
     add("--out", type=Path, metavar="FOLDER", help="default compare-vA-vB")
     add("--fresh", action="store_true", help="throw away what --out holds")
     add("--cache", type=Path, metavar="FOLDER", help="default: one per user")
@@ -92,7 +92,7 @@ def _add_verdict(group: argparse._ArgumentGroup) -> None:
         metavar="MARGIN",
         help="exit 1 unless B is shown to be at most MARGIN (a fraction) worse",
     )
-    add("--promote", metavar="ALIAS", help="move it to B if every gate passes")
+    add("--promote", metavar="ALIAS", help="move it to B if its gates pass")
     add("--show", type=int, metavar="N", help="also print the first N images")
     add("--summary-md", type=Path, metavar="FILE", help="summary.md here as well")
     add("--no-mlflow", action="store_true", help="log no run, tag no version")

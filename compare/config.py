@@ -2,10 +2,12 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from classifier.versions import INT8
 from compare.command_line import (
     NotAKey,
     Refusal,
@@ -47,7 +49,7 @@ class CompareConfig:
 
     fresh: bool = False
     limit: int | None = None
-    """Only the first N validation images."""
+    """Only so many validation images: a fixed sample, stratified by class."""
 
     gates: tuple[Gate, ...] = ()
     promote: str | None = None
@@ -94,6 +96,7 @@ class CompareConfig:
             raise ValueError(f"patience must be 0 or more, got {self.patience}")
         if self.promote is not None:
             _check_alias(self.promote)
+            _check_promotable(self.promote, self.b, self.gates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,22 @@ def _gates(expressions: list[str], margin: float | None) -> tuple[Gate, ...]:
             raise Refusal(f"--non-inferior must be 0 to 1, a fraction, got {margin}")
         expressions = [*expressions, f"delta.low<{-margin!r}"]
     return tuple(parse_gate(expression) for expression in expressions)
+
+
+def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:
+    """ValueError where an alias would move to what nothing, or nobody, has tested."""
+    if candidate.lower().endswith(INT8):
+        raise ValueError(
+            f"--promote {alias} does not go with {candidate}: an alias names a version "
+            "and no int8 form, and the version would not be what was compared; compare "
+            f"{candidate[: -len(INT8)]}, or leave --promote out"
+        )
+    if not gates:
+        raise ValueError(
+            f"--promote {alias} needs a gate, as without one nothing can speak against "
+            'it; add one, such as --non-inferior 0.005 or --fail-on "negative_flip_rate'
+            '>0.06"'
+        )
 
 
 def _check_alias(alias: str) -> None:

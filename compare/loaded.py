@@ -32,8 +32,11 @@ class Loaded:
 
     @property
     def verdict(self) -> str:
-        """`pass`, `fail` or `not_comparable`."""
-        return str(self.summary["verdict"])
+        """`pass`, `fail`, `no_gate` or `not_comparable`."""
+        verdict = str(self.summary["verdict"])
+        # Older summaries say that what was never asked has passed.
+        is_asked = verdict != "pass" or self.summary["gates"]
+        return verdict if is_asked else "no_gate"
 
     @cached_property
     def per_image(self) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def _gates(summary: Mapping[str, Any]) -> list[str]:
         for gate in summary.get("gates") or []
     ]
     if not rows:
-        return ["No gate was set, so nothing could fail."]
+        return ["No gate was set, so nothing passed or failed."]
     return [_table(("held back if", "it is", ""), rows, right=(1,), is_plain=False)]
 
 

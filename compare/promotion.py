@@ -8,7 +8,7 @@ from compare.registered import registered
 def promote(drawn: Drawn, alias: str) -> str:
     """What was done, in words: the alias moves on the verdict `pass` alone.
 
-    Of an int8 form the base moves: the registry has no other entry. StoreUnavailable,
+    UnknownVersion for an int8 form, which no alias can name. StoreUnavailable,
     UnknownModel or UnknownVersion where the store is not the one that is served.
     """
     candidate = drawn.record.b
@@ -19,11 +19,9 @@ def promote(drawn: Drawn, alias: str) -> str:
         )
     registry = Registry()
     version = registered(registry, candidate)
-    entry = version.base or version
-    before = [v.number for v in registry.versions(entry.model) if alias in v.aliases]
-    if before == [entry.number]:
-        return f"@{alias} is v{entry.number} already"
-    registry.set_alias(entry.model, alias, entry.number)
-    form = f" (of which v{version.number} is a form)" if version.base else ""
+    before = [v.number for v in registry.versions(version.model) if alias in v.aliases]
+    if before == [version.number]:
+        return f"@{alias} is v{version.number} already"
+    registry.set_alias(version.model, alias, version.number)
     came = f", it was v{before[0]}" if before else ""
-    return f"@{alias} of {entry.model} is now v{entry.number}{form}{came}"
+    return f"@{alias} of {version.model} is now v{version.number}{came}"

@@ -32,6 +32,10 @@ class Record:
     available: int
     """Images that the data has; some are left out with --limit."""
 
+    is_sample: bool = True
+    """False of an old folder, whose --limit took the first images as they are listed.
+    It says nothing where all images were asked."""
+
     gates: tuple[Gate, ...] = ()
     allow_missing: int = 0
 
@@ -59,10 +63,10 @@ class Record:
                 if version.dataset_digest not in (None, self.data_digest)
             ]
         if len(self.names) < self.available:
-            notes.append(
-                f"only the first {len(self.names):,} of {self.available:,} images were "
-                "asked"
-            )
+            count = f"{len(self.names):,} of {self.available:,} images were asked"
+            first = f"only the first {count}, which may be of few classes"
+            some = "a fixed sample" if self.class_ids is None else "some of each class"
+            notes.append(f"only {count}, {some}" if self.is_sample else first)
         return notes
 
 
@@ -107,6 +111,7 @@ def _to_json(record: Record) -> dict[str, Any]:
         "gates": [gate.expression for gate in record.gates],
         "allow_missing": record.allow_missing,
         "available": record.available,
+        "is_sample": record.is_sample,
         "names": record.names,
         "class_ids": record.class_ids,
     }
@@ -123,6 +128,7 @@ def _from_json(found: Mapping[str, Any]) -> Record:
         gates=tuple(parse_gate(expression) for expression in found["gates"]),
         allow_missing=int(found["allow_missing"]),
         available=int(found["available"]),
+        is_sample=bool(found.get("is_sample", False)),
         names=tuple(found["names"]),
         class_ids=None if classes is None else tuple(classes),
     )

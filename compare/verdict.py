@@ -13,7 +13,8 @@ from compare.summary import no_numbers, numbers_with_truth, numbers_without_trut
 
 SCHEMA = 1
 
-Name = Literal["pass", "fail", "not_comparable"]
+Name = Literal["pass", "fail", "no_gate", "not_comparable"]
+"""`no_gate`: nothing was asked of the numbers, so nothing passed."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,9 @@ def _verdict(
     """Of the gates on the numbers."""
     told = [_told(gate, value_at(numbers, gate.path)) for gate in gates]
     tripped = [entry for entry in told if entry["tripped"]]
+    passed: Name = "pass" if told else "no_gate"
     summary = _document(
-        "fail" if tripped else "pass",
+        "fail" if tripped else passed,
         [*map(_reason, tripped)],
         model=model,
         notes=notes,

@@ -1,8 +1,18 @@
 """How images are put into requests."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
-from compare.collect import MAX_BATCH_BYTES, batch_bounds
+from classifier.dataset import Dataset
+from compare.answers import AnswerStore
+from compare.client import Service
+from compare.collect import MAX_BATCH_BYTES, batch_bounds, collect_answers
+from compare.contract import TopAnswer
+from compare.images import labelled_images
+from tests.compare.conftest import served
 
 
 @pytest.mark.parametrize(
@@ -20,3 +30,37 @@ def test_a_request_is_bounded_in_images_and_bytes(
     sizes: list[int], most: int, bounds: list[tuple[int, int]]
 ) -> None:
     assert batch_bounds(sizes, most) == bounds
+
+
+class _Asked:
+    """Answers everything, and knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def ask(self, batch: Sequence[tuple[str, bytes]], versions: object) -> Any:
+        self.names += [name for name, _ in batch]
+        return [(TopAnswer((0,), (1.0,)), TopAnswer((0,), (1.0,)))] * len(batch)
+
+
+def test_a_larger_sample_is_asked_about_what_the_smaller_one_lacks(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    asked: list[set[str]] = []
+    for limit in (20, 50, None):
+        images, service = labelled_images(digits, limit), _Asked()
+        with AnswerStore(tmp_path) as store:
+            collect_answers(
+                cast(Service, service),
+                images.in_sampling_order(),
+                store,
+                a=served("8"),
+                b=served("16"),
+                batch_size=10,
+                concurrency=1,
+            )
+        asked.append(set(service.names))
+        assert len(service.names) == len(asked[-1])
+
+    assert [len(names) for names in asked] == [20, 30, 896 - 50]
+    assert set.union(*asked) == set(digits.val.names)

@@ -12,6 +12,7 @@ from compare.config import (
 )
 
 PAIR = ["--a", "v1", "--b", "v2"]
+GATE = ["--non-inferior", "0.005"]
 
 
 def test_two_names_are_a_comparison_with_the_defaults_of_its_settings() -> None:
@@ -45,7 +46,8 @@ def test_versions_for_a_matrix_are_handed_on_as_they_are_written() -> None:
 
 
 def test_the_alias_to_promote_may_be_written_with_its_sign() -> None:
-    config = parse_arguments([*PAIR, "--promote", "@champion"])
+    gate = ["--fail-on", "broken>9"]
+    config = parse_arguments([*PAIR, *gate, "--promote", "@champion"])
 
     assert isinstance(config, CompareConfig)
     assert config.promote == "champion"
@@ -79,6 +81,9 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, "--promote", "v8.int8"], "is no name for an alias"),
         ([*PAIR, "--promote", "a" * 256], "is no name for an alias"),
         ([*PAIR, "--promote", ""], "is no name for an alias"),
+        ([*PAIR, "--promote", "champion"], "--promote champion needs a gate"),
+        ([*PAIR, *GATE, "--b", "v2.int8", "--promote", "x"], "compare v2, or leave"),
+        ([*PAIR, *GATE, "--b", "@best.INT8", "--promote", "x"], "compare @best, or"),
         ([*PAIR, "--key", "/nowhere/key"], "cannot be read: No such file"),
         ([*PAIR, "--summary-md", "/nowhere/x.md"], "there is no folder /nowhere"),
         ([*PAIR, "--summary-md", "/"], "--summary-md / is a folder"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from classifier.dataset import Dataset
@@ -64,7 +65,8 @@ def test_a_comparison_is_logged_and_its_candidate_promoted(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code = _compare(service, tmp_path / "x", "--promote", "champion")
+    passing = ["--fail-on", "images<1"]
+    code = _compare(service, tmp_path / "x", *passing, "--promote", "champion")
 
     assert code == 0
     version = own_store.registry.resolve(own_store.model, "@champion")
@@ -75,7 +77,7 @@ def test_a_comparison_is_logged_and_its_candidate_promoted(
     (entry,) = runs.values()
 
     # the same again, and a gate that trips: one more run, and the alias stays
-    assert _compare(service, tmp_path / "x") == 0
+    assert _compare(service, tmp_path / "x", *passing) == 0
     assert _json(tmp_path / "x" / "mlflow.json")["runs"] == runs
     tripped = ["--fail-on", "images>1", "--promote", "best"]
     assert _compare(service, tmp_path / "x", *tripped) == 1
@@ -137,7 +139,8 @@ def test_to_promote_without_a_store_is_refused_before_anything_is_asked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    code = _compare(service, tmp_path / "x", "--data", "digits", "--promote", "champ")
+    promoting = ["--fail-on", "images<1", "--promote", "champ"]
+    code = _compare(service, tmp_path / "x", "--data", "digits", *promoting)
 
     assert code == 3
     assert not (tmp_path / "x").exists()
@@ -290,6 +293,23 @@ def test_a_probe_holds_for_the_images_it_was_of_and_only_if_it_was_passed(
     assert _json(out / "summary.json")["probe"]["differing"] == 0
 
 
+def test_a_larger_sample_keeps_the_answers_of_a_smaller_one(
+    service: RunningService, own_store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    size = ["--no-mlflow", "--batch-size", "10"]
+    assert _compare(service, out, *size) == 0
+    before = (out / "answers.jsonl").read_text()
+
+    assert _compare(service, out, *size, "--limit", "80") == 0
+
+    assert (out / "answers.jsonl").read_text().startswith(before)
+    summary = _json(out / "summary.json")
+    assert (summary["images"], summary["verdict"]) == (80, "no_gate")
+    classes = pd.read_csv(out / "per_class.csv")["images"]
+    assert list(classes) == [8] * 10
+
+
 def test_the_folders_own_summary_may_be_named(
     service: RunningService, own_store: Store, tmp_path: Path
 ) -> None:
@@ -332,7 +352,8 @@ def test_the_summary_is_there_also_where_nobody_could_be_promoted(
 ) -> None:
     own_store.registry.client.delete_model_version(own_store.model, "2")
     file = tmp_path / "comment.md"
-    flags = ("--promote", "champion", "--no-mlflow", "--data", "digits")
+    flags = ["--promote", "champion", "--fail-on", "images<1", "--no-mlflow"]
+    flags += ["--data", "digits"]
 
     assert _compare(service, tmp_path / "x", *flags, "--summary-md", str(file)) == 2
 

@@ -13,7 +13,7 @@ import compare
 def test_a_comparison_is_loaded_with_its_tables(compared: Path) -> None:
     loaded = compare.load(str(compared))
 
-    assert loaded.verdict == "pass"
+    assert loaded.verdict == "no_gate"
     assert loaded.summary["images"] == 200
     assert len(loaded.per_image) == 200
     top1 = loaded.summary["top1"]
@@ -33,7 +33,20 @@ def test_it_shows_itself_in_a_notebook_without_trusting_names(folder: Path) -> N
     assert "v2 in place of v1" in shown
     assert "<script>" not in shown
     assert "points" in shown
-    assert repr(compare.load(folder)) == "<<script>: v2 in place of v1, pass>"
+    assert repr(compare.load(folder)) == "<<script>: v2 in place of v1, no_gate>"
+
+
+def test_an_older_summary_without_gates_has_not_passed(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["verdict"] = "pass"  # as it was written before there was `no_gate`
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    assert compare.load(folder).verdict == "no_gate"
+    assert "NO GATE" in compare.load(folder)._repr_html_()
+
+    summary["gates"] = [{"expression": "images<1", "value": 200, "tripped": False}]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert compare.load(folder).verdict == "pass"
 
 
 def test_a_refusal_is_shown_with_its_reason(folder: Path) -> None:

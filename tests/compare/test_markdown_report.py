@@ -22,7 +22,7 @@ def test_it_begins_with_the_verdict_and_has_the_summarys_numbers(
     text = markdown(summary, {"latency": LATENCY})
 
     assert text.startswith("### ")
-    assert "PASS, no gate set: m, v16 in place of v8" in text.splitlines()[0]
+    assert "NO GATE: m, v16 in place of v8" in text.splitlines()[0]
     top1 = summary["top1"]
     assert f"v16 breaks {top1['broken']} images that v8 had right" in text
     rate = f"{100 * top1['negative_flip_rate']['value']:.2f} %"

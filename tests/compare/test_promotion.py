@@ -11,6 +11,8 @@ from compare.promotion import promote
 from compare.redrawing import redraw
 from tests.conftest import Store
 
+PASSES = (parse_gate("images<1"),)
+
 
 @pytest.fixture
 def own_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
@@ -26,7 +28,7 @@ def _alias(store: Store, alias: str) -> list[str]:
 
 def test_a_candidate_that_passes_gets_the_alias(own_store: Store, folder: Path) -> None:
     own_store.registry.set_alias(own_store.model, "champion", "1")
-    drawn = redraw(RedrawConfig(folder=folder))
+    drawn = redraw(RedrawConfig(folder=folder, gates=PASSES))
 
     said = promote(drawn, "champion")
 
@@ -35,7 +37,7 @@ def test_a_candidate_that_passes_gets_the_alias(own_store: Store, folder: Path) 
     assert promote(drawn, "champion") == "@champion is v2 already"
 
 
-@pytest.mark.parametrize("verdict", ["fail", "not comparable"])
+@pytest.mark.parametrize("verdict", ["fail", "no gate", "not comparable"])
 def test_a_candidate_that_does_not_pass_gets_nothing(
     own_store: Store, folder: Path, verdict: str
 ) -> None:
@@ -61,7 +63,7 @@ def test_a_version_of_another_store_is_not_promoted(
     run_id = own_store.registry.resolve(own_store.model, "2").run_id
     assert run_id is not None
     (folder / "comparison.json").write_text(kept.replace(run_id, "another"))
-    drawn = redraw(RedrawConfig(folder=folder))
+    drawn = redraw(RedrawConfig(folder=folder, gates=PASSES))
 
     with pytest.raises(UnknownVersion, match="set MLFLOW_TRACKING_URI"):
         promote(drawn, "champion")

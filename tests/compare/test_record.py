@@ -1,5 +1,6 @@
 """What is kept beside the answers comes back as it was."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +37,24 @@ def test_other_data_and_images_left_out_are_noted() -> None:
     assert _record().notes == [
         "v8 was validated on other data, d1, here is d2d2d2d2d2d2",
         "v16 was validated on other data, d1, here is d2d2d2d2d2d2",
-        "only the first 2 of 3 images were asked",
+        "only 2 of 3 images were asked, some of each class",
     ]
     assert replace(_record(), data_digest="d1", available=2).notes == []
     # without labels a digest is of another kind
-    assert len(replace(_record(), class_ids=None).notes) == 1
+    assert replace(_record(), class_ids=None).notes == [
+        "only 2 of 3 images were asked, a fixed sample"
+    ]
+
+
+def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -> None:
+    keep_record(tmp_path, _record())
+    kept = json.loads((tmp_path / COMPARISON).read_text())
+    del kept["is_sample"]
+    (tmp_path / COMPARISON).write_text(json.dumps(kept))
+
+    note = read_record(tmp_path).notes[-1]
+
+    assert note.startswith("only the first 2 of 3 images were asked, which may be of")
 
 
 def test_aliases_stay_those_of_the_first_start(tmp_path: Path) -> None:

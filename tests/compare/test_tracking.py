@@ -59,7 +59,7 @@ def test_a_run_has_the_numbers_the_files_and_links_to_both_versions(
     assert run.data.tags["model"] == own_store.model
     assert run.data.tags["a.version"] == "1"
     assert run.data.tags["b.version"] == "2"
-    assert run.data.tags["verdict"] == "pass"
+    assert run.data.tags["verdict"] == "no_gate"
     assert run.data.tags["dataset.digest"] == drawn.record.data_digest
     top1 = drawn.verdict.summary["top1"]
     assert run.data.metrics["top1.delta"] == top1["delta"]["value"]
@@ -80,7 +80,7 @@ def test_the_candidate_is_tagged(own_store: Store, drawn: Drawn) -> None:
 
     tags = own_store.registry.resolve(own_store.model, "2").tags
     delta = drawn.verdict.summary["top1"]["delta"]["value"]
-    assert tags["compare.vs_1.verdict"] == "pass"
+    assert tags["compare.vs_1.verdict"] == "no_gate"
     assert float(tags["compare.vs_1.delta"]) == delta
     assert float(tags["compare.vs_1.negative_flip_rate"]) >= 0
     assert tags["compare.vs_1.run_id"] == logged.run_id

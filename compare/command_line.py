@@ -93,7 +93,7 @@ def _add_verdict(group: argparse._ArgumentGroup) -> None:
         help="exit 1 unless B is shown to be at most MARGIN (a fraction) worse",
     )
     add("--promote", metavar="ALIAS", help="move it to B if its gates pass")
-    add("--show", type=int, metavar="N", help="also print the first N images")
+    add("--show", type=int, metavar="N", help="also print the first N images by name")
     add("--summary-md", type=Path, metavar="FILE", help="summary.md here as well")
     add("--no-mlflow", action="store_true", help="log no run, tag no version")
 

@@ -21,7 +21,7 @@ class ImageFacts:
     """[N], mean luma 0..255; NaN where the image could not be read."""
 
     is_grey: BoolArray
-    """[N], all three channels alike."""
+    """[N], whether red, green and blue are alike at every pixel, but for rounding."""
 
 
 @dataclass(frozen=True)

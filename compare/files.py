@@ -63,7 +63,8 @@ def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
 def write_per_image(folder: Path, comparison: Comparison) -> None:
     """A row per image that both versions answered.
 
-    Without labels all about the truth is null: target, ranks and hits.
+    Without labels all about the truth is null: target, ranks and hits. `a_right` and
+    `b_right` are never null, and so are not there: false would read as wrong.
     """
     ids, count = comparison.labels.ids, len(comparison.names)
     unknown = np.full(count, not comparison.labelled)
@@ -80,6 +81,9 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
         "a_hits": _hits_column(comparison.a_ranks, unknown),
         "b_hits": _hits_column(comparison.b_ranks, unknown),
     }
+    if comparison.labelled:
+        columns["a_right"] = pa.array(comparison.a_ranks == 1, pa.bool_())
+        columns["b_right"] = pa.array(comparison.b_ranks == 1, pa.bool_())
     with whole(folder / PER_IMAGE) as partial:
         pq.write_table(pa.table(columns), partial)
 

@@ -21,9 +21,10 @@ IMAGES = "images.parquet"
 LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601's weights of red, green and blue, as JPEG has them."""
 
-GREY_SPREAD = 2.0
-"""Mean distance, 0..255, between an image's channels up to which it counts as grey:
-JPEG leaves grey pictures that were stored in colour a little of it."""
+GREY_SPREAD = 2
+"""Largest distance, 0..255, between the channels of a pixel of a grey image. Rounding
+needs it: a grey picture stored in colour as WebP has 1, and as JPEG none. A mean of 2
+has also a white page with a small red stamp."""
 
 Look = tuple[float, bool] | None
 """Mean luma, 0..255, and whether it is grey; None of what is no image."""
@@ -89,7 +90,7 @@ def _look(file: Path) -> Look:
     planes = np.ascontiguousarray(image.reshape(-1, 3).T)  # [3, pixels]
     # The mean of a weighted sum is the weighted sum of the means.
     luma = planes.sum(axis=1, dtype=np.uint64) @ LUMA / planes.shape[1]
-    spread = (planes.max(axis=0) - planes.min(axis=0)).mean()
+    spread = (planes.max(axis=0) - planes.min(axis=0)).max()
     return float(luma), bool(spread <= GREY_SPREAD)
 
 

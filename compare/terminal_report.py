@@ -63,32 +63,31 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
 
 
 def shown_lines(comparison: Comparison, count: int) -> list[str]:
-    """The first images in the seed report's manner.
+    """The first images in the seed report's manner and order, as text is sorted.
 
-    Name, truth, which of the five answers of each version is the truth, and in words
-    where they differ. Without labels, both versions' first answers.
+    Name, index and name of the truth, which of the five answers of each version is the
+    truth, and in words where they differ. Without labels, both versions' first answers.
     """
+    rows = sorted(range(len(comparison.names)), key=comparison.names.__getitem__)
+    show = _shown_line if comparison.labelled else _unlabelled_line
+    return [show(comparison, row) for row in rows[:count]]
+
+
+def _shown_line(comparison: Comparison, row: int) -> str:
+    labels, target = comparison.labels, int(comparison.targets[row])
+    a, b = (int(ranks[row]) for ranks in (comparison.a_ranks, comparison.b_ranks))
+    index = f"{target:>{len(str(len(labels) - 1))}}"
+    words = "" if a == b else f"  a: {_place(a)}, b: {_place(b)}"
+    return (
+        f"{comparison.names[row]:<16} {index} {labels.names[target]:<24} "
+        f"{hits(a)} {hits(b)}{words}"
+    )
+
+
+def _unlabelled_line(comparison: Comparison, row: int) -> str:
     names = comparison.labels.names
-    if not comparison.labelled:
-        firsts = zip(
-            comparison.names,
-            comparison.a.indices[:, 0],
-            comparison.b.indices[:, 0],
-            strict=True,
-        )
-        shown = [*firsts][:count]
-        return [f"{name:<16} a: {names[a]:<24} b: {names[b]}" for name, a, b in shown]
-    a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
-    lines = []
-    for row, name in enumerate(comparison.names[:count]):
-        truth = names[comparison.targets[row]]
-        words = ""
-        if a_ranks[row] != b_ranks[row]:
-            words = f"  a: {_place(a_ranks[row])}, b: {_place(b_ranks[row])}"
-        lines.append(
-            f"{name:<16} {truth:<24} {hits(a_ranks[row])} {hits(b_ranks[row])}{words}"
-        )
-    return lines
+    a, b = (names[top.indices[row, 0]] for top in (comparison.a, comparison.b))
+    return f"{comparison.names[row]:<16} a: {a:<24} b: {b}"
 
 
 def _fitted(

@@ -44,6 +44,27 @@ def test_a_grey_jpeg_that_was_stored_in_colour_is_grey(tmp_path: Path) -> None:
     assert facts.is_grey.all()
 
 
+@pytest.mark.parametrize("file", ["x.jpg", "x.webp", "x.png"])
+def test_a_grey_picture_stored_in_colour_is_grey_and_a_red_dot_ends_that(
+    file: str, tmp_path: Path
+) -> None:
+    rows, columns = np.mgrid[0:32, 0:32]
+    grey = Image.fromarray(
+        (127 + 120 * np.sin(rows / 9 + columns / 7)).astype(np.uint8)
+    )
+    dotted = grey.convert("RGB")
+    dotted.paste((255, 0, 0), (10, 10, 12, 12))  # 4 of 1,024 pixels: a mean below 1
+    files = {"grey": tmp_path / file, "dotted": tmp_path / f"dotted-{file}"}
+    grey.convert("RGB").save(files["grey"], quality=50)
+    dotted.save(files["dotted"], quality=50)
+    keep_looks(tmp_path, list(files), list(files.values()), {})
+
+    facts = facts_of(tmp_path, ["grey", "dotted"])
+
+    assert facts is not None
+    assert facts.is_grey.tolist() == [True, False]
+
+
 def test_what_is_kept_of_other_images_is_of_no_use(tmp_path: Path) -> None:
     files = _files(tmp_path)
     assert facts_of(tmp_path, ["red"]) is None

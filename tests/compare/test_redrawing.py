@@ -1,6 +1,7 @@
 """--from: the same reports, with neither service, data nor store."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,45 @@ def test_other_gates_give_another_verdict_and_its_own_stay_for_the_next_time(
     assert "FAIL" in capsys.readouterr().out
     assert main(["--from", str(folder)]) == 0
     assert _summary(folder)["gates"] == []
+
+
+def test_another_run_of_the_same_answers_shows_elsewhere_than_in_the_answers(
+    folder: Path, compared: Path
+) -> None:
+    """README says where: latency in two files, date, service and seconds in one."""
+    facts = json.loads((folder / "run.json").read_text())
+    facts |= {"started_unix_seconds": 1e9, "seconds": 99.0, "url": "http://x:1"}
+    facts["latency"]["a"] |= {
+        "p50_ms": 11.0,
+        "p95_ms": 12.0,
+        "samples_ms": [11.0, 12.0],
+    }
+    facts["latency"]["median_difference_ms"] = {"value": 5.0, "low": 4.0, "high": 6.0}
+    (folder / "run.json").write_text(json.dumps(facts))
+
+    assert main(["--from", str(folder)]) == 0
+
+    for name in ANSWERED:
+        assert (folder / name).read_bytes() == (compared / name).read_bytes(), name
+    ours, theirs = ((f / MARKDOWN).read_text().splitlines() for f in (folder, compared))
+    differing = [
+        line for line, other in zip(ours, theirs, strict=True) if line != other
+    ]
+    assert len(differing) == 1
+    assert differing[0].startswith("Median of single requests: v1 11.00 ms")
+    pages = [_without_run((f / HTML).read_text()) for f in (folder, compared)]
+    assert pages[0] == pages[1]
+
+
+def _without_run(html: str) -> str:
+    for part in (
+        r"<time>.*?</time>",
+        r'<tr><th scope="row">service</th>.*?</tr>',
+        r'<section id="latency">.*?</section>',
+    ):
+        html, found = re.subn(part, "", html, flags=re.DOTALL)
+        assert found == 1, part
+    return html
 
 
 def test_an_unfinished_comparison_is_not_drawn(

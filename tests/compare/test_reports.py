@@ -172,6 +172,11 @@ def test_per_image_has_a_row_an_image_with_both_answers(
     second = frame[frame["a_rank"] == 2].iloc[0]
     assert second["a_hits"] == "01000"
     assert second["a_index_2"] == second["target"]
+    for side in ("a", "b"):
+        right = frame[f"{side}_right"]
+        assert right.dtype == bool  # null in any row would make it object
+        assert right.mean() == summary[side]["top1_accuracy"]
+        assert (right == (frame[f"{side}_rank"] == 1)).all()
     beyond = frame[frame["b_rank"].isna()]
     assert set(beyond["b_hits"]) == {"00000"}
 
@@ -199,6 +204,8 @@ def test_per_image_of_unlabelled_data_knows_nothing_of_the_truth(
     about_truth = ["target", "target_id", "a_rank", "b_rank", "a_hits", "b_hits"]
     assert frame[about_truth].isna().all(axis=None)
     assert set(frame["category"]) == {"same", "different"}
-    assert frame.columns.tolist() == labelled.column_names
+    # never null, and false would read as an accuracy of 0
+    right = ["a_right", "b_right"]
+    assert [*frame.columns, *right] == labelled.column_names
     differs = frame["a_index_1"] != frame["b_index_1"]
     assert (differs == (frame["category"] == "different")).all()

@@ -154,8 +154,9 @@ def test_images_without_labels_are_shown_with_both_first_answers() -> None:
 
     lines = shown_lines(comparison, 3)
 
+    rows = sorted(range(400), key=comparison.names.__getitem__)
     assert len(lines) == 3
-    for row, line in enumerate(lines):
+    for row, line in zip(rows, lines, strict=False):
         a, b = (names[top.indices[row, 0]] for top in (comparison.a, comparison.b))
         assert line.split() == [comparison.names[row], "a:", a, "b:", b]
 
@@ -209,7 +210,31 @@ def test_images_are_shown_in_the_seed_reports_manner(comparison: Comparison) -> 
     lines = shown_lines(comparison, 50)
 
     assert len(lines) == 50
-    for line, a, b in zip(lines, comparison.a_ranks, comparison.b_ranks, strict=False):
+    rows = sorted(range(400), key=comparison.names.__getitem__)
+    names = [comparison.names[row] for row in rows[:4]]
+    assert names == ["img_0.png", "img_1.png", "img_10.png", "img_100.png"]
+    for row, line in zip(rows, lines, strict=False):
+        a, b = comparison.a_ranks[row], comparison.b_ranks[row]
+        target = comparison.targets[row]
+        truth = [str(target), comparison.labels.names[target]]
+        assert line.split()[:3] == [comparison.names[row], *truth]
         assert ("a: " in line) == (a != b)
         if (a, b) == (1, 2):
             assert line.endswith("10000 01000  a: first, b: second")
+
+
+def test_the_first_images_of_tiny_imagenet_are_in_the_seed_reports_order() -> None:
+    names = [f"val_{number}.JPEG" for number in range(1_001)]
+    top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    third = TopAnswer((0, 1, 7, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    second = TopAnswer((0, 7, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
+    answers = {name: PairOfAnswers(top, top) for name in names}
+    answers["val_10.JPEG"] = PairOfAnswers(third, second)
+    a, b = served("8"), served("16")
+
+    lines = shown_lines(align(names, ["n7"] * len(names), answers, a=a, b=b), 5)
+
+    shown = ["val_0", "val_1", "val_10", "val_100", "val_1000"]
+    assert [line.split(".")[0] for line in lines] == shown
+    assert lines[0] == f"{'val_0.JPEG':<16} 7 {'n7':<24} 00000 00000"
+    assert lines[2].endswith(" 00100 01000  a: third, b: second")

@@ -133,9 +133,16 @@ class Registry:
         NoBundle where the store itself says that there are none.
         """
         location = self._location(version)
-        if urlparse(location).scheme not in ("", "file"):
+        try:
+            url = urlparse(location)
+        except ValueError as error:  # half an IPv6 address
+            raise StoreUnavailable(
+                f"the files of version {version.number} are said to be at "
+                f"{location!r:.200}, which is no place: {error}"
+            ) from error
+        if url.scheme not in ("", "file"):
             return self._download(location)
-        stored = Path(unquote(urlparse(location).path))
+        stored = Path(unquote(url.path))
         moved = (store_folder(self.uri) / "mlruns").glob(
             f"*/models/{version.model_id}/artifacts"
         )

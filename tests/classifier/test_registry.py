@@ -1,6 +1,8 @@
 """Versions in MLflow's registry: names, files, moved stores."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,3 +193,16 @@ def test_an_alias_of_a_version_that_nobody_knew_asks_for_the_whole_list(
     assert copy.registry.versions_since(copy.model, known) == known
 
     assert copy.registry.versions_since(copy.model, known[1:]) is None
+
+
+def test_files_at_what_is_no_place_are_told(store: Store, tmp_path: Path) -> None:
+    copy = store.copy(tmp_path / "store")
+    version = copy.registry.resolve(copy.model, "v1")
+    with closing(sqlite3.connect(copy.folder / "mlflow.db")) as database, database:
+        database.execute(
+            "UPDATE logged_models SET artifact_location = ? WHERE model_id = ?",
+            ("http://[x", version.model_id),
+        )
+
+    with pytest.raises(StoreUnavailable, match="which is no place"):
+        copy.registry.fetch(version)

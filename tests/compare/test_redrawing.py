@@ -60,6 +60,24 @@ def test_other_gates_give_another_verdict_and_its_own_stay_for_the_next_time(
     assert _summary(folder)["gates"] == []
 
 
+def test_a_folder_that_passed_without_gates_is_drawn_again_as_no_gate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = _summary(folder) | {"verdict": "pass"}
+    (folder / "summary.json").write_text(json.dumps(older))
+    record = json.loads((folder / "comparison.json").read_text())
+    del record["is_sample"]
+    (folder / "comparison.json").write_text(json.dumps(record))
+
+    assert main(["--from", str(folder)]) == 0
+
+    assert _summary(folder)["verdict"] == "no_gate"
+    assert "verdict: NO GATE (nothing was asked" in capsys.readouterr().out
+    assert "NO GATE" in (folder / MARKDOWN).read_text().splitlines()[0]
+    assert "NO GATE" in (folder / HTML).read_text()
+    assert "only the first 200 of 896" in (folder / MARKDOWN).read_text()
+
+
 def test_another_run_of_the_same_answers_shows_elsewhere_than_in_the_answers(
     folder: Path, compared: Path
 ) -> None:

@@ -186,7 +186,8 @@ DEFINITIONS = (
         "Calibration error",
         "*.expected_calibration_error",
         "percent",
-        "how far confidence is from being right, on average; 0 is honest",
+        "how far confidence is from being right, on average; 0 is honest, and few "
+        "images or much chance make it larger",
         "sum over 15 equal bins of (images / N) |accuracy \N{MINUS SIGN} confidence|",
         "Guo et al., ICML 2017, equation 3",
     ),
@@ -194,8 +195,12 @@ DEFINITIONS = (
         "Change of calibration error",
         "calibration_error_delta",
         "points",
-        "positive: B's confidence says less",
-        f"B \N{MINUS SIGN} A; {BOOTSTRAP}",
+        "positive: B's confidence says less. Chance makes both errors larger than "
+        "they are; the interval allows for that at both ends, and holds the true "
+        "change in 95 % of comparisons or more",
+        "B \N{MINUS SIGN} A; 1.96 standard errors and the largest bias of the 15 bins",
+        "Armstrong, Koles\u00e1r, Quantitative Economics 11:1 (2020); "
+        "Kumar, Liang, Ma, NeurIPS 2019",
     ),
     Definition(
         "Change of confidence",

@@ -1,25 +1,21 @@
 """What moves on the mean image when the candidate answers in the baseline's place."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
-from compare.agreement import BoolArray, FloatArray, IntArray, TopFive
+from compare.agreement import FloatArray, IntArray, TopFive
 from compare.bootstrap import percentile_interval, resampled_sums
-from compare.calibration import (
-    CALIBRATION_BINS,
-    calibration_bin,
-    expected_calibration_error,
-)
+from compare.calibration_change import Forecasts, calibration_error_change
 from compare.intervals import NOTHING, Estimate
 from compare.ranks import reciprocal_ranks
 
 
 @dataclass(frozen=True)
 class PairedChanges:
-    """Candidate's less baseline's, with paired percentile bootstrap intervals."""
+    """Candidate's less baseline's, paired; intervals by the percentile bootstrap, but
+    for the calibration error's."""
 
     confidence: Estimate
     truth: Estimate = NOTHING
@@ -41,8 +37,7 @@ def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
 
 def paired_changes(targets: IntArray, a: TopFive, b: TopFive) -> PairedChanges:
     """All from the same draws; `targets` are class indices [N]."""
-    images = len(targets)
-    if images == 0:
+    if len(targets) == 0:
         return PairedChanges(NOTHING)
     a_ranks, b_ranks = a.ranks(targets), b.ranks(targets)
     listed = (a_ranks > 0) & (b_ranks > 0)
@@ -50,17 +45,15 @@ def paired_changes(targets: IntArray, a: TopFive, b: TopFive) -> PairedChanges:
     reciprocal = reciprocal_ranks(b_ranks) - reciprocal_ranks(a_ranks)
     truth = np.where(listed, _of_truth(b, b_ranks) - _of_truth(a, a_ranks), 0.0)
     means = np.stack([confidence, reciprocal, truth, listed])
-    gaps = (_gaps(a, a_ranks == 1), _gaps(b, b_ranks == 1))
-    sums = resampled_sums(vstack([csr_array(means), *gaps], format="csr"))
+    sums = resampled_sums(csr_array(means))
     return PairedChanges(
         confidence=_mean(confidence, sums[:, 0]),
         reciprocal_rank=_mean(reciprocal, sums[:, 1]),
         truth=_mean_over(truth[listed], sums[:, 2], counts=sums[:, 3]),
         truth_images=int(listed.sum()),
-        calibration_error=percentile_interval(
-            _calibration_error(b, b_ranks) - _calibration_error(a, a_ranks),
-            _resampled_errors(sums, 1, images) - _resampled_errors(sums, 0, images),
-            images=images,
+        calibration_error=calibration_error_change(
+            baseline=Forecasts(a.probabilities[:, 0], a_ranks == 1),
+            candidate=Forecasts(b.probabilities[:, 0], b_ranks == 1),
         ),
     )
 
@@ -84,24 +77,3 @@ def _of_truth(top: TopFive, ranks: IntArray) -> FloatArray:
     place = np.maximum(ranks - 1, 0)
     probabilities: FloatArray = top.probabilities[np.arange(len(ranks)), place]
     return probabilities
-
-
-def _gaps(top: TopFive, correct: BoolArray) -> Any:
-    """Sparse [15, N]: being right less confidence, in the row of the image's bin."""
-    confidences = top.probabilities[:, 0]
-    images = len(confidences)
-    places = (calibration_bin(confidences), np.arange(images))
-    return csr_array((correct - confidences, places), shape=(CALIBRATION_BINS, images))
-
-
-def _resampled_errors(sums: FloatArray, version: int, images: int) -> FloatArray:
-    """[resamples]; the version's 15 gaps stand behind the four means."""
-    start = 4 + version * CALIBRATION_BINS
-    errors: FloatArray = np.abs(sums[:, start : start + CALIBRATION_BINS]).sum(axis=1)
-    return errors / images
-
-
-def _calibration_error(top: TopFive, ranks: IntArray) -> float:
-    error = expected_calibration_error(top.probabilities[:, 0], ranks == 1)
-    assert error is not None
-    return error

@@ -203,6 +203,39 @@ DEFINITIONS = (
         "Kumar, Liang, Ma, NeurIPS 2019",
     ),
     Definition(
+        "Log loss",
+        "*.log_loss",
+        "number",
+        "how improbable the truth was found; less is better. Of the five answers: "
+        "where they lack the truth, what they leave is spread evenly over the other "
+        "classes, so it is not quite the val/loss of training",
+        "mean of \N{MINUS SIGN}ln P[truth], P at least 1.2e-7",
+        "Good, J. R. Stat. Soc. B 14:107 (1952)",
+    ),
+    Definition(
+        "Change of log loss",
+        "log_loss_delta",
+        "change",
+        "positive: B finds the truth less probable, or is surer when it is wrong",
+        f"B \N{MINUS SIGN} A; {BOOTSTRAP}",
+    ),
+    Definition(
+        "Brier score",
+        "*.brier_score",
+        "number",
+        "how far the probabilities of all classes are from 1 for the truth and 0 for "
+        "the rest; 0 is best, 2 is worst; of the five answers, as log loss",
+        "mean of the sum of (P \N{MINUS SIGN} truth)\N{SUPERSCRIPT TWO} over classes",
+        "Brier, Monthly Weather Review 78:1 (1950)",
+    ),
+    Definition(
+        "Change of Brier score",
+        "brier_score_delta",
+        "change",
+        "positive: B's probabilities are further from the truth",
+        f"B \N{MINUS SIGN} A; {BOOTSTRAP}",
+    ),
+    Definition(
         "Change of confidence",
         "confidence.delta",
         "points",
@@ -213,8 +246,9 @@ DEFINITIONS = (
         "Change of the truth's probability",
         "confidence.truth_delta",
         "points",
-        "how much likelier B finds the truth, where both list it",
-        f"mean over those images; {BOOTSTRAP}",
+        "how much likelier B finds the truth, over all images; a version that is only "
+        "surer gains by it, so log loss is the one to judge by",
+        f"mean of B's \N{MINUS SIGN} A's P[truth], as in log loss; {BOOTSTRAP}",
     ),
     Definition(
         "Shared answers",

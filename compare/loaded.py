@@ -5,20 +5,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from compare.files import PER_CLASS, PER_IMAGE, SUMMARY
-from compare.wording import say, say_estimate, verdict_in_words
+from compare.wording import Kind, look_up, say, say_estimate, verdict_in_words
 
-Row = tuple[str, str, Literal["percent", "points"]]
+Row = tuple[str, str, Kind]
 
 ROWS: tuple[Row, ...] = (
     ("first answer right, change in points", "top1.delta", "points"),
     ("truth among five, change in points", "top5.delta", "points"),
     ("broken", "top1.negative_flip_rate", "percent"),
     ("fixed", "top1.positive_flip_rate", "percent"),
+    ("calibration error, change in points", "calibration_error_delta", "points"),
+    ("log loss, change", "log_loss_delta", "change"),
 )
 
 
@@ -67,7 +69,7 @@ class Loaded:
         said = "".join(f"<p>{escape(text)}</p>" for text in words.sentences)
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td>{escape(say_estimate(_at(self.summary, path), kind))}</td></tr>"
+            f"<td>{escape(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
             for name, path, kind in ROWS
         )
         images = escape(say(self.summary["images"], "count"))
@@ -86,8 +88,3 @@ def load_comparison(folder: Path) -> Loaded:
             f"{folder} has no {SUMMARY}; name a folder that python -m compare wrote"
         )
     return Loaded(folder, json.loads(file.read_text("utf-8")))
-
-
-def _at(summary: dict[str, Any], path: str) -> object:
-    top, name = path.split(".")
-    return summary[top][name]

@@ -89,6 +89,10 @@ def _figures(summary: Mapping[str, Any]) -> str:
         ),
     ]
     rows += [
+        _change(summary, name, key, f"{key}_delta", kinds=("number", "change"))
+        for name, key in (("log loss", "log_loss"), ("Brier score", "brier_score"))
+    ]
+    rows += [
         (name, "", "", say_estimate(look_up(summary, path), "percent"))
         for name, path in (
             ("broken: right before, wrong now", "top1.negative_flip_rate"),
@@ -110,10 +114,16 @@ def say_images(summary: Mapping[str, Any]) -> str:
 
 
 def _change(
-    summary: Mapping[str, Any], name: str, key: str, delta: str
+    summary: Mapping[str, Any],
+    name: str,
+    key: str,
+    delta: str,
+    *,
+    kinds: tuple[Kind, Kind] = ("percent", "points"),
 ) -> tuple[str, ...]:
-    a, b = (say(look_up(summary, f"{side}.{key}"), "percent") for side in "ab")
-    return name, a, b, say_estimate(look_up(summary, delta), "points")
+    """`kinds` are those of the two values and of their difference."""
+    a, b = (say(look_up(summary, f"{side}.{key}"), kinds[0]) for side in "ab")
+    return name, a, b, say_estimate(look_up(summary, delta), kinds[1])
 
 
 def _unlabelled_figures(summary: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What moves on the mean image when the candidate answers in the baseline's place."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,10 @@ from compare.bootstrap import percentile_interval, resampled_sums
 from compare.calibration_change import Forecasts, calibration_error_change
 from compare.intervals import NOTHING, Estimate
 from compare.ranks import reciprocal_ranks
+from compare.scores import brier_scores, log_losses, truth_probabilities
+
+Score = Callable[..., FloatArray]
+"""Of N images: takes answers, targets and `classes`."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +24,15 @@ class PairedChanges:
 
     confidence: Estimate
     truth: Estimate = NOTHING
-    """Of the truth's own probability, over the images where both list it."""
+    """Of the truth's own probability, over all images; see `truth_probabilities`."""
 
     truth_images: int | None = None
+    """Where both list the truth."""
+
     reciprocal_rank: Estimate = NOTHING
     calibration_error: Estimate = NOTHING
+    log_loss: Estimate = NOTHING
+    brier_score: Estimate = NOTHING
 
 
 def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
@@ -31,49 +40,47 @@ def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
     change = b.probabilities[:, 0] - a.probabilities[:, 0]
     if len(change) == 0:
         return PairedChanges(NOTHING)
-    sums = resampled_sums(csr_array(change[None, :]))
-    return PairedChanges(_mean(change, sums[:, 0]))
+    (confidence,) = _mean_changes(change)
+    return PairedChanges(confidence)
 
 
-def paired_changes(targets: IntArray, a: TopFive, b: TopFive) -> PairedChanges:
-    """All from the same draws; `targets` are class indices [N]."""
+def paired_changes(
+    targets: IntArray, a: TopFive, b: TopFive, *, classes: int
+) -> PairedChanges:
+    """All from the same draws; `targets` are class indices [N] of `classes`."""
     if len(targets) == 0:
         return PairedChanges(NOTHING)
     a_ranks, b_ranks = a.ranks(targets), b.ranks(targets)
-    listed = (a_ranks > 0) & (b_ranks > 0)
-    confidence = b.probabilities[:, 0] - a.probabilities[:, 0]
-    reciprocal = reciprocal_ranks(b_ranks) - reciprocal_ranks(a_ranks)
-    truth = np.where(listed, _of_truth(b, b_ranks) - _of_truth(a, a_ranks), 0.0)
-    means = np.stack([confidence, reciprocal, truth, listed])
-    sums = resampled_sums(csr_array(means))
+
+    def change(score: Score) -> FloatArray:
+        return score(b, targets, classes=classes) - score(a, targets, classes=classes)
+
+    confidence, reciprocal_rank, truth, log_loss, brier_score = _mean_changes(
+        b.probabilities[:, 0] - a.probabilities[:, 0],
+        reciprocal_ranks(b_ranks) - reciprocal_ranks(a_ranks),
+        change(truth_probabilities),
+        change(log_losses),
+        change(brier_scores),
+    )
     return PairedChanges(
-        confidence=_mean(confidence, sums[:, 0]),
-        reciprocal_rank=_mean(reciprocal, sums[:, 1]),
-        truth=_mean_over(truth[listed], sums[:, 2], counts=sums[:, 3]),
-        truth_images=int(listed.sum()),
+        confidence=confidence,
+        truth=truth,
+        truth_images=int(((a_ranks > 0) & (b_ranks > 0)).sum()),
+        reciprocal_rank=reciprocal_rank,
         calibration_error=calibration_error_change(
             baseline=Forecasts(a.probabilities[:, 0], a_ranks == 1),
             candidate=Forecasts(b.probabilities[:, 0], b_ranks == 1),
         ),
+        log_loss=log_loss,
+        brier_score=brier_score,
     )
 
 
-def _mean(changes: FloatArray, sums: FloatArray) -> Estimate:
-    images = len(changes)
-    return percentile_interval(float(changes.mean()), sums / images, images=images)
-
-
-def _mean_over(changes: FloatArray, sums: FloatArray, counts: FloatArray) -> Estimate:
-    """Of a part of the images, whose size is another in each resample."""
-    if len(changes) == 0:
-        return NOTHING
-    nothing = np.full(len(sums), np.nan)
-    means = np.divide(sums, counts, out=nothing, where=counts > 0)
-    return percentile_interval(float(changes.mean()), means, images=len(changes))
-
-
-def _of_truth(top: TopFive, ranks: IntArray) -> FloatArray:
-    """[N], the truth's probability; some other one where it is not listed."""
-    place = np.maximum(ranks - 1, 0)
-    probabilities: FloatArray = top.probabilities[np.arange(len(ranks)), place]
-    return probabilities
+def _mean_changes(*changes: FloatArray) -> list[Estimate]:
+    """The mean of each, [N], with its interval."""
+    images = len(changes[0])
+    sums = resampled_sums(csr_array(np.stack(changes)))
+    return [
+        percentile_interval(float(change.mean()), column / images, images=images)
+        for change, column in zip(changes, sums.T, strict=True)
+    ]

@@ -12,7 +12,7 @@ from compare.wording import Kind, look_up, say, say_interval
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the five numbers at the top."""
+    """One of the numbers at the top."""
 
     name: str
     value: str
@@ -30,7 +30,9 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
     widest = max(map(reach, deltas))
     flips = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
     most = max(map(reach, flips))
-    error = look_up(summary, "calibration_error_delta")
+    error, loss = (
+        look_up(summary, f"{name}_delta") for name in ("calibration_error", "log_loss")
+    )
     five = look_up(top5, "broken"), look_up(top5, "fixed")
     return [
         _figure(
@@ -68,6 +70,13 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
             "points",
             (-reach(error), reach(error)),
             f"{_from_to(summary, 'expected_calibration_error')}; less is better",
+        ),
+        _figure(
+            "Log loss",
+            loss,
+            "change",
+            (-reach(loss), reach(loss)),
+            f"{_from_to(summary, 'log_loss', 'number')}; less is better",
         ),
     ]
 
@@ -142,6 +151,6 @@ def reach(estimate: object) -> float:
     return 1.15 * max((abs(end) for end in ends if end is not None), default=0.0)
 
 
-def _from_to(summary: Mapping[str, Any], key: str) -> str:
-    a, b = (say(look_up(summary, f"{side}.{key}"), "percent") for side in "ab")
+def _from_to(summary: Mapping[str, Any], key: str, kind: Kind = "percent") -> str:
+    a, b = (say(look_up(summary, f"{side}.{key}"), kind) for side in "ab")
     return f"{a} \N{RIGHTWARDS ARROW} {b}"

@@ -36,6 +36,7 @@ from compare.overlap import (
 )
 from compare.paired_changes import PairedChanges, confidence_change, paired_changes
 from compare.ranks import mean_reciprocal_rank, rank_symmetry, rank_transitions
+from compare.scores import brier_scores, log_losses
 from compare.slices import slices
 from compare.summary_shape import without_values
 
@@ -103,19 +104,22 @@ def numbers_with_truth(
     probe: Probe | None = None,
 ) -> dict[str, Any]:
     """Those and everything about being right; slices need what the files show."""
-    changes = paired_changes(comparison.targets, comparison.a, comparison.b)
+    targets, count = comparison.targets, len(comparison.labels)
+    changes = paired_changes(targets, comparison.a, comparison.b, classes=count)
     numbers = numbers_without_truth(comparison, numbers, changes=changes, probe=probe)
     a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
     top1 = {"baseline": a_ranks == 1, "candidate": b_ranks == 1}
     transitions = rank_transitions(baseline=a_ranks, candidate=b_ranks)
     return {
         **numbers,
-        "a": {**numbers["a"], **_one_version(comparison.a, comparison.targets)},
-        "b": {**numbers["b"], **_one_version(comparison.b, comparison.targets)},
+        "a": {**numbers["a"], **_one_version(comparison.a, targets, count)},
+        "b": {**numbers["b"], **_one_version(comparison.b, targets, count)},
         "top1": _paired(**top1),
         "top5": _paired(baseline=a_ranks > 0, candidate=b_ranks > 0),
         "mean_reciprocal_rank_delta": asdict(changes.reciprocal_rank),
         "calibration_error_delta": asdict(changes.calibration_error),
+        "log_loss_delta": asdict(changes.log_loss),
+        "brier_score_delta": asdict(changes.brier_score),
         "rank_transitions": transitions,
         "rank_symmetry": asdict(rank_symmetry(transitions)),
         "confidence": {
@@ -147,7 +151,7 @@ def _chosen(version: ServedVersion, data: DataFacts) -> bool | None:
     return not ALIASES_OF_TRAINING.isdisjoint(version.aliases)
 
 
-def _one_version(top: TopFive, targets: IntArray) -> dict[str, Any]:
+def _one_version(top: TopFive, targets: IntArray, classes: int) -> dict[str, Any]:
     ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
     top1 = share(int((ranks == 1).sum()), len(ranks))
     top5 = share(int((ranks > 0).sum()), len(ranks))
@@ -157,6 +161,8 @@ def _one_version(top: TopFive, targets: IntArray) -> dict[str, Any]:
         "expected_calibration_error": expected_calibration_error(
             confidences, ranks == 1
         ),
+        "log_loss": float(log_losses(top, targets, classes=classes).mean()),
+        "brier_score": float(brier_scores(top, targets, classes=classes).mean()),
         "top1": asdict(top1),
         "top5": asdict(top5),
         "mean_reciprocal_rank": mean_reciprocal_rank(ranks),

@@ -15,6 +15,8 @@ _VERSION = {
     "top1_accuracy": NUMBER,
     "top5_accuracy": NUMBER,
     "expected_calibration_error": NUMBER,
+    "log_loss": NUMBER,
+    "brier_score": NUMBER,
     "top1": _ESTIMATE,
     "top5": _ESTIMATE,
     "mean_reciprocal_rank": NUMBER,
@@ -53,6 +55,8 @@ NUMBERS: Mapping[str, Any] = {
     "agreement_kappa": NUMBER,
     "mean_reciprocal_rank_delta": _ESTIMATE,
     "calibration_error_delta": _ESTIMATE,
+    "log_loss_delta": _ESTIMATE,
+    "brier_score_delta": _ESTIMATE,
     "rank_transitions": OTHER,
     "rank_symmetry": dict.fromkeys(("statistic", "degrees_of_freedom", "p"), NUMBER),
     "confidence": {

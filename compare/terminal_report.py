@@ -6,7 +6,12 @@ from typing import Any
 
 from compare.comparison import Comparison
 from compare.files import hits
-from compare.terminal_tables import accuracy_lines, flip_lines, rank_lines
+from compare.terminal_tables import (
+    accuracy_lines,
+    flip_lines,
+    rank_lines,
+    score_lines,
+)
 from compare.terminal_words import (
     clipped,
     number,
@@ -43,10 +48,12 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if not summary["data"]["labelled"]:
         return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
     confusions, classes = _confusion_lines(summary), _class_lines(summary)
+    scores = score_lines(summary, a, b)
     return _fitted(
         [
             *start,
             *accuracy_lines(summary, a, b),
+            *scores,
             "",
             *flip_lines(summary, a, b),
             "",
@@ -58,7 +65,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
             *end,
         ],
         dispensable=confusions,
-        hardly_dispensable=classes,
+        hardly_dispensable=[*classes, *reversed(scores)],
     )
 
 

@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from compare.terminal_words import percent, percent_between, points, points_between
+from compare.terminal_words import (
+    between,
+    percent,
+    percent_between,
+    points,
+    points_between,
+)
 from compare.wording import PLACES
 
 
 def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    width = max(9, len(a) + 1, len(b) + 1)
-    label = max(18, 38 - 2 * width)  # 20, or less where names are long
+    label, width = _widths(a, b)
     lines = [f"{'':{label}}{a:>{width}}{b:>{width}}   change, with its 95 % interval"]
     for name, key, delta in (
         ("first answer right", "top1_accuracy", summary["top1"]["delta"]),
@@ -27,6 +32,24 @@ def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
             f"{points(delta['value'])} points  {points_between(delta)}"
         )
     return lines
+
+
+def score_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
+    """More rows of the table above."""
+    label, width = _widths(a, b)
+    lines = []
+    for name, key in (("log loss", "log_loss"), ("Brier score", "brier_score")):
+        sides, delta = [summary[side][key] for side in "ab"], summary[f"{key}_delta"]
+        lines.append(
+            f"{name:{label}}{sides[0]:>{width}.3f}{sides[1]:>{width}.3f}   "
+            f"{delta['value']:+.3f}         {between(delta)}".rstrip()
+        )
+    return lines
+
+
+def _widths(a: str, b: str) -> tuple[int, int]:
+    width = max(9, len(a) + 1, len(b) + 1)
+    return max(18, 38 - 2 * width), width  # 20, or less where names are long
 
 
 def flip_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:

@@ -44,6 +44,11 @@ def points_between(ends: Ends) -> str:
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
+def between(ends: Ends) -> str:
+    low, high = ends["low"], ends["high"]
+    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
+
+
 def percent_between(ends: Ends) -> str:
     low, high = ends["low"], ends["high"]
     if low is None or high is None:

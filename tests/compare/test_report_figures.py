@@ -5,14 +5,14 @@ from typing import Any
 from compare.report_figures import figures, reach
 
 
-def test_five_numbers_with_intervals_and_pictures(summary: dict[str, Any]) -> None:
-    five = figures(summary, labelled=True)
+def test_six_numbers_with_intervals_and_pictures(summary: dict[str, Any]) -> None:
+    six = figures(summary, labelled=True)
 
-    assert len(five) == 5
+    assert len(six) == 6
     delta = summary["top1"]["delta"]["value"]
-    assert five[0].value == f"{100 * delta:+.2f} points".replace("-", "\N{MINUS SIGN}")
-    assert all(" to " in figure.interval for figure in five)
-    assert all("<svg" in figure.plot for figure in five)
+    assert six[0].value == f"{100 * delta:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    assert all(" to " in figure.interval for figure in six)
+    assert all("<svg" in figure.plot for figure in six)
 
 
 def test_without_labels_there_are_other_numbers(summary: dict[str, Any]) -> None:

@@ -64,6 +64,8 @@ def test_numbers_that_belong_together_fit(comparison: Comparison) -> None:
     for of_both, of_one in (
         ("mean_reciprocal_rank_delta", "mean_reciprocal_rank"),
         ("calibration_error_delta", "expected_calibration_error"),
+        ("log_loss_delta", "log_loss"),
+        ("brier_score_delta", "brier_score"),
     ):
         difference = summary["b"][of_one] - summary["a"][of_one]
         assert summary[of_both]["value"] == pytest.approx(difference)
@@ -87,6 +89,8 @@ def test_a_version_against_itself_passes_every_sensible_gate() -> None:
         "overlap.top5<1",
         "overlap.jensen_shannon_lower_bound>0",
         "calibration_error_delta.high>0",
+        "log_loss_delta.high>0",
+        "brier_score_delta.high>0",
         "mean_reciprocal_rank_delta.low<0",
         "backward_trust<1",
         "agreement_kappa<1",

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
-from compare.wording import ABSENT
+from compare.wording import ABSENT, signed_points
 
 WIDTH = 80
 
@@ -35,7 +35,7 @@ def percent(fraction: float | None) -> str:
 
 def points(fraction: float | None) -> str:
     """Of a hundred, signed."""
-    return ABSENT if fraction is None else f"{100 * fraction:+.2f}"
+    return ABSENT if fraction is None else signed_points(fraction)
 
 
 def points_between(ends: Ends) -> str:

@@ -31,13 +31,27 @@ def say(value: object, kind: Kind) -> str:
         return ABSENT
     return {
         "percent": f"{100 * value:.2f} %",
-        "points": f"{100 * value:+.2f}",
+        "points": signed_points(value),
         "number": f"{value:.3f}",
         "change": f"{value:+.3f}",
-        "p": "< 0.0001" if value < 0.0001 else f"{value:.2g}",
+        "p": "< 0.0001" if value < 0.0001 else _p(value),
         "count": f"{value:,.0f}",
         "ms": f"{value:.2f} ms",
     }[kind].replace("-", MINUS)
+
+
+def signed_points(fraction: float) -> str:
+    """Of a hundred; with more places where two would hide on which side of 0 it is."""
+    text = f"{100 * fraction:+.2f}"
+    longer = f"{100 * fraction:+.4f}"
+    return longer if float(longer) and not float(text) else text
+
+
+def _p(value: float) -> str:
+    """Two digits, or as many as show on which side of 0.05 it is."""
+    texts = (f"{value:.{digits}g}" for digits in range(2, 18))
+    below = value < SHOWN_BELOW_P
+    return next(text for text in texts if (float(text) < SHOWN_BELOW_P) == below)
 
 
 def say_interval(estimate: object, kind: Kind) -> str:
@@ -66,7 +80,9 @@ def chance_in_words(p: float) -> str:
     if p < 0.001:
         return "in less than 1 of 1,000 such comparisons"
     if p < 0.1:
-        return f"in {1000 * p:.0f} of 1,000 such comparisons"
+        # 0.0499 is not 50 of 1,000: that would be no evidence.
+        most = 49 if p < SHOWN_BELOW_P else 100
+        return f"in {min(round(1000 * p), most)} of 1,000 such comparisons"
     return f"in {100 * p:.0f} of 100 such comparisons"
 
 
@@ -161,22 +177,111 @@ def _labelled(
     broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
     changed = say(summary.get("disagreement_rate"), "percent")
     churn = f"The first answer changes on {changed} of the images."
+    headline = _first_answers(top1, a, b)
+    if moved := moved_most(summary, b):
+        headline += f"; {moved}"
     if broken + fixed == 0:
-        return f"{b} breaks no image and fixes none", (churn,)
-    if p >= SHOWN_BELOW_P:
-        headline = f"Neither {a} nor {b} is shown to be better"
-    else:
-        headline = f"{b} is {'better' if fixed > broken else 'worse'} than {a}"
-        headline += " on images like these"
-    # What the words say is the exact test; mid-p, less conservative, decides.
-    chance = chance_in_words(top1["mcnemar_exact_p"])
+        return headline, (churn,)
     return headline, (
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
         "it had wrong.",
         f"If neither were better, luck alone would split {say_images(broken + fixed)} "
-        f"at least this unevenly {chance} (McNemar's mid-p {say(p, 'p')}).",
+        f"at least this unevenly, ties counted half, {chance_in_words(p)} (McNemar's "
+        f"mid-p {say(p, 'p')}){_but(top1)}.",
         churn,
     )
+
+
+def _first_answers(top1: Mapping[str, Any], a: str, b: str) -> str:
+    """What the test and the interval of first answers say together."""
+    broken, fixed = top1["broken"], top1["fixed"]
+    if broken + fixed == 0:
+        return f"{b} breaks no image and fixes none"
+    change = "better" if fixed > broken else "worse"
+    if _is_shown(top1):
+        return f"{b} is {change} than {a} on images like these"
+    if _but(top1):
+        return f"It is too close to call whether {b} is {change} than {a}"
+    return f"Neither {a} nor {b} is shown to be better"
+
+
+def _is_shown(paired: object) -> bool:
+    """Whether a difference is: McNemar's mid-p and Newcombe's interval must agree.
+
+    The interval alone would call 2 fixed of 2 images better, mid-p alone 5 of 1,000
+    beside an interval that holds 0.
+    """
+    return _test_shows(paired) and _is_off_zero(look_up(paired, "delta"))
+
+
+def _test_shows(paired: object) -> bool:
+    p = look_up(paired, "mcnemar_mid_p")
+    return p is not None and p < SHOWN_BELOW_P
+
+
+def _is_off_zero(estimate: object) -> bool:
+    low, high = look_up(estimate, "low"), look_up(estimate, "high")
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _but(paired: Mapping[str, Any]) -> str:
+    """How test and interval disagree; empty where they do not."""
+    by_test, by_interval = _test_shows(paired), _is_off_zero(paired["delta"])
+    if by_test and not by_interval:
+        return ", which is rare, but the interval of the change holds 0"
+    if by_interval and not by_test:
+        return ", which is not rare, though the interval of the change leaves 0 out"
+    return ""
+
+
+def moved_most(summary: Mapping[str, Any], b: str) -> str:
+    """Of all that is shown to change, the largest, unless it is the first answers.
+
+    Empty where nothing else is. Points are compared with points; log loss and Brier
+    score, which have other units, are named where no share moves.
+    """
+    if "log_loss_delta" not in summary:
+        return ""  # of before 2026-11-30, when intervals of calibration did not hold
+    top1, top5 = summary.get("top1"), summary.get("top5")
+    shares = {
+        "top1": look_up(top1, "delta") if _is_shown(top1) else None,
+        "top5": look_up(top5, "delta") if _is_shown(top5) else None,
+        "expected_calibration_error": summary.get("calibration_error_delta"),
+    }
+    scores = {
+        "log_loss": summary.get("log_loss_delta"),
+        "brier_score": summary.get("brier_score_delta"),
+    }
+    for changes in (shares, scores):
+        moved = {
+            name: abs(look_up(change, "value"))
+            for name, change in changes.items()
+            if _is_off_zero(change)
+        }
+        if moved:
+            return _said_to_move(max(moved, key=lambda name: moved[name]), summary, b)
+    return ""
+
+
+def _said_to_move(name: str, summary: Mapping[str, Any], b: str) -> str:
+    if name == "top1":
+        return ""
+    if name == "top5":
+        change = look_up(summary, "top5.delta.value")
+        more = "more" if change > 0 else "less"
+        points = say(abs(change), "points").removeprefix("+")
+        return f"the truth is among {b}'s five answers {points} points {more} often"
+    words, kind = _NAMES[name]
+    before, after = (look_up(summary, f"{side}.{name}") for side in "ab")
+    rises = "rises" if after > before else "falls"
+    return f"{words} {rises} from {say(before, kind)} to {say(after, kind)}"
+
+
+_NAMES: Mapping[str, tuple[str, Kind]] = {
+    "expected_calibration_error": ("calibration error", "percent"),
+    "log_loss": ("log loss", "number"),
+    "brier_score": ("the Brier score", "number"),
+}
 
 
 def _accuracies(summary: Mapping[str, Any]) -> str:

@@ -181,7 +181,7 @@ def test_what_is_cut_off_shows_that_there_was_more() -> None:
     assert clipped(["a", "b" * 80, "c"], 2) == ["a", "b" * 78 + " …"]
 
 
-def test_words_about_chance_are_those_of_the_exact_test() -> None:
+def test_words_about_chance_are_those_of_mid_p() -> None:
     top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
     other = TopAnswer((1, 0, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
     answers = {"x": PairOfAnswers(top, other)}
@@ -191,7 +191,9 @@ def test_words_about_chance_are_those_of_the_exact_test() -> None:
     text = " ".join(report_lines(verdict, data="d", folder=Path("x")))
 
     assert "breaks 1 image that" in " ".join(text.split())
-    assert "in 100 of 100 such comparisons" in " ".join(text.split())
+    assert "in 50 of 100 such comparisons (McNemar's mid-p 0.5)." in " ".join(
+        text.split()
+    )
 
 
 def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
@@ -213,6 +215,8 @@ def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
     [
         (0.43, "in 43 of 100 such comparisons"),
         (0.039, "in 39 of 1,000 such comparisons"),
+        (0.0499, "in 49 of 1,000 such comparisons"),
+        (0.0501, "in 50 of 1,000 such comparisons"),
         (1e-9, "in less than 1 of 1,000 such comparisons"),
         (1.0, "in 100 of 100 such comparisons"),
     ],

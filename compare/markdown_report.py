@@ -102,7 +102,7 @@ def _figures(summary: Mapping[str, Any]) -> str:
     regressions = say(summary.get("class_regressions"), "count")
     rows.append(("classes shown to be worse", "", "", regressions))
     a, b = version_name(summary, "a"), version_name(summary, "b")
-    head = (say_images(summary), a, b, "change, points (95 % interval)")
+    head = (say_images(summary), a, b, "change (95 % interval)")
     return _table(head, rows, right=(1, 2, 3))
 
 
@@ -123,7 +123,13 @@ def _change(
 ) -> tuple[str, ...]:
     """`kinds` are those of the two values and of their difference."""
     a, b = (say(look_up(summary, f"{side}.{key}"), kinds[0]) for side in "ab")
-    return name, a, b, say_estimate(look_up(summary, delta), kinds[1])
+    change = look_up(summary, delta)
+    value, interval = (
+        say(look_up(change, "value"), kinds[1]),
+        say_interval(change, kinds[1]),
+    )
+    unit = " points" if kinds[1] == "points" and value != ABSENT else ""
+    return name, a, b, f"{value}{unit}" + (f" ({interval})" if interval else "")
 
 
 def _unlabelled_figures(summary: Mapping[str, Any]) -> str:

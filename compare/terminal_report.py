@@ -9,8 +9,8 @@ from compare.files import hits
 from compare.terminal_tables import (
     accuracy_lines,
     flip_lines,
+    log_loss_line,
     rank_lines,
-    score_lines,
 )
 from compare.terminal_words import (
     clipped,
@@ -48,12 +48,12 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if not summary["data"]["labelled"]:
         return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
     confusions, classes = _confusion_lines(summary), _class_lines(summary)
-    scores = score_lines(summary, a, b)
+    log_loss = log_loss_line(summary, a, b)
     return _fitted(
         [
             *start,
             *accuracy_lines(summary, a, b),
-            *scores,
+            log_loss,
             "",
             *flip_lines(summary, a, b),
             "",
@@ -65,7 +65,7 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
             *end,
         ],
         dispensable=confusions,
-        hardly_dispensable=[*classes, *reversed(scores)],
+        hardly_dispensable=[*classes, log_loss],
     )
 
 

@@ -34,17 +34,15 @@ def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
     return lines
 
 
-def score_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
-    """More rows of the table above."""
+def log_loss_line(summary: Mapping[str, Any], a: str, b: str) -> str:
+    """One more row of the table above."""
     label, width = _widths(a, b)
-    lines = []
-    for name, key in (("log loss", "log_loss"), ("Brier score", "brier_score")):
-        sides, delta = [summary[side][key] for side in "ab"], summary[f"{key}_delta"]
-        lines.append(
-            f"{name:{label}}{sides[0]:>{width}.3f}{sides[1]:>{width}.3f}   "
-            f"{delta['value']:+.3f}         {between(delta)}".rstrip()
-        )
-    return lines
+    before, after = (summary[side]["log_loss"] for side in "ab")
+    delta = summary["log_loss_delta"]
+    return (
+        f"{'log loss':{label}}{before:>{width}.3f}{after:>{width}.3f}   "
+        f"{delta['value']:+.3f}         {between(delta)}"
+    ).rstrip()
 
 
 def _widths(a: str, b: str) -> tuple[int, int]:

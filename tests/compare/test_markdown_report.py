@@ -30,6 +30,17 @@ def test_it_begins_with_the_verdict_and_has_the_summarys_numbers(
     assert "v8 5.00 ms, v16 6.50 ms" in text
 
 
+def test_changes_have_their_units(summary: dict[str, Any]) -> None:
+    rows = {line.split(" | ")[0]: line for line in markdown(summary, {}).splitlines()}
+
+    assert " points (" in rows["| first answer right"]
+    assert " points (" in rows["| calibration error"]
+    for name in ("log loss", "Brier score"):
+        assert " (" in rows[f"| {name}"]
+        assert "points" not in rows[f"| {name}"]
+        assert "%" not in rows[f"| {name}"]
+
+
 def test_gates_are_a_table_of_what_tripped(comparison: Comparison) -> None:
     gates = (parse_gate("images>1"), parse_gate("delta.low<-1"))
     verdict = judge(comparison, a=served("8"), b=served("16"), gates=gates, data=DATA)

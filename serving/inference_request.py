@@ -1,5 +1,6 @@
 """What a request for an inference asks: its images, and the outputs it wants."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,11 @@ INPUT = "images"
 OutputName = Literal["probabilities", "logits"]
 
 OUTPUTS: tuple[OutputName, ...] = get_args(OutputName)
-"""In this order."""
+"""That may be asked for."""
+
+DECLARED: tuple[OutputName, ...] = ("probabilities",)
+"""In the metadata, and given where none is named: clients written for models with one
+output, as Triton's image_client, end at a second."""
 
 HEADER = "Inference-Header-Content-Length"
 """Of a body or an answer: how many bytes of it are JSON; the others are tensors."""
@@ -51,7 +56,7 @@ def read_inference(
     """
     json_length = len(body) if header is None else _json_length(header, len(body))
     if header is not None and json_length == 0:
-        return _raw_image(body)
+        return _raw_tensor(body, size)
     view = memoryview(body)
     document = _document(view[:json_length], body)
     tensor = _input(document)
@@ -78,17 +83,26 @@ def _json_length(header: str, body_length: int) -> int:
     return int(header)
 
 
-def _raw_image(body: bytes) -> InferenceRequest:
-    if not body:
-        raise BadRequest(f"the body is empty; with {HEADER}: 0 it is an image")
-    return InferenceRequest([body], _all_outputs(is_binary=True))
+def _raw_tensor(body: bytes, size: tuple[int, int]) -> InferenceRequest:
+    """The input as it is declared, of as many images as came."""
+    shape = (len(body) // (size[0] * size[1] * 3), *size, 3)
+    if not body or len(body) != math.prod(shape):
+        hint = " (the body is an image file)" if is_image(body) else ""
+        raise BadRequest(
+            f"with {HEADER}: 0 the body is UINT8 [N, {size[0]}, {size[1]}, 3], a "
+            f"multiple of {math.prod((*size, 3)):,} bytes, and {len(body):,} came"
+            f"{hint}; send image files as BYTES, or to POST /predict"
+        )
+    tensor = {"datatype": "UINT8", "shape": list(shape)}
+    images = images_of(tensor, memoryview(body), size=size)
+    return InferenceRequest(images, _declared_outputs(is_binary=True))
 
 
 def _document(json: memoryview, body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(json)
     except orjson.JSONDecodeError as error:
-        hint = f"; for an image alone send {HEADER}: 0" if is_image(body) else ""
+        hint = "; POST /predict takes image files" if is_image(body) else ""
         raise BadRequest(f"the request is not JSON: {error}{hint}") from error
     if not isinstance(document, dict):
         raise BadRequest("the request's JSON is no object; it has a list 'inputs'")
@@ -123,7 +137,7 @@ def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
 def _outputs(
     document: Mapping[str, Any], *, is_binary: bool
 ) -> tuple[WantedOutput, ...]:
-    """As they are named, each once; all of them where none is."""
+    """As they are named, each once; the declared ones where none is."""
     asked = [] if document.get("outputs") is None else document["outputs"]
     if not isinstance(asked, list) or not all(isinstance(o, dict) for o in asked):
         raise BadRequest("the request's 'outputs' is no list of objects with a name")
@@ -133,7 +147,7 @@ def _outputs(
             f"the outputs are {names!r:.80}; there are {' and '.join(OUTPUTS)}, each "
             "named once"
         )
-    return tuple(_output(o, is_binary) for o in asked) or _all_outputs(is_binary)
+    return tuple(_output(o, is_binary) for o in asked) or _declared_outputs(is_binary)
 
 
 def _output(asked: Mapping[str, Any], is_binary: bool) -> WantedOutput:
@@ -148,8 +162,8 @@ def _output(asked: Mapping[str, Any], is_binary: bool) -> WantedOutput:
     )
 
 
-def _all_outputs(is_binary: bool) -> tuple[WantedOutput, ...]:
-    return tuple(WantedOutput(name, is_binary) for name in OUTPUTS)
+def _declared_outputs(is_binary: bool) -> tuple[WantedOutput, ...]:
+    return tuple(WantedOutput(name, is_binary) for name in DECLARED)
 
 
 def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from serving.bodies import MAX_IMAGES
 from serving.config import BackendKind
-from serving.inference_request import INPUT, OUTPUTS
+from serving.inference_request import DECLARED, INPUT
 from serving.predictor import Predictor
 
 PLATFORMS: Mapping[BackendKind, str] = {
@@ -16,7 +16,8 @@ PLATFORMS: Mapping[BackendKind, str] = {
 
 
 def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
-    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well."""
+    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well, and
+    `logits` are given to who asks for them."""
     height, width = predictor.size
     classes = len(predictor.bundle.labels)
     return {
@@ -28,7 +29,7 @@ def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
         ],
         "outputs": [
             {"name": name, "datatype": "FP32", "shape": [-1, classes]}
-            for name in OUTPUTS
+            for name in DECLARED
         ],
     }
 
@@ -51,7 +52,7 @@ def configuration(predictor: Predictor) -> dict[str, Any]:
         ],
         "output": [
             {"name": name, "data_type": "TYPE_FP32", "dims": [classes]}
-            for name in OUTPUTS
+            for name in DECLARED
         ],
         "dynamic_batching": {},
     }

@@ -11,7 +11,6 @@ import pytest
 from serving.bodies import ImageArray
 from serving.body_reader import BadRequest, BodyTooLarge
 from serving.inference_request import (
-    OUTPUTS,
     InferenceRequest,
     WantedOutput,
     read_inference,
@@ -67,14 +66,23 @@ def test_files_come_in_base64_or_after_their_lengths() -> None:
     assert _read_binary(behind, datatype="BYTES", shape=[2]) == [PNG, b""]
 
 
-def test_an_image_alone_asks_for_all_outputs_as_bytes() -> None:
-    asked = _read(PNG, "0")
+def test_a_raw_body_is_the_declared_tensor_of_as_many_images_as_came() -> None:
+    asked = _read(IMAGES.tobytes(), "0")
 
-    assert asked.images == [PNG]
-    assert asked.outputs == (
-        WantedOutput("probabilities", True),
-        WantedOutput("logits", True),
-    )
+    assert isinstance(asked.images, ImageArray)
+    np.testing.assert_array_equal(asked.images.images, IMAGES)
+    assert asked.outputs == (WantedOutput("probabilities", True),)
+
+
+@pytest.mark.parametrize("body", [b"", bytes(17), bytes(35), PNG])
+def test_a_raw_body_that_is_no_whole_number_of_images_is_told(body: bytes) -> None:
+    with pytest.raises(BadRequest, match=f"of 18 bytes, and {len(body):,} came"):
+        _read(body, "0")
+
+
+def test_too_many_raw_images_are_refused() -> None:
+    with pytest.raises(BodyTooLarge, match="the limit is 256"):
+        _read(bytes(257 * 18), "0")
 
 
 def test_outputs_follow_the_request_where_they_say_nothing_themselves() -> None:
@@ -85,10 +93,8 @@ def test_outputs_follow_the_request_where_they_say_nothing_themselves() -> None:
     as_json = {"name": "logits", "parameters": {"binary_data": False}}
     top = {"name": "probabilities", "parameters": {"classification": 3}}
 
-    assert outputs() == tuple(WantedOutput(name, False) for name in OUTPUTS)
-    assert outputs(binary_data_output=True) == tuple(
-        WantedOutput(name, True) for name in OUTPUTS
-    )
+    assert outputs() == (WantedOutput("probabilities", False),)
+    assert outputs(binary_data_output=True) == (WantedOutput("probabilities", True),)
     assert outputs(as_json, top, binary_data_output=True) == (
         WantedOutput("logits", False),
         WantedOutput("probabilities", True, classes=3),
@@ -112,7 +118,7 @@ def _output(**parameters: Any) -> dict[str, Any]:
     [
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
-        (PNG, "for an image alone send"),
+        (PNG, "POST /predict takes image files"),
         (b"[]", "no object"),
         (b"{}", "no list 'inputs'"),
         (b'{"inputs": [1]}', "no list 'inputs'"),
@@ -195,11 +201,6 @@ def test_every_mistake_behind_the_json_is_told(
 def test_a_wrong_length_of_the_json_is_told(header: str) -> None:
     with pytest.raises(BadRequest, match=re.escape("the body has 2 bytes")):
         _read(b"{}", header)
-
-
-def test_no_image_alone_is_told() -> None:
-    with pytest.raises(BadRequest, match="the body is empty"):
-        _read(b"", "0")
 
 
 @pytest.mark.parametrize(

@@ -109,16 +109,13 @@ def test_a_model_is_described_with_its_tensors(
         "versions": ["1", "2"],
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 16, 16, 3]}],
-        "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]},
-            {"name": "logits", "datatype": "FP32", "shape": [-1, 10]},
-        ],
+        "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
     }
     assert client.get_model_metadata(MODEL) == metadata
     config = client.get_model_config(MODEL)
     assert config["max_batch_size"] == 256
     assert config["input"][0]["dims"] == [16, 16, 3]
-    assert [output["dims"] for output in config["output"]] == [[10], [10]]
+    assert [output["dims"] for output in config["output"]] == [[10]]
 
 
 def test_versions_are_named_as_everywhere(
@@ -151,14 +148,41 @@ def test_every_form_of_an_input_gives_the_answer_of_predict(
     response = result.get_response()
     assert (response["model_name"], response["model_version"]) == (MODEL, "2")
     assert response["id"] == "a-1"
-    names = [output["name"] for output in response["outputs"]]
-    assert names == ["probabilities", "logits"]
+    assert [output["name"] for output in response["outputs"]] == ["probabilities"]
     probabilities = result.as_numpy("probabilities")
     assert probabilities.dtype == np.float32
     # /predict prints seven digits
     np.testing.assert_allclose(probabilities, expected, rtol=1e-6)
-    logits = result.as_numpy("logits")
-    np.testing.assert_allclose(softmax(logits), expected, rtol=1e-6)
+
+
+def test_a_client_for_models_with_one_input_and_one_output_is_served(
+    client: triton.InferenceServerClient,
+    store: Store,
+    images: Array,
+    expected: Array,
+) -> None:
+    """As Triton's image_client.py asks: it takes all it needs from the metadata."""
+    metadata = client.get_model_metadata(MODEL, "2")
+    config = client.get_model_config(MODEL, "2")
+    assert [len(metadata[what]) for what in ("inputs", "outputs")] == [1, 1]
+    assert [len(config[what]) for what in ("input", "output")] == [1, 1]
+    assert len(metadata["inputs"][0]["shape"]) == 3 + (config["max_batch_size"] > 0)
+    assert config["input"][0]["format"] == "FORMAT_NHWC"
+    assert metadata["outputs"][0]["datatype"] == "FP32"
+
+    tensor = triton.InferInput(
+        metadata["inputs"][0]["name"],
+        list(images.shape),
+        metadata["inputs"][0]["datatype"],
+    ).set_data_from_numpy(images)
+    name = metadata["outputs"][0]["name"]
+    wanted = triton.InferRequestedOutput(name, class_count=1)
+    result = client.infer(MODEL, [tensor], "2", outputs=[wanted])
+
+    classes = [row[0].decode().split(":") for row in result.as_numpy(name)]
+    names = store.bundle("2").labels.names
+    best = expected.argmax(axis=1)
+    assert [(int(i), label) for _, i, label in classes] == [(i, names[i]) for i in best]
 
 
 def test_outputs_come_as_they_are_asked_for(
@@ -292,12 +316,12 @@ def test_the_asyncio_client_is_served_alike(
         np.testing.assert_allclose(probabilities, expected, rtol=1e-6)
 
 
-def test_an_image_alone_is_a_request(
-    service: RunningService, files: list[bytes], expected: Array
+def test_pixels_alone_are_a_request(
+    service: RunningService, images: Array, expected: Array
 ) -> None:
     answer = requests.post(
         f"{service.url}/v2/models/{MODEL}/versions/v2/infer",
-        data=files[0],
+        data=images.tobytes(),
         headers={HEADER: "0"},
         timeout=WAIT_SECONDS,
     )
@@ -306,8 +330,18 @@ def test_an_image_alone_is_a_request(
         answer.content, header_length=int(answer.headers[HEADER])
     )
     given = result.as_numpy("probabilities")
-    np.testing.assert_allclose(given, expected[:1], rtol=1e-4)
-    assert result.as_numpy("logits").shape == (1, 10)
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+    assert result.as_numpy("logits") is None
+
+
+def test_a_file_alone_is_told_what_a_raw_request_is(
+    local: FlaskClient, files: list[bytes]
+) -> None:
+    answer = local.post(INFER, data=files[0], headers={HEADER: "0"})
+
+    assert answer.status_code == 400
+    assert "UINT8 [N, 16, 16, 3]" in answer.text
+    assert "the body is an image file" in answer.text
 
 
 def test_the_repository_shows_what_the_registry_has(

@@ -233,7 +233,7 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
         {
             "path_parameters": {"model": MODEL},
             "headers": {"Inference-Header-Content-Length": "0"},
-            "body": PNG,
+            "body": bytes(2 * 16 * 16 * 3),
             "media_type": "application/octet-stream",
         },
     ),

@@ -114,6 +114,69 @@ def test_the_document_is_openapi_3_1() -> None:
     SCHEMA.validate()
 
 
+SCHEMA_WORDS = frozenset(
+    (
+        *("$ref", "type", "title", "description", "enum", "const", "default"),
+        *("examples", "allOf", "anyOf", "oneOf", "not", "required", "properties"),
+        *("minProperties", "maxProperties", "additionalProperties", "items"),
+        *("minItems", "maxItems", "contains", "maxContains", "minimum", "maximum"),
+        *("minLength", "maxLength", "pattern", "format", "contentEncoding"),
+    )
+)
+"""Of JSON Schema, as far as the document uses them: an unknown word is no error there,
+so no validator finds one."""
+
+
+def _schemas(node: Any) -> Iterator[dict[str, Any]]:
+    """All below `node`, a schema; what `properties` has are names, not words."""
+    yield node
+    for word in ("items", "additionalProperties", "contains", "not"):
+        if isinstance(node.get(word), dict):
+            yield from _schemas(node[word])
+    for word in ("allOf", "anyOf", "oneOf"):
+        for part in node.get(word, ()):
+            yield from _schemas(part)
+    for part in node.get("properties", {}).values():
+        yield from _schemas(part)
+
+
+def _values(node: Any, name: str) -> Iterator[Any]:
+    """What stands under `name`, at any depth."""
+    if isinstance(node, dict):
+        if name in node:
+            yield node[name]
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _values(part, name)
+
+
+def test_no_schema_has_a_word_that_json_schema_lacks() -> None:
+    document = read_document()
+    roots = [
+        *document["components"]["schemas"].values(),
+        *_values(document["paths"], "schema"),
+    ]
+
+    words = {word for root in roots for schema in _schemas(root) for word in schema}
+
+    assert words <= SCHEMA_WORDS
+
+
+def test_no_key_of_the_document_is_without_a_value() -> None:
+    """As the second half of a text is that YAML has cut at a comma."""
+
+    def empty(node: Any, path: str) -> Iterator[str]:
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in pairs:
+            if value is None:
+                yield f"{path}/{key}"
+            elif isinstance(value, dict | list):
+                yield from empty(value, f"{path}/{key}")
+
+    assert list(empty(read_document(), "")) == []
+
+
 def test_the_document_and_the_app_have_the_same_routes(app: Flask) -> None:
     documented = {
         (method.upper(), re.sub(r"{\w+}", "{}", path))

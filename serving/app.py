@@ -64,6 +64,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     add_request_log(app, metrics)
     add_access(app, None if config.keys is None else Keys(config.keys))
+    _add_query_check(app)
     _add_routes(app, service)
     open_inference.add_open_inference(app, service)
     add_pages(app)
@@ -71,6 +72,17 @@ def create_app(
     add_reference(app)
     _add_errors(app, metrics)
     return app
+
+
+def _add_query_check(app: Flask) -> None:
+    @app.before_request
+    def check() -> None:
+        try:
+            _ = request.args  # read once, and kept
+        except UnicodeDecodeError as error:
+            raise BadRequest(
+                "the URL's query is not UTF-8; write other bytes as %XX"
+            ) from error
 
 
 def _add_routes(app: Flask, service: Service) -> None:
@@ -136,11 +148,21 @@ def _query() -> tuple[list[str | None], int | None]:
             f"no such query parameter: {', '.join(sorted(unknown))}; there are "
             "version (repeatable) and top_k"
         )
-    text = request.args.get("top_k")
-    if text is not None and not re.fullmatch(r"\d{1,6}", text):
-        raise BadRequest(f"top_k is {text!r}; it is a whole number from 1")
     asked: list[str | None] = list(request.args.getlist("version"))
-    return asked or [None], None if text is None else int(text)
+    return asked or [None], _top_k(request.args.getlist("top_k"))
+
+
+def _top_k(given: list[str]) -> int | None:
+    """None where it is not given; BadRequest."""
+    if not given:
+        return None
+    if len(given) > 1:
+        raise BadRequest(f"top_k is given {len(given)} times; give it once")
+    (text,) = given
+    # 99 digits, as Python reads no more than 4,300 of them.
+    if not re.fullmatch(r"\d{1,99}", text, re.ASCII):
+        raise BadRequest(f"top_k is {text!r:.40}; it is a whole number from 1")
+    return int(text)
 
 
 def _entry(status: VersionStatus) -> dict[str, Any]:

@@ -133,17 +133,21 @@ def _from_npy(body: bytes) -> ImageArray:
         ) from error
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or is_fortran:
         raise BadRequest(
-            f"the array is {dtype} {list(shape)}{' in Fortran order' * is_fortran}; "
+            f"the array is {dtype!s:.40} {list(shape)!r:.80}"
+            f"{' in Fortran order' * is_fortran}; "
             f"send uint8 [N, H, W, 3] in C order"
         )
-    if min(shape) < 1:
+    # A type's own test: numpy's headers may say True, which is a whole number too.
+    if {*map(type, shape)} != {int} or min(shape) < 1:
         raise BadRequest(
-            f"the array {list(shape)} holds no image; send uint8 [N, H, W, 3], each "
-            f"from 1"
+            f"the array {list(shape)!r:.80} holds no image; send uint8 [N, H, W, 3], "
+            f"each from 1"
         )
     rest = len(body) - stream.tell()
     if math.prod(shape) != rest:
-        raise BadRequest(f"the array is {list(shape)}, but {rest:,} bytes of it came")
+        raise BadRequest(
+            f"the array is {list(shape)!r:.80}, but {rest:,} bytes of it came"
+        )
     images = np.frombuffer(body, np.uint8, offset=stream.tell()).reshape(shape)
     return ImageArray(images)
 

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 
 from flask import Request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -72,6 +73,11 @@ def _receive(request: Request) -> bytes:
         raise RequestTimeout(
             f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "
             f"{BODY_SECONDS:.0f} s; send it again"
+        ) from error
+    except ParseException as error:  # gunicorn's, of a trailer behind the last chunk
+        raise BadRequest(
+            f"the body's chunks cannot be read: {error!s:.80}; send it with a "
+            "Content-Length"
         ) from error
     finally:
         limit(None)

@@ -80,6 +80,9 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             # What was taken may be worked on, after its body came as late as it may.
             "graceful_timeout": int(self._config.timeout_seconds + STALL_SECONDS) + 5,
             "loglevel": "warning",
+            # Nobody may say which part of a path is not to be looked at: from this
+            # machine SCRIPT_NAME was taken, and 500 where the path did not begin so.
+            "forwarder_headers": "",
             # Its socket lies in the home directory, which a container may lack.
             "control_socket_disable": True,
         }

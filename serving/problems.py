@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from flask import g, request
 from werkzeug.exceptions import HTTPException
 
+from classifier.plain_text import printable_lines
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
 from classifier.versions import UnknownVersion
 from serving.answers import BadTopK
@@ -50,7 +51,12 @@ class Problem:
     status: int
     code: str
     message: str
+    """May hold what was asked or read: harmless where it is shown, and always UTF-8."""
+
     headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable_lines(self.message))
 
 
 def problem_of(error: Exception) -> Problem:

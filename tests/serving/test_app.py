@@ -260,6 +260,12 @@ HUGE_NPY = _buffer.getvalue()
         ("?top_k=11", PNG, None, 400, "bad_request"),
         ("?top_k=x", PNG, None, 400, "bad_request"),
         ("?top_k=-1", PNG, None, 400, "bad_request"),
+        ("?top_k=%2B5", PNG, None, 400, "bad_request"),
+        ("?top_k=%D9%A3", PNG, None, 400, "bad_request"),  # 3 in Arabic
+        ("?top_k=", PNG, None, 400, "bad_request"),
+        ("?top_k=5&top_k=6", PNG, None, 400, "bad_request"),
+        (f"?top_k={'9' * 5000}", PNG, None, 400, "bad_request"),
+        ("?%b8ersion=v1", PNG, None, 400, "bad_request"),
         ("?versions=v1", PNG, None, 400, "bad_request"),
         ("?version=v3", PNG, None, 404, "unknown_version"),
         ("?version=worst", PNG, None, 404, "unknown_version"),
@@ -284,6 +290,18 @@ def test_every_mistake_has_its_status_and_code_and_a_message(
     assert ".py" not in message
     assert "/tmp" not in message
     assert answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("asked", [0, 11, 999_999, 1_000_000, 10**30])
+def test_too_many_classes_are_refused_in_the_same_words(
+    client: FlaskClient, asked: int
+) -> None:
+    answer = client.post(f"/predict?top_k={asked}", data=PNG)
+
+    assert answer.status_code == 400
+    assert _json(answer)["error"]["message"] == (
+        f"top_k is {asked}; this version has 10 classes, ask 1 to it"
+    )
 
 
 def test_a_form_whose_part_has_no_name_is_refused(client: FlaskClient) -> None:
@@ -358,6 +376,17 @@ def test_too_many_pixels_are_refused(client: FlaskClient) -> None:
         b"-" * 9000,
         b"{'descr': ((),), 'fortran_order': False, 'shape': (1,)}",
         b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1, -2, 6, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (True, 4, 3, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (True, 2, 6, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 0, 6, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1.0, 2, 6, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': ()}",
+        b"{'descr': '|u1', 'fortran_order': True, 'shape': (1, 2, 6, 3)}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1, 2, 6, 3)}",
+        b"{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (1, 2, 6, 3)}",
+        b"{'descr': ('|u1', (9,)), 'fortran_order': False, 'shape': (1, 2, 6, 3)}",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 6, %s)}"
+        % (b"3" * 4000),
     ],
 )
 def test_a_damaged_array_is_the_clients_fault(

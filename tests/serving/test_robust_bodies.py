@@ -96,6 +96,29 @@ def test_chunks_that_are_wrong_or_do_not_end_are_refused(
     assert b"Traceback" not in answer.body
 
 
+@pytest.mark.parametrize("trailer", [b"no colon", b"A b: c", b" x: y", b"X: \0"])
+def test_a_trailer_that_is_none_is_refused(
+    trailer: bytes, service: RunningService
+) -> None:
+    with connect(service) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked") + WHOLE)
+        connection.sendall(b"0\r\n" + trailer + b"\r\n\r\n")
+        answer = _only(connection)  # and the connection ends
+
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert "chunks cannot be read" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "REMOTE_USER"])
+def test_no_header_takes_the_place_of_the_path(
+    name: str, service: RunningService
+) -> None:
+    with connect(service) as connection:
+        connection.sendall(head(WITH_LENGTH, CLOSE, f"{name}: /elsewhere") + JPEG)
+
+        assert _only(connection).status == 200
+
+
 @pytest.mark.parametrize("length", ["-1", "1e3", "abc", "1, 2", " "])
 def test_a_length_that_is_none_is_refused(length: str, service: RunningService) -> None:
     with connect(service) as connection:

@@ -17,6 +17,9 @@ from serving.body_reader import BadRequest
 
 COLUMN = "image"
 
+INPUT = "images"
+"""The name of the input in a version's signature."""
+
 HINT = '{"inputs": ["<an image in base64>"]}'
 
 
@@ -121,10 +124,10 @@ def _records(rows: object) -> list[Any]:
 
 
 def _listed(value: object) -> list[Any]:
-    """A list, or one under a name: `images` is what a version's signature calls it."""
+    """A list, or one under a name."""
     if isinstance(value, dict) and len(value) == 1:
         (name,) = value
-        value = value[name] if name in (COLUMN, "images") else None
+        value = value[name] if name in (COLUMN, INPUT) else None
     if not isinstance(value, list):
         raise BadRequest(
             f'there is no list of images; send {HINT}, or {{"image": […]}}'
@@ -132,10 +135,18 @@ def _listed(value: object) -> list[Any]:
     return value
 
 
+def _instances(value: object) -> list[Any]:
+    """The same; each row may be under the input's name too."""
+    return [
+        row[INPUT] if isinstance(row, dict) and [*row] == [INPUT] else row
+        for row in _listed(value)
+    ]
+
+
 FORMS: dict[str, Callable[[object], list[Any]]] = {
     "dataframe_split": _split,
     "dataframe_records": _records,
-    "instances": _listed,
+    "instances": _instances,
     "inputs": _listed,
 }
 

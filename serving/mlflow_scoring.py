@@ -2,15 +2,17 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
 import orjson
 from flask import Blueprint, Flask, Request, Response, request
+from numpy.typing import NDArray
 
 from classifier.preprocessing import ImageTooLarge, UndecodableImage
 from serving.answers import ask
 from serving.bodies import ImageArray
 from serving.body_reader import BadRequest, UnsupportedMediaType, read_body
 from serving.mlflow_payload import read_payload
-from serving.predictor import Prediction, Predictor
+from serving.predictor import Predictor
 from serving.problems import Problem
 from serving.service import Service
 
@@ -52,8 +54,14 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
             deadline = service.deadline(request)
             payload = read_payload(read_body(request))
             (predictor,) = service.predictors([payload.version])
-            best = _best(payload.images, predictor, deadline=deadline, service=service)
-        return _answer(orjson.dumps({"predictions": best}))
+            logits = _logits(
+                payload.images, predictor, deadline=deadline, service=service
+            )
+            if isinstance(payload.images, ImageArray):
+                predictions: object = {"logits": logits.tolist()}  # as MLflow's does
+            else:
+                predictions = [best for (best,) in predictor.top(logits, 1)]
+        return _answer(orjson.dumps({"predictions": predictions}))
 
     app.register_blueprint(routes)
 
@@ -69,14 +77,14 @@ def render(problem: Problem) -> Response:
     return answer
 
 
-def _best(
+def _logits(
     images: list[bytes] | ImageArray,
     predictor: Predictor,
     *,
     deadline: float,
     service: Service,
-) -> list[Prediction]:
-    """The likeliest class of each image; one that cannot be read fails them all.
+) -> NDArray[np.float32]:
+    """[N, K]; an image that cannot be read fails them all.
 
     The contract has no place for the error of one image, so the message names it.
     """
@@ -91,7 +99,7 @@ def _best(
         raise _at(0, only) from only
     for place, failure in sorted(answer.failures.items()):
         raise _at(place, failure) from failure.__cause__
-    return [best for (best,) in predictor.top(answer.logits, 1)]
+    return answer.logits
 
 
 def _at(place: int, failure: Exception) -> Exception:

@@ -2,10 +2,12 @@
 
 import base64
 import json
+from collections.abc import Callable
 from importlib.metadata import version as version_of
 from typing import Any
 from urllib.parse import urlsplit
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
+from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from mlflow.utils.proto_json_utils import NumpyEncoder
 from werkzeug.test import TestResponse
@@ -24,6 +27,10 @@ from serving.config import ServingConfig
 from serving.loading import open_pool
 from serving.metrics import Metrics
 from tests.conftest import RunningService, Store, encoded, picture
+
+Array = np.ndarray[Any, Any]
+
+Serve = Callable[[str], Any]
 
 
 @pytest.fixture
@@ -40,6 +47,42 @@ def files(digits: Dataset) -> list[bytes]:
 @pytest.fixture(scope="module")
 def texts(files: list[bytes]) -> list[str]:
     return [base64.b64encode(data).decode() for data in files]
+
+
+@pytest.fixture(scope="module")
+def pixels(store: Store, files: list[bytes]) -> Array:
+    preprocessing = store.bundle("1").preprocessing
+    return np.stack([preprocessing.image(data) for data in files])
+
+
+@pytest.fixture(scope="module")
+def models_serve(store: Store) -> Serve:
+    """A body's answer by `mlflow models serve` of version 1, without its process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        model = mlflow.pyfunc.load_model(f"models:/{store.model}/1")
+
+    def serve(body: str) -> Any:
+        schema = model.metadata.get_input_schema()
+        answer = scoring_server.invocations(
+            body.encode(), "application/json", model, schema
+        )
+        assert answer.status == 200
+        return json.loads(answer.response)
+
+    return serve
+
+
+def _check_alike(answer: Any, expected: Any) -> None:
+    assert [*answer] == [*expected] == ["predictions"]
+    assert [*answer["predictions"]] == [*expected["predictions"]] == ["logits"]
+    # A batch of another size sums in another order.
+    np.testing.assert_allclose(
+        answer["predictions"]["logits"],
+        expected["predictions"]["logits"],
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,22 +129,51 @@ def test_mlflows_client_gets_of_a_data_frame_what_predict_answers(
 
 def test_mlflows_client_may_send_lists_arrays_and_text(
     mlflow_client: ScoringServerClient,
-    store: Store,
-    files: list[bytes],
     texts: list[str],
     best: dict[str, list[dict[str, Any]]],
 ) -> None:
-    preprocessing = store.bundle("1").preprocessing
-    images = np.stack([preprocessing.image(data) for data in files])
-
     for data in (
         texts,
         np.array(texts),
-        images,
-        images.astype(np.float32),
         json.dumps({"instances": [{"b64": text} for text in texts]}),
     ):
         assert mlflow_client.invoke(data)["predictions"] == best["1"]
+
+
+def test_mlflows_client_gets_logits_of_pixels(
+    mlflow_client: ScoringServerClient, pixels: Array, models_serve: Serve
+) -> None:
+    for data in (pixels, pixels.astype(np.float32), pixels.tolist()):
+        answer = mlflow_client.invoke(data)
+        _check_alike(answer, models_serve(json.dumps({"inputs": pixels.tolist()})))
+        assert answer.get_predictions().shape == (len(pixels), 1)
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        lambda pixels: {"inputs": pixels},
+        lambda pixels: {"inputs": {"images": pixels}},
+        lambda pixels: {"instances": pixels},
+        lambda pixels: {"instances": {"images": pixels}},
+        lambda pixels: {"instances": [{"images": image} for image in pixels]},
+        lambda pixels: {"inputs": np.array(pixels, float).tolist()},
+        lambda pixels: {"inputs": pixels, "params": {"version": "1"}},
+        lambda pixels: {"inputs": pixels[:1]},
+    ],
+)
+def test_pixels_are_answered_as_mlflow_models_serve_does(
+    client: FlaskClient,
+    pixels: Array,
+    models_serve: Serve,
+    shaped: Callable[[list[Any]], dict[str, Any]],
+) -> None:
+    body = json.dumps(shaped(pixels.tolist()))
+
+    answer = _ask(client, body.encode())
+
+    assert answer.status_code == 200
+    _check_alike(json.loads(answer.data), models_serve(body))
 
 
 def test_a_column_of_bytes_is_read_as_mlflow_writes_it(
@@ -119,13 +191,9 @@ def test_a_column_of_bytes_is_read_as_mlflow_writes_it(
 
 def test_every_form_gives_the_best_answer_of_predict(
     client: FlaskClient,
-    store: Store,
-    files: list[bytes],
     texts: list[str],
     best: dict[str, list[dict[str, Any]]],
 ) -> None:
-    preprocessing = store.bundle("1").preprocessing
-    pixels = [preprocessing.image(data).tolist() for data in files]
     rows = [["a", text] for text in texts]
 
     for document in (
@@ -134,10 +202,8 @@ def test_every_form_gives_the_best_answer_of_predict(
         {"dataframe_records": [{"image": text, "x": 1} for text in texts]},
         {"inputs": texts},
         {"inputs": {"image": texts}},
-        {"inputs": pixels},
-        {"inputs": {"images": pixels}},
+        {"inputs": {"images": texts}},
         {"instances": [{"b64": text} for text in texts]},
-        {"instances": pixels},
         {"inputs": texts, "params": None},
         {"inputs": texts, "params": {"version": 1}},
     ):

@@ -1,4 +1,4 @@
-"""Which routes are open, which ask for a key, and which change what is served."""
+"""Access: routes that are open, those that take a key, and names of the service."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -7,14 +7,13 @@ from flask import Flask, request
 
 from serving.keys import Forbidden, Keys
 
-OPEN = frozenset(
-    (
-        *("/", "/docs", "/openapi.json", "/static/<path:filename>"),
-        *("/livez", "/readyz", "/metrics"),
-        *("/ping", "/health", "/version", "/v2/health/live", "/v2/health/ready"),
-    )
+PROBES = frozenset(
+    ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 )
-"""Probes, metrics, and pages that hold nothing of the models."""
+"""For whoever watches the service, by any name."""
+
+OPEN = PROBES | {"/", "/docs", "/openapi.json", "/static/<path:filename>"}
+"""Probes, and pages that hold nothing of the models."""
 
 CHANGES = frozenset(
     (
@@ -26,19 +25,49 @@ CHANGES = frozenset(
 )
 
 
-def add_access(app: Flask, keys: Keys | None) -> None:
-    """Every other route takes a key, if there are keys; Unauthorized, Forbidden."""
+PROXIES = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
+"""Headers that proxies add: who asks is then not on this machine, although the proxy
+is."""
+
+
+def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> None:
+    """All but the open routes take a key, if there are keys; Unauthorized, Forbidden.
+
+    Without keys a loopback address answers under loopback names and `own_names`.
+    """
 
     @app.before_request
     def check() -> None:
-        if request.url_rule is None or request.url_rule.rule in OPEN:
+        rule = None if request.url_rule is None else request.url_rule.rule
+        if rule is None or rule in PROBES:
             return
-        is_change = (request.method, request.url_rule.rule) in CHANGES
-        if keys is not None:
+        is_change = (request.method, rule) in CHANGES
+        if keys is None:
+            _check_name(own_names)
+            if is_change:
+                _check_local()
+        elif rule not in OPEN:
             authorization = request.headers.get("Authorization")
             keys.check(authorization, "admin" if is_change else "predict")
-        elif is_change:
-            _check_local()
+
+
+def _check_name(own_names: frozenset[str]) -> None:
+    """A page of another site may have its name resolved to this machine (DNS
+    rebinding): the browser then lets it read what the service answers, and sends its
+    name as Host. A service for other machines has names that are not known here."""
+    name = _name_of(request.host)
+    if not _is_loopback(request.environ.get("SERVER_NAME", "")):
+        return
+    if not (_is_loopback(name) or name in own_names or "*" in own_names):
+        raise Forbidden(
+            f"the service listens on a loopback address without keys and is asked as "
+            f"{request.host!r:.80}; ask it as localhost, or start it with "
+            f"--allowed-hosts (SERVING_ALLOWED_HOSTS) if a proxy sends that name, or "
+            f"with --keys FILE"
+        )
 
 
 def _check_local() -> None:
@@ -49,16 +78,24 @@ def _check_local() -> None:
             "without keys, what is served is changed from this machine alone, and on a "
             "service that listens on a loopback address; start it with --keys FILE"
         )
-    # A page of another site may have its name resolved to this machine; the browser
-    # then takes it for that page's own, and still sends the name.
+    found = [header for header in PROXIES if header in request.headers]
+    if found:
+        raise Forbidden(
+            f"without keys, what is served is changed from this machine alone, and the "
+            f"request came through a proxy, as its header {found[0]} says; start the "
+            f"service with --keys FILE"
+        )
     if not _is_loopback(_name_of(request.host)):
         raise Forbidden(
             f"without keys, what is served is changed under localhost or a loopback "
             f"address, not as {request.host!r:.80}"
         )
-    # A browser sends it along, whatever page it shows.
+    # Browsers send both along, whatever page they show; the second says "none" where
+    # somebody has typed the address.
     origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    is_foreign = origin is not None and origin.partition("://")[2] != request.host
+    if is_foreign or site not in ("same-origin", "none"):
         raise Forbidden("a page of another site may not change what is served")
 
 

@@ -63,7 +63,9 @@ def create_app(
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     add_request_log(app, metrics)
-    add_access(app, None if config.keys is None else Keys(config.keys))
+    keys_up = metrics.keys_up.set
+    keys = None if config.keys is None else Keys(config.keys, observe=keys_up)
+    add_access(app, keys, own_names=config.own_names)
     _add_query_check(app)
     _add_routes(app, service)
     open_inference.add_open_inference(app, service)

@@ -77,6 +77,10 @@ class ServingConfig:
     keys: Path | None = None
     """File of lines `name predict|admin sha256-hex`; none lets anyone ask."""
 
+    allowed_hosts: str | None = None
+    """Names such as `a.example,b.example` that a request's Host may have, where there
+    are no keys and the host is a loopback address; `*` is any, None this machine's."""
+
     log_format: LogFormat = "json"
 
     def __post_init__(self) -> None:
@@ -100,6 +104,12 @@ class ServingConfig:
                 )
         if not self.listed and self.versions.strip() != "all":
             raise ValueError("versions must be 'all' or a list such as v8,v16")
+
+    @property
+    def own_names(self) -> frozenset[str]:
+        """What the service may be called, in lower case, besides loopback names."""
+        names = (self.allowed_hosts or "").lower().split(",")
+        return frozenset((self.host.lower(), *filter(None, map(str.strip, names))))
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -157,6 +167,8 @@ _HELP: Mapping[str, str] = {
     "follow_seconds": "how often the registry is asked where its aliases are",
     "drain_seconds": "after SIGTERM: how long /readyz says no while all else goes on",
     "keys": "file of lines 'name predict|admin sha256-hex'",
+    "allowed_hosts": "names that may stand in Host, where a proxy sends its own to a "
+    "loopback address without keys; * is any",
     "log_format": "of the log on standard error",
 }
 

@@ -1,4 +1,4 @@
-"""Who may ask, and who may change what is served."""
+"""API keys and their scopes, `predict` and `admin`."""
 
 import hashlib
 import hmac
@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,10 @@ Scope = Literal["predict", "admin"]
 
 class BadKeys(ValueError):
     """A file of keys that cannot be read, or has a line that is none."""
+
+
+class NoKeys(BadKeys):
+    """A file that is not there, or has no key."""
 
 
 class Unauthorized(PermissionError):
@@ -38,15 +43,20 @@ class Key:
 class Keys:
     """Lines `name predict|admin sha256-hex`; # begins a comment.
 
-    Read again when the file changes; what cannot be read then leaves the old keys.
+    Read again when the file changes. Without a file or without a key in it nobody may
+    ask: that is how keys are taken back. A file that is broken leaves the old keys.
     """
 
-    def __init__(self, file: Path) -> None:
-        """BadKeys."""
+    def __init__(
+        self, file: Path, *, observe: Callable[[bool], None] = lambda is_read: None
+    ) -> None:
+        """`observe` hears whether the file could be read, each time. BadKeys."""
         self._file = file
+        self._observe = observe
         self._lock = threading.Lock()
         self._state = _state_of(file)
         self._keys = read_keys(file)
+        observe(True)
 
     def check(self, authorization: str | None, scope: Scope) -> str:
         """The name of the key in `Authorization: Bearer …`; an admin key allows all.
@@ -80,18 +90,31 @@ class Keys:
             if state == self._state:
                 return
             self._state = state
-            try:
-                self._keys = read_keys(self._file)
-            except BadKeys as error:
-                logger.error("keys kept as they were reason=%s", error)
-            else:
-                logger.info("keys read again count=%d", len(self._keys))
+            self._read_again()
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = read_keys(self._file)
+        except NoKeys as error:
+            self._keys = ()
+            logger.error("nobody may ask any more reason=%s", error)
+        except BadKeys as error:
+            logger.error("keys kept as they were reason=%s", error)
+            self._observe(False)
+            return
+        else:
+            logger.info("keys read again count=%d", len(self._keys))
+        self._observe(True)
 
 
 def read_keys(file: Path) -> tuple[Key, ...]:
-    """BadKeys names the line, and nothing that stands in it."""
+    """BadKeys names the line, and nothing that stands in it; NoKeys."""
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoKeys(
+            f"the keys in {file} cannot be read: there is no such file"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadKeys(f"the keys in {file} cannot be read: {error}") from error
     keys = []
@@ -110,7 +133,7 @@ def read_keys(file: Path) -> tuple[Key, ...]:
                     f"sha256-hex'; the last is what `printf %s KEY | sha256sum` prints"
                 )
     if not keys:
-        raise BadKeys(f"{file} has no key; nobody could ask anything")
+        raise NoKeys(f"{file} has no key; nobody could ask anything")
     return tuple(keys)
 
 

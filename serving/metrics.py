@@ -90,6 +90,13 @@ class Metrics:
             **within,
         )
         self.registry_up.set(1)
+        self.keys_up = Gauge(
+            "keys_up",
+            "0 where the file of keys is broken and the keys before it stay.",
+            multiprocess_mode="livemin",
+            **within,
+        )
+        self.keys_up.set(1)
         self.device_fallback = Gauge(
             "device_fallback",
             "1 where --device auto ended on the CPU; the log says why.",

@@ -64,7 +64,7 @@ def connect(service: RunningService, seconds: float = CLIENT_SECONDS) -> socket.
 def head(*lines: str, target: str = "/predict", method: str = "POST") -> bytes:
     """Of a request with these header lines."""
     return "\r\n".join(
-        [f"{method} {target} HTTP/1.1", "Host: x", *lines, "", ""]
+        [f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", ""]
     ).encode()
 
 

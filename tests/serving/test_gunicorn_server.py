@@ -69,7 +69,9 @@ def test_an_answer_does_not_tell_what_gave_it(service: RunningService) -> None:
 def test_a_body_that_ends_early_harms_nobody(service: RunningService) -> None:
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+        head = (
+            "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+        )
         connection.sendall(head.encode() + b"\xff\xd8\xff")
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(WAIT_SECONDS)
@@ -212,8 +214,9 @@ def test_processes_whose_parent_is_killed_give_up_the_port_and_end_their_work(
     with _start(store.uri, "--port", "0", "--workers", "2") as process:
         host, port = read_url(process).removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}"
-            connection.sendall(head.encode() + b"\r\n\r\n" + data[:20])
+            head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\n"
+            length = f"Content-Length: {len(data)}\r\n\r\n"
+            connection.sendall((head + length).encode() + data[:20])
             process.kill()
 
             _until(lambda: not _accepts(host, int(port)))

@@ -1,4 +1,4 @@
-"""Who may ask, and who may change what is served."""
+"""API keys, names of the service, and who may change what is served."""
 
 import hashlib
 import logging
@@ -58,11 +58,59 @@ def test_keys_are_read_again_when_the_file_changes(
     with pytest.raises(Unauthorized):
         keys.check("Bearer let-me-ask", "predict")
 
-    file.write_text("no keys at all, but words\n")
-    assert keys.check("Bearer a-new-key", "predict") == "new"
-    file.unlink()
-    assert keys.check("Bearer a-new-key", "predict") == "new"
-    assert [r.levelname for r in caplog.records] == ["INFO", "ERROR", "ERROR"]
+    assert [r.levelname for r in caplog.records] == ["INFO"]
+
+
+@pytest.mark.parametrize("text", ["no keys at all, but words\n", "\ud8ff", None])
+def test_a_broken_file_leaves_the_old_keys_and_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    heard: list[bool] = []
+    good = file.read_text()
+    keys = Keys(file, observe=heard.append)
+    if text is None:
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+
+    assert keys.check("Bearer let-me-ask", "predict") == "page"
+    assert keys.check("Bearer let-me-change", "admin") == "owner"
+    assert heard == [True, False]
+    assert [r.levelname for r in caplog.records] == ["ERROR"]
+    assert "keys kept as they were" in caplog.text
+
+    if text is None:
+        file.rmdir()
+    file.write_text(good)
+    assert keys.check("Bearer let-me-ask", "predict") == "page"
+    assert heard == [True, False, True]
+
+
+@pytest.mark.parametrize("text", ["", "\n# page predict 0000\n", None])
+def test_without_a_file_or_a_key_in_it_nobody_may_ask(
+    file: Path, caplog: pytest.LogCaptureFixture, text: str | None
+) -> None:
+    good = file.read_text()
+    keys = Keys(file)
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+
+    for key in ("let-me-ask", "let-me-change"):
+        with pytest.raises(Unauthorized):
+            keys.check(f"Bearer {key}", "predict")
+    assert "nobody may ask any more" in caplog.text
+
+    file.write_text(good)
+    assert keys.check("Bearer let-me-ask", "predict") == "page"
+
+
+def test_a_file_from_a_windows_editor_is_read(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert [key.name for key in read_keys(file)] == ["page", "owner"]
 
 
 @pytest.mark.parametrize(
@@ -89,11 +137,14 @@ def client(pool: PredictorPool, file: Path) -> FlaskClient:
     return create_app(ServingConfig(keys=file), pool=pool).test_client()
 
 
-def test_probes_and_metrics_are_open_and_all_else_asks_for_a_key(
+def test_probes_and_pages_are_open_and_all_else_asks_for_a_key(
     client: FlaskClient,
 ) -> None:
-    for path in ("/livez", "/readyz", "/metrics"):
+    probes = ("/livez", "/readyz", "/ping", "/health", "/v2/health/ready")
+    for path in (*probes, "/", "/docs", "/openapi.json"):
         assert client.get(path).status_code == 200
+    for path in ("/metrics", "/version", "/v2"):
+        assert client.get(path).status_code == 401
 
     refused = client.post("/predict", data=encoded(picture()))
     assert refused.status_code == 401
@@ -110,11 +161,79 @@ def test_probes_and_metrics_are_open_and_all_else_asks_for_a_key(
 
     key = {"Authorization": "Bearer let-me-ask"}
     assert client.post("/predict", data=encoded(picture()), headers=key).json
-    assert client.get("/versions", headers=key).status_code == 200
+    for path in ("/versions", "/metrics", "/version"):
+        assert client.get(path, headers=key).status_code == 200
     assert client.post("/versions/v2", headers=key).status_code == 403
     assert client.delete("/versions/v9", headers=key).status_code == 403
     admin = {"Authorization": "Bearer let-me-change"}
     assert client.post("/versions/v2", headers=admin).status_code == 200
+
+
+def test_a_metric_says_that_the_file_of_keys_is_broken(
+    client: FlaskClient, file: Path
+) -> None:
+    key = {"Authorization": "Bearer let-me-ask"}
+
+    assert "serving_keys_up 1.0" in client.get("/metrics", headers=key).text
+    file.write_text("words\n")
+    assert "serving_keys_up 0.0" in client.get("/metrics", headers=key).text
+
+
+ASKED = [
+    *(("GET", path) for path in ("/versions", "/versions/v1", "/metrics", "/version")),
+    *(("GET", path) for path in ("/", "/docs", "/openapi.json", "/v2/models")),
+    *(("POST", path) for path in ("/predict", "/invocations", "/v2/repository/index")),
+    ("POST", "/v2/models/digits-tiny/infer"),
+]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("rebound.example.org", "rebound.example.org:8000", "0.0.0.0:8000", "[::1"),
+        *("127.0.0.1.example.org", "127.0.0.1@example.org", "192.0.2.7", "localhos"),
+    ],
+)
+def test_without_keys_a_page_that_renames_this_machine_reads_nothing(
+    pool: PredictorPool, host: str
+) -> None:
+    client = create_app(ServingConfig(), pool=pool).test_client()
+
+    for method, path in ASKED:
+        answer = client.open(path, method=method, headers={"Host": host})
+        assert answer.status_code == 403, path
+        assert "--allowed-hosts" in answer.text
+    for path in ("/livez", "/readyz", "/ping", "/v2/health/live"):
+        assert client.get(path, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "config", "server"),
+    [
+        *((host, ServingConfig(), "127.0.0.1") for host in ("localhost", "[::1]:80")),
+        *((host, ServingConfig(), "::1") for host in ("127.9.8.7", "LOCALHOST:8000")),
+        ("own.example", ServingConfig(host="own.example"), "127.0.1.1"),
+        ("A.example:80", ServingConfig(allowed_hosts="b.c, a.example"), "127.0.0.1"),
+        ("any.example", ServingConfig(allowed_hosts="*"), "127.0.0.1"),
+        ("any.example", ServingConfig(host="0.0.0.0"), "0.0.0.0"),
+    ],
+)
+def test_a_name_that_is_the_services_own_is_answered(
+    pool: PredictorPool, host: str, config: ServingConfig, server: str
+) -> None:
+    client = create_app(config, pool=pool).test_client()
+
+    answer = client.get(
+        "/versions", headers={"Host": host}, environ_overrides={"SERVER_NAME": server}
+    )
+
+    assert answer.status_code == 200
+
+
+def test_with_keys_any_name_is_answered(client: FlaskClient) -> None:
+    asked = {"Host": "any.example", "Authorization": "Bearer let-me-ask"}
+
+    assert client.get("/versions", headers=asked).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -137,6 +256,49 @@ def test_without_keys_a_page_that_renames_this_machine_changes_nothing(
     )
 
     assert answer.status_code == status
+
+
+def test_without_keys_a_name_that_a_proxy_sends_changes_nothing(
+    pool: PredictorPool,
+) -> None:
+    app = create_app(ServingConfig(allowed_hosts="a.example"), pool=pool)
+    client, asked = app.test_client(), {"Host": "a.example"}
+
+    assert client.get("/versions", headers=asked).status_code == 200
+    assert client.post("/versions/v2", headers=asked).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"X-Forwarded-For": "192.0.2.7"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=192.0.2.7"},
+        {"X-Real-IP": "192.0.2.7"},
+        {"Via": "1.1 proxy"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+    ],
+)
+def test_without_keys_nobody_behind_a_proxy_or_a_page_changes_what_is_served(
+    pool: PredictorPool, file: Path, header: dict[str, str]
+) -> None:
+    client = create_app(ServingConfig(), pool=pool).test_client()
+    with_keys = create_app(ServingConfig(keys=file), pool=pool).test_client()
+    change = "/v2/repository/models/digits-tiny"
+
+    for method, path in (
+        ("POST", "/versions/v2"),
+        ("DELETE", "/versions/v2"),
+        ("POST", f"{change}/load"),
+        ("POST", f"{change}/unload"),
+    ):
+        assert client.open(path, method=method, headers=header).status_code == 403
+    assert client.get("/versions", headers=header).status_code == 200
+    admin = {"Authorization": "Bearer let-me-change", **header}
+    assert with_keys.post("/versions/v2", headers=admin).status_code == 200
 
 
 @pytest.mark.parametrize(

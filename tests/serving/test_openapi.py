@@ -20,6 +20,8 @@ from flask.testing import FlaskClient
 from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 
+from serving.app import create_app
+from serving.config import ServingConfig
 from serving.predictor_pool import PredictorPool
 from serving.reference import WRITTEN_FOR, read_document
 from serving.reference_page import METHODS, inline
@@ -360,8 +362,9 @@ def test_the_page_shows_each_route_and_how_to_ask_it(client: FlaskClient) -> Non
     assert page.count("<code>curl") >= len(read_document()["paths"]) - 1
 
 
-def test_the_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
-    answer = client.get("/docs", base_url="http://flipside.test:9000/")
+def test_the_page_needs_nothing_from_elsewhere(pool: PredictorPool) -> None:
+    app = create_app(ServingConfig(allowed_hosts="flipside.test"), pool=pool)
+    answer = app.test_client().get("/docs", base_url="http://flipside.test:9000/")
 
     assert answer.content_type == "text/html; charset=utf-8"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

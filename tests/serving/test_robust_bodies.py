@@ -96,6 +96,21 @@ def test_chunks_that_are_wrong_or_do_not_end_are_refused(
     assert b"Traceback" not in answer.body
 
 
+def test_a_foreign_name_is_refused_and_none_at_all_is_not(
+    service: RunningService,
+) -> None:
+    """HTTP/1.0 has no Host, and no browser speaks it."""
+    for lines, status in (
+        (b"GET /versions HTTP/1.1\r\nHost: rebound.example.org\r\n", 403),
+        (b"GET /versions HTTP/1.1\r\nHost: 127.0.0.1:80\r\n", 200),
+        (b"GET /versions HTTP/1.0\r\n", 200),
+    ):
+        with connect(service) as connection:
+            connection.sendall(lines + b"Connection: close\r\n\r\n")
+
+            assert _only(connection).status == status
+
+
 @pytest.mark.parametrize("trailer", [b"no colon", b"A b: c", b" x: y", b"X: \0"])
 def test_a_trailer_that_is_none_is_refused(
     trailer: bytes, service: RunningService

@@ -8,6 +8,7 @@ which a service of our own can start.
 import logging
 import sys
 
+from classifier.plain_text import error_line, plain_handler
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
 from compare.early_start import early_service
 from compare.importing import importing
@@ -40,7 +41,7 @@ def run(errand: Errand) -> int:
 
 def main(arguments: list[str]) -> int:
     errand = parse_arguments(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[plain_handler("%(message)s")])
     try:
         return run(errand)
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
         if code is None:
             logging.getLogger(__name__).exception("a fault of flipside's")
             return OUR_FAULT
-        print(f"error: {error}", file=sys.stderr)
+        print(error_line(str(error)), file=sys.stderr)
         return code
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifier.labels import Labels
+from classifier.plain_text import csv_row
 from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.comparison import Comparison
 from compare.verdict import Verdict
@@ -89,6 +90,7 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
 
 
 def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
+    """A row per class; `csv_text` reads an id or a name back."""
     header = (
         "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
         "regression,improvement,could_be_flagged"
@@ -102,28 +104,30 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
         for change in verdict.classes:
             table, delta = change.table, change.delta
             writer.writerow(
-                (
-                    change.index,
-                    labels.ids[change.index],
-                    labels.names[change.index],
-                    table.images,
-                    table.both_right + table.broken,
-                    table.both_right + table.fixed,
-                    table.broken,
-                    table.fixed,
-                    delta.value,
-                    delta.low,
-                    delta.high,
-                    change.mid_p,
-                    change.q_value,
-                    *(
-                        str(said).lower()
-                        for said in (
-                            change.is_regression,
-                            change.is_improvement,
-                            change.could_be_flagged,
-                        )
-                    ),
+                csv_row(
+                    (
+                        change.index,
+                        labels.ids[change.index],
+                        labels.names[change.index],
+                        table.images,
+                        table.both_right + table.broken,
+                        table.both_right + table.fixed,
+                        table.broken,
+                        table.fixed,
+                        delta.value,
+                        delta.low,
+                        delta.high,
+                        change.mid_p,
+                        change.q_value,
+                        *(
+                            str(said).lower()
+                            for said in (
+                                change.is_regression,
+                                change.is_improvement,
+                                change.could_be_flagged,
+                            )
+                        ),
+                    )
                 )
             )
 

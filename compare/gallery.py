@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from classifier.plain_text import printable
 from compare.agreement import IntArray, TopFive
 from compare.calibration import tenth
 from compare.comparison import Comparison
@@ -44,13 +45,13 @@ def make_gallery(
     data = {
         "labelled": labelled,
         "left_out": len(comparison.names) - len(kept),
-        "class_ids": list(labels.ids),
-        "class_names": list(labels.names),
+        "class_ids": [printable(class_id) for class_id in labels.ids],
+        "class_names": [printable(name) for name in labels.names],
         "categories": list(CATEGORIES),
         "parts": PARTS,
         "tile": TILE,
         "tiles_across": TILES_ACROSS,
-        "name": names,
+        "name": [printable(name) for name in names],
         "target": comparison.targets[kept].tolist() if labelled else [],
         "category": _category_codes(comparison, kept) if labelled else [],
         "tile_of": tile_of,

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup, escape
 
+from classifier.plain_text import page_text, printable_json
 from compare import calibration_charts, report_charts, report_views, wording
 from compare.class_changes import ClassChange
 from compare.comparison import Comparison
@@ -90,13 +91,14 @@ def html_parts(report: Report) -> Iterator[str]:
 
 
 def json_in_script(document: object) -> Markup:
-    """JSON that no text in it can end the script element, or begin another."""
+    """JSON that no text in it can end the script element, or begin another; and without
+    a control character, for who looks at the file."""
     text = json.dumps(
         document, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
-    for letter in "<>&\u2028\u2029":
+    for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)
+    return Markup(printable_json(text))
 
 
 def _date(facts: Mapping[str, Any]) -> str:
@@ -111,6 +113,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("compare"),
         autoescape=True,
+        finalize=page_text,
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from classifier.plain_text import printable
 from classifier.store import is_there_a_store
 from compare.answers import open_folder
 from compare.asking import ask_service
@@ -78,7 +79,7 @@ def _followers(config: CompareConfig) -> Sequence[Callable[[Drawn], None]]:
             from compare.promotion import promote
 
             Registry()
-            follow.append(lambda drawn: print(promote(drawn, alias)))
+            follow.append(lambda drawn: print(printable(promote(drawn, alias))))
     return follow
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from classifier.plain_text import csv_text, printable
 from compare.files import PER_CLASS, PER_IMAGE, SUMMARY
 from compare.wording import Kind, look_up, say, say_estimate, verdict_in_words
 
@@ -51,14 +52,14 @@ class Loaded:
         # A class may be called `null` or `nan`, and an id may be a number.
         return pd.read_csv(
             self.folder / PER_CLASS,
-            dtype={"id": str, "name": str},
+            converters={"id": csv_text, "name": csv_text},
             keep_default_na=False,
             na_values={"delta": "", "low": "", "high": "", "mid_p": "", "q_value": ""},
         )
 
     def __repr__(self) -> str:
         summary = self.summary
-        return (
+        return printable(
             f"<{summary['model']}: v{summary['b']['version']} in place of "
             f"v{summary['a']['version']}, {self.verdict}>"
         )
@@ -66,18 +67,22 @@ class Loaded:
     def _repr_html_(self) -> str:
         """What Jupyter shows; nothing in it needs scripts."""
         words = verdict_in_words(self.summary)
-        said = "".join(f"<p>{escape(text)}</p>" for text in words.sentences)
+        said = "".join(f"<p>{_html(text)}</p>" for text in words.sentences)
         rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td>{escape(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
+            f"<tr><th style='text-align:left'>{_html(name)}</th>"
+            f"<td>{_html(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
             for name, path, kind in ROWS
         )
-        images = escape(say(self.summary["images"], "count"))
+        images = _html(say(self.summary["images"], "count"))
         return (
-            f"<div><h3>{escape(words.badge)}: {escape(words.headline)}</h3>{said}"
-            f"<table><caption>{escape(repr(self)[1:-1])}, on {images} images, with "
+            f"<div><h3>{_html(words.badge)}: {_html(words.headline)}</h3>{said}"
+            f"<table><caption>{_html(repr(self)[1:-1])}, on {images} images, with "
             f"95 % intervals</caption>{rows}</table></div>"
         )
+
+
+def _html(text: str) -> str:
+    return escape(printable(text))
 
 
 def load_comparison(folder: Path) -> Loaded:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifier.plain_text import markdown_text, printable
 from compare.whole import write_text
 from compare.wording import (
     ABSENT,
@@ -40,13 +41,13 @@ def markdown(summary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """A key that is missing or null leaves a dash, or its row out."""
     words = verdict_in_words(summary)
     parts = [
-        f"### {ICONS[words.mood]} {words.badge}: {plain(_title(summary))}",
-        f"**{plain(words.headline)}.**",
+        f"### {ICONS[words.mood]} {words.badge}: {markdown_text(_title(summary))}",
+        f"**{markdown_text(words.headline)}.**",
     ]
     if summary["verdict"] == "not_comparable":
-        parts += [f"* {plain(reason)}" for reason in summary["reasons"]]
+        parts += [f"* {markdown_text(reason)}" for reason in summary["reasons"]]
         return "\n\n".join([*parts, *_notes(summary)]) + "\n"
-    parts += [" ".join(plain(sentence) for sentence in words.sentences)]
+    parts += [" ".join(markdown_text(sentence) for sentence in words.sentences)]
     parts += _notes(summary)
     labelled = is_labelled(summary)
     parts += [_figures(summary) if labelled else _unlabelled_figures(summary)]
@@ -59,22 +60,13 @@ def markdown(summary: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def plain(text: str) -> str:
-    """Text in which nothing is Markdown, HTML, a mention or a link."""
-    line = re.sub(r"\s+", " ", text)
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", line)
-    # A zero-width space keeps GitHub from finding a person or an address.
-    return line.replace("@", "@\u200b").replace("://", ":\u200b//")
-
-
 def _title(summary: Mapping[str, Any]) -> str:
     b, a = version_name(summary, "b"), version_name(summary, "a")
     return f"{summary['model']}, {b} in place of {a}"
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    return ["\n".join(f"> * {plain(note)}" for note in notes_of(summary))]
+    return ["\n".join(f"> * {markdown_text(note)}" for note in notes_of(summary))]
 
 
 def _figures(summary: Mapping[str, Any]) -> str:
@@ -152,7 +144,7 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> str:
 def _gates(summary: Mapping[str, Any]) -> list[str]:
     rows = [
         (
-            f"`{gate['expression'].replace('`', '').replace('|', '')}`",
+            f"`{printable(re.sub(r'[`|]', '', gate['expression']))}`",
             ABSENT if gate["value"] is None else f"{gate['value']:.4g}",
             f"{ICONS['bad']} tripped" if gate["tripped"] else f"{ICONS['good']} ok",
         )
@@ -203,8 +195,8 @@ def _latency(summary: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     change = f"; difference {interval}" if interval else ""
     names = [version_name(summary, side) for side in "ab"]
     return [
-        f"Median of single requests: {plain(names[0])} {medians[0]}, "
-        f"{plain(names[1])} {medians[1]}{change}."
+        f"Median of single requests: {markdown_text(names[0])} {medians[0]}, "
+        f"{markdown_text(names[1])} {medians[1]}{change}."
     ]
 
 
@@ -215,8 +207,8 @@ def _table(
     right: Any,
     is_plain: bool = True,
 ) -> str:
-    said = plain if is_plain else str
+    said = markdown_text if is_plain else str
     rule = ["---:" if column in right else "---" for column in range(len(head))]
-    lines = [[plain(cell) for cell in head], rule]
+    lines = [[markdown_text(cell) for cell in head], rule]
     lines += [[said(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifier.plain_text import csv_row
 from compare.matrix_page import matrix_html
 from compare.whole import write_json, write_text
 
@@ -27,9 +28,10 @@ def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
 def matrix_csv(matrix: Mapping[str, Any]) -> str:
     """A row a pair; empty where a value does not exist."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
     for pair in matrix["pairs"]:
         delta, mid_p = pair["delta"], pair["mcnemar_mid_p"]
-        writer.writerow({**pair, **delta, "delta": delta["value"], "mid_p": mid_p})
+        row = {**pair, **delta, "delta": delta["value"], "mid_p": mid_p}
+        writer.writerow(csv_row(row[column] for column in COLUMNS))
     return text.getvalue()

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from classifier.plain_text import page_text
 from compare.matrix_table import churn_cells, flip_cells
 from compare.wording import say
 
@@ -51,6 +52,7 @@ def matrix_html(matrix: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("compare"),
         autoescape=True,  # names of models and data sets are others' text
+        finalize=page_text,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier.plain_text import printable
 from compare.terminal_words import WIDTH, percent, points, wrap
 from compare.wording import ABSENT
 
 
 def print_matrix(matrix: Mapping[str, Any], folder: Path) -> None:
-    print("\n".join(matrix_lines(matrix, folder)), flush=True)
+    print("\n".join(map(printable, matrix_lines(matrix, folder))), flush=True)
 
 
 def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier.plain_text import printable
 from compare.comparison import Comparison
 from compare.files import hits
 from compare.terminal_tables import (
@@ -29,11 +30,13 @@ HEIGHT = 30
 
 
 def print_report(verdict: Verdict, *, data: str, folder: Path) -> None:
-    print("\n".join(report_lines(verdict, data=data, folder=folder)), flush=True)
+    lines = report_lines(verdict, data=data, folder=folder)
+    print("\n".join(map(printable, lines)), flush=True)
 
 
 def print_shown(comparison: Comparison, count: int) -> None:
-    print("\n".join(["", *shown_lines(comparison, count)]), flush=True)
+    lines = ["", *shown_lines(comparison, count)]
+    print("\n".join(map(printable, lines)), flush=True)
 
 
 def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from classifier.plain_text import printable
 from compare.wording import ABSENT, signed_points
 
 WIDTH = 80
@@ -14,7 +15,7 @@ Ends = Mapping[str, float | None]
 def wrap(text: str, *, indent: str = "") -> list[str]:
     """Names with hyphens stay whole."""
     return textwrap.wrap(
-        text,
+        printable(text),  # before it is measured
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent,

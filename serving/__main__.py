@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 
+from classifier.plain_text import error_line
 from serving.config import ServingConfig, parse_arguments
 from serving.shared_metrics import shared_metrics
 
@@ -38,7 +39,7 @@ def _serve(config: ServingConfig) -> int:
     try:
         server = GunicornServer(config)
     except AddressUnavailable as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error_line(str(error)), file=sys.stderr)
         return NOT_NOW
     return server.serve()
 

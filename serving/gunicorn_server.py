@@ -16,6 +16,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from classifier.bundle import QuantisedBundle
+from classifier.plain_text import error_line
 from classifier.store import StoreUnavailable
 from classifier.versions import UnknownModel, UnknownVersion
 from serving.app import create_app
@@ -191,7 +192,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             time.sleep(RESTART_SECONDS)
             os._exit(1)
         self._exit_code.value = exit_code
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(error_line(str(error)), file=sys.stderr, flush=True)
         # Not sys.exit: also from the thread that loads, the whole worker must end.
         os._exit(WORKER_BOOT_ERROR)
 

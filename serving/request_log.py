@@ -4,10 +4,12 @@ import logging
 import random
 import re
 import time
+from typing import Any
 
 from flask import Flask, Response, g, request
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from classifier.plain_text import PlainFormatter, printable_lines
 from serving.config import LogFormat
 from serving.log_writer import LogWriter
 from serving.metrics import Metrics
@@ -18,12 +20,22 @@ PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/")
 """Asked every few seconds, and logged where the answer is no."""
 
 
+class JsonFormatter(OrjsonFormatter):
+    """JSON escapes few control characters, and has no room for surrogates."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: printable_lines(value) if isinstance(value, str) else value
+            for name, value in log_data.items()
+        }
+
+
 def configure_logging(kind: LogFormat) -> None:
     """To standard error, for the whole process."""
     handler = LogWriter()
     if kind == "json":
         handler.setFormatter(
-            OrjsonFormatter(
+            JsonFormatter(
                 "{asctime}{levelname}{name}{message}",
                 style="{",
                 rename_fields={"asctime": "time", "levelname": "level"},
@@ -31,7 +43,7 @@ def configure_logging(kind: LogFormat) -> None:
         )
     else:
         handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+            PlainFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
         )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 

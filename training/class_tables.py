@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from classifier.labels import Labels
+from classifier.plain_text import csv_row
 from classifier.ranking import IntArray
 
 
@@ -135,4 +136,4 @@ def _write(
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows(map(csv_row, rows))

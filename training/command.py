@@ -7,6 +7,7 @@ import sys
 
 from classifier.bundle import BrokenBundle, QuantisedBundle
 from classifier.dataset import BadDataset
+from classifier.plain_text import error_line, plain_handler, printable_lines
 from classifier.registry import RETRIES_VARIABLE
 from classifier.store import StoreUnavailable
 from classifier.versions import UnknownModel, UnknownVersion
@@ -49,7 +50,8 @@ EXIT_CODES: dict[type[BaseException], int] = {
 
 def main(arguments: list[str]) -> int:
     config = parse_arguments(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = plain_handler("%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # What is tried again is told by training/patience.py, once, and not at each try.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # MLflow's own 7 take minutes, in which nothing could be told; ours go on longer.
@@ -74,13 +76,14 @@ def _run(config: Config, arguments: list[str]) -> int:
             train(config, arguments=arguments)
     except KeyboardInterrupt as error:
         if is_first_process():
-            print(str(error) or "interrupted; nothing was begun", file=sys.stderr)
+            said = str(error) or "interrupted; nothing was begun"
+            print(printable_lines(said), file=sys.stderr)
         return INTERRUPTED
     except FirstProcessFailed:
         return NOT_NOW
     except tuple(EXIT_CODES) as error:
         notes = getattr(error, "__notes__", [])
-        print(f"error: {'; '.join([str(error), *notes])}", file=sys.stderr)
+        print(error_line("; ".join([str(error), *notes])), file=sys.stderr)
         return next(
             code for kind, code in EXIT_CODES.items() if isinstance(error, kind)
         )

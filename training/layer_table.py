@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from classifier.network import ImageClassifier
+from classifier.plain_text import csv_row
 from classifier.preprocessing import Preprocessing
 
 
@@ -37,6 +38,6 @@ def layer_table(classifier: ImageClassifier, preprocessing: Preprocessing) -> st
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("name", "kind", "output_shape", "parameters"))
-    writer.writerows(rows)
+    writer.writerows(map(csv_row, rows))
     writer.writerow(("total", type(classifier.network).__name__, "", total))
     return table.getvalue()

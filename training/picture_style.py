@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
+from classifier.plain_text import printable
+
 # Okabe and Ito's palette: told apart by the colour-blind too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 LIGHT_BLUE = "#56B4E9"
@@ -32,5 +34,6 @@ def save(figure: Figure, path: Path) -> None:
 
 def shortened(name: str, length: int) -> str:
     """At most `length` characters, as matplotlib shows them: `$` begins no formula."""
+    name = printable(name)
     kept = name if len(name) <= length else name[: length - 1].rstrip() + "…"
     return kept.replace("$", r"\$")

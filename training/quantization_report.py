@@ -1,11 +1,12 @@
 """`--quantize`: what a version and its int8 form are worth, printed side by side."""
 
+from classifier.plain_text import printable
 from training.evaluate import Metrics
 from training.int8_form import Quantisation
 
 
 def print_quantisation(quantisation: Quantisation) -> None:
-    print("\n".join(report_lines(quantisation)), flush=True)
+    print("\n".join(map(printable, report_lines(quantisation))), flush=True)
 
 
 def report_lines(quantisation: Quantisation) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 
+from classifier.plain_text import printable_lines
 from training.history import EpochRecord
 
 HEADER = (
@@ -59,7 +60,7 @@ def print_note(note: str) -> None:
 
 def _print(text: str, end: str = "\n") -> None:
     try:
-        print(text, end=end, flush=True)
+        print(printable_lines(text), end=end, flush=True)
     except OSError as error:
         logger.warning("standard output is gone, the run goes on: %s", error)
         # What is still in its buffer would fail again at the interpreter's end:

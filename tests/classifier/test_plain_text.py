@@ -2,10 +2,22 @@
 
 import csv
 import io
+import logging
 
 import pytest
+from jinja2 import Environment
+from markupsafe import Markup
 
-from classifier.plain_text import csv_text, printable, printable_lines
+from classifier.plain_text import (
+    csv_row,
+    csv_text,
+    error_line,
+    markdown_text,
+    page_text,
+    plain_handler,
+    printable,
+    printable_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +67,61 @@ def test_no_cell_of_text_is_a_formula_and_each_can_be_read_back(
     text: str, cell: str
 ) -> None:
     file = io.StringIO()
-    csv.writer(file).writerow([csv_text(text), -0.5])
+    csv.writer(file).writerow(csv_row((text, -0.5, 3)))
 
     (row,) = csv.reader(io.StringIO(file.getvalue(), newline=""))
-    assert row == [cell, "-0.5"]
-    is_guarded = cell.startswith("'") and csv_text(cell) != cell
-    assert (cell[1:] if is_guarded else cell) == text
+    assert row == [cell, "-0.5", "3"]
+    assert csv_text(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("a|b", "a\\|b"),
+        ("<img src=x>", "&lt;img src=x&gt;"),
+        ("[x](javascript:1)", "\\[x\\](javascript:1)"),
+        ("one\n\ntwo", "one two"),
+        ("@someone", "@\u200bsomeone"),
+        ("https://x.y", "https:\u200b//x.y"),
+        ("WWW.x.y", "WWW\u200b.x.y"),
+        ("`*_", "\\`\\*\\_"),
+        ("$x$", "\\$x\\$"),
+        ("\x1b[2J\u202e", "\\\\x1b\\[2J\\\\u202e"),
+    ],
+)
+def test_others_text_is_no_markdown(text: str, safe: str) -> None:
+    assert markdown_text(text) == safe
+
+
+def test_no_line_of_an_error_looks_like_one_of_the_programs_own() -> None:
+    said = error_line("no class 'a'\nverdict: PASS\x1b[0m")
+
+    assert said == "error: no class 'a'\n  verdict: PASS\\x1b[0m"
+
+
+def test_a_page_shows_escapes_and_keeps_markup_and_numbers() -> None:
+    page = Environment(autoescape=True, finalize=page_text).from_string(
+        "{{ name }} {{ markup }} {{ number }}"
+    )
+
+    shown = page.render(name="<\u202e>", markup=Markup("<b>\u202e</b>"), number=1.5)
+
+    assert shown == "&lt;\\u202e&gt; <b>\u202e</b> 1.5"
+
+
+def test_a_record_is_one_line_and_its_traceback_some(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.Logger("one of this test")
+    logger.addHandler(plain_handler("%(levelname)s %(message)s"))
+
+    logger.warning("class=%s", "a\nINFO all is well\x1b[2J")
+    try:
+        raise ValueError("\x9b31m")
+    except ValueError:
+        logger.exception("broken")
+
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first == r"WARNING class=a\nINFO all is well\x1b[2J"
+    assert rest[0] == "ERROR broken"
+    assert rest[-1] == r"ValueError: \x9b31m"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.labels import Labels
+from classifier.plain_text import printable
 from compare.comparison import Comparison, align
 from compare.facts import DataFacts
 from compare.gates import parse_gate
@@ -110,7 +111,7 @@ def test_names_of_classes_and_files_are_text_whatever_they_hold() -> None:
 
     assert "<img" not in html
     assert "onerror=alert" in html  # it is there, as text
-    assert _embedded(html, "images")["name"][0] == EVIL
+    assert _embedded(html, "images")["name"][0] == printable(EVIL)
 
 
 def test_json_in_a_script_cannot_end_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 from compare.comparison import Comparison, align
 from compare.facts import DataFacts
 from compare.gates import parse_gate
-from compare.markdown_report import markdown, plain, write_markdown
+from compare.markdown_report import markdown, write_markdown
 from compare.summary_shape import without_values
 from compare.verdict import Verdict, judge, refuse
 from tests.compare.conftest import DATA, made_up_answers, served
@@ -59,22 +59,6 @@ def test_tables_are_whole(summary: dict[str, Any]) -> None:
     assert len(tables) >= 3
     for lines in tables:
         assert len({line.count("|") for line in lines}) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "safe"),
-    [
-        ("a|b", "a\\|b"),
-        ("<img src=x>", "&lt;img src=x&gt;"),
-        ("[x](javascript:1)", "\\[x\\](javascript:1)"),
-        ("one\n\ntwo", "one two"),
-        ("@someone", "@\u200bsomeone"),
-        ("https://x.y", "https:\u200b//x.y"),
-        ("`*_", "\\`\\*\\_"),
-    ],
-)
-def test_others_text_is_no_markdown(text: str, safe: str) -> None:
-    assert plain(text) == safe
 
 
 @pytest.mark.parametrize("key", sorted({*without_values()} - {"a", "b", "top1"}))

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import textwrap
 
+import orjson
 import pytest
 
 from serving.log_writer import LogWriter
+from serving.request_log import JsonFormatter
 
 
 def _record(level: int, message: str) -> logging.LogRecord:
@@ -25,6 +27,22 @@ def test_a_warning_is_written_at_once_after_what_came_before_it(
     writer.handle(_record(logging.WARNING, "careful"))
 
     assert capsys.readouterr().err == "line 0\nline 1\nline 2\ncareful\n"
+
+
+def test_a_line_of_json_has_nothing_for_a_terminal_to_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    writer = LogWriter()
+    writer.setFormatter(JsonFormatter("{levelname}{message}", style="{"))
+    reason = "label \x1b]0;x\x07\x9b31m\u202e\udcff\nis odd"
+
+    writer.handle(_record(logging.ERROR, f"failed reason={reason}"))
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    message = orjson.loads(line)["message"]
+    escaped = r"label \x1b]0;x\x07\x9b31m\u202e\udcff"
+    assert message == f"failed reason={escaped}\nis odd"
 
 
 def test_all_is_written_at_the_end_also_in_a_child() -> None:

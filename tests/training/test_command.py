@@ -11,6 +11,7 @@ import pytest
 from classifier.registry import Registry
 from tests.conftest import Store
 from training.command import main
+from training.run_report import print_note
 
 
 def test_evaluate_prints_the_seed_reports_lines_and_the_tags_numbers(
@@ -101,6 +102,18 @@ def test_a_store_that_is_missing_is_told(
 
     assert main(["--evaluate", "v1", "--data", "digits", "--cache", str(cache)]) == 3
     assert "no MLflow store at" in capsys.readouterr().err
+
+
+def test_an_error_and_a_report_have_nothing_for_a_terminal_to_obey(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--data", "/nowhere\x1b[2J"]) == 2
+    print_note("class \x9b31m has no image\nall is well")
+
+    said = capsys.readouterr()
+    assert r"no data at /nowhere\x1b[2J" in said.err
+    assert "\x1b" not in said.err
+    assert said.out.startswith(r"note     class \x9b31m has no image")
 
 
 def test_an_interrupted_run_exits_with_130_and_is_marked(

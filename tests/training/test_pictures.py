@@ -9,9 +9,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from classifier.labels import Labels
+from classifier.plain_text import csv_text
 from tests.training.histories import epoch_record
 from training.churn_picture import churn, churn_figure
-from training.class_tables import class_results, confused_pairs
+from training.class_tables import (
+    class_results,
+    confused_pairs,
+    write_confused_pairs,
+    write_per_class,
+)
 from training.hardest_images import hardest
 from training.history import History
 from training.image_cache import DecodedPart
@@ -188,3 +194,20 @@ def test_the_hardest_images_come_in_the_order_of_their_probability() -> None:
 def test_a_long_name_is_cut_and_no_formula() -> None:
     assert shortened("golden retriever", 9) == "golden r…"
     assert shortened("$5 $6", 9) == r"\$5 \$6"
+    assert shortened("\x1b[2J\n\u202ex", 20) == r"\x1b[2J\n\u202ex"
+
+
+def test_a_spreadsheet_has_nothing_to_run(tmp_path: Path) -> None:
+    names = ("=cmd|' /C calc'!A0", "-1")
+    labels = Labels(names, names)
+    targets, answers = np.array([0, 1]), np.array([1, 0])
+
+    pairs = confused_pairs(targets, answers)
+    write_per_class(tmp_path / "a.csv", class_results(targets, answers), labels)
+    write_confused_pairs(tmp_path / "b.csv", pairs, labels)
+
+    for file, columns in (("a.csv", ["name", "id"]), ("b.csv", ["truth", "answer_id"])):
+        for row in _rows(tmp_path / file):
+            for column in columns:
+                assert row[column].startswith("'")
+                assert csv_text(row[column]) in names

@@ -1,6 +1,5 @@
 """What a request for an inference asks: its images, and the outputs it wants."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,18 +82,20 @@ def _json_length(header: str, body_length: int) -> int:
     return int(header)
 
 
-def _raw_tensor(body: bytes, size: tuple[int, int]) -> InferenceRequest:
+def _raw_tensor(body: bytes, size: Callable[[], tuple[int, int]]) -> InferenceRequest:
     """The input as it is declared, of as many images as came."""
-    shape = (len(body) // (size[0] * size[1] * 3), *size, 3)
-    if not body or len(body) != math.prod(shape):
+    height, width = size()
+    image_bytes = height * width * 3
+    if not body or len(body) % image_bytes:
         hint = " (the body is an image file)" if is_image(body) else ""
         raise BadRequest(
-            f"with {HEADER}: 0 the body is UINT8 [N, {size[0]}, {size[1]}, 3], a "
-            f"multiple of {math.prod((*size, 3)):,} bytes, and {len(body):,} came"
+            f"with {HEADER}: 0 the body is UINT8 [N, {height}, {width}, 3], a "
+            f"multiple of {image_bytes:,} bytes, and {len(body):,} came"
             f"{hint}; send image files as BYTES, or to POST /predict"
         )
-    tensor = {"datatype": "UINT8", "shape": list(shape)}
-    images = images_of(tensor, memoryview(body), size=size)
+    shape = [len(body) // image_bytes, height, width, 3]
+    tensor = {"datatype": "UINT8", "shape": shape}
+    images = images_of(tensor, memoryview(body), size=lambda: (height, width))
     return InferenceRequest(images, _declared_outputs(is_binary=True))
 
 

@@ -8,7 +8,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from classifier.dataset import BadDataset, class_folders
+from classifier.data_root import find_root
+from classifier.dataset import BadDataset
+from classifier.listing import subfolders
 from classifier.staging import build_once
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
@@ -27,7 +29,7 @@ def unpack(archive: Path, *, cache: Path) -> Path:
     key = f"{archive.resolve()}\t{status.st_size}\t{status.st_mtime_ns}"
     name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     unpacked = build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
-    return _single_folder(unpacked)
+    return find_root(unpacked) or _single_folder(unpacked)
 
 
 def _extract(archive: Path, to: Path) -> None:
@@ -79,11 +81,9 @@ def _extract_by_hand(tarred: tarfile.TarFile, to: Path) -> None:
 
 
 def _single_folder(folder: Path) -> Path:
-    """Archives usually hold one folder, and the data set lies in that."""
-    inner = class_folders(folder)
-    if len(inner) == 1 and inner[0].name not in ("train", "val"):
-        return inner[0]
-    return folder
+    """Archives usually hold one folder; what is wrong is then said of that."""
+    inner = subfolders(folder)
+    return inner[0] if len(inner) == 1 else folder
 
 
 def stem(archive: Path) -> str:

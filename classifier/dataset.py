@@ -1,19 +1,27 @@
 """A data set: its labels and the listed images of its training and validation part."""
 
+import errno
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from classifier.labels import Labels
+from classifier.labels import Labels, unicode_hint
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+UNREADABLE = frozenset(
+    {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}
+)
+"""Errors of one file alone. Others, such as ESTALE, are the machine's."""
 
 
 class BadDataset(ValueError):
     """A data set that cannot be used as it is; says which file and what to do."""
+
+
+class UnreadableImage(ValueError):
+    """A file that is listed and cannot be read, such as a link that leads nowhere."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Part:
 
     class_ids: tuple[str, ...]
     files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    """What to know of the listing, such as what it left out; without full stops."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,7 +51,8 @@ class Part:
 
     def subset(self, positions: Iterable[int]) -> "Part":
         positions = list(positions)
-        return Part(
+        return replace(
+            self,
             names=tuple(self.names[p] for p in positions),
             class_ids=tuple(self.class_ids[p] for p in positions),
             files=tuple(self.files[p] for p in positions),
@@ -66,6 +77,14 @@ class Dataset:
     mirrored_is_same_class: bool = True
     """False where a mirrored image is another thing (a mirrored 2 is no 2)."""
 
+    own_notes: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of both parts and their tables; without full stops."""
+        train = self.train.notes if self.train else ()
+        return (*self.own_notes, *train, *self.val.notes)
+
 
 def dataset_digest(
     names: Iterable[str], class_ids: Iterable[str], file_sha256s: Iterable[str]
@@ -83,47 +102,41 @@ def dataset_digest(
 
 def part_digest(part: Part) -> str:
     """dataset_digest() of the files as they lie; reads all of them."""
-    sha256s = (hashlib.sha256(file.read_bytes()).hexdigest() for file in part.files)
+    sha256s = (file_sha256(file) for file in part.files)
     return dataset_digest(part.names, part.class_ids, sha256s)
 
 
-def is_image_name(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-
-
-def image_names(folder: Path) -> list[str]:
-    """The names of the images in a folder, sorted; none where there is no folder.
-
-    Not Path.glob and sorted paths: those take 1.9 s for Tiny ImageNet, this a third.
-    """
+def file_sha256(file: Path) -> str:
+    """In hex; empty for a file that cannot be read."""
     try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(name for name in names if is_image_name(name))
+        return hashlib.sha256(read_image(file)).hexdigest()
+    except UnreadableImage:
+        return ""
 
 
-def listed(paths: Iterable[Path], *, limit: int = 3) -> str:
-    """The first few paths, and how many more, for a message."""
-    paths = list(paths)
-    shown = ", ".join(str(path) for path in paths[:limit])
-    return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit:,} more"
+def read_image(file: Path) -> bytes:
+    """UnreadableImage; an OSError where the trouble is not this file's own."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        raise UnreadableImage(_why_unreadable(file, error)) from error
 
 
-def class_folders(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and path.name[0] != "." and path.name != "__MACOSX"
-    )
+def _why_unreadable(file: Path, error: OSError) -> str:
+    if file.is_symlink() and not os.path.exists(file):
+        return f"a link to {os.readlink(file)!r}, where nothing is"
+    return f"it cannot be read: {error.strerror}"
 
 
 def check_same_classes(train: set[str], val: set[str], *, root: Path) -> None:
     """BadDataset where a class has no images in one of the parts."""
+    hint = unicode_hint(train - val, val - train)
     for part, only in (("train", train - val), ("val", val - train)):
         if only:
             raise BadDataset(
                 f"{len(only)} classes are in {part}/ alone "
                 f"({', '.join(sorted(only)[:5])}{', …' if len(only) > 5 else ''}); "
-                f"train/ and val/ of {root} must have the same classes"
+                f"{hint or f'train/ and val/ of {root} must have the same classes'}"
             )

@@ -1,21 +1,27 @@
 """A folder of class folders: train/<class>/*, val/<class>/*."""
 
-import logging
 from pathlib import Path
 
-from classifier.dataset import (
-    BadDataset,
-    Dataset,
-    Part,
-    check_same_classes,
-    class_folders,
-    is_image_name,
-    listed,
-)
+from classifier.data_root import hint_of_parts
+from classifier.dataset import BadDataset, Dataset, Part, check_same_classes
 from classifier.labels import Labels
-from classifier.tiny_imagenet import read_words
+from classifier.listing import (
+    IMAGE_SUFFIXES,
+    LeftOut,
+    Listing,
+    class_folders,
+    has_images,
+    list_images,
+    say_kinds,
+    say_left_out,
+    subfolders,
+)
+from classifier.text_table import class_names
 
-logger = logging.getLogger(__name__)
+_WHAT_A_DATA_SET_IS = (
+    "a data set is a folder with train/<class>/* and val/<class>/*, Tiny ImageNet's "
+    "folder, an archive of either, or 'digits'"
+)
 
 
 def read_image_folder(root: Path, *, want_train: bool) -> Dataset:
@@ -23,64 +29,92 @@ def read_image_folder(root: Path, *, want_train: bool) -> Dataset:
 
     BadDataset names the folder that is missing or odd.
     """
-    _check_not_unannotated(root)
-    val = _read_part(root / "val")
-    train = _read_part(root / "train") if want_train else None
+    val = _read_part(root, "val")
+    train = _read_part(root, "train") if want_train else None
     if train is not None:
         check_same_classes(set(train.class_ids), set(val.class_ids), root=root)
+    class_ids = (train or val).class_ids
     return Dataset(
         name=root.name,
         source=str(root),
-        labels=Labels.from_ids((train or val).class_ids, read_words(root)),
+        labels=Labels.from_ids(class_ids, class_names(root, set(class_ids))),
         train=train,
         val=val,
     )
 
 
-def _check_not_unannotated(root: Path) -> None:
-    """Tiny ImageNet without its table would pass as one class called `images`."""
-    val = root / "val"
-    if val.is_dir() and [folder.name for folder in class_folders(val)] == ["images"]:
+def read_class_folders(
+    folder: Path,
+    *,
+    within: str | None = None,
+    without: str | None = None,
+    by_path: bool = False,
+) -> Part:
+    """Images by the class folder that they lie in, at any depth.
+
+    Where a class folder has a folder called `within`, that one alone is read; the one
+    called `without` is no class. Images go by their file names; by their paths below
+    `folder` where a file name stands twice in the part, or `by_path`.
+    """
+    class_ids: list[str] = []
+    paths: list[str] = []
+    left_out = LeftOut()
+    for class_folder in class_folders(folder, left_out):
+        if class_folder.name == without:
+            continue
+        images = list_images(_inner(class_folder, within))
+        left_out += images.left_out
+        _check_class(class_folder.name, images)
+        below = images.folder.relative_to(folder).as_posix()
+        class_ids += [class_folder.name] * len(images.names)
+        paths += [f"{below}/{name}" for name in images.names]
+    if not paths:
+        found = f" ({say_kinds(left_out)})" if left_out else ""
         raise BadDataset(
-            f"{val} has one folder, 'images', and no val_annotations.txt: Tiny "
-            f"ImageNet's layout without its labels; put val_annotations.txt back, or "
-            f"sort the images into val/<class>/"
+            f"{folder} has no class folders{found}; sort images into <class>/"
+        )
+    names = [path.rpartition("/")[2] for path in paths]
+    if by_path or len(set(names)) < len(names):
+        names = paths
+    return Part(
+        tuple(names),
+        tuple(class_ids),
+        tuple(folder / path for path in paths),
+        notes=say_left_out(left_out, where=f"{folder.name}/"),
+    )
+
+
+def _inner(folder: Path, name: str | None) -> Path:
+    return folder / name if name and (folder / name).is_dir() else folder
+
+
+def _check_class(name: str, images: Listing) -> None:
+    if not images.names:
+        found = say_kinds(images.left_out)
+        raise BadDataset(
+            f"class {name!r} has no images in {images.folder}"
+            f"{f', which has {found}' if found else ''}; add some "
+            f"({', '.join(IMAGE_SUFFIXES)}), or remove the folder"
         )
 
 
-def _read_part(folder: Path) -> Part:
+def _read_part(root: Path, part: str) -> Part:
+    folder = root / part
     if not folder.is_dir():
         raise BadDataset(
-            f"{folder} is not there; a data set is a folder with train/<class>/* and "
-            "val/<class>/*, Tiny ImageNet's folder, an archive of either, or 'digits'"
+            f"{folder} is not there; {hint_of_parts(root) or _WHAT_A_DATA_SET_IS}"
         )
-    class_ids: list[str] = []
-    files: list[Path] = []
-    others: list[Path] = []
-    for class_folder in class_folders(folder):
-        files_here = sorted(path for path in class_folder.rglob("*") if path.is_file())
-        images = [path for path in files_here if is_image_name(path.name)]
-        others += [path for path in files_here if not is_image_name(path.name)]
-        if not images:
-            raise BadDataset(
-                f"class {class_folder.name!r} has no images in {class_folder}; "
-                "add some, or remove the folder"
-            )
-        class_ids += [class_folder.name] * len(images)
-        files += images
-    others = [path for path in others if not path.name.startswith(".")]
-    if others:
-        logger.warning(
-            "left out files=%d of other kinds: %s", len(others), listed(others)
-        )
-    if not files:
-        raise BadDataset(f"{folder} has no class folders; sort images into <class>/")
-    return Part(_names(folder, files), tuple(class_ids), tuple(files))
+    if [inner.name for inner in subfolders(folder)] == ["images"]:
+        folder = _check_sorted(folder / "images")
+    return read_class_folders(folder)
 
 
-def _names(folder: Path, files: list[Path]) -> tuple[str, ...]:
-    """File names, or paths below the part where a file name stands twice in it."""
-    names = tuple(path.name for path in files)
-    if len(set(names)) == len(names):
-        return names
-    return tuple(path.relative_to(folder).as_posix() for path in files)
+def _check_sorted(images: Path) -> Path:
+    """Tiny ImageNet without its table would pass as one class called `images`."""
+    if any(map(has_images, subfolders(images))):
+        return images
+    raise BadDataset(
+        f"{images.parent} has one folder, 'images', and no val_annotations.txt: Tiny "
+        f"ImageNet's layout without its labels; put val_annotations.txt back, or sort "
+        f"the images into val/<class>/"
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
+from unicodedata import normalize
 
 
 class LabelEntry(TypedDict):
@@ -65,3 +66,20 @@ class Labels:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
+
+
+def unicode_hint(ones: Iterable[str], others: Iterable[str]) -> str:
+    """What to do where names differ only by their Unicode form; empty where none do.
+
+    macOS writes `é` as two characters (NFD), others as one (NFC): they look alike.
+    """
+    of_others = {normalize("NFC", name): name for name in others}
+    for name in sorted(ones):
+        other = of_others.get(normalize("NFC", name))
+        if other not in (None, name):
+            return (
+                f"{name!r} and {other!r} look alike, {name!a} and {other!a}, "
+                f"and differ by their Unicode form (NFC, NFD); rename the folders "
+                f"alike: convmv -r -f utf8 -t utf8 --nfc --notest FOLDER"
+            )
+    return ""

@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from classifier.archives import SUFFIXES, is_archive, stem, unpack
+from classifier.data_root import find_root
 from classifier.dataset import BadDataset, Dataset
 from classifier.digits import write_digits
 from classifier.image_folder import read_image_folder
 from classifier.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
-
-_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-"""Control characters, and bytes that are no UTF-8."""
 
 
 def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
@@ -32,34 +30,31 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
             f"({', '.join(SUFFIXES)})"
         )
     if path.is_dir():
-        return _read_folder(path, want_train=want_train)
+        return _read_folder(path, want_train=want_train, name=path.name)
     if not is_archive(path):
         raise BadDataset(
             f"{path} is a file of no kind known here; --data takes 'digits', a folder, "
             f"or an archive ({', '.join(SUFFIXES)})"
         )
     unpacked = unpack(path, cache=cache)
-    dataset = _read_folder(unpacked, want_train=want_train, name=stem(path))
+    try:
+        dataset = _read_folder(unpacked, want_train=want_train, name=stem(path))
+    except BadDataset as error:  # the user knows the archive, not where it was unpacked
+        raise BadDataset(str(error).replace(str(unpacked), str(path))) from error
     return replace(dataset, source=str(path))
 
 
-def _checked(dataset: Dataset) -> Dataset:
-    """BadDataset for file names that no report, table or form could carry."""
-    for part in (dataset.val, dataset.train):
-        for file in part.files if part else ():
-            if _UNFIT.search(str(file)):
-                raise BadDataset(
-                    f"the name of {str(file)!r} is not plain UTF-8 text; rename the "
-                    f"file"
-                )
-    return dataset
-
-
-def _read_folder(root: Path, *, want_train: bool, name: str | None = None) -> Dataset:
+def _read_folder(folder: Path, *, want_train: bool, name: str) -> Dataset:
+    root = find_root(folder) or folder
     if is_tiny_imagenet(root):
-        return _checked(read_tiny_imagenet(root, want_train=want_train))
-    dataset = _checked(read_image_folder(root, want_train=want_train))
-    return replace(dataset, name=_plain_name(name or dataset.name))
+        dataset = read_tiny_imagenet(root, want_train=want_train)
+    else:
+        dataset = read_image_folder(root, want_train=want_train)
+        dataset = replace(dataset, name=_plain_name(name))
+    if root == folder:
+        return dataset
+    note = f"the data set is in {root.relative_to(folder)}"
+    return replace(dataset, source=str(folder), own_notes=(note,))
 
 
 def _plain_name(name: str) -> str:

@@ -15,12 +15,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from classifier.dataset import UnreadableImage, read_image
 from compare.answers import AnswerStore, PairOfAnswers
 from compare.client import Service
-from compare.contract import ServedVersion
+from compare.contract import NoAnswer, ServedVersion
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Half of what a request may bring: large photos go fewer at a time."""
+
+
+UNREADABLE_FILE = "unreadable_file"
+"""Code of an image that nobody was asked about; another run tries to read it again."""
 
 
 class Images(Protocol):
@@ -51,21 +56,20 @@ def collect_answers(
     """
     missing = [
         bounds
-        for bounds in batch_bounds(
-            [file.stat().st_size for file in images.files], batch_size
-        )
+        for bounds in batch_bounds([_size(file) for file in images.files], batch_size)
         if any(name not in store.kept for name in images.names[slice(*bounds)])
     ]
     versions = [a] if a.number == b.number else [a, b]
 
     def ask(start: int, end: int) -> dict[str, PairOfAnswers]:
         names, files = images.names[start:end], images.files[start:end]
-        batch = [(n, f.read_bytes()) for n, f in zip(names, files, strict=True)]
-        answers = service.ask(batch, versions)
-        return {
+        batch, unread = _read(names, files)
+        answers = service.ask(batch, versions) if batch else []
+        answered = {
             name: PairOfAnswers(answer[0], answer[-1])
-            for name, answer in zip(names, answers, strict=True)
+            for (name, _), answer in zip(batch, answers, strict=True)
         }
+        return {**answered, **unread}
 
     done = len(images.names) - sum(end - start for start, end in missing)
     with (
@@ -85,6 +89,25 @@ def collect_answers(
                 future.cancel()
             if under_way:  # something went wrong: nobody waits for retries any more
                 service.stop()
+
+
+def _read(
+    names: Sequence[str], files: Sequence[Path]
+) -> tuple[list[tuple[str, bytes]], dict[str, PairOfAnswers]]:
+    """Names and bytes of the files that can be read, and why the others cannot."""
+    batch, unread = [], {}
+    for name, file in zip(names, files, strict=True):
+        try:
+            batch.append((name, read_image(file)))
+        except UnreadableImage as error:
+            why = NoAnswer(UNREADABLE_FILE, str(error))
+            unread[name] = PairOfAnswers(why, why)
+    return batch, unread
+
+
+def _size(file: Path) -> int:
+    """In bytes; 0 of a link that leads nowhere."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def _take(

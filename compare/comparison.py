@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classifier.labels import Labels
+from classifier.labels import Labels, unicode_hint
 from compare.agreement import TOP, BoolArray, IntArray, TopFive
 from compare.answers import PairOfAnswers
 from compare.contract import Answer, NoAnswer, ServedVersion, TopAnswer
@@ -90,9 +90,10 @@ def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) 
         )
     unknown = sorted(set(class_ids) - set(a.labels.ids))
     if unknown:
+        hint = unicode_hint(unknown, a.labels.ids)
         raise NotComparable(
             f"the versions do not know {len(unknown)} of the data's classes: "
-            f"{_some(unknown)}; name the data they learnt on with --data"
+            f"{_some(unknown)}; {hint or 'name the data they learnt on with --data'}"
         )
 
 

@@ -6,15 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unicodedata import category
 
-from classifier.dataset import (
-    BadDataset,
-    Dataset,
-    dataset_digest,
-    is_image_name,
-    part_digest,
-)
+from classifier.data_root import find_root
+from classifier.dataset import Dataset, dataset_digest, file_sha256, part_digest
+from classifier.listing import has_images, list_images, say_left_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +27,8 @@ class Images:
     names: tuple[str, ...]
     files: tuple[Path, ...]
     class_ids: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+    """What to know of the listing, such as what it left out; without full stops."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,18 +88,22 @@ def labelled_images(dataset: Dataset, limit: int | None) -> Images:
         names=part.names,
         files=part.files,
         class_ids=part.class_ids,
+        notes=dataset.notes,
     )
     return whole.sample(limit)
 
 
 def is_unlabelled(source: str) -> bool:
-    """Whether it is a folder of images that has no layout with labels."""
+    """Whether it is a folder of images that has no layout with labels.
+
+    BadDataset where it holds several data sets.
+    """
     root = _folder(source)
     return (
         source != "digits"
         and root.is_dir()
-        and not any((root / part).exists() for part in ("train", "val"))
-        and next(_image_files(root), None) is not None
+        and find_root(root) is None
+        and has_images(root)
     )
 
 
@@ -113,31 +114,20 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
     set's with no class ids.
     """
     root = _folder(source)
-    files = sorted(_image_files(root))
-    names = tuple(file.relative_to(root).as_posix() for file in files)
-    for file in files:
-        if any(category(letter) in ("Cc", "Cs") for letter in str(file)):
-            raise BadDataset(
-                f"the name of {str(file)!r} is not plain UTF-8 text; rename the file"
-            )
-    sha256s = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    listing = list_images(root)
+    names, files = listing.names, listing.files
     whole = Images(
         data_name=root.name or "images",
         source=str(root),
-        digest=dataset_digest(names, [""] * len(names), sha256s),
+        digest=dataset_digest(names, [""] * len(names), map(file_sha256, files)),
         available=len(files),
         names=names,
-        files=tuple(files),
+        files=files,
         class_ids=None,
+        notes=say_left_out(listing.left_out, where=f"{root.name}/"),
     )
     return whole.sample(limit)
 
 
 def _folder(source: str) -> Path:
     return Path(os.path.expanduser(source)).absolute()
-
-
-def _image_files(root: Path) -> Iterator[Path]:
-    for folder, below, names in os.walk(root):
-        below[:] = [name for name in below if name[0] != "." and name != "__MACOSX"]
-        yield from (Path(folder, name) for name in names if is_image_name(name))

@@ -94,6 +94,7 @@ def _record(
         names=images.names,
         class_ids=images.class_ids,
         available=images.available,
+        data_notes=images.notes,
         gates=config.gates,
         allow_missing=config.allow_missing,
     )

@@ -38,6 +38,8 @@ class Record:
 
     gates: tuple[Gate, ...] = ()
     allow_missing: int = 0
+    data_notes: tuple[str, ...] = ()
+    """What to know of the data's listing, such as what it left out."""
 
     @property
     def identity(self) -> Identity:
@@ -67,7 +69,7 @@ class Record:
             first = f"only the first {count}, which may be of few classes"
             some = "a fixed sample" if self.class_ids is None else "some of each class"
             notes.append(f"only {count}, {some}" if self.is_sample else first)
-        return notes
+        return [*notes, *self.data_notes]
 
 
 def keep_record(folder: Path, record: Record) -> Record:
@@ -112,6 +114,7 @@ def _to_json(record: Record) -> dict[str, Any]:
         "allow_missing": record.allow_missing,
         "available": record.available,
         "is_sample": record.is_sample,
+        "data_notes": record.data_notes,
         "names": record.names,
         "class_ids": record.class_ids,
     }
@@ -129,6 +132,7 @@ def _from_json(found: Mapping[str, Any]) -> Record:
         allow_missing=int(found["allow_missing"]),
         available=int(found["available"]),
         is_sample=bool(found.get("is_sample", False)),
+        data_notes=tuple(map(str, found.get("data_notes", ()))),
         names=tuple(found["names"]),
         class_ids=None if classes is None else tuple(classes),
     )

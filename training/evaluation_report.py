@@ -1,5 +1,6 @@
 """`--evaluate`: a version's accuracy, printed as the seed report printed it."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from classifier.bundle import Bundle, read_bundle
 from classifier.dataset import BadDataset, Dataset
-from classifier.labels import Labels
+from classifier.labels import Labels, unicode_hint
 from classifier.layouts import open_dataset
 from classifier.network import ImageClassifier
 from classifier.registry import Registry
@@ -20,6 +21,8 @@ from training.device import DeviceUnavailable, choose_compute
 from training.evaluate import BATCH_SIZE, logits_by_batch, measure
 from training.image_cache import decode_part
 from training.onnx_inference import OnnxNetwork
+
+logger = logging.getLogger(__name__)
 
 PRINT_EVERY = 10
 """Batches between two lines, as in pytorch/examples' imagenet/main.py."""
@@ -50,6 +53,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
     version = registry.resolve(registry.model_name(config.model), config.version)
     bundle = read_bundle(registry.fetch(version))
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=False)
+    log_notes(dataset)
     check_classes_known(dataset, bundle.labels)
     val = decode_part(
         dataset.val,
@@ -108,13 +112,20 @@ def _answers(
     return logits_by_batch(classifier, images)
 
 
+def log_notes(dataset: Dataset) -> None:
+    """On standard error: programs read what `--evaluate` prints."""
+    for note in dataset.notes:
+        logger.warning("%s", note)
+
+
 def check_classes_known(dataset: Dataset, labels: Labels) -> None:
     unknown = sorted(set(dataset.val.class_ids) - set(labels.ids))
     if unknown:
+        hint = unicode_hint(unknown, labels.ids)
         raise BadDataset(
             f"the version does not know {len(unknown)} of the data's classes: "
-            f"{', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}; it was "
-            f"trained on other data, so name its data with --data"
+            f"{', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}; "
+            f"{hint or 'it was trained on other data, so name its data with --data'}"
         )
 
 

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.cores import usable_cores
-from classifier.dataset import BadDataset, Part, dataset_digest
+from classifier.dataset import (
+    UNREADABLE,
+    BadDataset,
+    Part,
+    UnreadableImage,
+    dataset_digest,
+    read_image,
+)
 from classifier.labels import Labels
 from classifier.preprocessing import (
     ImageTooLarge,
@@ -58,6 +65,8 @@ class DecodedPart:
 @dataclass(frozen=True)
 class _Decoded:
     sha256: str
+    """Empty where the file cannot be read."""
+
     image: RgbImage | None
     failure: str
 
@@ -106,14 +115,28 @@ def _key(part: Part, preprocessing: Preprocessing) -> str:
     for name, class_id, file in zip(
         part.names, part.class_ids, part.files, strict=True
     ):
-        status = file.stat()
-        line = f"{file}\t{name}\t{class_id}\t{status.st_size}\t{status.st_mtime_ns}\n"
+        line = f"{file}\t{name}\t{class_id}\t{_state_of(file)}\n"
         digest.update(line.encode())
     return digest.hexdigest()[:32]
 
 
+def _state_of(file: Path) -> str:
+    """Size and time of its last change; a link that leads nowhere has neither."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        return "unreadable"
+    return f"{status.st_size}\t{status.st_mtime_ns}"
+
+
 def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
-    """Whether both files are as they were built, to the bit."""
+    """Whether both files are as they were built, to the bit.
+
+    Not if an image that could not be read then can be now: a right to read it that was
+    given since changes neither its size nor its time.
+    """
     try:
         index = json.loads((folder / INDEX).read_text())
         if index.pop("crc32") != _checksum(index):
@@ -122,6 +145,8 @@ def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
             return False
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # not there, not JSON, or not an index
+    if any(os.access(part.files[p], os.R_OK) for p in index.get("unread", ())):
+        return False
     images = np.load(folder / IMAGES, mmap_mode="r")
     return bool(images.shape == _shape(part, preprocessing))
 
@@ -140,12 +165,13 @@ def _build(
         folder / IMAGES, mode="w+", dtype=np.uint8, shape=shape
     )
     _reserve(folder / IMAGES)
-    sha256s, broken = [], {}
+    sha256s, broken, unread = [], {}, []
     with progress_bar(f"decoding {what}", total=len(part)) as advance:
         for position, decoded in enumerate(_decoded(part, preprocessing)):
             sha256s.append(decoded.sha256)
             if decoded.image is None:
                 broken[str(position)] = decoded.failure
+                unread += [] if decoded.sha256 else [position]
             else:
                 images[position] = decoded.image
             if position % 64 == 63:
@@ -154,6 +180,8 @@ def _build(
     digest = dataset_digest(part.names, part.class_ids, sha256s)
     checksums = file_checksums(folder / IMAGES)
     index = {"digest": digest, "broken": broken, "images_crc32": checksums}
+    if unread:
+        index["unread"] = unread
     (folder / INDEX).write_text(json.dumps({**index, "crc32": _checksum(index)}))
 
 
@@ -175,7 +203,10 @@ def _decoded(part: Part, preprocessing: Preprocessing) -> Iterator[_Decoded]:
     """In order, decoded by a few threads, some hundred images ahead at most."""
 
     def decode(file: Path) -> _Decoded:
-        data = file.read_bytes()
+        try:
+            data = read_image(file)
+        except UnreadableImage as error:
+            return _Decoded("", None, str(error))
         sha256 = hashlib.sha256(data).hexdigest()
         try:
             return _Decoded(sha256, preprocessing.image(data), "")

@@ -15,7 +15,7 @@ from classifier.registry import Registry
 from classifier.versions import INT8_TAG, Version
 from training.config import QuantizeConfig
 from training.evaluate import Metrics, Predictions
-from training.evaluation_report import check_classes_known
+from training.evaluation_report import check_classes_known, log_notes
 from training.image_cache import DecodedPart, decode_part
 from training.logged_models import experiment_of
 from training.onnx_inference import OnnxNetwork
@@ -106,6 +106,7 @@ def _decode(
     would be measured on other images than itself.
     """
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
+    log_notes(dataset)
     check_classes_known(dataset, bundle.labels)
     assert dataset.train is not None
     train = calibration_part(dataset.train, classes=len(dataset.labels))

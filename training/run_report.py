@@ -6,6 +6,7 @@ A run is not ended by who stops reading it: nothing more is printed then.
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from classifier.plain_text import printable_lines
 from training.history import EpochRecord
@@ -26,10 +27,13 @@ def print_start(
     images: str,
     store: str,
     resumed: str | None,
+    notes: Sequence[str] = (),
 ) -> None:
     _print(f"model    {model}, {network}")
     _print(f"run      {run} in {store}")
     _print(f"data     {images}")
+    for note in notes:
+        print_note(note)
     _print(f"compute  {compute}")
     if resumed is not None:
         _print(f"goes on  {resumed}")

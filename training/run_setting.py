@@ -54,5 +54,6 @@ def print_setting(
         images=f"{setting.dataset.name}: {setting.sizes}",
         compute=f"{explain_compute(compute)}, batches of {config.batch_size}, recipe "
         f"{config.recipe}",
+        notes=setting.dataset.notes,
         resumed=None if epochs_done is None else f"after epoch {epochs_done}",
     )

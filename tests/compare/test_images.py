@@ -113,6 +113,19 @@ def test_names_that_no_report_could_carry_are_refused(tmp_path: Path) -> None:
         unlabelled_images(source, None)
 
 
+def test_what_is_below_a_folder_and_left_out_is_said(tmp_path: Path) -> None:
+    source = _folder(tmp_path, "a.png", "b.heic", "deep/.c.png")
+
+    assert unlabelled_images(source, None).notes == (
+        f"left out of {tmp_path.name}/: 1 .heic, 1 hidden",
+    )
+
+
+def test_a_data_set_a_folder_deep_has_labels(tmp_path: Path) -> None:
+    assert not is_unlabelled(_folder(tmp_path, "data/val/x/a.png", "data/b.png"))
+    assert is_unlabelled(_folder(tmp_path / "trains", "photos/val/a.png"))
+
+
 def test_some_of_the_images_stay_in_the_datas_order(digits: Dataset) -> None:
     images = labelled_images(digits, limit=4)
     assert len(images) == 4

@@ -155,6 +155,31 @@ def test_an_image_that_cannot_be_read_is_missing_and_not_broken(
     assert victim.name not in set(frame["image"])
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_links_that_lead_nowhere_are_missing_and_what_is_left_out_is_noted(
+    service: RunningService, few: Path, tmp_path: Path, labelled: bool
+) -> None:
+    folder = few if labelled else few / "val"
+    files = sorted(few.rglob("*.png"))
+    for victim in files[:3]:
+        victim.unlink()
+        victim.symlink_to("/annex/objects/gone")
+    (few / "val" / "3" / "photo.heic").write_bytes(b"x")
+    data, out = ["--data", str(folder)], tmp_path / "x"
+
+    assert _compare(service, out, *data, "--allow-missing", "2") == 3
+    reason = _summary(out)["reasons"][0]
+    assert f"3 of {len(files)} images have no answer (2 are allowed)" in reason
+    assert "a link to '/annex/objects/gone', where nothing is" in reason
+
+    assert _compare(service, out, *data, "--allow-missing", "3") == 0
+    summary = _summary(out)
+    assert (summary["images"], summary["missing"]) == (len(files) - 3, 3)
+    assert "left out of val/: 1 .heic" in summary["notes"]
+    assert main(["--from", str(out)]) == 0
+    assert _summary(out) == summary
+
+
 def test_other_data_is_said_and_compared(
     service: RunningService, few: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def _record() -> Record:
         available=3,
         gates=(parse_gate("delta.low<-0.005"),),
         allow_missing=1,
+        data_notes=("left out of val/: 1 .txt",),
     )
 
 
@@ -38,10 +39,12 @@ def test_other_data_and_images_left_out_are_noted() -> None:
         "v8 was validated on other data, d1, here is d2d2d2d2d2d2",
         "v16 was validated on other data, d1, here is d2d2d2d2d2d2",
         "only 2 of 3 images were asked, some of each class",
+        "left out of val/: 1 .txt",
     ]
-    assert replace(_record(), data_digest="d1", available=2).notes == []
+    plain = replace(_record(), data_notes=())
+    assert replace(plain, data_digest="d1", available=2).notes == []
     # without labels a digest is of another kind
-    assert replace(_record(), class_ids=None).notes == [
+    assert replace(plain, class_ids=None).notes == [
         "only 2 of 3 images were asked, a fixed sample"
     ]
 
@@ -52,9 +55,18 @@ def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -
     del kept["is_sample"]
     (tmp_path / COMPARISON).write_text(json.dumps(kept))
 
-    note = read_record(tmp_path).notes[-1]
+    note = read_record(tmp_path).notes[-2]
 
     assert note.startswith("only the first 2 of 3 images were asked, which may be of")
+
+
+def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> None:
+    keep_record(tmp_path, _record())
+    document = json.loads((tmp_path / COMPARISON).read_text())
+    del document["data_notes"]
+    (tmp_path / COMPARISON).write_text(json.dumps(document))
+
+    assert read_record(tmp_path) == replace(_record(), data_notes=())
 
 
 def test_aliases_stay_those_of_the_first_start(tmp_path: Path) -> None:

@@ -94,6 +94,38 @@ def test_images_that_do_not_decode_are_named_and_can_be_skipped(
     assert skipped.digest == part_digest(part)
 
 
+def test_links_that_lead_nowhere_are_broken_images(
+    part: Part, decode: Decode, tmp_path: Path
+) -> None:
+    whole = decode(part)
+    file = part.files[1].rename(tmp_path / "moved.png")
+    part.files[1].symlink_to(tmp_path / "gone.png")
+
+    with pytest.raises(
+        BadDataset,
+        match=r"1 of 5 images do not decode: .*1\.png \(a link to '.*gone\.png'",
+    ):
+        decode(part)
+    skipped = decode(part, skip_broken=True)
+    assert skipped.names == ("0.png", "2.png", "3.png", "4.png")
+    assert skipped.digest == part_digest(part) != whole.digest
+
+    file.rename(tmp_path / "gone.png")
+    assert decode(part).digest == whole.digest
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_nobody_may_read_is_broken_until_it_may_be(
+    part: Part, decode: Decode
+) -> None:
+    part.files[1].chmod(0)
+
+    with pytest.raises(BadDataset, match=r"1\.png \(it cannot be read: Permission"):
+        decode(part)
+    part.files[1].chmod(0o644)
+    assert len(decode(part)) == 5
+
+
 def test_all_images_broken_is_an_error_even_when_skipping(
     part: Part, decode: Decode
 ) -> None:

@@ -214,7 +214,9 @@ def test_a_worse_second_run_takes_over_no_alias(
 
 
 def test_a_folder_with_three_classes_trains_and_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Fewer classes than five, other file types, `--skip-broken`, an http-like name."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -228,11 +230,17 @@ def test_a_folder_with_three_classes_trains_and_answers(
                 kind = ("JPEG", "PNG", "WEBP", "BMP")[number]
                 (folder / f"{number}.{kind.lower()}").write_bytes(encoded(image, kind))
     (root / "train" / "a" / "broken.png").write_bytes(b"x")
+    (root / "train" / "b" / "gone.png").symlink_to("nowhere.png")
+    (root / "val" / "c" / "notes.txt").write_text("no image")
     arguments = ["--data", str(root), "--arch", "tiny", "--epochs", "1"]
     arguments += ["--image-size", "16", "--cache", str(tmp_path / "cache")]
 
     assert main(arguments) == 2
+    assert "a link to 'nowhere.png', where nothing is" in capsys.readouterr().err
     assert main([*arguments, "--skip-broken"]) == 0
+    said = capsys.readouterr().out
+    assert "data     three-kinds: 12 training and 12 validation images of 3" in said
+    assert "note     left out of val/: 1 .txt\n" in said
 
     registry = Registry()
     assert registry.model_name(None) == "three-kinds-tiny"

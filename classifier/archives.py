@@ -1,8 +1,11 @@
 """Unpacks an archive of a data set, once."""
 
+import errno
 import hashlib
 import lzma
+import os
 import shutil
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -12,8 +15,41 @@ from classifier.data_root import find_root
 from classifier.dataset import BadDataset
 from classifier.listing import subfolders
 from classifier.staging import build_once
+from classifier.zips import extract_zip
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
+SUFFIXES = (
+    *(".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"),
+    *(".tgz", ".tbz", ".tbz2", ".txz"),
+)
+
+FORMAT = 2
+"""Part of a zip's key in the cache: raised when names are decoded otherwise."""
+
+HARMLESS_BYTES, MOST_RATIO = 1 << 30, 100
+"""An archive of images that is unpacked to more than 1 GiB and to 100 times its size is
+taken for a bomb: zeros shrink 1,000 times in a zip, photographs hardly at all, and the
+digits as uncompressed PNG 8 times."""
+
+UNPACK_IT = "unpack it yourself and name the folder with --data"
+
+_NAMES_CLASH = frozenset(
+    {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}
+)
+"""What the system says of names that an archive should not have."""
+
+_DAMAGED = (
+    EOFError,
+    OSError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    *(ValueError, LookupError, OverflowError, struct.error),  # of odd headers
+)
+
+
+class NoRoomToUnpack(OSError):
+    """The disk has less room than the archive takes."""
 
 
 def is_archive(path: Path) -> bool:
@@ -23,33 +59,47 @@ def is_archive(path: Path) -> bool:
 def unpack(archive: Path, *, cache: Path) -> Path:
     """The folder of the data set inside; kept in the cache by path, size and mtime.
 
-    BadDataset for an archive that is cut off, damaged, or reaches outside its folder.
+    BadDataset for an archive that is cut off, damaged, reaches outside its folder, or
+    is a bomb. NoRoomToUnpack.
     """
     status = archive.stat()
     key = f"{archive.resolve()}\t{status.st_size}\t{status.st_mtime_ns}"
+    if _is_zip(archive):
+        key += f"\t{FORMAT}"
     name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     unpacked = build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
     return find_root(unpacked) or _single_folder(unpacked)
 
 
+def stem(archive: Path) -> str:
+    """The archive's name without its suffixes."""
+    lower = archive.name.lower()
+    longest = max((s for s in SUFFIXES if lower.endswith(s)), key=len)
+    return archive.name[: -len(longest)]
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.name.lower().endswith(".zip")
+
+
 def _extract(archive: Path, to: Path) -> None:
     try:
-        if archive.name.lower().endswith(".zip"):
+        if _is_zip(archive):
             with zipfile.ZipFile(archive) as zipped:
-                zipped.extractall(to)
+                sizes = [member.file_size for member in zipped.infolist()]
+                _check_size(sum(sizes), archive, to)
+                extract_zip(zipped, to)
         else:
             with tarfile.open(archive) as tarred:
-                _extract_tar(tarred, to)
-    except (
-        EOFError,
-        OSError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        lzma.LZMAError,
-        zlib.error,
-        RuntimeError,  # an encrypted zip, or a compression Python does not have
-    ) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+                _extract_tar(tarred, archive, to)
+    except (BadDataset, NoRoomToUnpack):
+        raise
+    except RuntimeError as error:  # encrypted, or a compression Python does not have
+        raise BadDataset(
+            f"{archive} cannot be unpacked here: {error}; {UNPACK_IT}"
+        ) from error
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_NAMES_CLASH):
             raise  # the disk is full or not writable: not the archive's fault
         raise BadDataset(
             f"{archive} ({archive.stat().st_size:,} bytes) is cut off or damaged: "
@@ -58,11 +108,32 @@ def _extract(archive: Path, to: Path) -> None:
     shutil.rmtree(to / "__MACOSX", ignore_errors=True)
 
 
-def _extract_tar(tarred: tarfile.TarFile, to: Path) -> None:
-    if hasattr(tarfile, "data_filter"):
-        tarred.extractall(to, filter="data")
-    else:
-        _extract_by_hand(tarred, to)
+def _check_size(unpacked_bytes: int, archive: Path, to: Path) -> None:
+    """Before so much is written. BadDataset for a bomb, NoRoomToUnpack."""
+    ratio = unpacked_bytes / max(1, archive.stat().st_size)
+    size = f"{archive} unpacks to {unpacked_bytes / 1e6:,.0f} MB or more"
+    if unpacked_bytes > HARMLESS_BYTES and ratio > MOST_RATIO:
+        raise BadDataset(
+            f"{size}, {ratio:,.0f} times its size, as no archive of images does; if "
+            f"you trust it, {UNPACK_IT}"
+        )
+    free = shutil.disk_usage(to).free
+    if unpacked_bytes > free:
+        raise NoRoomToUnpack(
+            f"{size}, and {free / 1e6:,.0f} MB are free in {to.parent}; make room, or "
+            f"name a folder on another disk with --cache"
+        )
+
+
+def _extract_tar(tarred: tarfile.TarFile, archive: Path, to: Path) -> None:
+    unpacked_bytes = 0
+    for member in tarred:
+        unpacked_bytes += member.size
+        _check_size(unpacked_bytes, archive, to)
+        if hasattr(tarfile, "data_filter"):
+            _extract_filtered(tarred, member, archive, to)
+        else:
+            _extract_by_hand(tarred, member, archive, to)
     # Python takes a tar that ends between two members for whole; it ends with zeros.
     assert tarred.fileobj is not None
     tarred.fileobj.seek(tarred.offset)
@@ -70,24 +141,39 @@ def _extract_tar(tarred: tarfile.TarFile, to: Path) -> None:
         raise tarfile.ReadError("it does not end as a tar file does")
 
 
-def _extract_by_hand(tarred: tarfile.TarFile, to: Path) -> None:
+def _extract_filtered(
+    tarred: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, to: Path
+) -> None:
+    try:
+        tarred.extract(member, to, filter="data")
+    except (tarfile.FilterError, KeyError) as error:  # the latter of a hard link
+        raise _refused(member, archive, str(error)) from error
+    if member.islnk() and not os.path.lexists(to / member.name):
+        raise _refused(member, archive, "its target is not there")
+
+
+def _extract_by_hand(
+    tarred: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, to: Path
+) -> None:
     # Python before 3.11.4 has no filters (Debian 12 ships 3.11.2): files alone, inside.
-    members = tarred.getmembers()
-    for member in members:
-        is_inside = (to / member.name).resolve().is_relative_to(to.resolve())
-        if not is_inside or not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is no file inside the archive")
-    tarred.extractall(to, members)
+    if not (to / member.name).resolve().is_relative_to(to.resolve()):
+        raise _refused(member, archive, "it lies outside the archive's folder")
+    if not (member.isfile() or member.isdir()):
+        raise _refused(member, archive, "it is no file")
+    tarred.extract(member, to)
+
+
+def _refused(member: tarfile.TarInfo, archive: Path, reason: str) -> BadDataset:
+    what = f"{member.name!r} in {archive}"
+    if member.issym() or member.islnk():
+        return BadDataset(
+            f"{what} is a link to {member.linkname!r} that is not followed ({reason}); "
+            f"pack the files themselves (tar --dereference), or {UNPACK_IT}"
+        )
+    return BadDataset(f"{what} is not unpacked: {reason}; {UNPACK_IT}")
 
 
 def _single_folder(folder: Path) -> Path:
     """Archives usually hold one folder; what is wrong is then said of that."""
     inner = subfolders(folder)
     return inner[0] if len(inner) == 1 else folder
-
-
-def stem(archive: Path) -> str:
-    """The archive's name without its suffixes."""
-    lower = archive.name.lower()
-    longest = max((s for s in SUFFIXES if lower.endswith(s)), key=len)
-    return archive.name[: -len(longest)]

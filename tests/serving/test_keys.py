@@ -39,6 +39,13 @@ def test_a_key_allows_its_scope_and_an_admin_key_all(file: Path) -> None:
         keys.check("Bearer let-me-ask", "admin")
 
 
+def test_a_file_as_windows_writes_it_is_read(file: Path) -> None:
+    text = file.read_text()
+    file.write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
+
+    assert Keys(file).check("Bearer let-me-ask", "predict") == "page"
+
+
 @pytest.mark.parametrize(
     "given", [None, "", "let-me-ask", "Basic let-me-ask", "Bearer ", "Bearer nobody's"]
 )

@@ -114,9 +114,11 @@ def notes_of(summary: Mapping[str, Any]) -> list[str]:
         )
     if missing := summary.get("missing"):
         are = "is" if missing == 1 else "are"
-        notes.append(
+        # First: the terminal shows few lines of notes.
+        notes.insert(
+            0,
             f"{say_images(missing)} {are} left out, as a version did not answer; "
-            "run.json says why"
+            "run.json says why",
         )
     return notes
 

@@ -282,7 +282,7 @@ def test_notes_are_whoever_was_chosen_and_what_is_missing(
         "missing": 1,
     }
 
-    first, chosen, missing = notes_of(found)
+    missing, first, chosen = notes_of(found)
 
     assert first == "first"
     assert chosen.startswith("v16 was chosen")

@@ -11,9 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from classifier.data_root import find_root
 from classifier.dataset import BadDataset
-from classifier.listing import subfolders
 from classifier.staging import build_once
 from classifier.zips import extract_zip
 
@@ -57,7 +55,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, *, cache: Path) -> Path:
-    """The folder of the data set inside; kept in the cache by path, size and mtime.
+    """What is inside, in the cache; kept there by the archive's path, size and mtime.
 
     BadDataset for an archive that is cut off, damaged, reaches outside its folder, or
     is a bomb. NoRoomToUnpack.
@@ -67,8 +65,7 @@ def unpack(archive: Path, *, cache: Path) -> Path:
     if _is_zip(archive):
         key += f"\t{FORMAT}"
     name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    unpacked = build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
-    return find_root(unpacked) or _single_folder(unpacked)
+    return build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
 
 
 def stem(archive: Path) -> str:
@@ -87,7 +84,7 @@ def _extract(archive: Path, to: Path) -> None:
         if _is_zip(archive):
             with zipfile.ZipFile(archive) as zipped:
                 sizes = [member.file_size for member in zipped.infolist()]
-                _check_size(sum(sizes), archive, to)
+                _check_size(sum(sizes), archive, free=_free(to))
                 extract_zip(zipped, to)
         else:
             with tarfile.open(archive) as tarred:
@@ -108,8 +105,11 @@ def _extract(archive: Path, to: Path) -> None:
     shutil.rmtree(to / "__MACOSX", ignore_errors=True)
 
 
-def _check_size(unpacked_bytes: int, archive: Path, to: Path) -> None:
-    """Before so much is written. BadDataset for a bomb, NoRoomToUnpack."""
+def _check_size(unpacked_bytes: int, archive: Path, *, free: int) -> None:
+    """Before so much is written, of which the disk had `free` bytes at the start.
+
+    BadDataset for a bomb, NoRoomToUnpack.
+    """
     ratio = unpacked_bytes / max(1, archive.stat().st_size)
     size = f"{archive} unpacks to {unpacked_bytes / 1e6:,.0f} MB or more"
     if unpacked_bytes > HARMLESS_BYTES and ratio > MOST_RATIO:
@@ -117,19 +117,22 @@ def _check_size(unpacked_bytes: int, archive: Path, to: Path) -> None:
             f"{size}, {ratio:,.0f} times its size, as no archive of images does; if "
             f"you trust it, {UNPACK_IT}"
         )
-    free = shutil.disk_usage(to).free
     if unpacked_bytes > free:
         raise NoRoomToUnpack(
-            f"{size}, and {free / 1e6:,.0f} MB are free in {to.parent}; make room, or "
+            f"{size}, and {free / 1e6:,.0f} MB are free in the cache; make room, or "
             f"name a folder on another disk with --cache"
         )
 
 
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
 def _extract_tar(tarred: tarfile.TarFile, archive: Path, to: Path) -> None:
-    unpacked_bytes = 0
+    unpacked_bytes, free = 0, _free(to)
     for member in tarred:
         unpacked_bytes += member.size
-        _check_size(unpacked_bytes, archive, to)
+        _check_size(unpacked_bytes, archive, free=free)
         if hasattr(tarfile, "data_filter"):
             _extract_filtered(tarred, member, archive, to)
         else:
@@ -171,9 +174,3 @@ def _refused(member: tarfile.TarInfo, archive: Path, reason: str) -> BadDataset:
             f"pack the files themselves (tar --dereference), or {UNPACK_IT}"
         )
     return BadDataset(f"{what} is not unpacked: {reason}; {UNPACK_IT}")
-
-
-def _single_folder(folder: Path) -> Path:
-    """Archives usually hold one folder; what is wrong is then said of that."""
-    inner = subfolders(folder)
-    return inner[0] if len(inner) == 1 else folder

@@ -10,6 +10,7 @@ from classifier.data_root import find_root
 from classifier.dataset import BadDataset, Dataset
 from classifier.digits import write_digits
 from classifier.image_folder import read_image_folder
+from classifier.listing import subfolders
 from classifier.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 
 
@@ -38,10 +39,17 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
         )
     unpacked = unpack(path, cache=cache)
     try:
-        dataset = _read_folder(unpacked, want_train=want_train, name=stem(path))
+        inner = find_root(unpacked) or _single_folder(unpacked)
+        dataset = _read_folder(inner, want_train=want_train, name=stem(path))
     except BadDataset as error:  # the user knows the archive, not where it was unpacked
         raise BadDataset(str(error).replace(str(unpacked), str(path))) from error
     return replace(dataset, source=str(path))
+
+
+def _single_folder(folder: Path) -> Path:
+    """Archives usually hold one folder; what is wrong is then said of that."""
+    inner = subfolders(folder)
+    return inner[0] if len(inner) == 1 else folder
 
 
 def _read_folder(folder: Path, *, want_train: bool, name: str) -> Dataset:

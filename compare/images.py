@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from classifier.data_root import find_root
+from classifier.data_root import find_root, hint_of_parts
 from classifier.dataset import Dataset, dataset_digest, file_sha256, part_digest
 from classifier.listing import has_images, list_images, say_left_out
 
@@ -124,9 +124,15 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
         names=names,
         files=files,
         class_ids=None,
-        notes=say_left_out(listing.left_out, where=f"{root.name}/"),
+        notes=(*_hint(root), *say_left_out(listing.left_out, where=f"{root.name}/")),
     )
     return whole.sample(limit)
+
+
+def _hint(root: Path) -> tuple[str, ...]:
+    """Why there are no labels where there may be some."""
+    hint = hint_of_parts(root, depth=0).replace(str(root), "the folder")
+    return (f"if these images have labels: {hint}",) if hint else ()
 
 
 def _folder(source: str) -> Path:

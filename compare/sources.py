@@ -4,9 +4,7 @@ import base64
 import contextlib
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 
-from classifier.data_root import hint_of_parts
 from classifier.dataset import BadDataset
 from classifier.layouts import open_dataset
 from classifier.staging import default_cache
@@ -87,16 +85,11 @@ def own_images(config: CompareConfig, *, model: str | None, version: str) -> Ima
         # Anybody can write there, and these images go to the service.
         logger.info("the images are those of %s, says the registry", source)
     if is_unlabelled(source):
-        logger.info("%s has images and no labels%s", source, _hint(source))
+        logger.info("%s has images and no labels", source)
         return unlabelled_images(source, config.limit)
     cache = config.cache or default_cache()
     dataset = open_dataset(source, cache=cache, want_train=False)
     return labelled_images(dataset, config.limit)
-
-
-def _hint(source: str) -> str:
-    hint = hint_of_parts(Path(source).expanduser().absolute(), depth=0)
-    return f"; if it should have: {hint}" if hint else ""
 
 
 def _started(config: CompareConfig) -> contextlib.AbstractContextManager[OwnService]:

@@ -73,7 +73,9 @@ def test_what_is_wrong_inside_is_said_of_the_archive(
     (folders / "val").rename(folders / "Valid")
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, folders.name)
 
-    with pytest.raises(BadDataset, match=r"packed\.zip has 'train' and 'Valid': ren"):
+    with pytest.raises(
+        BadDataset, match=r"packed\.zip/my flowers has 'train' and 'Valid': ren"
+    ):
         open_(tmp_path / "packed.zip")
 
 
@@ -83,8 +85,12 @@ def test_two_data_sets_in_one_folder_are_named_and_refused(
     for name in ("one", "two"):
         shutil.copytree(folders, tmp_path / "both" / name)
 
-    with pytest.raises(BadDataset, match=r"both holds 2 data sets: one, two; name"):
-        open_(tmp_path / "both")
+    archive = shutil.make_archive(str(tmp_path / "both"), "zip", tmp_path / "both")
+
+    for source in (tmp_path / "both", archive):
+        said = rf"{source} holds 2 data sets: one, two; name"
+        with pytest.raises(BadDataset, match=said):
+            open_(source)
 
 
 def test_backslashes_of_windows_part_folders(open_: Open, tmp_path: Path) -> None:

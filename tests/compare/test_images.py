@@ -121,6 +121,16 @@ def test_what_is_below_a_folder_and_left_out_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_folders_named_like_parts_are_hinted_at(tmp_path: Path) -> None:
+    source = _folder(tmp_path, "Train/x/a.png", "valid/x/b.png")
+
+    assert is_unlabelled(source)
+    assert unlabelled_images(source, None).notes == (
+        "if these images have labels: the folder has 'Train' and 'valid': rename or "
+        "link 'Train' to 'train' and 'valid' to 'val'",
+    )
+
+
 def test_a_data_set_a_folder_deep_has_labels(tmp_path: Path) -> None:
     assert not is_unlabelled(_folder(tmp_path, "data/val/x/a.png", "data/b.png"))
     assert is_unlabelled(_folder(tmp_path / "trains", "photos/val/a.png"))

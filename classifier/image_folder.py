@@ -4,7 +4,7 @@ from pathlib import Path
 
 from classifier.data_root import hint_of_parts
 from classifier.dataset import BadDataset, Dataset, Part, check_same_classes
-from classifier.labels import Labels
+from classifier.labels import Labels, unicode_hint
 from classifier.listing import (
     IMAGE_SUFFIXES,
     LeftOut,
@@ -76,11 +76,14 @@ def read_class_folders(
     names = [path.rpartition("/")[2] for path in paths]
     if by_path or len(set(names)) < len(names):
         names = paths
+    notes = say_left_out(left_out, where=f"{folder.name}/")
+    if hint := unicode_hint(set(class_ids), set(class_ids)):
+        notes = (hint.partition(";")[0], *notes)  # both are there: no renaming alike
     return Part(
         tuple(names),
         tuple(class_ids),
         tuple(folder / path for path in paths),
-        notes=say_left_out(left_out, where=f"{folder.name}/"),
+        notes=notes,
     )
 
 

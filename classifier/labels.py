@@ -78,7 +78,7 @@ def unicode_hint(ones: Iterable[str], others: Iterable[str]) -> str:
         other = of_others.get(normalize("NFC", name))
         if other not in (None, name):
             return (
-                f"{name!r} and {other!r} look alike, {name!a} and {other!a}, "
+                f"the names {name!r} and {other!r} look alike, {name!a} and {other!a}, "
                 f"and differ by their Unicode form (NFC, NFD); rename the folders "
                 f"alike: convmv -r -f utf8 -t utf8 --nfc --notest FOLDER"
             )

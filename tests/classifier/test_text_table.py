@@ -128,3 +128,17 @@ def test_classes_that_differ_by_unicode_form_are_told(
         BadDataset, match=r"'ros\\xe9e' and 'rose\\u0301e', and differ by.*NFD.*convmv"
     ):
         open_(folders)
+
+
+def test_two_classes_of_one_part_that_look_alike_are_noted(
+    folders: Path, open_: Open
+) -> None:
+    for part in ("train", "val"):
+        for name, form in (("rose", "caf\u00e9"), ("daisy", "cafe\u0301")):
+            (folders / part / name).rename(folders / part / form)
+
+    dataset = open_(folders)
+
+    assert len(dataset.labels) == 2
+    assert "look alike" in dataset.val.notes[0]
+    assert "convmv" not in dataset.val.notes[0]

@@ -89,6 +89,15 @@ def test_other_classes_are_not_comparable() -> None:
         check_classes(["n1", "n99"], served("1"), served("2"))
 
 
+def test_a_class_in_another_unicode_form_is_told_as_such() -> None:
+    version = served("1", ("caf\u00e9",))
+
+    with pytest.raises(
+        NotComparable, match=r"'cafe\\u0301' and 'caf\\xe9', and differ"
+    ):
+        check_classes(["cafe\u0301"], version, version)
+
+
 def test_without_labels_answers_are_the_same_or_different() -> None:
     answers = {
         "x": _pair((0, 1, 2, 3, 4), (0, 1, 2, 4, 3)),

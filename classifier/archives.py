@@ -1,7 +1,10 @@
 """Unpacks an archive of a data set, once."""
 
+import bz2
 import errno
+import gzip
 import hashlib
+import io
 import lzma
 import os
 import shutil
@@ -27,6 +30,9 @@ HARMLESS_BYTES, MOST_RATIO = 1 << 30, 100
 """An archive of images that is unpacked to more than 1 GiB and to 100 times its size is
 taken for a bomb: zeros shrink 1,000 times in a zip, photographs hardly at all, and the
 digits as uncompressed PNG 8 times."""
+
+MOST_HEADER_BYTES = 16 << 20
+"""Names take a few kB. tarfile holds a header in memory, however long it is."""
 
 UNPACK_IT = "unpack it yourself and name the folder with --data"
 
@@ -87,7 +93,10 @@ def _extract(archive: Path, to: Path) -> None:
                 _check_size(sum(sizes), archive, free=_free(to))
                 extract_zip(zipped, to)
         else:
-            with tarfile.open(archive) as tarred:
+            with (
+                _open_tar(archive) as stream,
+                tarfile.open(archive, "r:", fileobj=_SmallReads(stream)) as tarred,
+            ):
                 _extract_tar(tarred, archive, to)
     except (BadDataset, NoRoomToUnpack):
         raise
@@ -103,6 +112,40 @@ def _extract(archive: Path, to: Path) -> None:
             f"{error}; download it again"
         ) from error
     shutil.rmtree(to / "__MACOSX", ignore_errors=True)
+
+
+def _open_tar(archive: Path) -> io.BufferedIOBase:
+    """The tar inside, by the archive's first bytes: suffixes may be wrong."""
+    with archive.open("rb") as file:
+        head = file.read(6)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.open(archive)
+    if head.startswith(b"BZh"):
+        return bz2.open(archive)
+    if head.startswith(b"\xfd7zXZ\0"):
+        return lzma.open(archive)
+    return archive.open("rb")
+
+
+class _SmallReads(io.RawIOBase):
+    """Raises tarfile.ReadError where more than MOST_HEADER_BYTES are asked for at once.
+
+    tarfile reads files in pieces of 16 kB, and only headers whole.
+    """
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"it has a header of {size:,} bytes")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _check_size(unpacked_bytes: int, archive: Path, *, free: int) -> None:

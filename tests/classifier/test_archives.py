@@ -1,5 +1,6 @@
 """Archives as tools of other systems pack them, and those that nobody should unpack."""
 
+import gzip
 import shutil
 import stat
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier.archives import HARMLESS_BYTES
+from classifier.archives import HARMLESS_BYTES, MOST_HEADER_BYTES
 from classifier.dataset import BadDataset, Dataset, part_digest
 from tests.conftest import encoded, picture
 
@@ -206,6 +207,18 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     with pytest.raises(BadDataset, match=r"unpacks to 1,074 MB or more, .* times its"):
         open_(archive)
     _check_nothing_left(tmp_path)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(
+    open_: Open, tmp_path: Path
+) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, MOST_HEADER_BYTES + 1
+    archive = tmp_path / "bomb.tar.gz"
+    archive.write_bytes(gzip.compress(header.tobuf() + bytes(header.size + 511), 1))
+
+    with pytest.raises(BadDataset, match=r"it has a header of 16,777,728 bytes"):
+        open_(archive)
 
 
 def test_what_does_not_fit_the_disk_is_not_unpacked(

@@ -186,7 +186,7 @@ def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Vers
 
 
 def _named(versions: Sequence[Version], name: str) -> Version | None:
-    """By canonical name; none of `versions` is an int8 form."""
+    """`name` is canonical; none of `versions` is an int8 form."""
     if name == LATEST:
         return max(versions, key=lambda v: int(v.number), default=None)
     if name.startswith("@"):

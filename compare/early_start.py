@@ -31,7 +31,7 @@ def early_service(config: CompareConfig) -> Iterator[OwnService | None]:
 
 
 def _is_number(name: str) -> bool:
-    """Of a canonical name."""
+    """`name` is canonical."""
     return name.removesuffix(INT8).isdecimal()
 
 

@@ -33,7 +33,7 @@ class Failure:
     """Another try ends alike, as long as the version and its files are the same."""
 
     failed_at: float
-    """By time.monotonic()."""
+    """A time of time.monotonic()."""
 
     version: Version
     files: VersionFiles | None
@@ -81,7 +81,7 @@ class LoadedVersions:
         return self._slots.get(number)
 
     def failure(self, number: str) -> Failure | None:
-        """Of a version that could not be loaded the last time."""
+        """None where the version loaded the last time, or was never tried."""
         return self._failures.get(number)
 
     def may_try(self, version: Version) -> bool:

@@ -114,7 +114,7 @@ class PredictorPool:
         return self._names.resolve(asked)
 
     def number_to_add(self, asked: str) -> str:
-        """What the registry gives for the name now, as last read; UnknownVersion."""
+        """The registry's number for the name, as last read; UnknownVersion."""
         return self._names.in_registry(asked).number
 
     def stands_for(self, name: str) -> str | None:
@@ -214,7 +214,7 @@ class PredictorPool:
         return [self._status(v) for v in with_int8_forms(self._names.versions)]
 
     def status(self, asked: str) -> VersionStatus:
-        """Of the version that the name means here, served or not; UnknownVersion."""
+        """Status of the version that a name means, served or not; UnknownVersion."""
         return self._status(self._version(self._names.meaning(asked)))
 
     def served_status(self, asked: str | None) -> VersionStatus:
@@ -234,7 +234,7 @@ class PredictorPool:
             version,
             self._memory,
             is_served=self._names.has(version.number),
-            kept=self._names.kept(version.number),
+            kept=self._names.kept,
         )
 
     def _empty_memory(self) -> LoadedVersions:

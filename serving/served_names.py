@@ -130,7 +130,7 @@ class ServedNames:
             return find_version(self.versions, asked, model=self._model)
 
     def in_registry(self, asked: str) -> Version:
-        """What to serve if the name is added now: the registry's word, not ours.
+        """The version to serve if the name is added now: the registry's word, not ours.
 
         UnknownVersion lists what there is.
         """
@@ -173,7 +173,7 @@ class ServedNames:
         return any(name == DEFAULT for name, _ in self.moved())
 
     def newest(self, most: int, *, but: str) -> list[Version]:
-        """Of the registry's versions that are not taken away, and not `but`."""
+        """Versions of the registry that are not taken away, without `but`."""
         others = [v for v in self._watch.versions if v.number != but]
         there = [v for v in others if v.number not in self._taken_away]
         return sorted(there, key=lambda v: int(v.number), reverse=True)[:most]
@@ -214,7 +214,7 @@ class ServedNames:
             return self._numbers.get(name)
 
     def _served(self, asked: str | None) -> str | None:
-        """Of a list: the number of the version that is served under a name, if any."""
+        """The number that a list serves under a name; None if it serves none."""
         numbers = self._numbers
         if asked is None:
             return next(iter(numbers.values()), None)

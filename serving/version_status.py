@@ -1,7 +1,8 @@
 """What is told of a version: its state, why, and whether it is served."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import starmap
 
 from classifier.versions import Version
 from serving.loaded_versions import LoadedVersions
@@ -37,9 +38,9 @@ def status_of(
     loaded: LoadedVersions,
     *,
     is_served: bool,
-    kept: Mapping[str, str],
+    kept: Callable[[str], Mapping[str, str]],
 ) -> VersionStatus:
-    """`kept` are names that would mean this version, by the number that they mean."""
+    """`kept` gives names that would mean a version, and the numbers that they mean."""
     slot, failure = loaded.get(version.number), loaded.failure(version.number)
     if slot is not None:
         state, reason, predictor = slot.state, slot.failure, slot.predictor
@@ -50,14 +51,14 @@ def status_of(
     else:
         return VersionStatus(version, "available", None, False, None, is_served)
     if reason is not None:
-        reason = "; ".join([reason, *map(_kept, kept.items())])
+        names = kept(version.number).items()
+        reason = "; ".join([reason, *starmap(_kept, names)])
     return VersionStatus(
         version, state, reason, is_failed_for_good, predictor, is_served
     )
 
 
-def _kept(name_and_number: tuple[str, str]) -> str:
-    name, number = name_and_number
+def _kept(name: str, number: str) -> str:
     if name:
         return f"{name} is still v{number}"
     return f"v{number} answers where no version is named"

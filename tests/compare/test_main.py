@@ -252,7 +252,7 @@ def test_a_service_that_never_answers_is_given_up(
 def test_a_version_that_can_never_load_is_told_at_once(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
 ) -> None:
-    """By the entry that is asked for first, or by the first answer."""
+    """GET /versions/v2 tells of broken weights, the first POST of a broken graph."""
     copy = store.copy(tmp_path / "store")
     copy.registry.set_alias(copy.model, "best", "1")
     (copy.bundle("v2").folder / broken).write_bytes(b"cut off")

@@ -15,6 +15,15 @@ def test_every_field_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -
     assert config.listed == ("v8", "@best")
 
 
+def test_the_services_own_names_are_its_host_and_those_that_are_allowed() -> None:
+    config = parse_arguments(["--allowed-hosts", "A.example, b.example,"])
+
+    assert config.own_names == {"127.0.0.1", "a.example", "b.example"}
+    assert ServingConfig(host="Own").own_names == {"own"}
+    variables = {"SERVING_ALLOWED_HOSTS": "*"}
+    assert "*" in config_from_environment(variables).own_names
+
+
 def test_all_is_no_list() -> None:
     assert ServingConfig().listed == ()
 

@@ -110,6 +110,8 @@ def test_an_interrupted_service_ends_without_a_traceback(store: Store) -> None:
         (["--versions", "v9"], 2, "error: no version 'v9'"),
         (["--versions", "v9", "--workers", "3"], 2, "error: no version 'v9'"),
         (["--keys", "missing"], 2, "error: the keys in missing cannot be read"),
+        (["--keys", "/dev/null"], 2, "error: /dev/null has no key"),
+        (["--keys", __file__], 2, "test_gunicorn_server.py is not 'name predict|"),
         (["--model", "other"], 2, "error: no model 'other'"),
         (["--device", "cuda"], 3, "error: --device cuda was asked for"),
         (["--backend", "torch", "--device", "cuda"], 3, "error: --device cuda was"),

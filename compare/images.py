@@ -63,7 +63,8 @@ def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> lis
     First comes an image of each class; then each class has its share at each N, by
     Webster's method. Within a class, and without classes, images go by their hash.
     """
-    hashes = [hashlib.sha256(name.encode()).digest() for name in names]
+    encoded = (name.encode("utf-8", "surrogatepass") for name in names)
+    hashes = [hashlib.sha256(name).digest() for name in encoded]
     by_hash = sorted(range(len(names)), key=hashes.__getitem__)
     if class_ids is None:
         return by_hash

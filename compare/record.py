@@ -67,8 +67,9 @@ class Record:
         if len(self.names) < self.available:
             count = f"{len(self.names):,} of {self.available:,} images were asked"
             first = f"only the first {count}, which may be of few classes"
-            some = "a fixed sample" if self.class_ids is None else "some of each class"
-            notes.append(f"only {count}, {some}" if self.is_sample else first)
+            by = "" if self.class_ids is None else " by class"
+            sample = f"only {count}, a fixed sample{by}"
+            notes.append(sample if self.is_sample else first)
         return [*notes, *self.data_notes]
 
 

@@ -78,26 +78,27 @@ def shown_lines(comparison: Comparison, count: int) -> list[str]:
     Name, index and name of the truth, which of the five answers of each version is the
     truth, and in words where they differ. Without labels, both versions' first answers.
     """
-    rows = sorted(range(len(comparison.names)), key=comparison.names.__getitem__)
-    show = _shown_line if comparison.labelled else _unlabelled_line
-    return [show(comparison, row) for row in rows[:count]]
-
-
-def _shown_line(comparison: Comparison, row: int) -> str:
-    labels, target = comparison.labels, int(comparison.targets[row])
-    a, b = (int(ranks[row]) for ranks in (comparison.a_ranks, comparison.b_ranks))
-    index = f"{target:>{len(str(len(labels) - 1))}}"
-    words = "" if a == b else f"  a: {_place(a)}, b: {_place(b)}"
-    return (
-        f"{comparison.names[row]:<16} {index} {labels.names[target]:<24} "
-        f"{hits(a)} {hits(b)}{words}"
-    )
-
-
-def _unlabelled_line(comparison: Comparison, row: int) -> str:
-    names = comparison.labels.names
-    a, b = (names[top.indices[row, 0]] for top in (comparison.a, comparison.b))
-    return f"{comparison.names[row]:<16} a: {a:<24} b: {b}"
+    order = sorted(range(len(comparison.names)), key=comparison.names.__getitem__)
+    names, labels = comparison.names, comparison.labels
+    if not comparison.labelled:
+        a, b = comparison.a.indices[:, 0], comparison.b.indices[:, 0]
+        return [
+            f"{names[row]:<16} a: {labels.names[a[row]]:<24} b: {labels.names[b[row]]}"
+            for row in order[:count]
+        ]
+    a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
+    width = len(str(len(labels) - 1))
+    lines = []
+    for row in order[:count]:
+        target, a_rank, b_rank = comparison.targets[row], a_ranks[row], b_ranks[row]
+        words = ""
+        if a_rank != b_rank:
+            words = f"  a: {_place(a_rank)}, b: {_place(b_rank)}"
+        lines.append(
+            f"{names[row]:<16} {target:>{width}} {labels.names[target]:<24} "
+            f"{hits(a_rank)} {hits(b_rank)}{words}"
+        )
+    return lines
 
 
 def _fitted(

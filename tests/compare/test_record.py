@@ -38,7 +38,7 @@ def test_other_data_and_images_left_out_are_noted() -> None:
     assert _record().notes == [
         "v8 was validated on other data, d1, here is d2d2d2d2d2d2",
         "v16 was validated on other data, d1, here is d2d2d2d2d2d2",
-        "only 2 of 3 images were asked, some of each class",
+        "only 2 of 3 images were asked, a fixed sample by class",
         "left out of val/: 1 .txt",
     ]
     plain = replace(_record(), data_notes=())

@@ -2,21 +2,28 @@
 
 import struct
 import zlib
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from classifier.decoding_cost import (
+    MEGAPIXELS,
+    PIXEL_SECONDS,
+    Format,
+    TooCostly,
+    extra_seconds,
+    format_of,
+)
+
 RgbImage = NDArray[np.uint8]
 """Shape [H, W, 3], 0..255."""
 
-MAX_PIXELS = 25_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,14 +38,14 @@ _PILLOW_FAILURES = (
     TypeError,
     AttributeError,
     OverflowError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
 )
 
 
 class UndecodableImage(ValueError):
-    """Bytes that are no image, or a damaged one."""
+    """Bytes that are no image, a damaged one, or one made to keep its decoder busy."""
 
 
 class ImageTooLarge(ValueError):
@@ -83,44 +90,80 @@ class Preprocessing:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def image(self, data: bytes) -> RgbImage:
+    def image(self, data: bytes, *, max_megapixels: float = MEGAPIXELS) -> RgbImage:
         """The image in a file's bytes, decoded and resized to [height, width, 3]."""
-        return resize(decode_image(data), height=self.height, width=self.width)
+        image = decode_image(data, max_megapixels=max_megapixels)
+        return resize(image, height=self.height, width=self.width)
 
 
 def is_image(data: bytes) -> bool:
-    """Whether the bytes begin as a file of one of FORMATS does."""
-    return (
-        data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM"))
-        or (data[:4], data[8:12]) == (b"RIFF", b"WEBP")
-    )  # fmt: skip
+    """Whether the bytes begin as a file of a format that is decoded."""
+    return format_of(data) is not None
 
 
-def decode_image(data: bytes) -> RgbImage:
-    """The image upright by its EXIF orientation, as RGB; transparency is dropped.
+def decode_image(data: bytes, *, max_megapixels: float = MEGAPIXELS) -> RgbImage:
+    """The image upright by its EXIF or XMP orientation, as RGB, without transparency.
 
     UndecodableImage or ImageTooLarge. Training and serving both decode here, so a
     version sees at answer time what it saw in training.
     """
-    if data.startswith(b"\xff\xd8\xff") and b"Exif\0\0" not in data:
-        image = _decode_plain_jpeg(data)
-        if image is not None:
-            return image
-    return _decode_with_pillow(data)
+    return check_image(data, max_megapixels=max_megapixels).decode()
 
 
-def header_pixels(data: bytes) -> int:
-    """How many pixels the file says that it has; 0 where it cannot be told."""
-    if data.startswith(b"\xff\xd8\xff"):
-        with suppress(ValueError):
-            height, width, *_ = simplejpeg.decode_jpeg_header(data)
-            return int(height * width)
-    with (
-        suppress(*_PILLOW_FAILURES, Image.DecompressionBombError),
-        Image.open(BytesIO(data), formats=FORMATS) as opened,
-    ):
-        return opened.height * opened.width
-    return 0
+@dataclass(slots=True)
+class CheckedImage:
+    """A file whose decoding is within bounds, not decoded yet."""
+
+    pixels: int
+    seconds: float
+    """Core-seconds that decoding takes, about."""
+
+    _data: bytes
+    _max_megapixels: float
+    _plain_jpeg: bool
+    _opened: Image.Image | None
+
+    def decode(self) -> RgbImage:
+        """Once. UndecodableImage, ImageTooLarge."""
+        if self._plain_jpeg:
+            try:
+                # The same pixels as Pillow's (both are libjpeg-turbo); for 64 x 64,
+                # where opening the file is most of Pillow's cost, 3.6 times faster.
+                image: RgbImage = simplejpeg.decode_jpeg(self._data, colorspace="RGB")
+            except ValueError:
+                pass  # libjpeg warns about it: Pillow is more lenient
+            else:
+                return image
+        opened = self._opened or _open(self._data)
+        _check_pixels(opened.height, opened.width, self._max_megapixels)
+        try:
+            with opened:
+                return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+        except _PILLOW_FAILURES as error:
+            raise _undecodable(self._data) from error
+
+
+def check_image(data: bytes, *, max_megapixels: float) -> CheckedImage:
+    """By the file's structure, in a small part of the time that decoding takes.
+
+    UndecodableImage or ImageTooLarge.
+    """
+    kind = format_of(data)
+    if kind is None:
+        raise _undecodable(data)
+    try:
+        extra = extra_seconds(data, kind, max_pixels=int(max_megapixels * 1e6))
+    except TooCostly as error:
+        raise UndecodableImage(str(error)) from error
+    size = None if _may_be_turned(data) else _plain_jpeg_size(data)
+    opened = None
+    if size is None:
+        opened = _open(data)
+        size = opened.height, opened.width
+    _check_pixels(*size, max_megapixels)
+    pixels = size[0] * size[1]
+    seconds = extra + pixels * PIXEL_SECONDS[kind]
+    return CheckedImage(pixels, seconds, data, max_megapixels, opened is None, opened)
 
 
 def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:
@@ -131,50 +174,43 @@ def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:
     return np.asarray(resized)
 
 
-def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a JPEG in grey or colour, by its head; None of all else.
+def is_plain_jpeg(data: bytes, *, height: int, width: int) -> bool:
+    """Whether it is a JPEG in grey or colour, upright as it is, and of this size."""
+    if format_of(data) != "JPEG" or _may_be_turned(data):
+        return False
+    return _plain_jpeg_size(data) == (height, width)
 
-    Of CMYK too. ImageTooLarge.
-    """
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether an orientation may stand in it, as Pillow finds it in EXIF and XMP."""
+    return b"Exif\0\0" in data or b"tiff:Orientation" in data
+
+
+def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width by the file's head; None where Pillow should decode it."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    _check_pixels(height, width)
     return (height, width) if colorspace in ("Gray", "YCbCr", "RGB") else None
 
 
-def _decode_plain_jpeg(data: bytes) -> RgbImage | None:
-    """None where Pillow should try: CMYK, or a file that libjpeg warns about.
-
-    simplejpeg gives the same pixels as Pillow (both are libjpeg-turbo); for 64 x 64,
-    where opening the file is most of Pillow's cost, it is 3.6 times faster.
-    """
-    if plain_jpeg_size(data) is None:
-        return None
+def _open(data: bytes) -> Image.Image:
+    # Pillow warns of 89 megapixels and refuses 179: max_megapixels holds instead.
+    Image.MAX_IMAGE_PIXELS = None
     try:
-        image: RgbImage = simplejpeg.decode_jpeg(data, colorspace="RGB")
-    except ValueError:
-        return None
-    return image
-
-
-def _decode_with_pillow(data: bytes) -> RgbImage:
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            _check_pixels(opened.height, opened.width)
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
-    except ImageTooLarge:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(
-            f"the image has more than {MAX_PIXELS:,} pixels; send it smaller"
-        ) from error
+        return Image.open(BytesIO(data), formats=get_args(Format))
     except _PILLOW_FAILURES as error:
-        raise UndecodableImage(
-            f"{len(data):,} bytes are not an image that can be decoded; send a whole "
-            "JPEG, PNG, WebP, GIF or BMP file"
-        ) from error
+        raise _undecodable(data) from error
+
+
+def _undecodable(data: bytes) -> UndecodableImage:
+    return UndecodableImage(
+        f"{len(data):,} bytes are not an image that can be decoded; send a whole "
+        f"{FORMATS_IN_WORDS} file"
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -187,9 +223,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _check_pixels(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
+def _check_pixels(height: int, width: int, max_megapixels: float) -> None:
+    if height * width > max_megapixels * 1e6:
         raise ImageTooLarge(
-            f"the image has {width} x {height} pixels, more than {MAX_PIXELS:,}; "
-            "send it smaller"
+            f"the image has {width} x {height} pixels, {height * width / 1e6:.1f} "
+            f"megapixels, and the limit is {max_megapixels:g} (--max-megapixels); make "
+            f"the image smaller or raise the limit"
         )

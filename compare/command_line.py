@@ -73,6 +73,12 @@ def _add_subject(group: argparse._ArgumentGroup) -> None:
     add("--model", metavar="NAME", help="registered model")
     add("--data", metavar="PATH|digits", help="default: what the versions learnt on")
     add("--limit", type=int, metavar="N", help="only N images, some of each class")
+    add(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help="larger images count as unanswered, where no --url is given; default 100",
+    )
     add("--out", type=Path, metavar="FOLDER", help="default compare-vA-vB")
     add("--fresh", action="store_true", help="throw away what --out holds")
     add("--cache", type=Path, metavar="FOLDER", help="default: one per user")

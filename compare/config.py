@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.versions import INT8
 from compare.command_line import (
     NotAKey,
@@ -73,9 +74,13 @@ class CompareConfig:
     summary_md: Path | None = None
     """A second place for summary.md, such as a pull request's comment."""
 
+    max_megapixels: float = OWN_FILES_MEGAPIXELS
+    """For a service of our own, and for the report's pictures."""
+
     cache: Path | None = None
 
     def __post_init__(self) -> None:
+        check_max_megapixels(self.max_megapixels)
         for name, least in (
             ("concurrency", 1),
             ("batch_size", 1),

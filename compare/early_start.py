@@ -26,7 +26,9 @@ def early_service(config: CompareConfig) -> Iterator[OwnService | None]:
     if config.url is not None or not all(map(_is_number, asked)) or _is_taken():
         yield None
         return
-    with own_service(model=config.model, versions=asked) as own:
+    with own_service(
+        model=config.model, versions=asked, max_megapixels=config.max_megapixels
+    ) as own:
         yield own
 
 

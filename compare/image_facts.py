@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.preprocessing import (
     ImageTooLarge,
     UndecodableImage,
@@ -31,7 +32,11 @@ Look = tuple[float, bool] | None
 
 
 def look_at(
-    names: Sequence[str], files: Sequence[Path], *, until: Callable[[], bool]
+    names: Sequence[str],
+    files: Sequence[Path],
+    *,
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
+    until: Callable[[], bool],
 ) -> dict[str, Look]:
     """By name, from the first on, until `until` says yes.
 
@@ -42,7 +47,7 @@ def look_at(
         if until():
             break
         with suppress(OSError):
-            looks[name] = _look(file)
+            looks[name] = _look(file, max_megapixels)
     return looks
 
 
@@ -51,6 +56,8 @@ def keep_looks(
     names: Sequence[str],
     files: Sequence[Path],
     seen: Mapping[str, Look],
+    *,
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> Mapping[str, Look]:
     """Looks at what is neither `seen` nor kept, and keeps all.
 
@@ -59,7 +66,12 @@ def keep_looks(
     kept = _read(folder) or {}
     file_of = dict(zip(names, files, strict=True))
     unseen = [name for name in names if name not in kept and name not in seen]
-    new = look_at(unseen, [file_of[name] for name in unseen], until=lambda: False)
+    new = look_at(
+        unseen,
+        [file_of[name] for name in unseen],
+        max_megapixels=max_megapixels,
+        until=lambda: False,
+    )
     known = {**seen, **new, **kept}
     looks = {name: known[name] for name in names if name in known}
     if list(looks) != list(kept):
@@ -79,11 +91,11 @@ def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
     )
 
 
-def _look(file: Path) -> Look:
+def _look(file: Path, max_megapixels: float) -> Look:
     """OSError where there is no such file, or nobody may read it."""
     data = file.read_bytes()
     try:
-        image = decode_image(data)
+        image = decode_image(data, max_megapixels=max_megapixels)
     except (UndecodableImage, ImageTooLarge):
         return None
     # Plane by plane: numpy takes three times as long over an axis of three.

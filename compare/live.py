@@ -35,7 +35,12 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     if early is not None:  # meanwhile; another's is asked first whether it is there
         follow = _followers(config)
         images = own_images(config, model=config.model, version=config.a)
-        seen = look_at(images.names, images.files, until=early.has_started)
+        seen = look_at(
+            images.names,
+            images.files,
+            max_megapixels=config.max_megapixels,
+            until=early.has_started,
+        )
     with find_service(config, early) as service:
         a, b = service.version(config.a), service.version(config.b)
         images = images or find_images(config, a)
@@ -44,7 +49,9 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         record = _open(folder, _record(config, images, a, b), fresh=config.fresh)
         found, measured = ask_service(service, images, folder, record, config)
     if isinstance(found, Comparison):
-        keep_pictures(folder, images, found, seen=seen)
+        keep_pictures(
+            folder, images, found, seen=seen, max_megapixels=config.max_megapixels
+        )
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS
 from compare.comparison import Comparison
 from compare.image_facts import Look, keep_looks
 from compare.images import Images
@@ -23,18 +24,25 @@ def keep_pictures(
     comparison: Comparison,
     *,
     seen: Mapping[str, Look],
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> None:
     """images.parquet and thumbnails.parquet, unless they are there as they would be.
 
     `seen` is what was looked at already.
     """
-    looks = keep_looks(folder, images.names, images.files, seen)
+    looks = keep_looks(
+        folder, images.names, images.files, seen, max_megapixels=max_megapixels
+    )
     shown = [comparison.names[row] for row in showing_order(comparison)[:MOST]]
     pictured = [name for name in shown if looks.get(name) is not None]
     kept = _kept_names(folder)
     if kept is None or kept != pictured:
         file_of = dict(zip(images.names, images.files, strict=True))
-        thumbnails = make_thumbnails(pictured, [file_of[name] for name in pictured])
+        thumbnails = make_thumbnails(
+            pictured,
+            [file_of[name] for name in pictured],
+            max_megapixels=max_megapixels,
+        )
         thumbnails.save(folder)
         kept = list(thumbnails.names)
     # Of slices, which need labels, each image is a part.

@@ -49,7 +49,9 @@ class OwnService:
 
 
 @contextlib.contextmanager
-def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnService]:
+def own_service(
+    *, model: str | None, versions: Sequence[str], max_megapixels: float
+) -> Iterator[OwnService]:
     """Of these versions; None is the only model.
 
     Stopped at the end, and by the kernel should this process be killed.
@@ -59,6 +61,7 @@ def own_service(*, model: str | None, versions: Sequence[str]) -> Iterator[OwnSe
     # Nobody but this process knows of it, and nobody has to be told of its end.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
     command += ["--max-batch-size", str(BATCH_SIZE)]
+    command += ["--max-megapixels", f"{max_megapixels:g}"]
     logger.info("starting a service for the time of this comparison")
     with (
         tempfile.TemporaryFile("w+") as log,

@@ -94,7 +94,9 @@ def own_images(config: CompareConfig, *, model: str | None, version: str) -> Ima
 
 def _started(config: CompareConfig) -> contextlib.AbstractContextManager[OwnService]:
     model, versions = _numbers(config)
-    return own_service(model=model, versions=versions)
+    return own_service(
+        model=model, versions=versions, max_megapixels=config.max_megapixels
+    )
 
 
 def _numbers(config: CompareConfig) -> tuple[str, list[str]]:

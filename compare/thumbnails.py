@@ -15,12 +15,13 @@ import simplejpeg
 from PIL import Image
 
 from classifier.cores import usable_cores
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.preprocessing import (
     ImageTooLarge,
     RgbImage,
     UndecodableImage,
     decode_image,
-    plain_jpeg_size,
+    is_plain_jpeg,
 )
 from compare.whole import whole
 
@@ -40,7 +41,6 @@ SHEET_QUALITIES = (75, 60, 45)
 """The best at which all tiles fit is taken: up to 4,700, 5,400 or 7,600 images of Tiny
 ImageNet."""
 
-JPEG_MAGIC = b"\xff\xd8\xff"
 MOST_FILE_BYTES = 8192
 FILE = "thumbnails.parquet"
 TYPES: dict[str, Any] = {"image": pa.string(), "tile": pa.binary()}  # no stub for it
@@ -91,13 +91,17 @@ class Thumbnails:
 
 
 def make_thumbnails(
-    names: Iterable[str], files: Iterable[Path], *, most: int = MOST
+    names: Iterable[str],
+    files: Iterable[Path],
+    *,
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
+    most: int = MOST,
 ) -> Thumbnails:
     """Of the first `most` that can be read; `names` and `files` run in parallel."""
     kept: dict[str, bytes] = {}
     for name, file in islice(zip(names, files, strict=True), most):
         try:
-            kept[name] = _tile(file.read_bytes())
+            kept[name] = _tile(file.read_bytes(), max_megapixels)
         except (OSError, UndecodableImage, ImageTooLarge):
             continue  # a report without one of its pictures is still a report
     return Thumbnails(tuple(kept), tuple(kept.values()))
@@ -138,21 +142,22 @@ def _sheet(tiles: Sequence[bytes]) -> RgbImage:
         with suppress(
             UndecodableImage
         ):  # of one that is cut off only the head was read
-            sheet[y : y + TILE, x : x + TILE] = decode_image(tile)
+            sheet[y : y + TILE, x : x + TILE] = decode_image(tile, max_megapixels=1)
     return sheet
 
 
-def _tile(data: bytes) -> bytes:
+def _tile(data: bytes, max_megapixels: float) -> bytes:
     if _is_tile(data):
         return data
-    return _jpeg(np.asarray(_square(Image.fromarray(decode_image(data)))), TILE_QUALITY)
+    image = Image.fromarray(decode_image(data, max_megapixels=max_megapixels))
+    return _jpeg(np.asarray(_square(image)), TILE_QUALITY)
 
 
 def _is_tile(data: bytes) -> bool:
     """Whether a file is such a JPEG: best and quickest left as it is."""
-    if not data.startswith(JPEG_MAGIC) or len(data) > MOST_FILE_BYTES:
+    if len(data) > MOST_FILE_BYTES:
         return False
-    return b"Exif\0\0" not in data and plain_jpeg_size(data) == (TILE, TILE)
+    return is_plain_jpeg(data, height=TILE, width=TILE)
 
 
 def _square(image: Image.Image) -> Image.Image:

@@ -19,16 +19,16 @@ class Admission:
 
     def __init__(self, threads: int, *, seconds_to_wait: Callable[[], float]) -> None:
         """`seconds_to_wait` is what those who are inside still take."""
-        self._places = max(1, threads - THREADS_TO_SPARE)
+        self.places = max(1, threads - THREADS_TO_SPARE)
         self._seconds_to_wait = seconds_to_wait
-        self._free = threading.Semaphore(self._places)
+        self._free = threading.Semaphore(self.places)
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Overloaded where there is none."""
         if not self._free.acquire(blocking=False):
             raise overloaded(
-                f"{self._places} requests are being worked on, and no more may",
+                f"{self.places} requests are being worked on, and no more may",
                 self._seconds_to_wait(),
             )
         try:

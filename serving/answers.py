@@ -2,39 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from classifier.cores import usable_cores
-from classifier.preprocessing import (
-    ImageTooLarge,
-    RgbImage,
-    UndecodableImage,
-    decode_image,
-    header_pixels,
-    resize,
-)
+from classifier.preprocessing import ImageTooLarge, UndecodableImage
 from serving.bodies import ImageArray, check_size
+from serving.decoding import DecodeAll, Decoded, Size
 from serving.predictor import Prediction, Predictor
 from serving.request_queue import Answer, DeadlinePassed, Images
 
 DEFAULT_TOP_K = 5
-
-LARGE_PIXELS = 1_000_000
-"""Of an image that is decoded only beside as many others as there are cores: 25
-megapixels take 75 to 300 MB meanwhile, and may come as 75 kB."""
-
-_large_turns = threading.Semaphore(usable_cores())
-
-Size = tuple[int, int]
-"""Height and width."""
-
-Decoded = Mapping[Size, RgbImage] | Exception
-"""An image at every size that an asked version takes, or why there is none."""
 
 Row = list[tuple[Prediction, ...] | Exception]
 """Of one version, for each image its likeliest classes, or why there are none."""
@@ -55,8 +35,8 @@ def predict(
     predictors: Sequence[Predictor],
     *,
     top: int | None,
+    decode: DecodeAll,
     deadline: float,
-    observe_decode: Callable[[float], None] = lambda seconds: None,
 ) -> list[dict[str, Any]]:
     """The `results` of POST /predict, ordered by image, then by version as asked.
 
@@ -65,7 +45,7 @@ def predict(
     DeadlinePassed (`deadline` is of time.monotonic()).
     """
     tops = [top_of(predictor, top) for predictor in predictors]
-    answers = ask(images, predictors, deadline=deadline, observe_decode=observe_decode)
+    answers = ask(images, predictors, decode=decode, deadline=deadline)
     rows = [
         _top(predictor, answer, count)
         for predictor, answer, count in zip(predictors, answers, tops, strict=True)
@@ -81,27 +61,50 @@ def ask(
     images: list[bytes] | ImageArray,
     predictors: Sequence[Predictor],
     *,
+    decode: DecodeAll,
     deadline: float,
-    observe_decode: Callable[[float], None] = lambda seconds: None,
 ) -> list[Answer]:
     """Of each version, about all images; raises as `predict` does.
 
     A failure's place is the image's; the only image's failure is raised.
     """
     sizes = {predictor.size for predictor in predictors}
-    started = time.perf_counter()
-    decoded = (
-        images
-        if isinstance(images, ImageArray)
-        else [_decode(data, sizes, deadline) for data in images]
-    )
-    observe_decode(time.perf_counter() - started)
+    decoded = images if isinstance(images, ImageArray) else decode(images, sizes)
     answers = _ask_all([(p, *_for_version(decoded, p)) for p in predictors], deadline)
     if len(answers[0].logits) == 1:
         for answer in answers:
             for error in answer.failures.values():
                 raise error
     return answers
+
+
+def ask_whole(
+    images: list[bytes] | ImageArray,
+    predictor: Predictor,
+    *,
+    decode: DecodeAll,
+    deadline: float,
+) -> Answer:
+    """About all images; the first failure, if one fails, with the image's place.
+
+    For dialects that have no room for the error of one image.
+    """
+
+    def decode_whole(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
+        decoded = decode(images, sizes)
+        for place, image in enumerate(decoded):
+            if isinstance(image, Exception):
+                raise _at(place, image) from image
+        return decoded
+
+    (answer,) = ask(images, [predictor], decode=decode_whole, deadline=deadline)
+    for _, failure in sorted(answer.failures.items()):
+        raise failure
+    return answer
+
+
+def _at(place: int, failure: Exception) -> Exception:
+    return type(failure)(f"image {place}: {failure}")
 
 
 def top_of(predictor: Predictor, asked: int | None) -> int:
@@ -113,40 +116,6 @@ def top_of(predictor: Predictor, asked: int | None) -> int:
             f"top_k is {asked}; this version has {classes} classes, ask 1 to it"
         )
     return asked
-
-
-def _decode(data: bytes, sizes: set[Size], deadline: float) -> Decoded:
-    """Resized as soon as it is decoded: 256 photos are 19 GB of pixels."""
-    try:
-        with _turn(data, deadline):
-            image = decode_image(data)
-            return {(h, w): resize(image, height=h, width=w) for h, w in sizes}
-    except (UndecodableImage, ImageTooLarge) as error:
-        return error
-
-
-@contextmanager
-def _turn(data: bytes, deadline: float) -> Iterator[None]:
-    """DeadlinePassed, also where the turn does not come in time."""
-    left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
-    if left <= 0:
-        raise _late()
-    if header_pixels(data) <= LARGE_PIXELS:
-        yield
-        return
-    if not _large_turns.acquire(timeout=left):
-        raise _late()
-    try:
-        yield
-    finally:
-        _large_turns.release()
-
-
-def _late() -> DeadlinePassed:
-    return DeadlinePassed(
-        "the images were not decoded in time; ask again with more of it, or about "
-        "fewer or smaller images"
-    )
 
 
 def _for_version(

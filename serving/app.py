@@ -16,6 +16,7 @@ from serving.bodies import read_images
 from serving.body_reader import MAX_BODY_BYTES, BadRequest
 from serving.config import ServingConfig, config_from_environment
 from serving.control import Control, service_of_parent
+from serving.decoding import Decoder
 from serving.keys import Keys
 from serving.loading import open_pool, start_loading
 from serving.metrics import Metrics
@@ -51,10 +52,17 @@ def create_app(
         is_worker = os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
         control = Control(pool, service=service_of_parent() if is_worker else None)
         start_loading(pool)
+    admission = Admission(config.threads, seconds_to_wait=pool.seconds_to_wait)
     service = Service(
         pool=pool,
         control=control or Control(pool),
-        admission=Admission(config.threads, seconds_to_wait=pool.seconds_to_wait),
+        admission=admission,
+        decoder=Decoder(
+            max_megapixels=config.max_megapixels,
+            # The other half is left for small images.
+            most_waiting=max(1, admission.places // 2),
+            observe=metrics.decode_seconds.observe,
+        ),
         metrics=metrics,
         timeout_seconds=config.timeout_seconds,
         is_draining=is_draining,
@@ -95,15 +103,15 @@ def _add_routes(app: Flask, service: Service) -> None:
         asked, top = _query()
         with service.admission.place():
             deadline = service.deadline(request)
-            images = read_images(request)
+            images = read_images(request, deadline=deadline)
             # Not before: with `all` this may load a version and put another away.
             predictors = service.predictors(asked)
             results = predict(
                 images,
                 predictors,
                 top=top,
+                decode=service.decode(request, deadline),
                 deadline=deadline,
-                observe_decode=service.metrics.decode_seconds.observe,
             )
         return _json({"model": pool.model, "results": results})
 

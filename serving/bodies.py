@@ -12,7 +12,7 @@ import orjson
 from flask import Request
 from numpy.typing import NDArray
 
-from classifier.preprocessing import is_image
+from classifier.preprocessing import FORMATS_IN_WORDS, is_image
 from serving.body_reader import (
     BadRequest,
     BodyTooLarge,
@@ -38,12 +38,12 @@ class ImageArray:
     images: NDArray[np.uint8]
 
 
-def read_images(request: Request) -> list[bytes] | ImageArray:
+def read_images(request: Request, *, deadline: float) -> list[bytes] | ImageArray:
     """At least one image, at most MAX_IMAGES; encoded ones are not decoded yet.
 
-    BadRequest, BodyTooLarge, UnsupportedMediaType or RequestTimeout.
+    BadRequest, BodyTooLarge, UnsupportedMediaType, RequestTimeout or DeadlinePassed.
     """
-    body = read_body(request)
+    body = read_body(request, deadline=deadline)
     if not body:
         raise BadRequest(f"the body is empty; send an image, or {JSON_HINT}")
     if is_image(body):
@@ -59,8 +59,8 @@ def read_images(request: Request) -> list[bytes] | ImageArray:
         images = [body]
     else:
         raise UnsupportedMediaType(
-            f"a body of type {kind or 'unknown'!r} that is no image; send a JPEG, PNG, "
-            f"WebP, GIF or BMP file, a form with fields 'image', {JSON_HINT} as "
+            f"a body of type {kind or 'unknown'!r} that is no image; send a "
+            f"{FORMATS_IN_WORDS} file, a form with fields 'image', {JSON_HINT} as "
             "application/json, or an array as application/x-npy"
         )
     check_count(len(images.images) if isinstance(images, ImageArray) else len(images))

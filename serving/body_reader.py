@@ -1,12 +1,16 @@
 """The bytes of a request's body, whole, within bounds of size and time."""
 
+import math
 import socket
+import time
 import zlib
 from collections.abc import Callable
 
 from flask import Request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import ClientDisconnected
+
+from serving.request_queue import DeadlinePassed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 SMALL_BODY_BYTES = 64 * 1024
@@ -36,17 +40,19 @@ class RequestTimeout(TimeoutError):
     """The body stopped coming, or came too slowly."""
 
 
-def read_body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
+def read_body(
+    request: Request, *, most: int = MAX_BODY_BYTES, deadline: float = math.inf
+) -> bytes:
     """All of it, unpacked, `most` bytes as it comes and unpacked.
 
-    BodyTooLarge, RequestTimeout where it stalls or trickles, BadRequest,
-    UnsupportedMediaType.
+    BodyTooLarge, RequestTimeout where it stalls or trickles, DeadlinePassed (`deadline`
+    is of time.monotonic()), BadRequest, UnsupportedMediaType.
     """
     if (request.content_length or 0) > most:
         raise _too_large(f"a body of {request.content_length:,} bytes", most)
     # One byte more than may be: werkzeug silently cuts what has no length to what may.
     request.max_content_length = most + 1
-    body = _receive(request)
+    body = _receive(request, deadline)
     if len(body) > most:
         raise _too_large("a body that is larger", most)
     if request.content_length is not None and len(body) != request.content_length:
@@ -58,18 +64,24 @@ def read_body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
     return body if encoding in ("", "identity") else _unpack(body, encoding, most)
 
 
-def _receive(request: Request) -> bytes:
+def _receive(request: Request, deadline: float) -> bytes:
     # Under gunicorn only the connection can tell a stall.
     limit = getattr(request.environ["wsgi.input"], "limit_seconds", None)
     if limit is None:
         limit = _limit_of_socket(request.environ.get("gunicorn.socket"))
-    limit(BODY_SECONDS, stall_seconds=STALL_SECONDS)
+    left = max(0.001, deadline - time.monotonic())  # 0 would not wait at all
+    limit(min(BODY_SECONDS, left), stall_seconds=min(STALL_SECONDS, left))
     try:
         return request.get_data(cache=True)
     except ClientDisconnected as error:
         # werkzeug's word for whatever ends the reading of a body early
         if not isinstance(error.__context__, TimeoutError):
             raise
+        if time.monotonic() >= deadline:
+            raise DeadlinePassed(
+                "the body had not come when the time for the request was over; ask "
+                "again with more of it"
+            ) from error
         raise RequestTimeout(
             f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "
             f"{BODY_SECONDS:.0f} s; send it again"

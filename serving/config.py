@@ -7,6 +7,8 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from classifier.decoding_cost import MEGAPIXELS, check_max_megapixels
+
 BackendKind = Literal["onnx", "torch"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
 PrecisionKind = Literal["fp32", "bf16"]
@@ -65,6 +67,9 @@ class ServingConfig:
     max_queued: int = 512
     """Images that may wait for a version; beyond it the answer is 429."""
 
+    max_megapixels: float = MEGAPIXELS
+    """Larger images are refused before they are decoded."""
+
     timeout_seconds: float = 30.0
     """How long a request may take; X-Request-Timeout-Ms asks for less."""
 
@@ -94,6 +99,7 @@ class ServingConfig:
                 raise ValueError(
                     f"{name} must be {least:g} to {_MOST:,}, got {getattr(self, name)}"
                 )
+        check_max_megapixels(self.max_megapixels)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         for name, kind in _CHOICES.items():
@@ -163,6 +169,7 @@ _HELP: Mapping[str, str] = {
     "max_batch_size": "most images the network sees at once",
     "max_wait_ms": "how long a batch waits for company",
     "max_queued": "images that may wait for a version",
+    "max_megapixels": "larger images are refused",
     "timeout_seconds": "how long a request may take",
     "follow_seconds": "how often the registry is asked where its aliases are",
     "drain_seconds": "after SIGTERM: how long /readyz says no while all else goes on",

@@ -2,17 +2,13 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 import orjson
 from flask import Blueprint, Flask, Request, Response, request
-from numpy.typing import NDArray
 
-from classifier.preprocessing import ImageTooLarge, UndecodableImage
-from serving.answers import ask
+from serving.answers import ask_whole
 from serving.bodies import ImageArray
 from serving.body_reader import BadRequest, UnsupportedMediaType, read_body
 from serving.mlflow_payload import read_payload
-from serving.predictor import Predictor
 from serving.problems import Problem
 from serving.service import Service
 
@@ -52,15 +48,21 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
         _check_head(request)
         with service.admission.place():
             deadline = service.deadline(request)
-            payload = read_payload(read_body(request))
+            payload = read_payload(read_body(request, deadline=deadline))
             (predictor,) = service.predictors([payload.version])
-            logits = _logits(
-                payload.images, predictor, deadline=deadline, service=service
+            # One that cannot be read fails them all, and the message names it: the
+            # contract has no place for the error of one image.
+            answer = ask_whole(
+                payload.images,
+                predictor,
+                decode=service.decode(request, deadline),
+                deadline=deadline,
             )
             if isinstance(payload.images, ImageArray):
-                predictions: object = {"logits": logits.tolist()}  # as MLflow's does
+                logits = answer.logits.tolist()
+                predictions: object = {"logits": logits}  # as MLflow's does
             else:
-                predictions = [best for (best,) in predictor.top(logits, 1)]
+                predictions = [best for (best,) in predictor.top(answer.logits, 1)]
         return _answer(orjson.dumps({"predictions": predictions}))
 
     app.register_blueprint(routes)
@@ -75,38 +77,6 @@ def render(problem: Problem) -> Response:
     answer = _answer(body, problem.status)
     answer.headers.update(problem.headers)
     return answer
-
-
-def _logits(
-    images: list[bytes] | ImageArray,
-    predictor: Predictor,
-    *,
-    deadline: float,
-    service: Service,
-) -> NDArray[np.float32]:
-    """[N, K]; an image that cannot be read fails them all.
-
-    The contract has no place for the error of one image, so the message names it.
-    """
-    try:
-        (answer,) = ask(
-            images,
-            [predictor],
-            deadline=deadline,
-            observe_decode=service.metrics.decode_seconds.observe,
-        )
-    except (UndecodableImage, ImageTooLarge) as only:
-        raise _at(0, only) from only
-    for place, failure in sorted(answer.failures.items()):
-        raise _at(place, failure) from failure.__cause__
-    return answer.logits
-
-
-def _at(place: int, failure: Exception) -> Exception:
-    """Of the same kind; a fault of ours is not the client's to place."""
-    if isinstance(failure, UndecodableImage | ImageTooLarge):
-        return type(failure)(f"image {place}: {failure}")
-    return failure
 
 
 def _check_head(request: Request) -> None:

@@ -1,17 +1,12 @@
 """The Open Inference Protocol, version 2: its routes, below /v2."""
 
-import time
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import orjson
 from flask import Blueprint, Flask, Response, request
 
-from classifier.preprocessing import ImageTooLarge, RgbImage, UndecodableImage
-from serving.answers import ask
-from serving.bodies import ImageArray
+from serving.answers import ask_whole
 from serving.body_reader import read_body
 from serving.inference_request import HEADER, read_inference
 from serving.inference_response import write_inference
@@ -116,8 +111,6 @@ def _add_model(routes: Blueprint, service: Service) -> None:
 
 
 def _add_inference(routes: Blueprint, service: Service) -> None:
-    observe_decode = service.metrics.decode_seconds.observe
-
     @routes.post("/models/<model>/infer")
     @routes.post("/models/<model>/versions/<version>/infer")
     def infer(model: str, version: str | None = None) -> Response:
@@ -130,15 +123,19 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             deadline = service.deadline(request)
             # The version is looked for, and maybe loaded, when the body is there.
             asked = read_inference(
-                read_body(request),
+                read_body(request, deadline=deadline),
                 request.headers.get(HEADER),
                 size=lambda: predictor_().size,
             )
             predictor = predictor_()
             if asked.timeout_seconds is not None:
-                deadline = min(deadline, time.monotonic() + asked.timeout_seconds)
-            images = _decode(asked.images, predictor, observe_decode)
-            (answer,) = ask(images, [predictor], deadline=deadline)
+                deadline = service.deadline(request, most=asked.timeout_seconds)
+            answer = ask_whole(
+                asked.images,
+                predictor,
+                decode=service.decode(request, deadline),
+                deadline=deadline,
+            )
             body, json_length = write_inference(asked, predictor, answer)
         if json_length is None:
             return Response(body, mimetype="application/json")
@@ -147,24 +144,3 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             headers={HEADER: str(json_length)},
             mimetype="application/octet-stream",
         )
-
-
-def _decode(
-    images: list[bytes] | ImageArray,
-    predictor: Predictor,
-    observe: Callable[[float], None],
-) -> ImageArray:
-    """All of them, or the first failure: a tensor has no room for an error."""
-    if isinstance(images, ImageArray):
-        return images
-    started = time.perf_counter()
-    decoded = [_decode_one(place, data, predictor) for place, data in enumerate(images)]
-    observe(time.perf_counter() - started)
-    return ImageArray(np.stack(decoded))
-
-
-def _decode_one(place: int, data: bytes, predictor: Predictor) -> RgbImage:
-    try:
-        return predictor.bundle.preprocessing.image(data)
-    except (UndecodableImage, ImageTooLarge) as error:
-        raise type(error)(f"image {place}: {error}") from error

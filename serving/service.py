@@ -1,9 +1,13 @@
 """What every dialect needs: the versions, the places, the clock, the metrics."""
 
+import math
 import re
+import select
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Request, g
 
@@ -11,6 +15,7 @@ from classifier.versions import canonical_name
 from serving.admission import Admission
 from serving.body_reader import BadRequest
 from serving.control import Control
+from serving.decoding import DecodeAll, Decoded, Decoder, Patience, Size
 from serving.metrics import Metrics
 from serving.predictor import Predictor
 from serving.predictor_pool import PredictorPool
@@ -26,6 +31,7 @@ class Service:
     pool: PredictorPool
     control: Control
     admission: Admission
+    decoder: Decoder
     metrics: Metrics
     timeout_seconds: float
     is_draining: Callable[[], bool]
@@ -68,10 +74,14 @@ class Service:
                 f"larger --max-loaded"
             )
 
-    def deadline(self, request: Request) -> float:
-        """Of time.monotonic(); BadRequest for a header that is no number."""
+    def deadline(self, request: Request, *, most: float = math.inf) -> float:
+        """Of time.monotonic(); BadRequest for a header that is no number.
+
+        The time runs from the request's first byte on: it may have waited for a thread
+        since. `most` is the seconds that its body asks for.
+        """
         text = request.headers.get("X-Request-Timeout-Ms")
-        seconds = self.timeout_seconds
+        seconds = min(self.timeout_seconds, most)
         if text is not None:
             if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
                 raise BadRequest(
@@ -79,7 +89,18 @@ class Service:
                     f"milliseconds"
                 )
             seconds = min(seconds, int(text) / 1000)
-        return time.monotonic() + seconds
+        began = getattr(request.environ["wsgi.input"], "began", None)
+        return (time.monotonic() if began is None else began) + seconds
+
+    def decode(self, request: Request, deadline: float) -> DecodeAll:
+        """For the images of this request."""
+        connection = request.environ.get("gunicorn.socket")
+        patience = Patience(deadline, partial(_is_closed, connection))
+
+        def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
+            return self.decoder.decode(images, sizes, patience)
+
+        return decode
 
     def check_ready(self) -> None:
         """NotReady says why it is not."""
@@ -91,3 +112,15 @@ class Service:
             raise NotReady("the versions to serve are being loaded; try again soon")
         if not self.all_ready():
             raise NotReady("other processes are still loading; try again soon")
+
+
+def _is_closed(connection: socket.socket | None) -> bool:
+    """Whether the client sends nothing any more; without a connection it may."""
+    if connection is None:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True

@@ -52,6 +52,7 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def handle_request(self, req: Any, conn: Any) -> Any:
         req.unreader.limit_seconds(None)  # the head has come
         req.body.limit_seconds = req.unreader.limit_seconds  # for serving.body_reader
+        req.body.began = conn.began  # for serving.service
         return super().handle_request(req, conn)
 
     def is_parent_alive(self) -> bool:
@@ -71,6 +72,8 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             def __init__(self, cfg: Any, sock: Any, client: Any, server: Any) -> None:
                 quiet = QuietSocket(sock.family, sock.type, sock.proto, sock.detach())
                 super().__init__(cfg, quiet, client, server)
+                self.began = time.monotonic()
+                """When the first byte of its request was there."""
 
             def close(self, graceful: bool = False) -> None:
                 if graceful:
@@ -87,7 +90,11 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
                 # gunicorn's own opens a file for it, and there may be none left.
                 seconds = FIRST_SECONDS if worker.alive else LAST_FIRST_SECONDS
                 if not self.data_ready:
-                    self.data_ready: bool = _is_readable(self, seconds)
+                    # There already, it came when the connection did, or soon after.
+                    self.data_ready: bool = _is_readable(self, 0.0)
+                if not self.data_ready:
+                    self.data_ready = _is_readable(self, seconds)
+                    self.began = time.monotonic()
                 return self.data_ready
 
             def set_timeout(self) -> None:
@@ -132,6 +139,14 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         if self.pending_conns and self.pending_conns[-1] is conn:
             # gunicorn's is that of connections that are kept, and 0 while draining.
             conn.timeout = time.monotonic() + STALL_SECONDS
+
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        conn.began = time.monotonic()
+        super().on_client_socket_readable(conn, client)
+
+    def on_pending_socket_readable(self, conn: Any, client: Any) -> None:
+        conn.began = time.monotonic()
+        super().on_pending_socket_readable(conn, client)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """What waits to be accepted when the worker ends is accepted first.
@@ -183,9 +198,11 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         would tell gunicorn of it: it is answered here.
         """
         if conn.parser.unreader.buf.getbuffer().nbytes:
+            conn.began = time.monotonic()
             return True
         may_wait = self._may_wait() or not self.alive
         conn.parser.unreader.has_come = may_wait and _is_readable(conn)
+        conn.began = time.monotonic()
         return bool(conn.parser.unreader.has_come)
 
     def _may_wait(self) -> bool:

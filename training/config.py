@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.network import ARCHITECTURES, STEMS
 from classifier.staging import default_cache
 from training.recipes import RECIPES
@@ -48,6 +49,9 @@ class TrainingConfig:
     """Train on the first N images of each class."""
 
     skip_broken: bool = False
+    max_megapixels: float = OWN_FILES_MEGAPIXELS
+    """Larger images count as broken."""
+
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether torch compiles the training steps; auto: on a GPU, for long runs."""
 
@@ -73,6 +77,7 @@ class TrainingConfig:
                 )
         if not 8 <= self.image_size <= 512:
             raise ValueError(f"image_size must be 8 to 512, got {self.image_size}")
+        check_max_megapixels(self.max_megapixels)
         if self.lr is not None and not (0 < self.lr < math.inf):
             raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
 
@@ -106,7 +111,11 @@ class EvaluationConfig:
     model: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     skip_broken: bool = False
+    max_megapixels: float = OWN_FILES_MEGAPIXELS
     cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_max_megapixels(self.max_megapixels)
 
     @property
     def cache_folder(self) -> Path:
@@ -123,7 +132,11 @@ class QuantizeConfig:
 
     model: str | None = None
     skip_broken: bool = False
+    max_megapixels: float = OWN_FILES_MEGAPIXELS
     cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_max_megapixels(self.max_megapixels)
 
     @property
     def cache_folder(self) -> Path:
@@ -201,6 +214,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--per-class", type=int, metavar="N", help="first N training images a class")
     add(
         "--skip-broken", action="store_true", help="leave out images that do not decode"
+    )
+    add(
+        "--max-megapixels",
+        type=float,
+        metavar="N",
+        help="larger images do not decode; default 100",
     )
     add("--compile", choices=("auto", "on", "off"), help="training steps; default auto")
     add("--cache", type=Path, metavar="FOLDER", help="default: one per user")

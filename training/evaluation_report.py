@@ -62,6 +62,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
         preprocessing=bundle.preprocessing,
         cache=config.cache_folder,
         skip_broken=config.skip_broken,
+        max_megapixels=config.max_megapixels,
     )
     answers = _answers(bundle, val.images, device=config.device)
     meters = (

@@ -25,6 +25,7 @@ from classifier.dataset import (
     dataset_digest,
     read_image,
 )
+from classifier.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.labels import Labels
 from classifier.preprocessing import (
     ImageTooLarge,
@@ -38,7 +39,7 @@ from training.checksum import file_checksums
 from training.disk import check_room
 from training.progress import progress_bar
 
-FORMAT = 2
+FORMAT = 3
 """Part of the key: raised when decoding changes, so that older caches are not read."""
 
 IMAGES, INDEX = "images.npy", "index.json"
@@ -79,6 +80,7 @@ def decode_part(
     preprocessing: Preprocessing,
     cache: Path,
     skip_broken: bool,
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> DecodedPart:
     """BadDataset names the images that do not decode, unless they may be skipped.
 
@@ -86,8 +88,10 @@ def decode_part(
     there is no room for it.
     """
     folder = build_once(
-        cache / "decoded" / _key(part, preprocessing),
-        lambda to: _build(to, part, preprocessing, what=what),
+        cache / "decoded" / _key(part, preprocessing, max_megapixels),
+        lambda to: _build(
+            to, part, preprocessing, what=what, max_megapixels=max_megapixels
+        ),
         is_whole=lambda there: _is_whole(there, part, preprocessing),
     )
     index = json.loads((folder / INDEX).read_text())
@@ -108,10 +112,11 @@ def decode_part(
     )
 
 
-def _key(part: Part, preprocessing: Preprocessing) -> str:
+def _key(part: Part, preprocessing: Preprocessing, max_megapixels: float) -> str:
     """Changes when a file is added, removed, renamed, relabelled or touched."""
     size = f"{preprocessing.height}x{preprocessing.width}"
-    digest = hashlib.sha256(f"{FORMAT}\t{size}\t{preprocessing.resize}\n".encode())
+    how = f"{FORMAT}\t{size}\t{preprocessing.resize}\t{max_megapixels:g}\n"
+    digest = hashlib.sha256(how.encode())
     for name, class_id, file in zip(
         part.names, part.class_ids, part.files, strict=True
     ):
@@ -152,7 +157,12 @@ def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
 
 
 def _build(
-    folder: Path, part: Part, preprocessing: Preprocessing, *, what: str
+    folder: Path,
+    part: Part,
+    preprocessing: Preprocessing,
+    *,
+    what: str,
+    max_megapixels: float,
 ) -> None:
     shape = _shape(part, preprocessing)
     check_room(
@@ -167,7 +177,8 @@ def _build(
     _reserve(folder / IMAGES)
     sha256s, broken, unread = [], {}, []
     with progress_bar(f"decoding {what}", total=len(part)) as advance:
-        for position, decoded in enumerate(_decoded(part, preprocessing)):
+        each = _decoded(part, preprocessing, max_megapixels)
+        for position, decoded in enumerate(each):
             sha256s.append(decoded.sha256)
             if decoded.image is None:
                 broken[str(position)] = decoded.failure
@@ -199,7 +210,9 @@ def _reserve(path: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _decoded(part: Part, preprocessing: Preprocessing) -> Iterator[_Decoded]:
+def _decoded(
+    part: Part, preprocessing: Preprocessing, max_megapixels: float
+) -> Iterator[_Decoded]:
     """In order, decoded by a few threads, some hundred images ahead at most."""
 
     def decode(file: Path) -> _Decoded:
@@ -209,7 +222,8 @@ def _decoded(part: Part, preprocessing: Preprocessing) -> Iterator[_Decoded]:
             return _Decoded("", None, str(error))
         sha256 = hashlib.sha256(data).hexdigest()
         try:
-            return _Decoded(sha256, preprocessing.image(data), "")
+            image = preprocessing.image(data, max_megapixels=max_megapixels)
+            return _Decoded(sha256, image, "")
         except (UndecodableImage, ImageTooLarge) as error:
             return _Decoded(sha256, None, str(error))
 

@@ -118,6 +118,7 @@ def _decode(
             preprocessing=bundle.preprocessing,
             cache=config.cache_folder,
             skip_broken=config.skip_broken,
+            max_megapixels=config.max_megapixels,
         )
         for what, part in (("train", train), ("val", dataset.val))
     )

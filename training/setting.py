@@ -103,6 +103,7 @@ def prepare(
             preprocessing=preprocessing,
             cache=cache,
             skip_broken=config.skip_broken,
+            max_megapixels=config.max_megapixels,
         )
         for what, part in (("train", train_images), ("val", dataset.val))
     )

@@ -8,7 +8,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, features
+from PIL.PngImagePlugin import PngInfo
 
 from classifier.preprocessing import (
     ImageTooLarge,
@@ -21,10 +22,11 @@ from classifier.preprocessing import (
 from tests.conftest import encoded, picture
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
 def test_every_format_decodes_to_the_same_image(kind: str) -> None:
     image = picture()
     options = {"lossless": True} if kind == "WEBP" else {}
+    assert features.check("avif")  # it comes with Pillow
     data = encoded(image, kind, **options)
 
     decoded = decode_image(data)
@@ -52,7 +54,7 @@ def test_grey_jpeg_becomes_rgb() -> None:
     assert (decoded[..., 0] == decoded[..., 2]).all()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_images_are_turned_upright_by_their_exif_orientation(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to show
@@ -64,6 +66,51 @@ def test_images_are_turned_upright_by_their_exif_orientation(kind: str) -> None:
     assert decoded.shape == upright.shape == (32, 24, 3)
     # lossy formats: the mean of what is lost is a few steps of 255
     assert np.abs(decoded.astype(int) - upright).mean() < 8
+
+
+def _xmp(orientation: int) -> bytes:
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+        f'tiff:Orientation="{orientation}"/></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+def _in_xmp(image: Image.Image, kind: str, orientation: int) -> bytes:
+    """With the orientation in XMP alone."""
+    xmp = _xmp(orientation)
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return encoded(image, kind, pnginfo=info)
+    if kind == "TIFF":
+        return encoded(image, kind, tiffinfo={700: xmp})
+    return encoded(image, kind, xmp=xmp, quality=95)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_orientation_in_xmp_alone_turns_an_image_as_pillow_does(
+    kind: str, orientation: int
+) -> None:
+    data = _in_xmp(picture(24, 32), kind, orientation)
+    assert is_image(data)
+
+    decoded = decode_image(data)
+
+    with Image.open(BytesIO(data)) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.shape[:2] == ((32, 24) if orientation == 6 else (24, 32))
+
+
+def test_exif_wins_over_xmp() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture(24, 32), exif=exif, xmp=_xmp(3))
+
+    assert decode_image(data).shape == (32, 24, 3)
 
 
 def test_cmyk_jpeg_becomes_rgb() -> None:
@@ -128,7 +175,7 @@ def test_what_is_no_image_is_refused_with_a_remedy(data: bytes) -> None:
 
 
 def test_formats_outside_the_list_are_refused() -> None:
-    data = encoded(picture(), "TIFF")
+    data = encoded(picture(), "PPM")
 
     assert not is_image(data)
     with pytest.raises(UndecodableImage):
@@ -145,7 +192,7 @@ def test_too_many_pixels_are_seen_before_decoding() -> None:
         pixels = zlib.compress(b"")
         bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
 
-        with pytest.raises(ImageTooLarge, match="25,000,000"):
+        with pytest.raises(ImageTooLarge, match=r"limit is 25 \(--max-megapixels\)"):
             decode_image(bomb)
 
 
@@ -158,7 +205,25 @@ def test_a_large_jpeg_is_refused_by_its_header() -> None:
         decode_image(bytes(data))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_the_limit_of_pixels_is_whoever_decodes_to_set(kind: str) -> None:
+    data = encoded(Image.new("RGB", (7_000, 4_000)), kind)
+
+    assert decode_image(data, max_megapixels=28).shape == (4_000, 7_000, 3)
+    with pytest.raises(
+        ImageTooLarge, match=r"28\.0 megapixels, and the limit is 27\.9"
+    ):
+        decode_image(data, max_megapixels=27.9)
+
+
+def test_images_beyond_what_pillow_warns_about_decode() -> None:
+    data = encoded(Image.new("L", (10_000, 10_000)), "PNG")
+
+    assert Preprocessing(8, 8).image(data, max_megapixels=100).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about damaged tags
 def test_damaged_files_decode_or_are_refused_and_nothing_else(kind: str) -> None:
     rng = random.Random(kind)
     whole = encoded(picture(), kind)

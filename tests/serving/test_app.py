@@ -15,16 +15,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from gunicorn.http.body import Body, LengthReader
-from PIL import Image
 from werkzeug.test import TestResponse
 
 from classifier.dataset import Dataset
 from classifier.network import ImageClassifier
 from classifier.ranking import softmax
-from serving import answers, body_reader
+from serving import body_reader
 from serving.answers import predict
 from serving.app import create_app
 from serving.config import ServingConfig
+from serving.decoding import Decoded, Decoder, Patience, Size
 from serving.inference_request import HEADER
 from serving.loading import open_pool
 from serving.metrics import Metrics
@@ -176,9 +176,14 @@ def test_large_requests_are_split_and_keep_their_order(
         known.version, known.bundle, known.backend, Batching(max_batch_size=2)
     )
 
-    cut = predict(files, [cutting], top=3, deadline=math.inf)
+    decoder = Decoder(max_megapixels=25, most_waiting=1)
 
-    assert cut == predict(files, [known], top=3, deadline=math.inf)
+    def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
+        return decoder.decode(images, sizes, Patience(math.inf))
+
+    cut = predict(files, [cutting], top=3, decode=decode, deadline=math.inf)
+
+    assert cut == predict(files, [known], top=3, decode=decode, deadline=math.inf)
 
 
 def _npy(array: np.ndarray[Any, Any]) -> bytes:
@@ -427,17 +432,6 @@ def test_decoding_ends_at_the_deadline(client: FlaskClient) -> None:
 
     assert answer.status_code == 504
     assert "decoded" in _json(answer)["error"]["message"]
-
-
-def test_a_large_image_waits_for_its_turn_and_a_small_one_does_not(
-    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(answers, "_large_turns", threading.Semaphore(0))
-    large = encoded(Image.new("RGB", (1001, 1000)), "PNG")
-    soon = {"X-Request-Timeout-Ms": "50"}
-
-    assert client.post("/predict", data=large, headers=soon).status_code == 504
-    assert client.post("/predict", data=PNG).status_code == 200
 
 
 def test_a_path_begins_no_line_of_the_log(

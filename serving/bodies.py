@@ -1,7 +1,5 @@
 """What a request's body holds: encoded images, or an array of decoded ones."""
 
-import base64
-import binascii
 import io
 import math
 import tokenize
@@ -13,6 +11,7 @@ from flask import Request
 from numpy.typing import NDArray
 
 from classifier.preprocessing import FORMATS_IN_WORDS, is_image
+from serving.base64_images import from_base64
 from serving.body_reader import (
     BadRequest,
     BodyTooLarge,
@@ -112,8 +111,8 @@ def _from_base64(place: int, item: object) -> bytes:
     if not isinstance(text, str):
         raise BadRequest(f'instance {place} is not {{"b64": "…"}}; send {JSON_HINT}')
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return from_base64(text)
+    except ValueError as error:
         raise BadRequest(f"instance {place} is not base64: {error}") from error
 
 

@@ -1,7 +1,5 @@
 """What a body of MLflow's scoring contract holds: images in four forms, a version."""
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Callable
@@ -12,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from serving.base64_images import from_base64
 from serving.bodies import ImageArray, check_count
 from serving.body_reader import BadRequest
 
@@ -157,12 +156,10 @@ def _encoded(place: int, item: object) -> bytes:
         raise BadRequest(
             f'image {place} is neither base64 nor {{"b64": "<base64>"}}; send {HINT}'
         )
-    if "\n" in text:  # MLflow writes bytes with base64.encodebytes, in lines of 76
-        text = "".join(text.split())
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"image {place} is not base64") from error
+        return from_base64(text)
+    except ValueError as error:
+        raise BadRequest(f"image {place} is not base64: {error}") from error
 
 
 def _stacked(images: list[Any]) -> ImageArray:

@@ -1,7 +1,5 @@
 """Tensors of the Open Inference Protocol, as JSON or as bytes behind the JSON."""
 
-import base64
-import binascii
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from serving.base64_images import from_base64
 from serving.bodies import MAX_IMAGES, ImageArray
 from serving.body_reader import BadRequest, BodyTooLarge
 
@@ -129,8 +128,8 @@ def _files(data: object, count: int) -> list[bytes]:
     if not isinstance(data, list) or len(data) != count:
         raise BadRequest(f"the data of the input 'images' is no list of {count} texts")
     try:
-        return [base64.b64decode(text, validate=True) for text in data]
-    except (TypeError, ValueError, binascii.Error) as error:
+        return [from_base64(text) for text in data]
+    except (TypeError, ValueError) as error:
         raise BadRequest(
             "the data of the input 'images' is not images in base64; as JSON, BYTES "
             "come so"

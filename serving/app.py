@@ -35,6 +35,7 @@ def create_app(
     pool: PredictorPool | None = None,
     control: Control | None = None,
     metrics: Metrics | None = None,
+    decoder: Decoder | None = None,
     is_draining: Callable[[], bool] = lambda: False,
     all_ready: Callable[[], bool] = lambda: True,
 ) -> Flask:
@@ -57,7 +58,8 @@ def create_app(
         pool=pool,
         control=control or Control(pool),
         admission=admission,
-        decoder=Decoder(
+        decoder=decoder
+        or Decoder(
             max_megapixels=config.max_megapixels,
             # The other half is left for small images.
             most_waiting=max(1, admission.places // 2),

@@ -19,6 +19,15 @@ def test_two_names_are_a_comparison_with_the_defaults_of_its_settings() -> None:
     assert parse_arguments(PAIR) == CompareConfig(a="v1", b="v2")
 
 
+def test_photos_that_training_takes_are_compared() -> None:
+    config = parse_arguments(["--a", "v8", "--b", "v16"])
+    larger = parse_arguments(["--a", "v8", "--b", "v16", "--max-megapixels", "200"])
+
+    assert isinstance(config, CompareConfig)
+    assert isinstance(larger, CompareConfig)
+    assert (config.max_megapixels, larger.max_megapixels) == (100, 200)
+
+
 def test_non_inferior_is_a_gate_on_the_lower_end() -> None:
     config = parse_arguments([*PAIR, "--non-inferior", "0.005"])
 

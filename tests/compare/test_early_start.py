@@ -8,7 +8,7 @@ import requests
 
 from compare.config import CompareConfig
 from compare.early_start import early_service
-from tests.conftest import Store
+from tests.conftest import Store, encoded, picture
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +26,18 @@ def test_versions_named_by_number_are_served_at_once(
 ) -> None:
     monkeypatch.setattr("compare.early_start.DEFAULT_ADDRESS", _free_address())
 
-    with early_service(CompareConfig(a="v1", b="V002")) as early:
+    config = CompareConfig(a="v1", b="V002", max_megapixels=0.001)
+    with early_service(config) as early:
         assert early is not None
         url = early.wait_for_url()
         listed = requests.get(f"{url}/versions", timeout=60).json()
+        large = encoded(picture(32, 32))
+        refused = requests.post(f"{url}/predict", large, timeout=60).json()
 
     assert listed["model"] == store.model
     ready = [v["version"] for v in listed["versions"] if v["state"] == "ready"]
     assert ready == ["1", "2"]
+    assert refused["error"]["code"] == "image_too_large"
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,24 @@ def test_a_damaged_file_is_none(tmp_path: Path) -> None:
     (tmp_path / "thumbnails.parquet").write_bytes(b"")
 
     assert Thumbnails.load(tmp_path) is None
+
+
+def test_a_photo_of_a_phone_has_its_picture(tmp_path: Path) -> None:
+    """Training takes up to 100 megapixels, and so do the pictures of what it took."""
+    file = _file(tmp_path, "x.png", (8000, 6000), "blue")
+
+    assert make_thumbnails(["x"], [file]).names == ("x",)
+    assert make_thumbnails(["x"], [file], max_megapixels=47).names == ()
+
+
+def test_a_tile_that_xmp_turns_is_turned(tmp_path: Path) -> None:
+    """A browser would show it as it lies."""
+    file = tmp_path / "x.jpg"
+    image = Image.new("RGB", (64, 64), "red")
+    image.paste("blue", (0, 0, 64, 32))
+    image.save(file, quality=95, xmp=b'<x tiff:Orientation="3"/>')
+
+    pixels = _pixels(make_thumbnails(["x"], [file]).tiles[0])
+
+    assert pixels[2, 32][0] > 200
+    assert pixels[61, 32][2] > 200

@@ -8,10 +8,13 @@ from serving.config import ServingConfig, config_from_environment, parse_argumen
 def test_every_field_is_a_flag_and_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVING_MAX_LOADED", "7")
     monkeypatch.setenv("SERVING_PORT", "1234")
+    monkeypatch.setenv("SERVING_MAX_MEGAPIXELS", "48.5")
 
     config = parse_arguments(["--port", "0", "--versions", "v8, @best"])
 
-    assert config == ServingConfig(max_loaded=7, port=0, versions="v8, @best")
+    assert config == ServingConfig(
+        max_loaded=7, port=0, versions="v8, @best", max_megapixels=48.5
+    )
     assert config.listed == ("v8", "@best")
 
 
@@ -32,6 +35,8 @@ def test_all_is_no_list() -> None:
     ("variable", "value", "message"),
     [
         ("SERVING_PORT", "x", "SERVING_PORT must be a whole number, got 'x'"),
+        ("SERVING_MAX_MEGAPIXELS", "0", "max_megapixels must be above 0"),
+        ("SERVING_MAX_MEGAPIXELS", "48 MP", "MAX_MEGAPIXELS must be a number"),
         ("SERVING_WORKERS", "0", "workers must be at least 1"),
         ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, torch"),
         ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),

@@ -1,17 +1,24 @@
 """Turns of large and costly images: who waits, who is refused, and who is dropped."""
 
+import base64
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 
+import orjson
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
 
+from serving.app import create_app
 from serving.batcher import Overloaded
+from serving.config import ServingConfig
 from serving.decoding import Decoded, Decoder, Patience
+from serving.predictor_pool import PredictorPool
 from serving.request_queue import DeadlinePassed
 from tests.classifier.costly_files import repeated_scans
 from tests.conftest import WAIT_SECONDS, encoded, picture
@@ -122,3 +129,79 @@ def test_who_would_wait_for_long_is_told_when_to_come_again(
 def test_a_request_whose_time_is_over_decodes_nothing() -> None:
     with pytest.raises(DeadlinePassed):
         _decode(_decoder(), SMALL, Patience(time.monotonic()))
+
+
+def _v2(data: bytes) -> tuple[str, object]:
+    text = base64.b64encode(data).decode()
+    tensor = {"name": "images", "datatype": "BYTES", "shape": [1], "data": [text]}
+    return "/v2/models/digits-tiny/infer", {"inputs": [tensor]}
+
+
+def _instances(path: str, data: bytes) -> tuple[str, object]:
+    return path, {"instances": [{"b64": base64.b64encode(data).decode()}]}
+
+
+DIALECTS: dict[str, Callable[[bytes], tuple[str, object]]] = {
+    "predict": lambda data: _instances("/predict", data),
+    "v2": _v2,
+    "invocations": lambda data: _instances("/invocations", data),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_decodes_in_turns_and_within_its_limits(
+    dialect: str, pool: PredictorPool
+) -> None:
+    decoder = _decoder()
+    client = create_app(ServingConfig(), pool=pool, decoder=decoder).test_client()
+    path, document = DIALECTS[dialect](LARGE)
+
+    with _taken(decoder):
+        soon = {"X-Request-Timeout-Ms": "50"}
+        late = client.post(path, json=document, headers=soon)
+        small_path, small = DIALECTS[dialect](SMALL)
+        assert client.post(small_path, json=small).status_code == 200
+    assert late.status_code == 504
+    assert b"decoded in time" in late.data
+    assert client.post(path, json=document).status_code == 200
+
+    path, document = DIALECTS[dialect](repeated_scans(8_000))
+    refused = client.post(path, json=document)
+    assert refused.status_code == 400
+    assert b"101 scans" in refused.data
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_service_refuses_what_is_larger_than_it_was_told(
+    dialect: str, pool: PredictorPool
+) -> None:
+    client = create_app(ServingConfig(max_megapixels=1), pool=pool).test_client()
+    path, document = DIALECTS[dialect](LARGE)
+
+    answer = client.post(path, json=document)
+
+    assert answer.status_code == 400
+    assert b"the limit is 1 (--max-megapixels)" in answer.data
+
+
+class _Body(BytesIO):
+    began = 0.0
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_time_of_a_request_runs_from_its_first_byte_on(
+    dialect: str, client: FlaskClient
+) -> None:
+    """Also while it waited for a thread, which the service itself does not see."""
+    path, document = DIALECTS[dialect](SMALL)
+    body = orjson.dumps(document)
+
+    for seconds, status in ((0, 200), (31, 504)):
+        stream = _Body(body)
+        stream.began = time.monotonic() - seconds
+        answer = client.post(
+            path,
+            content_type="application/json",
+            environ_overrides={"wsgi.input": stream, "CONTENT_LENGTH": str(len(body))},
+        )
+        assert answer.status_code == status

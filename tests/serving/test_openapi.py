@@ -78,7 +78,7 @@ def _is_there(path: str) -> bool:
 
 def _described() -> schemathesis.BaseSchema:
     """The document, with names and files that the app knows, lest all be refused."""
-    for kind in ("jpeg", "png", "webp", "gif", "bmp"):
+    for kind in ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"):
         files = strategies.just(encoded(picture(20, 16), kind))
         schemathesis.openapi.media_type(
             f"image/{kind}", files | strategies.binary(max_size=40)

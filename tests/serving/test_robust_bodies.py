@@ -175,6 +175,35 @@ def test_a_body_longer_than_it_says_harms_its_own_connection_alone(
     assert [answer.status for answer in others] in ([], [400])
 
 
+@pytest.mark.parametrize("target", ["/predict", "/invocations"])
+def test_a_body_that_is_late_ends_when_its_sender_has_no_time_left(
+    target: str, service: RunningService
+) -> None:
+    """Before the service itself would call it stalled."""
+    lines = (WITH_LENGTH, "X-Request-Timeout-Ms: 100", CLOSE)
+    with connect(service) as connection:
+        connection.sendall(head(*lines, target=target) + JPEG[:100])
+
+        assert _only(connection).status == 504
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /predict HTTP/1.1\r\nHost: "])
+def test_the_time_of_a_request_runs_while_its_head_comes(
+    sent: bytes, service: RunningService
+) -> None:
+    """From the first byte on, and not from when the connection was opened."""
+    whole = head(WITH_LENGTH, "X-Request-Timeout-Ms: 1000", CLOSE) + JPEG
+    with connect(service) as connection:
+        connection.sendall(sent)
+        connection.settimeout(1.1)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(WAIT_SECONDS)
+        connection.sendall(whole[len(sent) :])
+
+        assert _only(connection).status == (504 if sent else 200)
+
+
 def test_a_client_that_only_listens_any_more_is_answered(
     service: RunningService,
 ) -> None:

@@ -35,9 +35,22 @@ def test_quantize_takes_a_version_and_data() -> None:
     assert config == QuantizeConfig(version="v8", data="/x", skip_broken=True)
 
 
+@pytest.mark.parametrize("errand", [[], ["--evaluate", "v8"], ["--quantize", "v8"]])
+def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None:
+    arguments = [*errand, "--data", "/x"]
+    config = parse_arguments(arguments)
+    larger = parse_arguments([*arguments, "--max-megapixels", "150.5"])
+
+    assert not isinstance(config, ResumeConfig)
+    assert not isinstance(larger, ResumeConfig)
+    assert (config.max_megapixels, larger.max_megapixels) == (100, 150.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--data", "x", "--max-megapixels", "0"], "above 0 and at most 1,000"),
+        (["--data", "x", "--max-megapixels", "nan"], "above 0 and at most 1,000"),
         ([], "--data"),
         (["--data", "digits", "--epochs", "0"], "epochs must be at least 1"),
         (["--data", "digits", "--epochs", "x"], "invalid int"),

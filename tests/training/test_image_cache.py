@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from classifier.dataset import BadDataset, Part, part_digest
 from classifier.labels import Labels
@@ -30,14 +32,15 @@ def part(tmp_path: Path) -> Part:
 
 @pytest.fixture
 def decode(tmp_path: Path) -> Decode:
-    def decode_it(part: Part, *, skip_broken: bool = False) -> DecodedPart:
+    def decode_it(part: Part, **how: Any) -> DecodedPart:
+        how = {"skip_broken": False, "max_megapixels": 100, **how}
         return decode_part(
             part,
             what="val",
             labels=Labels.from_ids(["a", "b"]),
             preprocessing=PREPROCESSING,
             cache=tmp_path / "cache",
-            skip_broken=skip_broken,
+            **how,
         )
 
     return decode_it
@@ -124,6 +127,18 @@ def test_a_file_that_nobody_may_read_is_broken_until_it_may_be(
         decode(part)
     part.files[1].chmod(0o644)
     assert len(decode(part)) == 5
+
+
+def test_the_limit_of_pixels_is_part_of_what_is_kept(
+    part: Part, decode: Decode
+) -> None:
+    """An image that was too large decodes once it may be."""
+    part.files[1].write_bytes(encoded(Image.new("L", (1100, 1000)), "PNG"))
+
+    with pytest.raises(BadDataset, match=r"1\.1 megapixels, and the limit is 1 "):
+        decode(part, max_megapixels=1)
+
+    assert len(decode(part, max_megapixels=2)) == 5
 
 
 def test_all_images_broken_is_an_error_even_when_skipping(

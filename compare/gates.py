@@ -40,6 +40,15 @@ PATHS = frozenset(number_paths())
 """The numbers of summary.json that a gate can name."""
 
 
+def gate_names() -> list[str]:
+    """Sorted, without the ends of intervals: `top1.delta`, but not `top1.delta.low`."""
+    return sorted(
+        ".".join(path).removesuffix(".value")
+        for path in PATHS
+        if path[-1] not in ("low", "high") or (*path[:-1], "value") not in PATHS
+    )
+
+
 def parse_gate(expression: str) -> Gate:
     """`PATH OP NUMBER`; UnknownGate lists what there is."""
     match = re.fullmatch(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*(\S+)\s*", expression)
@@ -71,11 +80,7 @@ def _whole_path(text: str) -> tuple[str, ...]:
         for whole in (candidate, (*candidate, "value")):
             if whole in PATHS:
                 return whole
-    names = sorted(
-        ".".join(path).removesuffix(".value")
-        for path in PATHS
-        if path[-1] not in ("low", "high") or (*path[:-1], "value") not in PATHS
-    )
+    names = gate_names()
     short = [name.removeprefix("top1.") for name in names]
     alike = difflib.get_close_matches(text, dict.fromkeys([*short, *names]), n=3)
     hint = f"did you mean {' or '.join(alike)}? " if alike else ""

@@ -134,20 +134,7 @@ def config_from_environment(
 
 def parse_arguments(arguments: list[str]) -> ServingConfig:
     """Flags win over variables. Exits with 2 and a message on wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving",
-        description="Answer with any number of versions over HTTP.",
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    for field in fields(ServingConfig):
-        default = "" if field.default is None else f" (default {field.default})"
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=_type_of(field),
-            choices=get_args(_CHOICES[field.name]) if field.name in _CHOICES else None,
-            help=f"{_HELP[field.name]}{default}; or {_variable(field)}",
-        )
+    parser = _parser()
     given = vars(parser.parse_args(arguments))
     try:
         return ServingConfig(**{**_from_environment(os.environ), **given})
@@ -155,20 +142,66 @@ def parse_arguments(arguments: list[str]) -> ServingConfig:
         parser.error(str(error))
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving",
+        usage="python -m serving [flags]",
+        description="Answer with any number of versions over HTTP.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for field in fields(ServingConfig):
+        if field.name in _GROUPS:
+            group = parser.add_argument_group(_GROUPS[field.name])
+        group.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_type_of(field),
+            choices=get_args(_CHOICES[field.name]) if field.name in _CHOICES else None,
+            metavar=None if field.name in _CHOICES else _METAVARS[_type_of(field)],
+            help=f"{_HELP[field.name]} (default: {_default(field)})",
+        )
+    return parser
+
+
+_GROUPS: Mapping[str, str] = {
+    "model": "what is served",
+    "host": "where it listens",
+    "backend": "how the network runs",
+    "workers": "processes and batches",
+    "max_queued": "limits and times",
+    "keys": "keys and log",
+}
+"""The field that begins a group of --help; those behind it belong to it as well."""
+
+_METAVARS: Mapping[type, str] = {int: "N", float: "X", str: "TEXT", Path: "FILE"}
+
+_EPILOG = """SERVING_MAX_LOADED=8 is --max-loaded 8, and so on for each flag; flags win.
+
+examples:
+  python -m serving
+  python -m serving --model digits-resnet18 --versions v8,v16
+  python -m serving --versions @best,v8 --host 0.0.0.0 --keys keys.txt
+  python -m serving --backend torch --device cuda --port 0
+
+exit codes: 0 stopped, 2 wrong usage, 3 not now (store, address, device, a version that
+cannot load), 4 a fault of ours"""
+
 _HELP: Mapping[str, str] = {
-    "model": "registered model; the only one if there is one",
-    "versions": "all, or a list such as v8,v16,@best",
+    "model": "registered model",
+    "versions": "all, or a list such as v8,v16,@best: those alone",
     "max_loaded": "with all: most versions in memory",
     "host": "address to listen on",
     "port": "0 takes a free one",
-    "backend": "what runs the network",
-    "device": "what it runs on",
+    "backend": "onnx: ONNX Runtime; torch: PyTorch",
+    "device": "auto: a GPU where one is usable",
     "precision": "of the torch backend on CPUs",
-    "workers": "processes",
+    "workers": "processes; each holds the versions it serves",
     "threads": "of a process; all but 16 may work on predictions",
     "max_batch_size": "most images the network sees at once",
-    "max_wait_ms": "how long a batch waits for company",
-    "max_queued": "images that may wait for a version",
+    "max_wait_ms": "milliseconds a batch's first image waits for company",
+    "max_queued": "images that may wait for a version; beyond it: 429",
     "max_megapixels": "larger images are refused",
     "timeout_seconds": "how long a request may take",
     "follow_seconds": "how often the registry is asked where its aliases are",
@@ -178,6 +211,18 @@ _HELP: Mapping[str, str] = {
     "loopback address without keys; * is any",
     "log_format": "of the log on standard error",
 }
+
+_DEFAULTS: Mapping[str, str] = {
+    "model": "the only one there is",
+    "max_wait_ms": "0, takes what is there",
+    "keys": "none, anyone may ask",
+    "allowed_hosts": "none",
+}
+"""In words, where the value says too little."""
+
+
+def _default(field: Field[Any]) -> str:
+    return _DEFAULTS.get(field.name, str(field.default))
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -49,7 +49,11 @@ EXIT_CODES: dict[type[BaseException], int] = {
 
 
 def main(arguments: list[str]) -> int:
-    config = parse_arguments(arguments)
+    return run(parse_arguments(arguments), arguments)
+
+
+def run(config: Config, arguments: list[str]) -> int:
+    """The exit code; `config` is what `arguments` ask for."""
     handler = plain_handler("%(levelname)s %(message)s")
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # What is tried again is told by training/patience.py, once, and not at each try.

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from classifier.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
-from classifier.network import ARCHITECTURES, STEMS
 from classifier.staging import default_cache
-from training.recipes import RECIPES
+from training.command_line import new_parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +147,8 @@ Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig
 
 def parse_arguments(arguments: list[str]) -> Config:
     """Exits with 2 and a message on wrong usage, as argparse does."""
-    parser = _parser()
+    defaults = {field.name: field.default for field in fields(TrainingConfig)}
+    parser = new_parser(defaults)
     given = vars(parser.parse_args(arguments))
     evaluated, quantized = given.pop("evaluate"), given.pop("quantize")
     run = given.pop("resume")
@@ -183,63 +183,3 @@ def _refuse_others(
     if unused:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         parser.error(f"{flag} takes a version as it is; it takes no {flags}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m training",
-        description="Train an image classifier; every epoch becomes a version.",
-        # Only what was typed is handed on: the defaults are TrainingConfig's.
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="PATH|digits",
-        help="folder, archive, or digits",
-    )
-    add("--epochs", type=int, help="default 16")
-    add("--arch", choices=tuple(ARCHITECTURES), help="default resnet18")
-    add("--stem", choices=STEMS, help="default imagenet")
-    add("--image-size", type=int, metavar="PIXELS", help="default 64")
-    add("--recipe", choices=tuple(RECIPES), help="default strong")
-    add("--batch-size", type=int, help="default 256")
-    add("--lr", type=float, help="peak learning rate; default: the recipe's")
-    add("--seed", type=int, help="default 0")
-    add("--device", choices=("auto", "cpu", "cuda"), help="default auto")
-    add("--precision", choices=("auto", "fp32", "bf16"), help="default auto")
-    add("--model", metavar="NAME", help="registered model; default <dataset>-<arch>")
-    add("--experiment", metavar="NAME", help="default: the data set's name")
-    add("--per-class", type=int, metavar="N", help="first N training images a class")
-    add(
-        "--skip-broken", action="store_true", help="leave out images that do not decode"
-    )
-    add(
-        "--max-megapixels",
-        type=float,
-        metavar="N",
-        help="larger images do not decode; default 100",
-    )
-    add("--compile", choices=("auto", "on", "off"), help="training steps; default auto")
-    add("--cache", type=Path, metavar="FOLDER", help="default: one per user")
-    instead = parser.add_mutually_exclusive_group().add_argument
-    instead(
-        "--resume",
-        metavar="RUN_ID|last",
-        default=None,
-        help="go on with a run that was stopped; its flags are its own",
-    )
-    instead(
-        "--evaluate",
-        metavar="VERSION",
-        default=None,
-        help="measure a version (v8, best, latest) on the validation images instead",
-    )
-    instead(
-        "--quantize",
-        metavar="VERSION",
-        default=None,
-        help="make the int8 form of a version instead; ask for it as v8.int8",
-    )
-    return parser

@@ -1,12 +1,12 @@
-"""How a network is optimised, by name."""
+"""How a network is optimised, by name.
+
+Imports no torch: the command line is checked before that is there.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-from torch import nn
-from torch.optim import SGD
 
 SMALLEST_SIZE = 8
 """Sizes of growing images are multiples of this many pixels."""
@@ -80,26 +80,6 @@ RECIPES: Mapping[str, Recipe] = {
         average_epochs=1.0,
     ),
 }
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for parameter in network.parameters():
-        # Norm scales and all biases are vectors; the weights of layers are not.
-        is_decayed = recipe.decay_norms_and_biases or parameter.ndim > 1
-        (decayed if is_decayed else spared).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
 
 
 def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:

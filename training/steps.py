@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD
 
 from classifier.network import ImageClassifier
 from training.averaging import WeightAverage
@@ -24,7 +25,6 @@ from training.recipes import (
     average_decay,
     average_interval,
     learning_rate,
-    make_optimizer,
     size_at,
 )
 from training.small_maps import speed_up_small_maps
@@ -216,6 +216,26 @@ def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
             f"after epoch {epoch} the network's answers are not finite; versions "
             "published so far are whole. Try again with a lower --lr"
         )
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for parameter in network.parameters():
+        # Norm scales and all biases are vectors; the weights of layers are not.
+        is_decayed = recipe.decay_norms_and_biases or parameter.ndim > 1
+        (decayed if is_decayed else spared).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return SGD(
+        [group for group in groups if group["params"]],
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True,
+    )
 
 
 def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], Tensor]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from classifier import network
+from training.command_line import ARCHITECTURES, STEMS
 from training.config import (
     EvaluationConfig,
     QuantizeConfig,
@@ -102,3 +104,8 @@ def test_data_is_found_again_from_any_folder() -> None:
 
     assert isinstance(config, TrainingConfig)
     assert config.data == str(Path.cwd() / "images")
+
+
+def test_the_networks_that_can_be_asked_for_are_those_that_there_are() -> None:
+    assert tuple(network.ARCHITECTURES) == ARCHITECTURES
+    assert STEMS == network.STEMS

@@ -10,9 +10,9 @@ from training.recipes import (
     average_decay,
     average_interval,
     learning_rate,
-    make_optimizer,
     size_at,
 )
+from training.steps import make_optimizer
 
 
 def test_plain_is_the_seed_reports_run() -> None:

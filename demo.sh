@@ -26,7 +26,7 @@ url="${line#serving on }"
 image="${XDG_CACHE_HOME:-$HOME/.cache}/flipside/digits/val/7/digit_0912.png"
 say curl -s -F image=@"$image" "'$url/predict?version=v8&version=v16&top_k=2'"
 curl -sS -F image=@"$image" "$url/predict?version=v8&version=v16&top_k=2" | python -m json.tool --compact
-say python -m compare --a v8 --b v16
+say python -m compare --a v8 --b v16 --model digits-resnet18
 python -m compare --a v8 --b v16 --model digits-resnet18 --url "$url"
 
 cat <<EOF

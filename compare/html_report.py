@@ -128,6 +128,7 @@ def _environment() -> Environment:
     environment.globals.update(
         views=report_views,
         places=wording.PLACES,
+        five_can_miss=wording.five_can_miss,
         charts=report_charts,
         calibration=calibration_charts,
         latency_curves=latency_curves,

@@ -11,7 +11,14 @@ import pandas as pd
 
 from classifier.plain_text import csv_text, printable
 from compare.files import PER_CLASS, PER_IMAGE, SUMMARY
-from compare.wording import Kind, look_up, say, say_estimate, verdict_in_words
+from compare.wording import (
+    Kind,
+    five_can_miss,
+    look_up,
+    say,
+    say_estimate,
+    verdict_in_words,
+)
 
 Row = tuple[str, str, Kind]
 
@@ -72,6 +79,7 @@ class Loaded:
             f"<tr><th style='text-align:left'>{_html(name)}</th>"
             f"<td>{_html(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
             for name, path, kind in ROWS
+            if path != "top5.delta" or five_can_miss(self.summary)
         )
         images = _html(say(self.summary["images"], "count"))
         return (

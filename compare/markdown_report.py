@@ -11,6 +11,7 @@ from compare.wording import (
     ABSENT,
     PLACES,
     Kind,
+    five_can_miss,
     is_labelled,
     look_up,
     notes_of,
@@ -72,7 +73,11 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
 def _figures(summary: Mapping[str, Any]) -> str:
     rows = [
         _change(summary, "first answer right", "top1_accuracy", "top1.delta"),
-        _change(summary, "truth among five", "top5_accuracy", "top5.delta"),
+        *(
+            [_change(summary, "truth among five", "top5_accuracy", "top5.delta")]
+            if five_can_miss(summary)
+            else []
+        ),
         _change(
             summary,
             "calibration error",

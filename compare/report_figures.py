@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from compare.report_charts import interval_plot
-from compare.wording import Kind, look_up, say, say_interval
+from compare.wording import Kind, five_can_miss, look_up, say, say_interval
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
         look_up(summary, f"{name}_delta") for name in ("calibration_error", "log_loss")
     )
     five = look_up(top5, "broken"), look_up(top5, "fixed")
-    return [
+    numbers = [
         _figure(
             "Right first answers",
             deltas[0],
@@ -79,6 +79,9 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
             f"{_from_to(summary, 'log_loss', 'number')}; less is better",
         ),
     ]
+    if not five_can_miss(summary):
+        del numbers[3]
+    return numbers
 
 
 def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:

@@ -10,7 +10,7 @@ from compare.terminal_words import (
     points,
     points_between,
 )
-from compare.wording import PLACES
+from compare.wording import PLACES, five_can_miss
 
 
 def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
@@ -26,6 +26,8 @@ def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         ),
         ("mean confidence", "mean_confidence", summary["confidence"]["delta"]),
     ):
+        if key == "top5_accuracy" and not five_can_miss(summary):
+            continue
         sides = [percent(summary[side][key]) for side in ("a", "b")]
         lines.append(
             f"{name:{label}}{sides[0]:>{width}}{sides[1]:>{width}}   "

@@ -22,6 +22,15 @@ def look_up(document: object, path: str) -> Any:
     return value
 
 
+def five_can_miss(summary: Mapping[str, Any]) -> bool:
+    """False where both lists of five hold every truth and the same classes.
+
+    So of five classes or fewer, always: "truth among five" says nothing then.
+    """
+    paths = ("a.top5_accuracy", "b.top5_accuracy", "overlap.top5")
+    return any(look_up(summary, path) != 1 for path in paths)
+
+
 def say(value: object, kind: Kind) -> str:
     """A number with its unit; an en dash where there is none.
 

@@ -99,6 +99,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Store:
         image_size=16,
         batch_size=64,
         recipe="plain",
+        lr=0.1,
         device="cpu",
         precision="fp32",
         cache=cache,

@@ -61,6 +61,12 @@ class WeightAverage:
         torch._foreach_lerp_(averages, currents, 1 - decay)
 
     @torch.no_grad()
+    def take_buffers(self, network: nn.Module) -> None:
+        """Batch norm's statistics and counters as `network` has them, from here on."""
+        for name, buffer in network.named_buffers():
+            self._state[name].copy_(buffer)
+
+    @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor], *, steps: int) -> None:
         """Goes on from a `state` and `steps` that were saved; they are copied.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from classifier.ranking import IntArray
@@ -62,6 +63,11 @@ class Batches:
     @property
     def images(self) -> int:
         return len(self._part)
+
+    @property
+    def decoded(self) -> NDArray[np.uint8]:
+        """All of them, [N, H, W, 3], in the order of the part."""
+        return self._part.images
 
     @property
     def full_size(self) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from training.recipes import RECIPES
+from training.recipes import FULL_BATCH, LEAST_STEPS, RECIPES
 
 ARCHITECTURES, STEMS = ("resnet18", "tiny"), ("imagenet", "small")
 """classifier.network's. A copy, as that imports torch in 2 s; a test compares them."""
@@ -147,16 +147,18 @@ def _add_optimisation(
     )
     add(
         "--batch-size",
-        type=int,
-        metavar="N",
-        help=f"images in a step (default: {defaults['batch_size']})",
+        type=_number_or_auto,
+        metavar="N|auto",
+        help=f"images in a step; auto: {FULL_BATCH}, or less where an epoch would have "
+        f"under {LEAST_STEPS} steps (default: {defaults['batch_size']})",
     )
     rates = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in RECIPES.items())
     add(
         "--lr",
         type=float,
         metavar="RATE",
-        help=f"highest learning rate (default: the recipe's, {rates})",
+        help=f"highest learning rate (default: the recipe's, {rates} with batches of "
+        f"{FULL_BATCH}, and in proportion with others)",
     )
     add(
         "--seed",
@@ -202,3 +204,14 @@ def _add_mlflow(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="where the run is listed (default: the data set's name)",
     )
+
+
+def _number_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor auto"
+        ) from error

@@ -29,9 +29,11 @@ class TrainingConfig:
     """Height and width the network sees, in pixels."""
 
     recipe: str = "strong"
-    batch_size: int = 256
+    batch_size: int | Literal["auto"] = "auto"
+    """auto: 256, or less where an epoch would have under 20 steps."""
+
     lr: float | None = None
-    """Peak learning rate; None takes the recipe's, which is for batches of 256."""
+    """Peak learning rate; None takes the recipe's, as the batch size changes it."""
 
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -58,12 +60,14 @@ class TrainingConfig:
     """Unpacked archives and decoded images; None is one folder per user."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "per_class"):
+        for name in ("epochs", "per_class"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.batch_size < 2:
-            raise ValueError("batch_size must be at least 2, for batch norm")
+        if self.batch_size != "auto" and self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2, for batch norm, got {self.batch_size}"
+            )
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be 0 to {2**32 - 1}, got {self.seed}")
         for name in ("model", "experiment"):

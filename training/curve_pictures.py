@@ -24,7 +24,7 @@ _PARTS: tuple[tuple[str, str, Callable[[EpochRecord], Metrics]], ...] = (
 """Name, dash, where its metrics are."""
 
 
-def epochs_figure(history: History) -> Figure:
+def epochs_figure(history: History, *, has_top5: bool = True) -> Figure:
     """Accuracy over loss, per epoch, with both best epochs marked."""
     figure = Figure(figsize=(WIDTH, 8.6), layout="constrained")
     accuracy, loss = figure.subplots(2, 1)
@@ -32,11 +32,12 @@ def epochs_figure(history: History) -> Figure:
     for _, dash, of in _PARTS:
         metrics = [of(record) for record in history.epochs]
         _line(accuracy, epochs, [m.top1_accuracy for m in metrics], BLUE, dash)
-        _line(accuracy, epochs, [m.top5_accuracy for m in metrics], ORANGE, dash)
+        if has_top5:
+            _line(accuracy, epochs, [m.top5_accuracy for m in metrics], ORANGE, dash)
         _line(loss, epochs, [m.loss for m in metrics], GREEN, dash)
     _scale_accuracies(accuracy)
     _scale_losses(loss, history)
-    _legend(accuracy, ("top-1", BLUE), ("top-5", ORANGE))
+    _legend(accuracy, ("top-1", BLUE), *([("top-5", ORANGE)] if has_top5 else []))
     _legend(loss)
     for axes, title in ((accuracy, "Accuracy"), (loss, "Cross-entropy")):
         axes.set(title=title, xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
@@ -47,16 +48,18 @@ def epochs_figure(history: History) -> Figure:
     return figure
 
 
-def running_figure(epochs: Sequence[EpochRecord]) -> Figure:
+def running_figure(epochs: Sequence[EpochRecord], *, has_top5: bool = True) -> Figure:
     """One line an epoch: how the running average moved from its start to its end."""
-    figure = Figure(figsize=(WIDTH, 8), layout="constrained")
-    panels = figure.subplots(2, 1)
+    names: list[tuple[str, Callable[[Metrics], float]]] = [
+        ("top-1", lambda m: m.top1_accuracy)
+    ]
+    if has_top5:
+        names.append(("top-5", lambda m: m.top5_accuracy))
+    figure = Figure(figsize=(WIDTH, 4 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
     colors = ScalarMappable(Normalize(1, max(2, len(epochs))), "viridis")
     figure.colorbar(colors, ax=panels, label="epoch", ticks=MaxNLocator(integer=True))
-    for axes, name, of in (
-        (panels[0], "top-1", lambda m: m.top1_accuracy),
-        (panels[1], "top-5", lambda m: m.top5_accuracy),
-    ):
+    for axes, (name, of) in zip(panels, names, strict=True):
         for record in epochs:
             points = record.training.points
             seen, values = [p.seen for p in points], [of(p.metrics) for p in points]

@@ -12,6 +12,9 @@ OVERFIT_LOSS_RISE = 0.05
 """Prechelt's generalisation loss, as a fraction of the least validation loss, from
 which a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2)."""
 
+STILL_FALLING = 0.03
+"""By which validation loss falls over the last quarter of a run that is not done."""
+
 LATER_PART = 0.25
 """Where the later part of an epoch begins: averages before it are over few images."""
 
@@ -50,6 +53,18 @@ def overfit_since(history: History) -> int | None:
         elif since is None:
             since = record.epoch
     return since
+
+
+def late_fall(history: History) -> float:
+    """By which fraction validation loss fell over the last quarter of the epochs.
+
+    0 where it was less before the end.
+    """
+    epochs = history.epochs
+    if history.best_loss is not epochs[-1] or len(epochs) < 2:
+        return 0.0
+    before = epochs[-1 - max(1, len(epochs) // 4)].val.loss
+    return -loss_rise(epochs[-1].val.loss, over=before)
 
 
 def slope_within_epoch(record: EpochRecord) -> float | None:
@@ -101,3 +116,12 @@ def most_optimism(history: History, *, images: int) -> float:
     epochs = len(history.epochs)
     highest = NormalDist().inv_cdf((epochs - 0.375) / (epochs + 0.25))
     return highest * standard_error(history.best.val.top1_accuracy, images)
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def points(fraction: float) -> str:
+    """A difference of two shares."""
+    return f"{100 * fraction:.2f} points"

@@ -7,16 +7,21 @@ import numpy as np
 from training.curves import (
     LATER_PART,
     OVERFIT_LOSS_RISE,
+    STILL_FALLING,
     earliest_as_good,
     generalisation_loss,
     is_trend,
+    late_fall,
     loss_rise,
     most_optimism,
     overfit_since,
+    percent,
+    points,
     slope_within_epoch,
     standard_error,
 )
 from training.history import EpochRecord, History
+from training.trouble import Sample, trouble_line
 
 STANDARD_ERRORS = 1.96
 
@@ -33,18 +38,19 @@ _ADVICE = {
 }
 
 
-def diagnose(history: History, *, recipe: str, val_images: int) -> str:
+def diagnose(history: History, *, recipe: str, val_images: int, sample: Sample) -> str:
     """Markdown; every sentence carries its numbers."""
+    trouble = trouble_line(history, sample)
     lines = [
         "# What this run learnt",
         "",
-        _best_line(history, val_images),
+        _best_line(history, val_images, is_sound=trouble is None),
         _loss_line(history),
-        _overfit_line(history, recipe),
+        trouble or _overfit_line(history, recipe),
         _calibration_line(history),
         _late_line(history.epochs),
         "",
-        _end_paragraph(history.epochs[-1]),
+        _end_paragraph(history.epochs[-1], classes=sample.classes),
         "",
         _choice_paragraph(history, val_images),
         "",
@@ -52,12 +58,13 @@ def diagnose(history: History, *, recipe: str, val_images: int) -> str:
     return "\n".join(lines)
 
 
-def _best_line(history: History, val_images: int) -> str:
+def _best_line(history: History, val_images: int, *, is_sound: bool) -> str:
     best, last = history.best, history.epochs[-1]
     accuracy = best.val.top1_accuracy
-    line = f"* Best top-1: epoch {best.epoch}, {_percent(accuracy)}."
+    line = f"* Best top-1: epoch {best.epoch}, {percent(accuracy)}."
     if best is last:
-        return line + " That is the last one: more epochs may give more."
+        more = ": more epochs may give more" if is_sound else ""
+        return f"{line} That is the last one{more}."
     behind = accuracy - last.val.top1_accuracy
     if behind == 0:
         return f"{line} The last epoch equals it."
@@ -68,7 +75,7 @@ def _best_line(history: History, val_images: int) -> str:
         if behind > noise
         else f"no more than {val_images:,} images leave to chance; compare tells more"
     )
-    return f"{line} The last epoch is {_points(behind)} behind, {verdict}."
+    return f"{line} The last epoch is {points(behind)} behind, {verdict}."
 
 
 def _loss_line(history: History) -> str:
@@ -84,8 +91,8 @@ def _overfit_line(history: History, recipe: str) -> str:
     since, last = overfit_since(history), history.epochs[-1]
     gap = last.train_subset.top1_accuracy - last.val.top1_accuracy
     gap_text = (
-        f"at the end it gets {_percent(last.train_subset.top1_accuracy)} of the "
-        f"training images right and {_percent(last.val.top1_accuracy)} of the others"
+        f"at the end it gets {percent(last.train_subset.top1_accuracy)} of the "
+        f"training images right and {percent(last.val.top1_accuracy)} of the others"
     )
     if since is not None:
         rise = generalisation_loss(history)[-1]
@@ -102,6 +109,12 @@ def _overfit_line(history: History, recipe: str) -> str:
         return (
             f"* It does not overfit, and is still learning: {gap_text}, and validation "
             "loss was least at the end. More epochs would help."
+        )
+    if (fall := late_fall(history)) >= STILL_FALLING:
+        return (
+            "* It is still learning: validation loss was least at the end, and fell by "
+            f"{fall:.0%} in the last quarter of the epochs. Training images run ahead: "
+            f"{gap_text}. More epochs may help."
         )
     if gap > BY_HEART:
         return (
@@ -127,18 +140,18 @@ def _calibration_line(history: History) -> str:
     best, last = history.best, history.epochs[-1]
     found = best.calibration
     line = (
-        f"* Confidence at epoch {best.epoch} is {_points(found.error)} away from "
+        f"* Confidence at epoch {best.epoch} is {points(found.error)} away from "
         "accuracy on average (expected calibration error)"
     )
     kind = "over-confident" if found.temperature > 1 else "under-confident"
     fitted = f"logits divided by {found.temperature:.2f} fit best, which leaves "
-    left = f"{_points(found.cross_fitted_error)} on images it was not fitted on"
+    left = f"{points(found.cross_fitted_error)} on images it was not fitted on"
     if found.cross_fitted_error < found.error:
         line += f", {kind}: {fitted}{left}. /predict answers without it."
     else:
         line += f"; no temperature mends that: {fitted}{left}."
     if last is not best:
-        line += f" By the last epoch it is {_points(last.calibration.error)}."
+        line += f" By the last epoch it is {points(last.calibration.error)}."
     return line
 
 
@@ -168,13 +181,14 @@ def _late_line(epochs: Sequence[EpochRecord]) -> str:
     return f"{line} A learning rate that falls towards the end usually mends that."
 
 
-def _end_paragraph(last: EpochRecord) -> str:
+def _end_paragraph(last: EpochRecord, *, classes: int) -> str:
+    top5 = f" and {percent(last.val.top5_accuracy)} top-5" if classes > 5 else ""
     return (
-        f"After the last epoch ({last.epoch}): {_percent(last.val.top1_accuracy)} "
-        f"top-1 and {_percent(last.val.top5_accuracy)} top-5 on validation, "
-        f"{_percent(last.train_subset.top1_accuracy)} top-1 on a fixed sample of the "
+        f"After the last epoch ({last.epoch}): {percent(last.val.top1_accuracy)} "
+        f"top-1{top5} on validation, "
+        f"{percent(last.train_subset.top1_accuracy)} top-1 on a fixed sample of the "
         f"training images, measured in the same way. The average in training, "
-        f"{_percent(last.training.metrics.top1_accuracy)}, is taken while the weights "
+        f"{percent(last.training.metrics.top1_accuracy)}, is taken while the weights "
         "move, on images as the recipe alters them."
     )
 
@@ -186,23 +200,15 @@ def _choice_paragraph(history: History, val_images: int) -> str:
     optimism = most_optimism(history, images=val_images)
     text = (
         "The best epoch was chosen on the very images it is judged on, so its accuracy "
-        f"is optimistic: on average by at most {_points(optimism)} for the best of "
+        f"is optimistic: on average by at most {points(optimism)} for the best of "
         f"{epochs} epochs on {val_images:,} images, by less the more alike they answer."
     )
     first = earliest_as_good(history, images=val_images)
-    error = _points(standard_error(best.val.top1_accuracy, val_images))
+    error = points(standard_error(best.val.top1_accuracy, val_images))
     if first is best:
         return f"{text} No earlier epoch is within one standard error of it ({error})."
     return (
         f"{text} The earliest within one standard error of it ({error}) is epoch "
-        f"{first.epoch}, {_percent(first.val.top1_accuracy)}: as good a choice, as far "
+        f"{first.epoch}, {percent(first.val.top1_accuracy)}: as good a choice, as far "
         "as these images tell."
     )
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:.2f} points"

@@ -53,6 +53,7 @@ class Quantisation:
 
     calibration_images: int
     validation_images: int
+    classes: int
 
 
 def quantise_version(
@@ -92,6 +93,7 @@ def quantise_version(
             agreement=_agreement(predictions, val.names, fp32),
             calibration_images=len(calibration),
             validation_images=len(val),
+            classes=len(fp32.labels),
         )
         _store(registry, int8, quantisation, arguments=arguments)
     return quantisation

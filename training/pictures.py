@@ -32,8 +32,8 @@ def draw_pictures(
     write_per_class(folder / "per_class.csv", results, labels)
     write_confused_pairs(folder / "confused_pairs.csv", pairs, labels)
     figures = {
-        "epochs": epochs_figure(history),
-        "running": running_figure(history.epochs),
+        "epochs": epochs_figure(history, has_top5=len(labels) > 5),
+        "running": running_figure(history.epochs, has_top5=len(labels) > 5),
         "churn": churn_figure(history),
         "per_class": per_class_figure(results, labels, epoch=best.epoch),
         "confused_pairs": confused_pairs_figure(pairs, labels, epoch=best.epoch),

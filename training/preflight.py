@@ -15,7 +15,9 @@ from classifier.labels import Labels
 from classifier.network import ImageClassifier
 from classifier.ranking import IntArray
 from classifier.store import DEFAULT_STORE, is_remote, sqlite_file, store_folder
+from training.curves import standard_error
 from training.disk import check_room, megabytes
+from training.recipes import auto_batch_size
 
 GRAPH_BYTES = 1_000_000
 """Above the files of a version that are not its weights: 0.2 to 0.6 MB."""
@@ -29,6 +31,15 @@ FAR_NATS = 10.0
 Measured over 8 seeds, K = 2 to 1000, in evaluation mode: up to 0.6 on photographs, 1.9
 on white images, 4.4 on black-and-white noise; a head of weights N(0, 1) is 20 to 35
 above. docs/decisions.md"""
+
+FEW_STEPS = 5
+"""Of an epoch: 16 such epochs are 80 steps, enough for digits and little else."""
+
+FEW_IMAGES = 2
+"""Of a class, from which it can hardly be learnt."""
+
+FEW_TO_MEASURE = 100
+"""Validation images with which an accuracy is known to 10 points at best."""
 
 LARGEST_INPUT = 50.0
 """Of normalised images: ImageNet's mean and std give 2.7, no normalisation 255. The
@@ -81,12 +92,54 @@ def check_processes(processes: int, *, batch_size: int, images: int) -> None:
         )
 
 
+def size_notes(
+    targets: IntArray, labels: Labels, *, batch_size: int, steps: int, val_images: int
+) -> list[str]:
+    """What a data set of this size, in batches of this size, will not give."""
+    images, notes = len(targets), []
+    if steps < FEW_STEPS:
+        least = auto_batch_size(images)
+        remedy = (
+            f"leave out --batch-size, which gives batches of {least}"
+            if least < batch_size
+            else "train more --epochs"
+        )
+        all_of_them = "all " if batch_size >= images else ""
+        notes.append(
+            f"an epoch is {steps} step{'s' if steps > 1 else ''}, as a batch holds "
+            f"{all_of_them}{min(batch_size, images)} of {images} training images; a "
+            f"network learns little from so few: {remedy}"
+        )
+    counts = np.bincount(targets, minlength=len(labels))
+    few = [
+        f"{labels.ids[index]} ({counts[index]})"
+        for index in np.flatnonzero(counts <= FEW_IMAGES)
+    ]
+    if few:
+        notes.append(
+            f"{len(few)} of {len(labels)} classes have {FEW_IMAGES} training images or "
+            f"fewer, too few to learn from: {_first(few)}; add some, or remove their "
+            f"folders"
+        )
+    if val_images < FEW_TO_MEASURE:
+        error = 1.96 * standard_error(0.5, val_images)
+        notes.append(
+            f"{val_images} validation images tell an accuracy of 50 % to "
+            f"{100 * error:.0f} points either way; differences below that mean nothing"
+        )
+    return notes
+
+
 def check_images(targets: IntArray, labels: Labels) -> None:
     """BadDataset where a class has no image to learn from, or an image no class."""
     if targets.min() < 0 or targets.max() >= len(labels):
         raise BadDataset(
             f"targets reach from {targets.min()} to {targets.max()}, and there are "
             f"{len(labels)} classes; remove the folder of decoded images"
+        )
+    if len(targets) < 2:
+        raise BadDataset(
+            "there is one training image, and batch norm needs two in a batch; add some"
         )
     counts = np.bincount(targets, minlength=len(labels))
     empty = [labels.ids[index] for index in np.flatnonzero(counts == 0)]

@@ -20,20 +20,22 @@ def report_lines(quantisation: Quantisation) -> list[str]:
                 f"{form.megabytes:.1f}",
             )
         )
-    names = ("top-1", "top-5", "loss", "images/s", "size in MB")
+    rows = list(
+        zip(("top-1", "top-5", "loss", "images/s", "size in MB"), *columns, strict=True)
+    )
+    if quantisation.classes <= 5:  # of five, the truth is always among five
+        del rows[1]
     return [
         f"{version.model}: {name} in int8, calibrated on "
         f"{quantisation.calibration_images:,} training images",
         "",
         f"{'':12}{'fp32':>10}{'int8':>10}",
-        *(
-            f"{row[0]:12}{row[1]:>10}{row[2]:>10}"
-            for row in zip(names, *columns, strict=True)
-        ),
+        *(f"{row[0]:12}{row[1]:>10}{row[2]:>10}" for row in rows),
         "",
         f"The first answers agree on {100 * quantisation.agreement:.2f} % of "
         f"{quantisation.validation_images:,} validation images.",
-        f"Ask for it as {name}.int8: python -m compare --a {name} --b {name}.int8",
+        f"Ask for it as {name}.int8: python -m compare --model {version.model} "
+        f"--a {name} --b {name}.int8",
     ]
 
 

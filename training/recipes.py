@@ -8,6 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+FULL_BATCH = 256
+"""Images in a batch, where there are enough; the recipes' rates are for it."""
+
+LEAST_STEPS = 20
+"""Of an epoch that a recipe can work with."""
+
 SMALLEST_SIZE = 8
 """Sizes of growing images are multiples of this many pixels."""
 
@@ -80,6 +86,25 @@ RECIPES: Mapping[str, Recipe] = {
         average_epochs=1.0,
     ),
 }
+
+
+def auto_batch_size(images: int, *, processes: int = 1) -> int:
+    """FULL_BATCH, or less where an epoch would have under LEAST_STEPS steps.
+
+    Not below two images for each of the `processes`, which batch norm needs.
+    """
+    # A last batch of one image joins the one before: batches.py.
+    if math.ceil((images - 1) / FULL_BATCH) >= LEAST_STEPS:
+        return FULL_BATCH
+    return max(2 * processes, min(FULL_BATCH, images // LEAST_STEPS))
+
+
+def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:
+    """The recipe's highest learning rate with batches of another size.
+
+    In proportion: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
+    """
+    return recipe.lr * batch_size / FULL_BATCH
 
 
 def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:

@@ -15,6 +15,7 @@ from training.checkpoint import Checkpoint
 from training.config import ResumeConfig, TrainingConfig
 from training.evaluate import Predictions
 from training.history import EpochRecord, History
+from training.recipes import RECIPES
 from training.run_state import RunState, StateFolder, byte_size
 from training.setting import Setting
 
@@ -103,6 +104,8 @@ def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, An
         "device": setting.compute.device.type,
         "precision": setting.compute.precision,
         "compiled": setting.compiled,
+        "batch_size": setting.batch_size,
+        "lr": setting.recipe.lr,
         **_digests(setting),
         "records": _RECORDS.dump_python(list(records), mode="json"),
     }
@@ -162,11 +165,15 @@ def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
 
 
 def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:
+    """With what came of `auto` and of the recipe when the run was begun."""
     return replace(
         config,
         device=content["device"],
         precision=content["precision"],
         compile="on" if content["compiled"] else "off",
+        batch_size=content.get("batch_size", config.batch_size),
+        # Runs without it were begun when no rate followed the batch size.
+        lr=content.get("lr", config.lr or RECIPES[config.recipe].lr),
     )
 
 

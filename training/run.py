@@ -59,6 +59,7 @@ class Run:
             self.history,
             recipe=self.setting.config.recipe,
             val_images=len(self.setting.val),
+            sample=self.setting.measured_sample,
         )
         self.patience.insist(
             lambda again: self._log_outcome(diagnosis, first_step_at),
@@ -103,7 +104,12 @@ class Run:
             lambda again: self.publisher.publish(checkpoint, again=again or before),
             what=f"publish epoch {record.epoch}",
         )
-        print_epoch(record, epochs=self.setting.config.epochs, version=version.number)
+        print_epoch(
+            record,
+            epochs=self.setting.config.epochs,
+            version=version.number,
+            has_top5=self.setting.has_top5,
+        )
 
     def _log_outcome(self, diagnosis: str, first_step_at: float | None) -> None:
         # matplotlib takes 0.5 s to import, which would delay the first step.

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from classifier.plain_text import printable_lines
 from training.history import EpochRecord
 
-HEADER = (
-    "  epoch   train loss   top-1      val loss   top-1    top-5    images/s  version"
-)
+HEADER = "  epoch   train loss   top-1      val loss   top-1{}    images/s  version"
+TOP5 = "    top-5"
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +26,10 @@ def print_start(
     images: str,
     store: str,
     resumed: str | None,
+    has_top5: bool,
     notes: Sequence[str] = (),
 ) -> None:
+    """`has_top5` with more than five classes: of five, five answers hold the truth."""
     _print(f"model    {model}, {network}")
     _print(f"run      {run} in {store}")
     _print(f"data     {images}")
@@ -37,15 +38,18 @@ def print_start(
     _print(f"compute  {compute}")
     if resumed is not None:
         _print(f"goes on  {resumed}")
-    _print(f"\n{HEADER}")
+    _print(f"\n{HEADER.format(TOP5 if has_top5 else '')}")
 
 
-def print_epoch(record: EpochRecord, *, epochs: int, version: str) -> None:
+def print_epoch(
+    record: EpochRecord, *, epochs: int, version: str, has_top5: bool
+) -> None:
     training, val = record.training, record.val
+    top5 = f" {val.top5_accuracy:8.2%}" if has_top5 else ""
     _print(
         f"{record.epoch:4}/{epochs:<4}"
         f"{training.metrics.loss:9.4f} {training.metrics.top1_accuracy:9.2%}"
-        f"{val.loss:12.4f} {val.top1_accuracy:8.2%} {val.top5_accuracy:8.2%}"
+        f"{val.loss:12.4f} {val.top1_accuracy:8.2%}{top5}"
         f"{training.images_per_second:10,.0f}   v{version}"
     )
 

@@ -21,6 +21,7 @@ def log_setting(run: RunTracker, setting: Setting) -> None:
             **versions,
             **setting.dataset_tags,
             "lr": setting.recipe.lr,
+            "batch_size": setting.batch_size,
             "model": setting.model,
             "experiment": setting.experiment,
             "device": setting.compute.device,
@@ -52,8 +53,9 @@ def print_setting(
         run=f"{run.run_name} ({run.run_id})",
         store=store,
         images=f"{setting.dataset.name}: {setting.sizes}",
-        compute=f"{explain_compute(compute)}, batches of {config.batch_size}, recipe "
+        compute=f"{explain_compute(compute)}, batches of {setting.batch_size}, recipe "
         f"{config.recipe}",
         notes=setting.dataset.notes,
+        has_top5=setting.has_top5,
         resumed=None if epochs_done is None else f"after epoch {epochs_done}",
     )

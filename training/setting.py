@@ -17,8 +17,9 @@ from classifier.preprocessing import Preprocessing
 from training.config import TrainingConfig
 from training.device import Compute, DeviceUnavailable, choose_compute
 from training.image_cache import DecodedPart, decode_part
-from training.recipes import RECIPES, Recipe
+from training.recipes import RECIPES, Recipe, auto_batch_size, scaled_rate
 from training.run_state import byte_size
+from training.trouble import Sample
 from training.world import World
 
 LEAST_SAMPLE = 500
@@ -44,6 +45,9 @@ class Setting:
     train_sample: DecodedPart
     """A fixed part of `train`, of all classes alike."""
 
+    batch_size: int
+    """What was asked for, or what came of `auto`."""
+
     val: DecodedPart
     preprocessing: Preprocessing
     network: NetworkSpec
@@ -64,6 +68,21 @@ class Setting:
             "dataset_digest": self.val.digest,
             "dataset_source": self.dataset.source,
         }
+
+    @property
+    def measured_sample(self) -> Sample:
+        """Of the training images that are measured, for the diagnosis."""
+        targets = self.train_sample.targets
+        return Sample(
+            images=len(targets),
+            classes=len(self.dataset.labels),
+            chance=float(np.bincount(targets).max() / len(targets)),
+        )
+
+    @property
+    def has_top5(self) -> bool:
+        """Whether five answers can miss the truth."""
+        return len(self.dataset.labels) > 5
 
     @property
     def sizes(self) -> str:
@@ -108,6 +127,7 @@ def prepare(
         for what, part in (("train", train_images), ("val", dataset.val))
     )
     torch.manual_seed(config.seed)
+    batch_size = _batch_size(config, world, images=len(train_part))
     spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
     network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
@@ -115,10 +135,13 @@ def prepare(
         config=config,
         asked=asked,
         compute=compute,
-        compiled=_is_compiled(config, compute, world, images=len(train_part)),
-        recipe=_recipe(config, dataset),
+        compiled=_is_compiled(
+            config, compute, world, steps=len(train_part) // batch_size
+        ),
+        recipe=_recipe(config, dataset, batch_size=batch_size),
         dataset=dataset,
         train=train_part,
+        batch_size=batch_size,
         train_sample=_sample(train_part, max(LEAST_SAMPLE, len(val) // 4)),
         val=val,
         preprocessing=preprocessing,
@@ -134,10 +157,16 @@ def about_weight_bytes(config: TrainingConfig) -> int:
     return byte_size(network.state_dict())
 
 
-def _recipe(config: TrainingConfig, dataset: Dataset) -> Recipe:
+def _batch_size(config: TrainingConfig, world: World, *, images: int) -> int:
+    if config.batch_size != "auto":
+        return config.batch_size
+    return auto_batch_size(images, processes=world.size)
+
+
+def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Recipe:
     recipe = RECIPES[config.recipe]
-    if config.lr is not None:
-        recipe = replace(recipe, lr=config.lr)
+    lr = config.lr or scaled_rate(recipe, batch_size=batch_size)
+    recipe = replace(recipe, lr=lr)
     if not dataset.mirrored_is_same_class:
         recipe = replace(recipe, mirror=False)
     return recipe
@@ -162,15 +191,16 @@ def _check_compiler(
 
 
 def _is_compiled(
-    config: TrainingConfig, compute: Compute, world: World, *, images: int
+    config: TrainingConfig, compute: Compute, world: World, *, steps: int
 ) -> bool:
     # Compiling what DistributedDataParallel and SyncBatchNorm wrap was never tried.
     if world.size > 1:
         return False
     if config.compile != "auto":
         return config.compile == "on"
-    steps = config.epochs * images // config.batch_size
-    is_worth_it = compute.device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
+    is_worth_it = (
+        compute.device.type == "cuda" and config.epochs * steps >= STEPS_WORTH_COMPILING
+    )
     return is_worth_it and _missing_to_compile() is None
 
 

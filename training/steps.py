@@ -14,6 +14,7 @@ from torch.optim import SGD
 
 from classifier.network import ImageClassifier
 from training.averaging import WeightAverage
+from training.batch_norm import is_unsettled, take_statistics
 from training.batches import Batch, Batches
 from training.device import Compute
 from training.evaluate import Metrics
@@ -110,12 +111,18 @@ class Trainer:
     def published(self) -> ImageClassifier:
         """The classifier that an epoch's version is made of: the weights' average,
         where the recipe keeps one, the same in all processes."""
+        published = self._published
         if self._average is not None:
-            self._published.network.load_state_dict(self._average.state)
+            published.network.load_state_dict(self._average.state)
+        steps, images = len(self._batches), self._batches.images
+        if is_unsettled(images=images, steps=steps):
+            take_statistics(published, self._batches.decoded)
         # Batch norm's statistics are of each process's own images.
-        state = self._published.network.state_dict().values()
-        self._world.copy_from_first(state)
-        return self._published
+        self._world.copy_from_first(published.network.state_dict().values())
+        if self._average is not None:
+            # `state` must have what was published: a run that resumes publishes it.
+            self._average.take_buffers(published.network)
+        return published
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all that the next epoch depends on, on the CPU."""

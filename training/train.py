@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from classifier.registry import Registry
 from classifier.store import store_uri
-from training.batches import Batches
+from training.batches import Batches, batch_bounds
 from training.checkpoint import EpochResult
 from training.config import ResumeConfig, TrainingConfig
 from training.evaluate import evaluate
@@ -16,6 +16,7 @@ from training.preflight import (
     check_network,
     check_processes,
     check_store,
+    size_notes,
 )
 from training.resume import Past, check_same_data, read_past, state_size
 from training.run import open_run
@@ -88,7 +89,12 @@ def _prepare(config: TrainingConfig, past: Past | None, world: World) -> Setting
     """What is wrong with data or network is found here, before the first step."""
     setting = prepare(config, world, asked=past.asked if past else None)
     check_images(setting.train.targets, setting.dataset.labels)
-    check_processes(world.size, batch_size=config.batch_size, images=len(setting.train))
+    check_processes(
+        world.size, batch_size=setting.batch_size, images=len(setting.train)
+    )
+    if world.is_first:
+        for note in _size_notes(setting, world):
+            print_note(note)
     check_network(
         setting.classifier,
         setting.train.images,
@@ -100,11 +106,22 @@ def _prepare(config: TrainingConfig, past: Past | None, world: World) -> Setting
     return setting
 
 
+def _size_notes(setting: Setting, world: World) -> list[str]:
+    steps = batch_bounds(len(setting.train), setting.batch_size, least=2 * world.size)
+    return size_notes(
+        setting.train.targets,
+        setting.dataset.labels,
+        batch_size=setting.batch_size,
+        steps=len(steps),
+        val_images=len(setting.val),
+    )
+
+
 def _trainer(setting: Setting, world: World) -> Trainer:
     config = setting.config
     batches = Batches(
         setting.train,
-        batch_size=config.batch_size,
+        batch_size=setting.batch_size,
         seed=config.seed,
         device=setting.compute.device,
         world=world,

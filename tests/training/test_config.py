@@ -66,6 +66,8 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--data", "digits", "--experiment", "../x"], "experiment must be letters"),
         (["--data", "digits", "--seed", "99999999999999"], "seed must be 0 to"),
         (["--data", "digits", "--batch-size", "1"], "batch_size must be at least 2"),
+        (["--data", "digits", "--batch-size", "0"], "batch_size must be at least 2"),
+        (["--data", "digits", "--batch-size", "all"], "neither a number nor auto"),
         (["--data", "digits", "--epoch", "3"], "unrecognized"),
         (["--data", "x", "--evaluate", "v8", "--epochs", "3"], "takes no --epochs"),
         (["--data", "x", "--quantize", "v8", "--device", "cpu"], "takes no --device"),
@@ -109,3 +111,11 @@ def test_data_is_found_again_from_any_folder() -> None:
 def test_the_networks_that_can_be_asked_for_are_those_that_there_are() -> None:
     assert tuple(network.ARCHITECTURES) == ARCHITECTURES
     assert STEMS == network.STEMS
+
+
+@pytest.mark.parametrize(("text", "size"), [("auto", "auto"), ("10", 10)])
+def test_a_batch_size_is_a_number_or_auto(text: str, size: object) -> None:
+    config = parse_arguments(["--data", "digits", "--batch-size", text])
+
+    assert isinstance(config, TrainingConfig)
+    assert config.batch_size == size

@@ -1,10 +1,26 @@
 """What is said of curves, on curves whose story is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
 
 from tests.training.histories import epoch_record, seed_report
-from training.diagnosis import diagnose
-from training.history import Calibration, History
+from training import diagnosis
+from training.evaluate import Metrics
+from training.history import Calibration, History, RunningPoint, TrainingPass
+from training.trouble import Sample
+
+TINY_IMAGENET = Sample(images=2500, classes=200, chance=0.005)
+FIVE = Sample(images=200, classes=5, chance=0.2)
+
+
+def diagnose(
+    history: History, *, recipe: str, val_images: int, sample: Sample = TINY_IMAGENET
+) -> str:
+    return diagnosis.diagnose(
+        history, recipe=recipe, val_images=val_images, sample=sample
+    )
 
 
 def _losses(losses: Sequence[float], *, train: float, val: float) -> History:
@@ -170,3 +186,139 @@ def test_a_run_that_knows_its_images_by_heart_is_not_called_sound() -> None:
 
     assert "learns the training images by heart (at the end it gets 99.00 %" in text
     assert "does not overfit" not in text
+
+
+def _run_of(
+    *, losses: Sequence[float], running: Sequence[float], measured: Sequence[float]
+) -> History:
+    """Training loss and running top-1 of each epoch, and top-1 of the same images
+    measured after it; a step an epoch, as with 200 images in a batch of 256."""
+    records = []
+    for epoch, (loss, top1, of_sample) in enumerate(
+        zip(losses, running, measured, strict=True), start=1
+    ):
+        record = epoch_record(
+            epoch, train_top1=of_sample, val_top1=of_sample, val_loss=loss + 0.1
+        )
+        point = RunningPoint(
+            step=epoch,
+            seen=1.0,
+            metrics=Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=1.0),
+        )
+        training = TrainingPass((point,), lr=0.2, images_per_second=100.0)
+        records.append(replace(record, training=training))
+    return History(records)
+
+
+def test_a_run_that_stays_at_chance_is_not_learning() -> None:
+    history = _run_of(
+        losses=[1.68, 1.64, 1.70, 1.66],
+        running=[0.19, 0.2, 0.21, 0.235],
+        measured=[0.2] * 4,
+    )
+
+    text = diagnose(history, recipe="strong", val_images=50, sample=FIVE)
+
+    assert "It is not learning: at the end it gets 20.00 % of the training" in text
+    assert "naming the commonest of 5 classes always would get 20.00 %" in text
+    assert "the training loss is 1.66, and a guess has 1.609" in text
+    assert "4 steps are few" in text
+    assert "overfits" not in text
+    assert "regularisation" not in text
+    assert "more epochs may give more" not in text
+
+
+def test_a_wild_measured_loss_beside_a_tame_one_in_training_is_said() -> None:
+    """The run of issue 13: 5 x 40 images, one step an epoch."""
+    history = _run_of(losses=[1.7] * 4, running=[0.2] * 4, measured=[0.2] * 4)
+    last = history.epochs[-1]
+    wild = replace(last.train_subset, loss=566.7)
+    history.epochs[-1] = replace(last, train_subset=wild)
+
+    text = diagnose(history, recipe="strong", val_images=50, sample=FIVE)
+
+    assert "It is not learning" in text
+    assert "Measured, their loss is 566.7: batch norm's statistics are not" in text
+
+
+def test_images_that_are_right_in_training_and_wrong_when_measured() -> None:
+    history = _run_of(
+        losses=[1.6, 1.2, 0.9, 0.6],
+        running=[0.2, 0.5, 0.7, 0.85],
+        measured=[0.2, 0.2, 0.2, 0.25],
+    )
+
+    text = diagnose(history, recipe="strong", val_images=50, sample=FIVE)
+
+    assert "Its statistics are not settled: in training 85.00 % of the images" in text
+    assert "25.00 % when training images were measured after it, 60.00 points" in text
+    assert "4 steps of 4 epochs" in text
+    assert "overfits" not in text
+    assert "not learning" not in text
+
+
+@pytest.mark.parametrize(
+    ("losses", "measured", "words"),
+    [
+        (
+            (1.5, 1.2, 9.0, 25.0),
+            (0.3, 0.5, 0.2, 0.2),
+            "training loss is 25 in the last",
+        ),
+        ((1.5, 0.6, 1.8, 2.0), (0.3, 0.8, 0.4, 0.3), "its least was 0.6, and a guess"),
+        ((1.5, 1.0, 1.6, 1.6), (0.3, 0.6, 0.2, 0.2), "60.00 % of the training images"),
+        ((8.0,), (0.2,), "training loss is 8 in the last epoch"),
+    ],
+)
+def test_a_run_that_loses_what_it_had_diverged(
+    losses: Sequence[float], measured: Sequence[float], words: str
+) -> None:
+    history = _run_of(losses=losses, running=measured, measured=measured)
+
+    text = diagnose(history, recipe="plain", val_images=50, sample=FIVE)
+
+    assert "It diverged: " in text
+    assert words in text
+    assert "Try a lower --lr, here 0.2" in text
+    assert "overfits" not in text
+
+
+def test_a_high_loss_that_falls_is_no_divergence() -> None:
+    history = _run_of(
+        losses=[9.0, 6.0, 4.0], running=[0.3, 0.35, 0.4], measured=[0.3, 0.35, 0.4]
+    )
+
+    text = diagnose(history, recipe="plain", val_images=50, sample=FIVE)
+
+    assert "diverged" not in text
+    assert "is still learning" in text
+
+
+def test_a_run_that_still_rises_is_told_so_though_training_images_run_ahead() -> None:
+    history = History(
+        [
+            epoch_record(
+                e,
+                train_top1=0.2 + 0.1 * e,
+                val_top1=0.2 + 0.05 * e,
+                val_loss=2 - 0.1 * e,
+            )
+            for e in range(1, 7)
+        ]
+    )
+
+    text = diagnose(history, recipe="strong", val_images=100, sample=FIVE)
+
+    assert "It is still learning: validation loss was least at the end" in text
+    assert "fell by 7% in the last quarter of the epochs" in text
+    assert "80.00 % of the training images right and 50.00 % of the others" in text
+
+
+def test_top_5_is_said_only_of_more_than_five_classes() -> None:
+    history = _losses((3.0, 2.9), train=0.5, val=0.45)
+
+    few = diagnose(history, recipe="plain", val_images=100, sample=FIVE)
+    many = diagnose(history, recipe="plain", val_images=100)
+
+    assert "top-5" not in few
+    assert "45.00 % top-1 and 60.00 % top-5 on validation" in many

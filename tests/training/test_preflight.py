@@ -26,6 +26,7 @@ from training.preflight import (
     check_images,
     check_network,
     check_store,
+    size_notes,
 )
 from training.recipes import RECIPES
 from training.steps import Trainer
@@ -221,3 +222,65 @@ def _train(classifier: ImageClassifier) -> None:
     compute = Compute(cpu, "fp32")
     trainer = Trainer(classifier, batches, RECIPES["strong"], compute=compute, epochs=1)
     trainer.run_epoch(1)
+
+
+LABELS = Labels(("a", "b", "c"), ("a", "b", "c"))
+
+
+def _size_notes(
+    counts: tuple[int, int, int], *, batch_size: int, steps: int, val_images: int = 500
+) -> list[str]:
+    targets = np.repeat(np.arange(3), counts)
+    return size_notes(
+        targets, LABELS, batch_size=batch_size, steps=steps, val_images=val_images
+    )
+
+
+def test_a_data_set_that_is_large_enough_needs_no_words() -> None:
+    assert _size_notes((100, 100, 100), batch_size=15, steps=20) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch_size", "steps", "words"),
+    [
+        (
+            (100, 100, 100),
+            256,
+            2,
+            "an epoch is 2 steps, as a batch holds 256 of 300 training images; a "
+            "network learns little from so few: leave out --batch-size, which gives "
+            "batches of 15",
+        ),
+        (
+            (50, 50, 100),
+            256,
+            1,
+            "an epoch is 1 step, as a batch holds all 200 of 200 training images",
+        ),
+        ((3, 3, 3), 2, 4, "from so few: train more --epochs"),
+        (
+            (1, 2, 400),
+            20,
+            21,
+            "2 of 3 classes have 2 training images or fewer, too few to learn from: a "
+            "(1), b (2)",
+        ),
+    ],
+)
+def test_what_will_not_work_is_said(
+    counts: tuple[int, int, int], batch_size: int, steps: int, words: str
+) -> None:
+    (note,) = _size_notes(counts, batch_size=batch_size, steps=steps)
+
+    assert words in note
+
+
+def test_few_validation_images_tell_little() -> None:
+    (note,) = _size_notes((100,) * 3, batch_size=15, steps=20, val_images=25)
+
+    assert note.startswith("25 validation images tell an accuracy of 50 % to 20 points")
+
+
+def test_a_lone_training_image_is_refused() -> None:
+    with pytest.raises(BadDataset, match="one training image, and batch norm needs"):
+        check_images(np.array([0]), LABELS)

@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 
 from classifier.network import build_network
+from training.batches import batch_bounds
 from training.recipes import (
     RECIPES,
+    auto_batch_size,
     average_decay,
     average_interval,
     learning_rate,
+    scaled_rate,
     size_at,
 )
 from training.steps import make_optimizer
@@ -86,3 +89,33 @@ def test_the_average_is_updated_four_times_an_epoch_or_at_each_step(
     recipe = replace(RECIPES["strong"], average_every=4)
 
     assert average_interval(recipe, steps_an_epoch=steps) == every
+
+
+@pytest.mark.parametrize(
+    ("images", "size"),
+    [
+        (100_000, 256),
+        (4_866, 256),  # 20 steps, the last of two images
+        (4_865, 243),  # 19, as a last batch of one joins the one before
+        (901, 45),
+        (200, 10),
+        (39, 2),
+        (2, 2),
+    ],
+)
+def test_an_epoch_has_20_steps_where_the_images_allow(images: int, size: int) -> None:
+    assert auto_batch_size(images) == size
+    if images >= 40:
+        assert len(batch_bounds(images, size)) >= 20
+
+
+def test_each_process_gets_two_images_of_a_batch() -> None:
+    assert auto_batch_size(100, processes=4) == 8
+    assert auto_batch_size(100_000, processes=4) == 256
+
+
+def test_the_rate_follows_the_batch_size_in_proportion() -> None:
+    strong = RECIPES["strong"]
+
+    assert scaled_rate(strong, batch_size=256) == strong.lr
+    assert scaled_rate(strong, batch_size=64) == pytest.approx(strong.lr / 4)

@@ -1,11 +1,13 @@
-"""When steps are compiled, and what is said where they cannot be."""
+"""Batch size and rate; when steps are compiled, and what is said where they cannot."""
 
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,11 @@ from classifier.registry import Registry
 from tests.training.forked import ROOT
 from tests.training.outcomes import Outcome, outcome_of
 from training.command import main
+from training.config import ResumeConfig, TrainingConfig
+from training.resume import OtherFlags, Past, content_of, read_past
+from training.run_state import RunState, StateFolder
+from training.setting import prepare
+from training.world import World
 
 HAS_ALL = (
     shutil.which("g++") is not None
@@ -80,3 +87,62 @@ def test_compiled_steps_train_as_others_do(
     expected = [step_loss[1] for step_loss in undisturbed.metrics["val/loss"]]
     assert losses == pytest.approx(expected, rel=1e-3)
     assert len(Registry(uri).versions("digits-tiny")) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "size", "lr"),
+    [
+        ({}, 45, 0.2 * 45 / 256),  # 901 images
+        ({"batch_size": 128}, 128, 0.1),
+        ({"batch_size": 128, "lr": 0.3}, 128, 0.3),
+        ({"recipe": "plain", "per_class": 20}, 10, 0.1 * 10 / 256),
+    ],
+)
+def test_batch_size_and_rate_follow_the_data_unless_they_are_given(
+    cache: Path, asked: dict[str, Any], size: int, lr: float
+) -> None:
+    config = TrainingConfig(
+        data="digits", arch="tiny", image_size=16, device="cpu", cache=cache, **asked
+    )
+
+    setting = prepare(config, World())
+
+    assert setting.batch_size == size
+    assert setting.recipe.lr == pytest.approx(lr)
+
+
+def test_a_run_goes_on_with_the_batches_and_the_rate_that_it_began_with(
+    cache: Path, tmp_path: Path
+) -> None:
+    begun = TrainingConfig(data="digits", arch="tiny", image_size=16, cache=cache)
+    setting = prepare(begun, World())
+
+    past = _past(tmp_path, content_of(setting, []), given={"batch_size": "auto"})
+
+    assert past.asked == replace(begun, cache=None)
+    assert past.config.batch_size == 45
+    assert prepare(past.config, World()).recipe == setting.recipe
+    with pytest.raises(OtherFlags, match="--batch-size 45 was asked for, but the run"):
+        _past(tmp_path, content_of(setting, []), given={"batch_size": 45})
+
+
+def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
+    cache: Path, tmp_path: Path
+) -> None:
+    """Its state has a number for a batch size, and no rate of its own."""
+    config = TrainingConfig(data="digits", arch="tiny", image_size=16, batch_size=64)
+    content = content_of(prepare(replace(config, cache=cache), World()), [])
+    del content["batch_size"], content["lr"]
+
+    past = _past(tmp_path, content, given={})
+
+    assert (past.config.batch_size, past.config.lr) == (64, 0.2)
+
+
+def _past(folder: Path, content: dict[str, Any], *, given: dict[str, Any]) -> Past:
+    state = StateFolder(folder, "r")
+    begun = RunState("r", 0, is_finished=False, started_ms=0, content=content)
+    state.write(begun, {})
+    past = read_past(state, ResumeConfig(run="r", given=given))
+    assert past is not None
+    return past

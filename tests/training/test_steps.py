@@ -144,6 +144,7 @@ def test_a_trainer_that_goes_on_from_a_state_takes_the_same_steps(
         _trainer(recipe, arch=arch, size=size, batch_size=batch_size) for _ in range(2)
     )
     whole.run_epoch(1)
+    whole.published()
     resumed.restore(whole.state(), epochs_done=1)
 
     expected, found = whole.run_epoch(2), resumed.run_epoch(2)
@@ -166,6 +167,27 @@ def test_what_is_published_is_the_average_of_the_weights_and_trains_no_further()
 
     assert torch.equal(published["0.weight"], state["average/0.weight"])
     assert not torch.equal(published["0.weight"], state["network/0.weight"])
+
+
+@pytest.mark.parametrize("recipe", ["plain", "strong"])
+def test_what_is_published_with_few_steps_has_settled_statistics_and_is_kept(
+    recipe: str,
+) -> None:
+    """Of 3 steps: by momentum the statistics would be 73 % of their start."""
+    trainer = _trainer(RECIPES[recipe], arch="resnet18", size=32, batch_size=20)
+    trainer.run_epoch(1)
+
+    published = trainer.published()
+    state = trainer.state()
+
+    first = published.network.get_submodule("conv1")
+    inputs = published.normalise(torch.from_numpy(_part(size=32).images))
+    means = first(inputs).mean(dim=(0, 2, 3))
+    weights = published.network.state_dict()
+    torch.testing.assert_close(weights["bn1.running_mean"], means)
+    kind = "average" if recipe == "strong" else "network"
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, state[f"{kind}/{name}"]), name
 
 
 def test_without_an_average_the_weights_themselves_are_published() -> None:

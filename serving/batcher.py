@@ -1,5 +1,6 @@
 """Single requests in, batches through the network, single answers out."""
 
+import logging
 import math
 import threading
 import time
@@ -14,10 +15,16 @@ from serving.batch_run import Logits, run_batch
 from serving.cores import Cores
 from serving.request_queue import Answer, Images, Piece, Request, RequestQueue
 
+logger = logging.getLogger(__name__)
+
 LONGEST_RETRY_AFTER_SECONDS = 60
 
 BATCHES_REMEMBERED = 10
 """Over about so many the rate is averaged."""
+
+
+class BatchFailed(RuntimeError):
+    """A batch could not be run or taken apart, for a reason that nobody foresaw."""
 
 
 class Overloaded(RuntimeError):
@@ -51,7 +58,8 @@ class MicroBatcher:
     """A thread takes what is waiting, in order of arrival, and runs it as one batch.
 
     It counts images, not requests: a large request is cut, small ones share a batch. A
-    batch that fails is tried again image by image, so that one fails alone. With
+    batch that fails is tried again image by image, so that one fails alone. An error
+    outside the network fails the requests of its batch, and ends no thread. With
     `on_one_core` as many batches run at once as there are cores.
     """
 
@@ -126,9 +134,11 @@ class MicroBatcher:
         if run_here:
             own_queue = RequestQueue()
             own_queue.append(request)
-            while own_queue:
-                self._answer(own_queue.cut(self._max_batch_size))
-            self._done()
+            try:
+                while own_queue:
+                    self._answer(own_queue.cut(self._max_batch_size))
+            finally:
+                self._done()
         return request.answer
 
     def _is_lone(self, request: Request) -> bool:
@@ -171,8 +181,8 @@ class MicroBatcher:
                 if not self._queue:
                     return
                 self._wait_for_company()
-                self._free -= 1
                 pieces = self._queue.cut(self._max_batch_size)
+                self._free -= 1
             self._answer(pieces)
             self._done()
 
@@ -194,8 +204,26 @@ class MicroBatcher:
             self._changed.wait(left)
 
     def _answer(self, pieces: list[Piece]) -> None:
+        """Raises nothing: a thread that ended would leave all later requests to wait
+        for ever, while the version is told to be ready."""
         if not pieces:
             return
+        try:
+            done = self._run_batch(pieces)
+        except BaseException as error:
+            for piece in pieces:
+                failure = BatchFailed(f"a batch failed: {error!r}")
+                failure.__cause__ = error
+                piece.request.fail(failure)
+            logger.exception("a batch failed requests=%d", len(pieces))
+            return
+        try:
+            self._observe(done)
+        except BaseException:
+            logger.exception("a batch was not measured requests=%d", len(pieces))
+
+    def _run_batch(self, pieces: list[Piece]) -> BatchDone:
+        """Answers the requests."""
         started = time.monotonic()
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -213,7 +241,7 @@ class MicroBatcher:
             piece.request.take(piece.start, logits[first:last], own)
             first = last
         waits = [started - p.request.arrived for p in pieces if p.start == 0]
-        self._observe(BatchDone(len(images), waits, seconds, self._queue.images))
+        return BatchDone(len(images), waits, seconds, self._queue.images)
 
     def _remember(self, images_per_second: float) -> None:
         is_first = self._images_per_second == 0

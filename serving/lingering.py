@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 2**20
@@ -67,7 +68,10 @@ class Lingering:
     def _begin(self, connection: socket.socket) -> None:
         self._read[connection] = 0
         self._until.append((time.monotonic() + LINGER_SECONDS, connection))
-        self._selector.register(connection, selectors.EVENT_READ)
+        try:
+            self._selector.register(connection, selectors.EVENT_READ)
+        except (OSError, ValueError):  # the kernel watches no more of them
+            self._end(connection)
 
     def _read_away(self, connection: socket.socket) -> None:
         try:
@@ -83,7 +87,8 @@ class Lingering:
     def _end(self, connection: socket.socket) -> None:
         if self._read.pop(connection, None) is None:
             return  # before its time was over
-        self._selector.unregister(connection)
+        with suppress(KeyError):  # it was never watched
+            self._selector.unregister(connection)
         connection.close()
         with self._changed:
             self._count -= 1

@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 
 GATHER_SECONDS = 0.05
 """What is logged meanwhile is written at once. A kill loses as much; a warning is
@@ -58,8 +59,11 @@ class LogWriter(logging.Handler):
                 except Exception:
                     self.handleError(record)
             if lines:
-                sys.stderr.write("".join(lines))
-                sys.stderr.flush()
+                # A full disk or a reader that is gone must end neither the thread nor
+                # the request that logs; logging's own handlers keep silent too.
+                with suppress(OSError, ValueError):
+                    sys.stderr.write("".join(lines))
+                    sys.stderr.flush()
 
     def _start(self) -> None:
         with self._writing:

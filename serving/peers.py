@@ -21,6 +21,9 @@ CONNECT_SECONDS = 2.0
 STATE_SECONDS = 10.0
 """For an answer that needs no work. gunicorn gives a worker 30 s to start."""
 
+ACCEPT_SECONDS = 1.0
+"""Until the next try where there are no more open files."""
+
 LONGEST_MESSAGE = 1_000_000
 
 
@@ -41,6 +44,7 @@ class Peers:
         self._prefix = f"flipside/{service}/"
         self._own = f"{self._prefix}{os.getpid()}-{id(self):x}"
         self._obey = obey
+        self._is_closed = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(f"\0{self._own}")
         self._socket.listen(64)
@@ -65,6 +69,7 @@ class Peers:
         return answers
 
     def close(self) -> None:
+        self._is_closed.set()
         # Closing alone would not wake the thread that accepts.
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -88,14 +93,24 @@ class Peers:
         return answers, failures
 
     def _listen(self) -> None:
+        """Ends when it is closed, and for no other reason: nobody could change what
+        is served any more."""
         while True:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(
+            except OSError as error:
+                if self._is_closed.is_set():
+                    return
+                logger.error("no process was heard reason=%s", error)  # out of files
+                self._is_closed.wait(ACCEPT_SECONDS)
+                continue
+            thread = threading.Thread(
                 target=self._answer, args=(connection,), name="peer", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads
+                self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:

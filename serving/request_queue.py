@@ -61,21 +61,37 @@ class Request:
         )
         return False
 
+    @property
+    def is_open(self) -> bool:
+        """False where a batch that had a part of it has failed."""
+        return not self.answer.done()
+
     def take(
         self,
         start: int,
         logits: NDArray[np.float32],
         failures: Mapping[int, Exception],
     ) -> None:
-        """The rows from `start` on; `failures` by their place among them."""
+        """The rows from `start` on; `failures` by their place among them.
+
+        Nothing where the request has failed.
+        """
         with self._changed:
+            if self.answer.done():
+                return
             self._pieces[start] = logits
             self._failures |= {start + row: error for row, error in failures.items()}
             if sum(map(len, self._pieces.values())) < len(self.images):
                 return
-        in_order = [self._pieces[place] for place in sorted(self._pieces)]
-        whole = in_order[0] if len(in_order) == 1 else np.concatenate(in_order)
-        self.answer.set_result(Answer(whole, self._failures))
+            in_order = [self._pieces[place] for place in sorted(self._pieces)]
+            whole = in_order[0] if len(in_order) == 1 else np.concatenate(in_order)
+            self.answer.set_result(Answer(whole, self._failures))
+
+    def fail(self, error: Exception) -> None:
+        """As a whole; nothing where it has its answer."""
+        with self._changed:
+            if not self.answer.done():
+                self.answer.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,7 @@ class RequestQueue:
         while self._requests and room:
             request = self._requests[0]
             count = len(request.images)
-            if request.taken == 0 and not request.begin(now):
+            if not (request.begin(now) if request.taken == 0 else request.is_open):
                 stop = count
             else:
                 stop = min(count, request.taken + room)

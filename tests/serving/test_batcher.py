@@ -2,14 +2,17 @@
 
 import math
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Event, Thread, current_thread
+from typing import Any
 
 import numpy as np
 import pytest
 
 from serving.batch_run import Logits, NotFinite
-from serving.batcher import BatchDone, MicroBatcher, Overloaded
+from serving.batcher import BatchDone, BatchFailed, MicroBatcher, Overloaded
 from serving.cores import Cores
 from serving.request_queue import Answer, DeadlinePassed, Images
 
@@ -201,6 +204,119 @@ def test_who_comes_after_the_end_is_answered_all_the_same() -> None:
 
     assert _first(batcher.submit(_images(1, 2, 3))) == [1, 2, 3]
     assert sizes == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, CLASSES + 1), np.float32),
+        np.zeros((2, CLASSES), np.float32),
+        np.zeros((0, CLASSES), np.float32),
+        np.zeros((1, CLASSES), np.int64),
+        np.array([["a", "b", "c"]]),
+        None,
+    ],
+    ids=["wide", "long", "empty", "whole", "text", "none"],
+)
+def test_logits_of_another_kind_fail_their_image_alone(wrong: Any) -> None:
+    def logits(images: Images) -> Logits:
+        answer: Logits = wrong if (images == 66).any() else _logits(images)
+        return answer
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        answer = batcher.submit(_images(1, 66, 2)).result(timeout=5)
+        lone = batcher.submit(_images(66), run_here=True).result(timeout=5)
+
+        assert _first(batcher.submit(_images(3))) == [3]
+
+    assert list(answer.failures) == [1]
+    assert answer.logits[[0, 2], 0].tolist() == [1, 2]
+    assert list(lone.failures) == [0]
+
+
+class Turns(Cores):
+    """Cores that fail as often as is asked for, with what is asked for."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        super().__init__(1)
+        self._failures = list(failures)
+
+    @contextmanager
+    def batch(self) -> Iterator[bool]:
+        if self._failures:
+            raise self._failures.pop()
+        with super().batch() as is_alone:
+            yield is_alone
+
+
+@pytest.mark.parametrize("run_here", [False, True])
+@pytest.mark.parametrize("failure", [KeyError("x"), MemoryError(), SystemExit(1)])
+def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
+    failure: BaseException, run_here: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = Turns(failure)
+
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=8, cores=turns
+    ) as batcher:
+        failed = batcher.submit(_images(1), run_here=run_here)
+        with pytest.raises(BatchFailed) as told:
+            failed.result(timeout=5)
+        for _ in range(2):
+            assert _first(batcher.submit(_images(2), run_here=True)) == [2]
+            assert _first(batcher.submit(_images(3))) == [3]
+
+    assert told.value.__cause__ is failure
+    assert "a batch failed requests=1" in caplog.text
+
+
+def test_all_requests_of_a_batch_that_cannot_be_put_together_fail() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        first = batcher.submit(_images(1))
+        assert held.started.wait(5)
+        odd = [batcher.submit(np.zeros((1, n, n, 3), np.uint8)) for n in (1, 2)]
+        held.release.set()
+        assert _first(first) == [1]
+        for answer in odd:
+            with pytest.raises(BatchFailed, match="must match exactly"):
+                answer.result(timeout=5)
+
+        assert _first(batcher.submit(_images(2))) == [2]
+
+
+def test_a_request_of_which_one_batch_fails_is_over_and_its_rest_is_not_run() -> None:
+    held = Held()
+    held.release.set()
+
+    with MicroBatcher(
+        held,
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=2,
+        cores=Turns(KeyError("x")),
+    ) as batcher:
+        with pytest.raises(BatchFailed):
+            batcher.submit(_images(*range(9))).result(timeout=5)
+        assert _first(batcher.submit(_images(1))) == [1]
+
+    assert held.sizes == [1]
+
+
+def test_who_measures_and_fails_takes_no_answer_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def observe(batch: BatchDone) -> None:
+        raise ValueError("no such label")
+
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=2, observe=observe
+    ) as batcher:
+        for run_here in (False, True, False):
+            assert _first(batcher.submit(_images(1), run_here=run_here)) == [1]
+
+    assert "a batch was not measured" in caplog.text
 
 
 def test_each_batch_is_told_to_who_measures() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 
 import orjson
 import pytest
@@ -82,3 +83,21 @@ def test_a_line_that_cannot_be_written_takes_no_other_with_it(
     writer.handle(_record(logging.WARNING, "fine"))
 
     assert capsys.readouterr().err.endswith("fine\n")
+
+
+def test_a_disk_that_is_full_ends_neither_who_logs_nor_the_thread_that_writes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = LogWriter()
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        writer.handle(_record(logging.INFO, "lost"))
+        writer.handle(_record(logging.WARNING, "lost as well"))
+        with suppress(OSError):
+            full.close()
+
+    writer.handle(_record(logging.WARNING, "fine"))
+
+    assert capsys.readouterr().err == "fine\n"
+    assert writer._thread is not None
+    assert writer._thread.is_alive()

@@ -1,5 +1,6 @@
 """Processes that tell each other; here all within one."""
 
+import errno
 import os
 import socket
 import threading
@@ -117,6 +118,25 @@ def test_one_that_does_not_answer_in_time_has_failed(
     with pytest.raises(PeerFailed, match=r"did not answer in 0\.05 s"):
         first.tell("load")
     is_over.set()
+
+
+def test_a_process_without_open_files_hears_again_when_it_has_some(
+    open_peers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "ACCEPT_SECONDS", 0.01)
+    accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "no files")]
+
+    def accept_or_fail(listening: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(listening)
+
+    first = open_peers(lambda message: None)
+    open_peers(lambda message: "done")
+    monkeypatch.setattr(socket.socket, "accept", accept_or_fail)
+
+    assert [first.tell("load") for _ in range(3)] == [["done"]] * 3
+    assert not failures
 
 
 def test_the_process_of_another_user_is_not_told(

@@ -1,7 +1,6 @@
 """The files of a version: what they are called, how they are written and checked."""
 
 import json
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from classifier.labels import Labels
+from classifier.labels import MOST_CLASSES, Labels
 from classifier.preprocessing import Preprocessing
+from classifier.safetensors_header import SafetensorsHeader, TensorPlace, read_header
+from classifier.strict_json import fields_of, one_of, parse_json, whole
 
 T = TypeVar("T")
 
@@ -24,6 +25,17 @@ LABELS = "labels.json"
 PREPROCESSING = "preprocessing.json"
 NETWORK = "network.json"
 VALIDATION_PREDICTIONS = "validation_predictions.parquet"
+
+ARCHITECTURE_NAMES = ("resnet18", "tiny")
+"""Of classifier.network, whose import takes a second."""
+
+STEM_NAMES = ("imagenet", "small")
+
+LONGEST_JSON = 64 * 2**20
+"""Bytes; the labels of 21,841 classes take 2 MB."""
+
+LONGEST_GRAPH = 2**31 - 1
+"""Bytes; a protobuf message has no more."""
 
 
 class BrokenBundle(ValueError):
@@ -52,8 +64,20 @@ class NetworkSpec:
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"precision must be {' or '.join(get_args(Precision))}, "
-                f"got {self.precision!r}"
+                f"got {self.precision!r:.80}"
             )
+
+    @classmethod
+    def from_json(cls, found: Any) -> "NetworkSpec":
+        """ValueError where a field is missing, wrong or not known."""
+        fields = fields_of(
+            found, ("architecture", "stem", "classes"), optional=("precision",)
+        )
+        one_of(fields["architecture"], "architecture", ARCHITECTURE_NAMES)
+        one_of(fields["stem"], "stem", STEM_NAMES)
+        whole(fields["classes"], "classes", least=1, most=MOST_CLASSES)
+        known = {name: value for name, value in fields.items() if value is not None}
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -108,19 +132,34 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """BrokenBundle says which file and what about it."""
+    """All files but the graph are checked here, once. BrokenBundle says which of them
+    is wrong, and what about it."""
     _check_there(folder, GRAPH, LABELS, PREPROCESSING, NETWORK)
     labels = _parse(folder / LABELS, Labels.from_json)
     preprocessing = _parse(folder / PREPROCESSING, Preprocessing.from_json)
-    network = _parse(folder / NETWORK, lambda fields: NetworkSpec(**fields))
+    network = _parse(folder / NETWORK, NetworkSpec.from_json)
     if network.classes != len(labels):
         raise BrokenBundle(
             f"{NETWORK} has {network.classes} classes and {LABELS} {len(labels)}"
         )
     if network.precision == "fp32":
         _check_there(folder, WEIGHTS)
-        tensor_offsets(folder / WEIGHTS)
+        weights_header(folder / WEIGHTS)
+    _check_size(folder / GRAPH, LONGEST_GRAPH)
     return Bundle(folder, labels, preprocessing, network)
+
+
+def weights_header(weights: Path) -> SafetensorsHeader:
+    """BrokenBundle where it is none, or the file is not as long as it says."""
+    try:
+        return read_header(weights)
+    except ValueError as error:
+        raise BrokenBundle(f"{weights.name} {error}") from error
+
+
+def tensor_offsets(weights: Path) -> Mapping[str, TensorPlace]:
+    """By tensor name; BrokenBundle where the file is not as long as its header says."""
+    return weights_header(weights).places
 
 
 def _check_there(folder: Path, *names: str) -> None:
@@ -129,51 +168,18 @@ def _check_there(folder: Path, *names: str) -> None:
             raise BrokenBundle(f"{name} is missing; train or publish the version again")
 
 
-@dataclass(frozen=True)
-class TensorPlace:
-    """Where a tensor's bytes lie in a safetensors file."""
-
-    offset: int
-    length: int
-
-
-def tensor_offsets(weights: Path) -> dict[str, TensorPlace]:
-    """By tensor name; BrokenBundle where the file is not as long as its header says.
-
-    The format: 8 bytes of little-endian header length, a JSON header with offsets that
-    count from its end, the tensors (github.com/huggingface/safetensors, "Format").
-    """
-    size = weights.stat().st_size
-    with weights.open("rb") as file:
-        prefix = file.read(8)
-        header_length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if 8 + header_length > size:
-            raise BrokenBundle(f"{WEIGHTS} is cut off: {size:,} bytes")
-        try:
-            header: dict[str, Any] = json.loads(file.read(header_length))
-        except ValueError as error:
-            raise BrokenBundle(f"{WEIGHTS} has no safetensors header") from error
-    header.pop("__metadata__", None)
-    start = 8 + header_length
-    ends = [entry["data_offsets"][1] for entry in header.values()]
-    if start + max(ends, default=0) != size:
-        raise BrokenBundle(
-            f"{WEIGHTS} has {size:,} bytes; its header tells of {start + max(ends):,}"
-        )
-    return {
-        name: TensorPlace(
-            offset=start + entry["data_offsets"][0],
-            length=entry["data_offsets"][1] - entry["data_offsets"][0],
-        )
-        for name, entry in header.items()
-    }
+def _check_size(path: Path, most: int) -> None:
+    size = path.stat().st_size
+    if size > most:
+        raise BrokenBundle(f"{path.name} has {size:,} bytes, more than {most:,}")
 
 
 def _parse(path: Path, parse: Callable[[Any], T]) -> T:
+    _check_size(path, LONGEST_JSON)
     try:
-        return parse(json.loads(path.read_text("utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenBundle(f"{path.name} cannot be read: {error!r}") from error
+        return parse(parse_json(path.read_bytes()))
+    except ValueError as error:
+        raise BrokenBundle(f"{path.name} cannot be read: {error}") from error
 
 
 def _write_json(path: Path, value: Any) -> None:

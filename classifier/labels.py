@@ -3,8 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict
 from unicodedata import normalize
+
+from classifier.strict_json import text, whole
+
+MOST_CLASSES = 100_000
+"""ImageNet-21k has 21,841."""
 
 
 class LabelEntry(TypedDict):
@@ -40,14 +45,15 @@ class Labels:
         return cls(ordered, tuple((names or {}).get(id_, id_) for id_ in ordered))
 
     @classmethod
-    def from_json(cls, entries: Iterable[LabelEntry]) -> "Labels":
-        """ValueError, KeyError or TypeError where they are not entries 0..K-1."""
-        entries = list(entries)
-        if [entry["index"] for entry in entries] != list(range(len(entries))):
-            raise ValueError("the indices of the labels are not 0, 1, 2, …")
+    def from_json(cls, entries: Any) -> "Labels":
+        """ValueError where they are not entries 0..K-1."""
+        if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_CLASSES:
+            raise ValueError(f"labels are a list of 1 to {MOST_CLASSES:,} classes")
+        for place, entry in enumerate(entries):
+            _check_entry(entry, place)
         return cls(
-            tuple(str(entry["id"]) for entry in entries),
-            tuple(str(entry["name"]) for entry in entries),
+            tuple(entry["id"] for entry in entries),
+            tuple(entry["name"] for entry in entries),
         )
 
     def to_json(self) -> list[LabelEntry]:
@@ -66,6 +72,16 @@ class Labels:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
+
+
+def _check_entry(entry: Any, place: int) -> None:
+    if not isinstance(entry, dict) or not {"index", "id", "name"} <= entry.keys():
+        raise ValueError(f"label {place} is no object with an index, an id and a name")
+    index = whole(entry["index"], "an index", least=0, most=MOST_CLASSES)
+    if index != place:
+        raise ValueError(f"the indices of the labels are not 0, 1, 2, …: {index}")
+    text(entry["id"], f"the id of label {place}")
+    text(entry["name"], f"the name of label {place}")
 
 
 def unicode_hint(ones: Iterable[str], others: Iterable[str]) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 import torchvision
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from classifier.bundle import BrokenBundle, Bundle
+from classifier.bundle import STEM_NAMES, BrokenBundle, Bundle
 from classifier.preprocessing import Preprocessing
 
 
@@ -42,7 +43,7 @@ ARCHITECTURES: Mapping[str, Callable[[int, str], nn.Module]] = {
     "resnet18": _resnet18,
     "tiny": _tiny,
 }
-STEMS = ("imagenet", "small")
+STEMS = STEM_NAMES
 
 
 def build_network(architecture: str, *, classes: int, stem: str) -> nn.Module:
@@ -93,7 +94,15 @@ class ImageClassifier(nn.Module):
                     for name, array in load_file(weights).items()
                 }
             )
-        except (ValueError, RuntimeError) as error:
+        # Numbers of a kind that numpy or torch lacks, and other names or shapes.
+        except (
+            ValueError,
+            RuntimeError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            SafetensorError,
+        ) as error:
             raise BrokenBundle(f"{weights.name} does not fit: {error}") from error
         return cls(network, bundle.preprocessing).eval()
 

@@ -19,11 +19,13 @@ from classifier.decoding_cost import (
     extra_seconds,
     format_of,
 )
+from classifier.strict_json import fields_of, number, whole
 
 RgbImage = NDArray[np.uint8]
 """Shape [H, W, 3], 0..255."""
 
 FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+MOST_SIDE = 4096
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -66,23 +68,28 @@ class Preprocessing:
     color: Literal["rgb"] = "rgb"
 
     def __post_init__(self) -> None:
-        if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
+        if not (1 <= self.height <= MOST_SIDE and 1 <= self.width <= MOST_SIDE):
             raise ValueError(
-                f"height and width must be 1..4096, got {self.height}x{self.width}"
+                f"height and width must be 1..{MOST_SIDE}, "
+                f"got {self.height}x{self.width}"
             )
         if self.resize != "bilinear-antialias" or self.color != "rgb":
-            raise ValueError(f"unknown preprocessing {self.resize!r}, {self.color!r}")
+            raise ValueError(
+                f"unknown preprocessing {self.resize!r:.80}, {self.color!r:.80}"
+            )
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("mean and std must have 3 numbers, those of std above 0")
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Preprocessing":
-        """ValueError, KeyError or TypeError where a field is missing or wrong."""
+    def from_json(cls, found: Any) -> "Preprocessing":
+        """ValueError where a field is missing, wrong or not known."""
+        names = ("height", "width", "mean", "std", "resize", "color")
+        fields = fields_of(found, names)
         return cls(
-            height=int(fields["height"]),
-            width=int(fields["width"]),
-            mean=tuple(fields["mean"]),
-            std=tuple(fields["std"]),
+            height=whole(fields["height"], "height", least=1, most=MOST_SIDE),
+            width=whole(fields["width"], "width", least=1, most=MOST_SIDE),
+            mean=_of_channels(fields["mean"], "mean"),
+            std=_of_channels(fields["std"], "std"),
             resize=fields["resize"],
             color=fields["color"],
         )
@@ -94,6 +101,13 @@ class Preprocessing:
         """The image in a file's bytes, decoded and resized to [height, width, 3]."""
         image = decode_image(data, max_megapixels=max_megapixels)
         return resize(image, height=self.height, width=self.width)
+
+
+def _of_channels(values: Any, name: str) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"{name} must be a list of 3 numbers, got {values!r:.80}")
+    red, green, blue = (number(value, f"each number of {name}") for value in values)
+    return red, green, blue
 
 
 def is_image(data: bytes) -> bool:

@@ -63,7 +63,8 @@ def read_predictions(version: Version, registry: Registry) -> ValidatedVersion:
             f"v{version.number} keeps no {bundle.validation_predictions.name}; leave "
             "it out, or train or quantise it again"
         ) from error
-    except (pa.ArrowException, KeyError, ValueError, TypeError) as error:
+    # A footer that is damaged is an OSError to pyarrow.
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise NotComparable(
             f"v{version.number}'s {bundle.validation_predictions.name} cannot be read: "
             f"{str(error).splitlines()[0]}"

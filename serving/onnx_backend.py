@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from classifier.bundle import BrokenBundle, Bundle
+from classifier.bundle import GRAPH, BrokenBundle, Bundle
 from serving.backend import DeviceUnavailable, has_gpu, log_device, powers_of_two
 from serving.config import BackendKind, DeviceKind
 
@@ -38,6 +38,7 @@ class OnnxBackend:
             raise BrokenBundle(
                 f"{bundle.graph.name} cannot be loaded: {type(error).__name__}"
             ) from error
+        _check_interface(self._session, bundle)
         in_use = self._session.get_providers()[0]
         wanted = "CUDAExecutionProvider" if len(providers) > 1 else in_use
         if in_use != wanted:
@@ -61,6 +62,41 @@ class OnnxBackend:
 
     def batch_sizes(self, largest: int) -> list[int]:
         return powers_of_two(largest) if self.device == "cuda" else sorted({1, largest})
+
+
+def _check_interface(session: Any, bundle: Bundle) -> None:
+    """BrokenBundle where the graph takes or gives something else than its files say.
+
+    ONNX Runtime itself says so at the first run, in words about itself.
+    """
+    sides = (bundle.preprocessing.height, bundle.preprocessing.width)
+    _check_values("takes", session.get_inputs(), "images", "uint8", (None, *sides, 3))
+    logits = [value for value in session.get_outputs() if value.name == "logits"]
+    shape = (None, len(bundle.labels))
+    _check_values("gives", logits, "logits", "float", shape)
+
+
+def _check_values(
+    does: str, found: list[Any], name: str, kind: str, shape: tuple[int | None, ...]
+) -> None:
+    """`shape` has None where any size must do."""
+    if len(found) == 1 and found[0].name == name and found[0].type == f"tensor({kind})":
+        sizes = found[0].shape
+        # Of a size without a number, or a shape without sizes, only a run will tell.
+        if not sizes or (
+            len(sizes) == len(shape)
+            and all(
+                not isinstance(size, int) or size == wanted
+                for size, wanted in zip(sizes, shape, strict=True)
+            )
+        ):
+            return
+    values = [f"{v.name!r:.80} {v.type} {v.shape}" for v in found] or ["none"]
+    needed = ["N", *shape[1:]]
+    raise BrokenBundle(
+        f"{GRAPH} {does} {', '.join(values):.300} where {name!r} tensor({kind}) "
+        f"{needed} is needed"
+    )
 
 
 def _run(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:

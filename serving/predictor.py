@@ -1,5 +1,6 @@
 """One version, ready to answer."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from classifier.bundle import Bundle
 from classifier.ranking import softmax, top_k
 from classifier.versions import Version
-from serving.backend import Backend
+from serving.backend import Backend, RunNetwork
 from serving.batcher import BatchDone, MicroBatcher
 from serving.cores import Cores
 from serving.request_queue import Answer, Images
+
+logger = logging.getLogger(__name__)
 
 
 class FailedCheck(RuntimeError):
@@ -57,7 +60,7 @@ class Predictor:
         self.version = version
         self.bundle = bundle
         self.backend = backend
-        _warm_up(bundle, backend, largest=batching.max_batch_size)
+        warm_up(bundle, backend, largest=batching.max_batch_size)
         self._batcher = MicroBatcher(
             backend.logits,
             name=f"v{version.number}",
@@ -116,18 +119,29 @@ class Predictor:
         self._batcher.close()
 
 
-def _warm_up(bundle: Bundle, backend: Backend, *, largest: int) -> None:
+def warm_up(bundle: Bundle, backend: Backend, *, largest: int) -> None:
+    """Runs the network on as many images as it may be asked about; FailedCheck."""
     size = (bundle.preprocessing.height, bundle.preprocessing.width)
     for count in backend.batch_sizes(largest):
         images = np.zeros((count, *size, 3), np.uint8)
         for network in (backend.logits, backend.logits_on_one_core):
             if network is not None:
-                _check(network(images), (count, len(bundle.labels)))
+                _check(network, images, (count, len(bundle.labels)))
 
 
-def _check(logits: NDArray[np.float32], expected: tuple[int, int]) -> None:
-    if logits.shape != expected or not np.isfinite(logits).all():
+def _check(network: RunNetwork, images: Images, expected: tuple[int, int]) -> None:
+    try:
+        logits = network(images)
+    # ONNX Runtime's errors share no class of their own, and may name folders.
+    except Exception as error:
+        logger.exception("the network cannot be run images=%d", len(images))
         raise FailedCheck(
-            f"asked for logits {expected}, the network gave {logits.shape}"
-            f"{'' if np.isfinite(logits).all() else ' that are not finite'}"
+            f"the network cannot be run on {len(images)} images: {type(error).__name__}"
+        ) from error
+    if logits.shape != expected or logits.dtype.kind != "f":
+        raise FailedCheck(
+            f"asked for logits {expected}, the network gave {logits.dtype} "
+            f"{logits.shape}"
         )
+    if not np.isfinite(logits).all():
+        raise FailedCheck(f"the network gave logits {expected} that are not finite")

@@ -24,13 +24,13 @@ from classifier.bundle import (
     WEIGHTS,
     Bundle,
     NetworkSpec,
-    TensorPlace,
     tensor_offsets,
     write_bundle,
 )
 from classifier.labels import Labels
 from classifier.network import ImageClassifier
 from classifier.preprocessing import Preprocessing
+from classifier.safetensors_header import TensorPlace
 from classifier.staging import build_once
 from training.onnx_inference import OnnxNetwork
 

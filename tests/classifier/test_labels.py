@@ -31,4 +31,4 @@ def test_labels_with_gaps_or_doubles_are_refused(
     entries: list[dict[str, object]],
 ) -> None:
     with pytest.raises(ValueError, match=r"indices|twice"):
-        Labels.from_json(entries)  # type: ignore[arg-type]  # what a broken file holds
+        Labels.from_json(entries)

@@ -107,7 +107,7 @@ def _add_routes(app: Flask, service: Service) -> None:
             deadline = service.deadline(request)
             images = read_images(request, deadline=deadline)
             # Not before: with `all` this may load a version and put another away.
-            predictors = service.predictors(asked)
+            predictors = service.predictors(asked, deadline=deadline)
             results = predict(
                 images,
                 predictors,

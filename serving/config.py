@@ -26,6 +26,8 @@ _LEAST: Mapping[str, float] = {
     "timeout_seconds": 0.001,
     "follow_seconds": 0.1,
     "drain_seconds": 0.0,
+    "load_seconds": 0.001,
+    "load_megabytes": 1,
 }
 _MOST = 1_000_000
 
@@ -78,6 +80,12 @@ class ServingConfig:
 
     drain_seconds: float = 5.0
     """After SIGTERM: how long /readyz says no while all else goes on."""
+
+    load_seconds: float = 60.0
+    """How long a version may take to load and warm."""
+
+    load_megabytes: int = 4096
+    """Memory that a version may take while it loads and warms."""
 
     keys: Path | None = None
     """File of lines `name predict|admin sha256-hex`; none lets anyone ask."""
@@ -206,6 +214,8 @@ _HELP: Mapping[str, str] = {
     "timeout_seconds": "how long a request may take",
     "follow_seconds": "how often the registry is asked where its aliases are",
     "drain_seconds": "after SIGTERM: how long /readyz says no while all else goes on",
+    "load_seconds": "how long a version may take to load and warm",
+    "load_megabytes": "memory that a version may take while it loads and warms",
     "keys": "file of lines 'name predict|admin sha256-hex'",
     "allowed_hosts": "names that may stand in Host, where a proxy sends its own to a "
     "loopback address without keys; * is any",

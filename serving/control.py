@@ -41,11 +41,11 @@ class Control:
 
     def add(self, asked: str) -> VersionStatus:
         """Ready in all processes when it returns; UnknownVersion, NotReady: in none."""
-        # Before its turn: what is not known holds up nobody.
+        # Before its turn: what is not known, or hangs while it loads, holds up nobody.
         name, number = canonical_name(asked), self._pool.number_to_add(asked)
-        with self._turn():
+        with self._pool.prepared(number) as slot, self._turn():
             before = self._pool.stands_for(name)
-            status = self._pool.add(name, number=number)
+            status = self._pool.add(name, number=number, prepared=slot)
             try:
                 self._tell({"do": "add", "name": name, "number": number})
             except PeerFailed as error:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any, NoReturn
@@ -66,7 +67,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         self._draining = RawValue("b", 0)
         self._arbiter = os.getpid()
         self._place: int | None = None
-        self._is_loaded = False
+        self._is_loaded = self._is_ending = False
+        self._stop_loads: Callable[[], None] = lambda: None
         super().__init__()
 
     def load_config(self) -> None:
@@ -105,18 +107,9 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
     def _app(self) -> Flask:
         metrics = Metrics()
         pool = open_pool(self._config, metrics)
+        self._stop_loads = pool.stop_loads
         control = Control(pool, service=service_of_parent())
-        start_loading(
-            pool,
-            on_ready=self._announce,
-            on_failure=lambda error: self._give_up(
-                # Only with --backend torch, and no other day will that work.
-                error,
-                WRONG_USAGE
-                if isinstance(error.__cause__, QuantisedBundle)
-                else NOT_NOW,
-            ),
-        )
+        start_loading(pool, on_ready=self._announce, on_failure=self._cannot_load)
         return create_app(
             self._config,
             pool=pool,
@@ -183,6 +176,18 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         if worker.place is not None:
             self._is_taken[worker.place] = False
             self._is_ready[worker.place] = 0
+
+    def stop_loads(self) -> None:
+        """In a worker that ends: who waits for a version is told."""
+        self._is_ending = True
+        self._stop_loads()
+
+    def _cannot_load(self, error: Exception) -> None:
+        if self._is_ending:
+            return  # and not for this error
+        # Only with --backend torch, and no other day will that work.
+        is_wrong = isinstance(error.__cause__, QuantisedBundle)
+        self._give_up(error, WRONG_USAGE if is_wrong else NOT_NOW)
 
     def _give_up(self, error: Exception, exit_code: int) -> NoReturn:
         if self.has_started():

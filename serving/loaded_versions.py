@@ -1,9 +1,11 @@
 """Versions in memory or on their way there; of too many the longest unused goes."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from classifier.versions import Version
 from serving.predictor import Predictor
@@ -61,14 +63,17 @@ class LoadedVersions:
         open_predictor: Callable[[Version], Predictor],
         *,
         most: int | None,
+        most_waiting: int = 28,
         last: Callable[[], Collection[str]],
         files: Callable[[Version], VersionFiles | None] = lambda version: None,
     ) -> None:
         """At most `most` are ready, and those beside them that are being loaded; the
-        numbers of `last` are the last to go. `files` are those that were read."""
+        numbers of `last` are the last to go. `files` are those that were read;
+        `most_waiting` requests wait for a version that is loaded on demand."""
         self._slots = {version.number: Slot(version) for version in versions}
         self._open_predictor = open_predictor
         self._most = most
+        self._most_waiting = most_waiting
         self._last = last
         self._files = files
         self._lock = threading.Lock()
@@ -109,8 +114,9 @@ class LoadedVersions:
                 return None
             return self._slots.setdefault(version.number, Slot(version))
 
-    def load(self, version: Version) -> None:
-        """Into the slot there is, or one that is found from then on; NotReady.
+    def prepare(self, version: Version) -> Slot:
+        """The slot there is, loaded, or one that requests find after `show`;
+        NotReady.
 
         Also where it is known that it cannot be loaded: this is another try.
         """
@@ -118,28 +124,62 @@ class LoadedVersions:
             slot = self._slots.get(version.number) or Slot(version)
             predictor = slot.load(self._open_predictor, again=True)
             error = slot.error
-            if predictor is None and error is not None:
+            if predictor is not None:
+                return slot
+            if error is not None:
                 raise self.fail(slot, error) from error
-            if predictor is not None and self._show(slot):
-                self._failures.pop(version.number, None)
-                self._make_room(newest=slot)
-                return
             # Else it was taken out meanwhile.
 
-    def load_on_demand(self, slot: Slot) -> Predictor | None:
-        """One request loads, the others that want the version wait for it.
+    def show(self, slot: Slot) -> bool:
+        """From now on requests find what was prepared; False where it was taken out
+        meanwhile."""
+        if not self._show(slot):
+            return False
+        self._failures.pop(slot.version.number, None)
+        self._make_room(newest=slot)
+        return True
 
-        None where it was taken out; NotReady, and the slot is closed.
+    def load(self, version: Version) -> None:
+        """Requests find it when this returns; NotReady."""
+        while not self.show(self.prepare(version)):
+            pass
+
+    def give_up(self, slot: Slot) -> None:
+        """Unloads what was prepared, if no request can find it."""
+        if self._slots.get(slot.version.number) is not slot:
+            slot.unload()
+
+    def load_on_demand(
+        self, slot: Slot, *, deadline: float = math.inf
+    ) -> Predictor | None:
+        """All requests that want the version wait for it; DeadlinePassed.
+
+        None where it was taken out; NotReady, and the slot is closed, or too many wait.
         """
-        predictor, error = slot.load(self._open_predictor), slot.error
-        if predictor is not None:
-            self._failures.pop(slot.version.number, None)
-            self._make_room(newest=slot)
-        elif error is not None:
+        number = slot.version.number
+        if slot.waiting >= self._most_waiting:
+            raise NotReady(
+                f"version {number} is being loaded, and {slot.waiting} requests wait "
+                f"for it; try again soon"
+            )
+        predictor = slot.load(
+            self._open_predictor, deadline=deadline, settle=partial(self._settle, slot)
+        )
+        error = slot.error
+        if predictor is None and error is not None:
             failed = self.fail(slot, error)
             self.drop(slot)
             raise failed
         return predictor
+
+    def _settle(self, slot: Slot) -> None:
+        """Also where nobody has waited so long."""
+        if slot.predictor is not None:
+            self._failures.pop(slot.version.number, None)
+            self._make_room(newest=slot)
+        elif slot.error is not None:
+            self.fail(slot, slot.error)
+            self.drop(slot)
 
     def fail(self, slot: Slot, error: Exception) -> NotReady:
         """Keeps why it could not be loaded; the error for who asks for it."""

@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Callable
 
+from classifier.bundle import Bundle
 from classifier.cores import usable_cores
 from classifier.registry import Registry
 from classifier.versions import Version
+from serving.admission import THREADS_TO_SPARE
 from serving.backend import DeviceUnavailable, has_gpu, open_backend
 from serving.config import ServingConfig
 from serving.cores import Cores
+from serving.load_guard import LoadGuard, LoadLimits
 from serving.metrics import Metrics
 from serving.predictor import Batching, Predictor
 from serving.predictor_pool import PredictorPool
@@ -37,23 +40,33 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
 
     # ONNX Runtime's in this process: one batch alone has all, several have one each.
     cores = Cores(max(1, usable_cores() // config.workers))
+    limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
+    guard = LoadGuard(limits, threads=cores.count)
 
     def open_predictor(version: Version) -> Predictor:
         with metrics.load(version.number):
             bundle = watch.bundle(version)
-            backend = open_backend(
-                config.backend,
-                bundle,
-                device=config.device,
-                precision=config.precision,
-                threads=cores.count,
-            )
-            fell_back = config.device == "auto" and backend.device == "cpu"
-            metrics.device_fallback.set(fell_back)
-            observer = metrics.batch_observer(version.number)
-            return Predictor(
-                version, bundle, backend, batching, cores=cores, observe=observer
-            )
+            limits.check_size(bundle, largest=config.max_batch_size)
+            if config.backend == "onnx":
+                # On the CPU, where a large batch of what a GPU is for takes minutes.
+                on_gpu = config.device != "cpu" and has_gpu()
+                guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
+            return guard.within(lambda: load(version, bundle))
+
+    def load(version: Version, bundle: Bundle) -> Predictor:
+        backend = open_backend(
+            config.backend,
+            bundle,
+            device=config.device,
+            precision=config.precision,
+            threads=cores.count,
+        )
+        fell_back = config.device == "auto" and backend.device == "cpu"
+        metrics.device_fallback.set(fell_back)
+        observer = metrics.batch_observer(version.number)
+        return Predictor(
+            version, bundle, backend, batching, cores=cores, observe=observer
+        )
 
     return PredictorPool(
         watch,
@@ -61,6 +74,9 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         model=model,
         listed=config.listed,
         max_loaded=config.max_loaded,
+        # The other places stay free for versions that are ready.
+        most_waiting=max(1, (config.threads - THREADS_TO_SPARE) // 4),
+        stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
     )
 

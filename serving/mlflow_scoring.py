@@ -49,7 +49,7 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
         with service.admission.place():
             deadline = service.deadline(request)
             payload = read_payload(read_body(request, deadline=deadline))
-            (predictor,) = service.predictors([payload.version])
+            (predictor,) = service.predictors([payload.version], deadline=deadline)
             # One that cannot be read fails them all, and the message names it: the
             # contract has no place for the error of one image.
             answer = ask_whole(

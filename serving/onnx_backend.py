@@ -16,6 +16,7 @@ from serving.config import BackendKind, DeviceKind
 
 logger = logging.getLogger(__name__)
 
+RUNTIME_VERSION: str = onnxruntime.__version__
 CPU = "CPUExecutionProvider"
 _AS_IT_IS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 

@@ -75,11 +75,14 @@ def _add_model(routes: Blueprint, service: Service) -> None:
     """What there is to know of one version, the default one where none is named."""
     pool = service.pool
 
+    def get(version: str | None) -> Predictor:
+        return pool.get(version, deadline=service.deadline(request))
+
     @routes.get("/models/<model>")
     @routes.get("/models/<model>/versions/<version>")
     def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
         served = [s.version.number for s in pool.statuses() if s.is_served]
-        return metadata(pool.get(version), served)
+        return metadata(get(version), served)
 
     @routes.get("/models/<model>/ready")
     @routes.get("/models/<model>/versions/<version>/ready")
@@ -94,7 +97,7 @@ def _add_model(routes: Blueprint, service: Service) -> None:
     @routes.get("/models/<model>/config")
     @routes.get("/models/<model>/versions/<version>/config")
     def model_config(model: str, version: str | None = None) -> dict[str, Any]:
-        return configuration(pool.get(version))
+        return configuration(get(version))
 
     @routes.get("/models/stats")
     @routes.get("/models/<model>/stats")
@@ -116,7 +119,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
     def infer(model: str, version: str | None = None) -> Response:
         @cache
         def predictor_() -> Predictor:
-            (found,) = service.predictors([version])
+            (found,) = service.predictors([version], deadline=deadline)
             return found
 
         with service.admission.place():

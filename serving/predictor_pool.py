@@ -1,15 +1,19 @@
 """The versions that are served: in what state, and loaded when."""
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from classifier.bundle import BrokenBundle, Bundle
 from classifier.store import StoreUnavailable
 from classifier.versions import Version, with_int8_forms
 from serving.loaded_versions import LoadedVersions
+from serving.moves import Moves
 from serving.predictor import Predictor
 from serving.registry_watch import RegistryWatch
 from serving.served_names import DEFAULT, ServedNames
@@ -38,10 +42,13 @@ class PredictorPool:
         model: str,
         listed: tuple[str, ...],
         max_loaded: int,
+        most_waiting: int = 28,
+        stop_loads: Callable[[], None] = lambda: None,
         observe_default: Callable[[bool], None] = lambda is_other: None,
     ) -> None:
         """UnknownVersion where a listed version is not in the registry, or none is.
 
+        `most_waiting` requests may wait for a version that is loaded on demand.
         `observe_default` is told whether another version than `best`, else the latest,
         is the default of `all`, as that one cannot be loaded.
         """
@@ -50,9 +57,12 @@ class PredictorPool:
         self._watch = watch
         self._open_predictor = open_predictor
         self._max_loaded = max_loaded
+        self._most_waiting = most_waiting
+        self.stop_loads = stop_loads  # as the process is about to end
         self._names = ServedNames(watch, model=model, listed=listed)
         self._memory = self._empty_memory()
-        self._changing = threading.Lock()  # held for seconds, and by no request
+        self._changing = threading.Lock()  # held by no request, and by no load
+        self._moves = Moves()
         self._started = threading.Event()
         self.start_failure: str | None = None
         """Why it will never be ready; None while it may."""
@@ -77,7 +87,7 @@ class PredictorPool:
         With `all`, another version takes the place of a default that fails; NotReady
         where none can.
         """
-        self._watch.start(self.follow)
+        self._watch.start(self._start_moves)
         slots = list(self._memory)
         loaded = load_side_by_side(slots, self._open_predictor)
         for slot, is_loaded in zip(slots, loaded, strict=True):
@@ -121,22 +131,34 @@ class PredictorPool:
         """The number, while that very name is served; with `all` it is every name."""
         return self._names.stands_for(name)
 
-    def get(self, asked: str | None) -> Predictor:
+    def get(self, asked: str | None, *, deadline: float = math.inf) -> Predictor:
         """The version's predictor; None asks for the default one.
 
-        UnknownVersion lists what is served; NotReady says why.
+        UnknownVersion lists what is served; NotReady says why. DeadlinePassed where it
+        is still being loaded then, by time.monotonic().
         """
         while True:
             number = self._names.resolve(asked)
             slot = self._memory.get(number) or self._open_slot(number)
             if slot is not None:
                 slot.last_used = time.monotonic()
-                predictor = slot.predictor or self._load_on_demand(slot)
+                predictor = slot.predictor or self._load_on_demand(slot, deadline)
                 if predictor is not None:
                     return predictor
             # Else it was moved, or taken away, between the name and its use.
 
-    def add(self, asked: str, *, number: str | None = None) -> VersionStatus:
+    @contextmanager
+    def prepared(self, number: str) -> Iterator[Slot]:
+        """Loaded before it is added; unloaded if it is not. UnknownVersion, NotReady"""
+        slot = self._memory.prepare(self._names.find(number))
+        try:
+            yield slot
+        finally:
+            self._memory.give_up(slot)
+
+    def add(
+        self, asked: str, *, number: str | None = None, prepared: Slot | None = None
+    ) -> VersionStatus:
         """Serves it from now on, and returns when it is ready; with `number` that is
         what the name stands for.
 
@@ -144,10 +166,14 @@ class PredictorPool:
         """
         # Outside, as it may wait for the registry's thread, which may wait to change.
         version = self._names.in_registry(asked if number is None else number)
-        with self._changing:
-            self._memory.load(version)
-            self._drop_what_left(lambda: self._names.add(asked, version.number))
-            return self._status(version)
+        slot = prepared
+        while True:
+            slot = slot or self._memory.prepare(version)
+            with self._changing:
+                if self._memory.show(slot):
+                    self._drop_what_left(lambda: self._names.add(asked, version.number))
+                    return self._status(version)
+            slot = None  # it was taken out meanwhile
 
     def remove(self, asked: str) -> Removed:
         """Serves it no more; what it was asked is answered. UnknownVersion."""
@@ -172,16 +198,18 @@ class PredictorPool:
 
     def follow(self) -> None:
         """Moves the names whose version has changed in the registry."""
-        # A change under way holds up no reading of the registry; the next one follows.
-        if not self.is_ready or not self._changing.acquire(blocking=False):
-            return
-        try:
-            for name, version in list(self._names.moved()):
-                if self._memory.may_try(version):
-                    self._move(name, version)
-        finally:
-            self._changing.release()
+        for moving in self._start_moves():
+            moving.join()
+
+    def _start_moves(self) -> list[threading.Thread]:
+        moved = list(self._names.moved()) if self.is_ready else []
+        moving = [
+            self._moves.start(name, partial(self._move, name, version))
+            for name, version in moved
+            if self._memory.may_try(version)
+        ]
         self._observe_default(self._names.is_default_kept)
+        return [thread for thread in moving if thread is not None]
 
     def close(self) -> None:
         """Ends its threads; what was asked is answered."""
@@ -242,6 +270,7 @@ class PredictorPool:
             [self._names.find(number) for number in self._names.numbers],
             self._open_predictor,
             most=self.most_at_once,
+            most_waiting=self._most_waiting,
             last=lambda: self._names.numbers,
             files=self._watch.files,
         )
@@ -256,10 +285,10 @@ class PredictorPool:
         self._memory.check(version)
         return self._memory.open(version, if_=self._names.has)
 
-    def _load_on_demand(self, slot: Slot) -> Predictor | None:
+    def _load_on_demand(self, slot: Slot, deadline: float) -> Predictor | None:
         """None where it was taken away meanwhile; NotReady."""
         if self._names.all and self.is_ready:
-            return self._memory.load_on_demand(slot)
+            return self._memory.load_on_demand(slot, deadline=deadline)
         number = slot.version.number
         if self._memory.get(number) is not slot:
             return None
@@ -291,9 +320,20 @@ class PredictorPool:
     def _move(self, name: str, version: Version) -> None:
         """Load, check, warm, switch, drain the old one; or leave all as it is."""
         try:
-            self._memory.load(version)
+            slot = self._memory.prepare(version)
+            with self._changing:
+                self._switch(name, slot)
         except NotReady as error:
             logger.error("kept name=%s reason=%s", name or "default", error)
+        self._observe_default(self._names.is_default_kept)
+
+    def _switch(self, name: str, slot: Slot) -> None:
+        """Not where the name has moved on meanwhile, or was taken away: then it is
+        looked at again after the next reading."""
+        version = slot.version
+        wanted = {name: target.number for name, target in self._names.moved()}
+        if wanted.get(name) != version.number or not self._memory.show(slot):
+            self._memory.give_up(slot)
             return
         self._drop_what_left(lambda: self._names.move(name, version.number))
         logger.info("moved name=%s to version=%s", name or "default", version.number)

@@ -42,7 +42,7 @@ class RegistryWatch:
         self._changed = threading.Condition()
         self._is_wanted = self._is_reading = self._is_closed = False
 
-    def start(self, on_read: Callable[[], None]) -> None:
+    def start(self, on_read: Callable[[], object]) -> None:
         """`on_read` is called in the thread after each reading, also a failed one."""
         self._on_read = on_read
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)

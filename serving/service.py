@@ -48,8 +48,11 @@ class Service:
                 f"{self.pool.model!r}"
             )
 
-    def predictors(self, asked: Sequence[str | None]) -> list[Predictor]:
-        """Of the versions asked for, each once; UnknownVersion, NotReady.
+    def predictors(
+        self, asked: Sequence[str | None], *, deadline: float = math.inf
+    ) -> list[Predictor]:
+        """Of the versions asked for, each once; UnknownVersion, NotReady,
+        DeadlinePassed.
 
         A version named twice, or by two names, counts once. BadRequest for more than
         may be in memory at a time: the request would hold them all.
@@ -57,7 +60,7 @@ class Service:
         # Each name is looked up once: an alias may move between two of its spellings.
         names = list({n and canonical_name(n): n for n in asked}.values())
         self._check_number(names)
-        found = [self.pool.get(name) for name in names]
+        found = [self.pool.get(name, deadline=deadline) for name in names]
         unique = list({p.version.number: p for p in found}.values())
         g.versions = [predictor.version.number for predictor in unique]
         return unique

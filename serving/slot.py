@@ -1,6 +1,7 @@
 """A version with a place in memory: being loaded, ready, or failed."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,19 +13,31 @@ from classifier.cores import usable_cores
 from classifier.store import StoreUnavailable
 from classifier.versions import Version
 from serving.backend import DeviceUnavailable
+from serving.load_guard import LoadLimit, LoadStopped
 from serving.memory import give_back
 from serving.predictor import FailedCheck, Predictor
+from serving.request_queue import DeadlinePassed
 
 logger = logging.getLogger(__name__)
 
 State = Literal["ready", "loading", "failed", "available"]
 
-PUBLIC_FAILURES = (BrokenBundle, DeviceUnavailable, FailedCheck, QuantisedBundle)
+PUBLIC_FAILURES = (
+    BrokenBundle,
+    DeviceUnavailable,
+    FailedCheck,
+    LoadLimit,
+    QuantisedBundle,
+)
 """Their messages name files of a version, and no folder of this machine."""
 
 
 class NotReady(RuntimeError):
     """The version is being loaded, or could not be."""
+
+
+class Fault(RuntimeError):
+    """What ended a load and is no Exception."""
 
 
 class VersionFailed(NotReady):
@@ -34,7 +47,6 @@ class VersionFailed(NotReady):
 @dataclass(eq=False)
 class Slot:
     version: Version
-    loading: threading.Lock = field(default_factory=threading.Lock)
     predictor: Predictor | None = None
     failure: str | None = None
     """What a client may know of it."""
@@ -43,7 +55,12 @@ class Slot:
     is_closed: bool = False
     """Taken out of what is loaded, for good; set by LoadedVersions."""
 
+    waiting: int = 0
+    """Threads that wait until it is loaded."""
+
     last_used: float = field(default_factory=time.monotonic)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _is_loading: bool = False
 
     @property
     def state(self) -> State:
@@ -52,20 +69,61 @@ class Slot:
         return "loading" if self.failure is None else "failed"
 
     def load(
-        self, open_predictor: Callable[[Version], Predictor], *, again: bool = False
+        self,
+        open_predictor: Callable[[Version], Predictor],
+        *,
+        again: bool = False,
+        deadline: float = math.inf,
+        settle: Callable[[], None] = lambda: None,
     ) -> Predictor | None:
         """Opened, checked and warm; or None, and the slot has failed, with the reason,
         or is closed.
 
-        One thread loads, the others that want it wait, and share a failure; `again`
-        tries what has failed once more.
+        A thread of its own loads. All that want it wait for that, until `deadline` of
+        time.monotonic() (DeadlinePassed), and share a failure; `again` tries what has
+        failed once more. `settle` is called there before they go on.
         """
-        with self.loading:
+        with self._changed:
             is_tried = self.error is not None and not again
             # Nobody would ever unload what is loaded into a closed one.
-            if self.predictor is None and not self.is_closed and not is_tried:
-                self._load(open_predictor)
+            is_over = self.predictor is not None or self.is_closed or is_tried
+            if not (self._is_loading or is_over):
+                threading.Thread(
+                    target=self._run,
+                    args=(open_predictor, settle),
+                    name="load",
+                    daemon=True,
+                ).start()
+                self._is_loading = True
+            self.waiting += 1
+            try:
+                self._wait(deadline)
+            finally:
+                self.waiting -= 1
             return self.predictor
+
+    def _wait(self, deadline: float) -> None:
+        left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
+        if not self._changed.wait_for(
+            lambda: not self._is_loading or self.is_closed, left
+        ):
+            raise DeadlinePassed(
+                f"version {self.version.number} is still being loaded; ask again with "
+                f"more time"
+            )
+
+    def _run(
+        self,
+        open_predictor: Callable[[Version], Predictor],
+        settle: Callable[[], None],
+    ) -> None:
+        try:
+            self._load(open_predictor)
+            settle()
+        finally:
+            with self._changed:
+                self._is_loading = False
+                self._changed.notify_all()
 
     def _load(self, open_predictor: Callable[[Version], Predictor]) -> None:
         started = time.perf_counter()
@@ -73,9 +131,12 @@ class Slot:
         try:
             predictor = open_predictor(self.version)
         # Whatever it is, it must not leave the version loading for good.
-        except Exception as error:
+        except BaseException as raised:
+            error = raised if isinstance(raised, Exception) else Fault(repr(raised))
             self.error, self.failure = error, public_reason(error)
-            known = isinstance(error, (*PUBLIC_FAILURES, StoreUnavailable, OSError))
+            known = isinstance(
+                error, (*PUBLIC_FAILURES, LoadStopped, StoreUnavailable, OSError)
+            )
             logger.error(
                 "failed version=%s reason=%s",
                 self.version.number,
@@ -83,7 +144,9 @@ class Slot:
                 exc_info=None if known else error,
             )
             return
-        self.predictor = predictor
+        with self._changed:
+            if not self.is_closed:
+                self.predictor = predictor
         give_back()
         logger.info(
             "loaded version=%s device=%s seconds=%.2f",
@@ -91,17 +154,24 @@ class Slot:
             predictor.backend.device,
             time.perf_counter() - started,
         )
+        if self.predictor is not predictor:
+            self._close(predictor)  # it was taken out meanwhile
 
     def unload(self) -> None:
-        """After what it was asked is answered."""
-        with self.loading:
+        """After what it was asked is answered; or when it is loaded, if it is not."""
+        with self._changed:
+            self.is_closed = True
             predictor, self.predictor = self.predictor, None
+            self._changed.notify_all()
         if predictor is not None:
-            predictor.close()
-            # Its memory goes with the last request that still holds it.
-            del predictor
-            give_back()
-            logger.info("unloaded version=%s", self.version.number)
+            self._close(predictor)
+
+    def _close(self, predictor: Predictor) -> None:
+        predictor.close()
+        # Its memory goes with the last request that still holds it.
+        del predictor
+        give_back()
+        logger.info("unloaded version=%s", self.version.number)
 
 
 def is_final(error: Exception) -> bool:
@@ -120,7 +190,7 @@ def cannot_load(number: str, error: Exception, *, is_public: bool = True) -> Not
 
 def public_reason(error: Exception) -> str:
     """What a client may know of a failure: no path of ours."""
-    if isinstance(error, PUBLIC_FAILURES):
+    if isinstance(error, (*PUBLIC_FAILURES, LoadStopped)):
         return str(error)
     return "its files cannot be read now; the service's log says why"
 

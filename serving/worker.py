@@ -156,6 +156,7 @@ class ServingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         """
         enabled = enabled and self.app.may_accept() and self._has_files()
         if not enabled and not self.alive:
+            self.app.stop_loads()
             for listener in self.sockets:
                 accept = functools.partial(self._accept_waiting, listener)
                 if self.app.is_draining():

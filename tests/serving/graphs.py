@@ -46,3 +46,43 @@ def graph(
     model = helper.make_model(made, opset_imports=opset, ir_version=9)
     whole: bytes = model.SerializeToString()
     return whole
+
+
+def of_megabytes(count: int) -> bytes:
+    """A constant of that size is made where the graph runs; it has 100 bytes here."""
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [1], [1.0])
+    return graph(
+        [
+            helper.make_node("ConstantOfShape", ["size"], ["huge"], value=ones),
+            helper.make_node("ReduceMax", ["huge"], ["one"], keepdims=0),
+            helper.make_node("Mul", ["plain", "one"], ["odd"]),
+        ],
+        constants={"size": np.array([count * 2**18], np.int64)},
+        last="odd",
+    )
+
+
+def endless() -> bytes:
+    """A loop of 4e18 steps."""
+    number, yes = TensorProto.FLOAT, TensorProto.BOOL
+    step = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["value", "value"], ["sum"]),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("place", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", yes, []),
+            helper.make_tensor_value_info("value", number, ["N", CLASSES]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", yes, []),
+            helper.make_tensor_value_info("sum", number, ["N", CLASSES]),
+        ],
+    )
+    return graph(
+        [helper.make_node("Loop", ["steps", "yes", "plain"], ["odd"], body=step)],
+        constants={"steps": np.array(2**62, np.int64), "yes": np.array(True)},
+        last="odd",
+    )

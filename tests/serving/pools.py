@@ -51,6 +51,7 @@ def make_pool(
     *listed: str,
     opened: list[str] | None = None,
     max_loaded: int = 2,
+    most_waiting: int = 28,
     registry: Registry | None = None,
     open_predictor: Open | None = None,
 ) -> PredictorPool:
@@ -63,4 +64,5 @@ def make_pool(
         model=store.model,
         listed=listed,
         max_loaded=max_loaded,
+        most_waiting=most_waiting,
     )

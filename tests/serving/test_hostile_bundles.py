@@ -198,6 +198,8 @@ def test_a_hostile_file_is_503_with_the_reason_on_every_route(
         client.post(f"/v2/repository/models/{copy.model}/load?version=2"),
     ]
 
+    for answer in answers[:4]:
+        assert answer.get_json()["error"]["code"] == "version_failed"
     for answer in answers:
         assert answer.status_code == 503, answer.text
         assert name in answer.text

@@ -155,8 +155,8 @@ def test_two_spellings_in_one_request_are_one_version_though_the_alias_moves(
     pool.load_wanted()
     get = pool.get
 
-    def get_and_move(asked: str | None) -> Predictor:
-        found = get(asked)
+    def get_and_move(asked: str | None, *, deadline: float) -> Predictor:
+        found = get(asked, deadline=deadline)
         copy.registry.set_alias(copy.model, "live", "3")
         pool.read_registry()
         return found

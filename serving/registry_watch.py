@@ -2,7 +2,7 @@
 
 New versions and aliases are there after that time, and so is a deleted latest version.
 Changed tags (an int8 form is some), and other deleted versions, take WHOLE_SECONDS, or
-until somebody asks for a name that is not known.
+until somebody asks for an int8 form that is not known.
 """
 
 import logging
@@ -19,6 +19,10 @@ from serving.version_files import VersionFiles
 WHOLE_SECONDS = 60.0
 """How old the full list may grow. It takes 600 core-ms for 1,000 versions with 20 tags
 each, and a look at what is new 16."""
+
+REST = 9
+"""After a reading that a request asked for, the next such one waits so many times as
+long as it took: names that nobody has cannot take more than a tenth of a core."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,8 @@ class RegistryWatch:
         self._thread: threading.Thread | None = None
         self._reads = 0
         self._changed = threading.Condition()
-        self._is_wanted = self._is_reading = self._is_closed = False
+        self._is_wanted = self._is_whole_wanted = False
+        self._is_reading = self._is_closed = False
 
     def start(self, on_read: Callable[[], object]) -> None:
         """`on_read` is called in the thread after each reading, also a failed one."""
@@ -48,14 +53,18 @@ class RegistryWatch:
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
         self._thread.start()
 
-    def read_now(self, *, timeout_seconds: float) -> None:
-        """Returns after a full reading that began now, or when time is over."""
+    def read_now(self, *, whole: bool = True, timeout_seconds: float) -> None:
+        """Returns after a reading that began now, or when time is over.
+
+        Without `whole` it may be a look at what is new.
+        """
         if self._thread is None:
             return
         with self._changed:
             # The one under way may have begun before what is looked for was there.
             wanted = self._reads + 2 if self._is_reading else self._reads + 1
             self._is_wanted = True
+            self._is_whole_wanted |= whole
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._reads >= wanted, timeout_seconds)
 
@@ -78,25 +87,28 @@ class RegistryWatch:
             self._thread.join()
 
     def _run(self) -> None:
-        next_at = time.monotonic() + self._every_seconds
+        next_at = rested_at = time.monotonic()
+        next_at += self._every_seconds
         while True:
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._is_wanted or self._is_closed,
                     timeout=max(0.0, next_at - time.monotonic()),
                 )
+                if self._is_wanted:
+                    self._changed.wait_for(
+                        lambda: self._is_closed,
+                        timeout=max(0.0, min(rested_at, next_at) - time.monotonic()),
+                    )
                 if self._is_closed:
                     return
-                is_wanted, self._is_wanted, self._is_reading = (
-                    self._is_wanted,
-                    False,
-                    True,
-                )
-            if is_wanted or time.monotonic() - self._whole_at > WHOLE_SECONDS:
-                self.read()
-            else:
-                self.look()
-            next_at = time.monotonic() + self._every_seconds
+                is_whole, self._is_whole_wanted = self._is_whole_wanted, False
+                self._is_wanted, self._is_reading = False, True
+            began_at = time.monotonic()
+            self._read(whole=is_whole)
+            ended_at = time.monotonic()
+            next_at = ended_at + self._every_seconds
+            rested_at = ended_at + REST * (ended_at - began_at)
             with self._changed:
                 self._is_reading = False
                 self._reads += 1
@@ -105,6 +117,12 @@ class RegistryWatch:
                 self._on_read()
             except Exception:
                 logger.exception("what the registry has was not followed")
+
+    def _read(self, *, whole: bool) -> None:
+        if whole or time.monotonic() - self._whole_at > WHOLE_SECONDS:
+            self.read()
+        else:
+            self.look()
 
     def read(self) -> None:
         """All, now, in this thread; what cannot be read leaves what was."""

@@ -126,7 +126,9 @@ class ServedNames:
         try:
             return find_version(self.versions, asked, model=self._model)
         except UnknownVersion:
-            self._watch.read_now(timeout_seconds=LOOK_AGAIN_SECONDS)
+            # Of an int8 form there are only tags, and a look sees no changed tags.
+            is_int8 = canonical_name(asked).endswith(INT8)
+            self._watch.read_now(whole=is_int8, timeout_seconds=LOOK_AGAIN_SECONDS)
             return find_version(self.versions, asked, model=self._model)
 
     def in_registry(self, asked: str) -> Version:

@@ -6,9 +6,10 @@ from threading import Event
 import pytest
 
 from classifier.registry import Registry
-from classifier.versions import Version
+from classifier.versions import UnknownVersion, Version
 from serving import registry_watch
 from serving.registry_watch import RegistryWatch
+from serving.served_names import ServedNames
 from tests.conftest import WAIT_SECONDS, Store
 
 
@@ -130,6 +131,25 @@ def test_a_changed_tag_is_seen_when_somebody_wants_to_know(
     watching.watch.read_now(timeout_seconds=WAIT_SECONDS)
 
     assert watching.watch.versions[0].int8 is not None
+
+
+def test_an_unknown_name_is_looked_for_without_a_list_of_all(
+    copy: Store,
+) -> None:
+    registry = _Registry(copy.uri)
+    watch = RegistryWatch(registry, copy.model, every_seconds=600)
+    names = ServedNames(watch, model=copy.model, listed=())
+    watch.start(lambda: None)
+
+    for asked in ("v99", "nobody", "nobody", "@none"):
+        with pytest.raises(UnknownVersion):
+            names.find(asked)
+
+    assert registry.whole_lists == 1  # before the thread began
+    with pytest.raises(UnknownVersion):
+        names.find("v1.int8")  # which is a tag, and tags are not looked at
+    assert registry.whole_lists == 2
+    watch.close()
 
 
 def test_a_model_that_is_gone_is_a_registry_that_is_away(

@@ -3,19 +3,21 @@
 import base64
 from urllib.parse import unquote
 
-TO_STANDARD = str.maketrans("-_", "+/")
+TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t")
+"""Without the ends of lines. A space stays, and is refused: it was a + that was read as
+a URL's."""
 
 
 def from_base64(text: str) -> bytes:
     """An image's bytes; ValueError says why there are none.
 
-    The plain and the URL-safe alphabet, with or without padding and white space, alone
+    The plain and the URL-safe alphabet, with or without padding and line breaks, alone
     or as the `data:` URL that a browser makes of a file.
     """
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        text = "".join(_of_url(text).split()).translate(TO_STANDARD).rstrip("=")
+        text = _of_url(text.strip()).translate(TO_STANDARD).rstrip("=")
     return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 

@@ -24,6 +24,7 @@ URL_SAFE = base64.urlsafe_b64encode(IMAGE).decode()
 SPELLINGS = {
     "in lines": base64.encodebytes(IMAGE).decode(),
     "in lines of DOS": base64.encodebytes(IMAGE).decode().replace("\n", "\r\n"),
+    "in indented lines": f" {base64.encodebytes(IMAGE).decode()}".replace("\n", "\n\t"),
     "for URLs": URL_SAFE,
     "without padding": PLAIN.rstrip("="),
     "for URLs, without padding": URL_SAFE.rstrip("="),
@@ -65,7 +66,9 @@ def test_every_spelling_is_read_in_every_dialect(
         assert answer.data == expected.data, name
 
 
-@pytest.mark.parametrize("text", ["?", "é", "data:image/png,abc", "data:", "a", "a=b"])
+@pytest.mark.parametrize(
+    "text", ["?", "é", "data:image/png,abc", "data:", "a", "a=b", "no base64"]
+)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_what_is_no_base64_is_a_bad_request(
     dialect: str, text: str, client: FlaskClient

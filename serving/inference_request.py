@@ -84,9 +84,13 @@ def _json_length(header: str, body_length: int) -> int:
 
 def _raw_tensor(body: bytes, size: Callable[[], tuple[int, int]]) -> InferenceRequest:
     """The input as it is declared, of as many images as came."""
+    if not body:
+        raise BadRequest(
+            f"with {HEADER}: 0 the body is a UINT8 tensor, and it is empty"
+        )
     height, width = size()
     image_bytes = height * width * 3
-    if not body or len(body) % image_bytes:
+    if len(body) % image_bytes:
         hint = " (the body is an image file)" if is_image(body) else ""
         raise BadRequest(
             f"with {HEADER}: 0 the body is UINT8 [N, {height}, {width}, 3], a "

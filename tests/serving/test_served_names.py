@@ -16,6 +16,7 @@ from tests.conftest import WAIT_SECONDS, Store, encoded, picture
 from tests.serving.pools import make_pool, opener
 
 PNG = encoded(picture(), "PNG")
+PIXELS = bytes(16 * 16 * 3)
 RAW = {"Inference-Header-Content-Length": "0"}
 LIVE = ("live", "@live")
 
@@ -29,7 +30,7 @@ def _meant(client: FlaskClient, name: str) -> set[str]:
     versions = "/v2/models/digits-tiny/versions"
     predicted = client.post("/predict", query_string={"version": name}, data=PNG)
     entry = client.get(f"/versions/{name}")
-    inferred = client.post(f"{versions}/{name}/infer", data=PNG, headers=RAW)
+    inferred = client.post(f"{versions}/{name}/infer", data=PIXELS, headers=RAW)
     ready = client.get(f"{versions}/{name}/ready")
     body = {"inputs": [base64.b64encode(PNG).decode()], "params": {"version": name}}
     scored = client.post("/invocations", json=body)

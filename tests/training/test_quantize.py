@@ -120,7 +120,9 @@ def test_quantising_again_takes_the_place_of_the_first_and_leaves_its_files(
     assert lines[0].startswith("digits-tiny: v2 in int8, calibrated on 520 training")
     assert lines[3].split()[0] == "top-1"
     assert f"{100 * (second.val_top1_accuracy or 0):.2f} %" in lines[3]
-    assert lines[-1].endswith("python -m compare --a v2 --b v2.int8")
+    assert lines[-1].endswith(
+        "python -m compare --model digits-tiny --a v2 --b v2.int8"
+    )
 
 
 def test_a_measure_that_the_registry_lacks_is_a_dash(

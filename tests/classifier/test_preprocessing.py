@@ -1,6 +1,7 @@
 """Decoding: every format, every oddity, and files that are no images."""
 
 import contextlib
+import json
 import random
 import struct
 import zlib
@@ -240,4 +241,6 @@ def test_damaged_files_decode_or_are_refused_and_nothing_else(kind: str) -> None
 def test_preprocessing_survives_json() -> None:
     preprocessing = Preprocessing(64, 48)
 
-    assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing
+    written = json.dumps(preprocessing.to_json())
+
+    assert Preprocessing.from_json(json.loads(written)) == preprocessing

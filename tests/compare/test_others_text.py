@@ -71,7 +71,7 @@ def test_a_terminal_has_nothing_to_obey(
     assert r"\x1b]0;owned\x07\x1b[2Jcat" in said
     assert r"\u202egnp.exe" in said
     assert [line for line in said.splitlines() if line.startswith("verdict:")] == [
-        "verdict: PASS (without a gate nothing can fail)"
+        "verdict: NO GATE (nothing was asked, so nothing passed)"
     ]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -125,6 +126,12 @@ class _CountingRegistry(Registry):
     def versions(self, model: str) -> list[Version]:
         self.reads += 1
         return super().versions(model)
+
+    def versions_since(
+        self, model: str, known: Sequence[Version]
+    ) -> list[Version] | None:
+        self.reads += 1
+        return super().versions_since(model, known)
 
 
 def test_the_registry_is_read_for_each_unknown_version_that_is_to_be_added(

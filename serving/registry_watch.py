@@ -20,9 +20,10 @@ WHOLE_SECONDS = 60.0
 """How old the full list may grow. It takes 600 core-ms for 1,000 versions with 20 tags
 each, and a look at what is new 16."""
 
-REST = 9
-"""After a reading that a request asked for, the next such one waits so many times as
-long as it took: names that nobody has cannot take more than a tenth of a core."""
+REST, MOST_REST_SECONDS = 9, 2.0
+"""After a reading that a request asked for, the next such one waits 9 times as long as
+it took, or 2 s: names that nobody has take a tenth of a core, and who asks for a new
+version still learns of it within LOOK_AGAIN_SECONDS."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,8 @@ class RegistryWatch:
             self._read(whole=is_whole)
             ended_at = time.monotonic()
             next_at = ended_at + self._every_seconds
-            rested_at = ended_at + REST * (ended_at - began_at)
+            rest = min(REST * (ended_at - began_at), MOST_REST_SECONDS)
+            rested_at = ended_at + rest
             with self._changed:
                 self._is_reading = False
                 self._reads += 1

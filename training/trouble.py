@@ -5,12 +5,16 @@ from dataclasses import dataclass
 
 from training.curves import percent, points, standard_error
 from training.history import EpochRecord, History
+from training.recipes import LEAST_STEPS
 
 DIVERGED = 2.0
 """Of a guess's loss: what a network that only guesses does not reach."""
 
 FELL_BACK = 1.5
 """Of the least training loss, above a guess's: a run that had learnt and lost it."""
+
+LOST = 1.05
+"""Of the least training loss, above which a run has lost some of what it had learnt."""
 
 UNSETTLED = 0.1
 """How far the accuracy in training is above that of the same images measured where the
@@ -68,7 +72,7 @@ def _diverged(history: History, sample: Sample) -> str | None:
     top = max(measured)
     if not sample.is_chance(measured[-1]) or sample.is_chance(top):
         return None
-    if _gap(history.epochs[-1]) > UNSETTLED:
+    if _gap(history.epochs[-1]) > UNSETTLED or last <= LOST * least:
         return None
     return (
         f"* It diverged: {percent(top)} of the training images were right after epoch "
@@ -110,9 +114,13 @@ def _not_learning(history: History, sample: Sample) -> str | None:
         if loss > DIVERGED * max(sample.guess_loss, last.training.metrics.loss)
         else ""
     )
+    smaller = (
+        ", or smaller batches (--batch-size auto)"
+        if steps < LEAST_STEPS * len(history.epochs)
+        else ""
+    )
     few = (
-        f" {steps} steps are few: more epochs, or smaller batches (--batch-size auto), "
-        "give more."
+        f" {steps} steps are few: train more epochs{smaller}."
         if steps < FEW_STEPS
         else ""
     )
@@ -121,7 +129,7 @@ def _not_learning(history: History, sample: Sample) -> str | None:
         f"images right, and naming the commonest of {sample.classes} classes always "
         f"would get {percent(sample.chance)}; the training loss is "
         f"{last.training.metrics.loss:.4g}, and a guess has {sample.guess_loss:.4g}. "
-        f"This is no overfitting.{wild}{few} Try another --lr, a lower one first (here "
+        f"This is no overfitting.{wild}{few} Try a lower and a higher --lr (here "
         f"{_highest_rate(history):.3g}), and look whether the images lie in the "
         "folders of their classes."
     )

@@ -13,6 +13,7 @@ from training.trouble import Sample
 
 TINY_IMAGENET = Sample(images=2500, classes=200, chance=0.005)
 FIVE = Sample(images=200, classes=5, chance=0.2)
+CHANCE = Metrics(loss=1.7, top1_accuracy=0.2, top5_accuracy=1.0)
 
 
 def diagnose(
@@ -281,6 +282,41 @@ def test_a_run_that_loses_what_it_had_diverged(
     assert words in text
     assert "Try a lower --lr, here 0.2" in text
     assert "overfits" not in text
+
+
+def test_a_slow_run_whose_sample_wavers_about_chance_has_not_diverged() -> None:
+    """26.5 % and 23 % of 200 images are three and one standard error above chance."""
+    history = _run_of(
+        losses=[1.616, 1.61, 1.606, 1.603],
+        running=[0.19, 0.2, 0.25, 0.25],
+        measured=[0.2, 0.265, 0.25, 0.23],
+    )
+
+    text = diagnose(history, recipe="strong", val_images=100, sample=FIVE)
+
+    assert "It is not learning" in text
+    assert "Try a lower and a higher --lr (here 0.2)" in text
+    assert "diverged" not in text
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (20, "20 steps are few: train more epochs."),
+        (19, "few: train more epochs, or smaller batches (--batch-size auto)."),
+    ],
+)
+def test_smaller_batches_are_advised_where_auto_gives_them(
+    step: int, words: str
+) -> None:
+    record = epoch_record(1, train_top1=0.2, val_top1=0.2, val_loss=1.7)
+    point = RunningPoint(step, 1.0, CHANCE)
+    training = TrainingPass((point,), lr=0.2, images_per_second=100.0)
+
+    history = History([replace(record, training=training)])
+    text = diagnose(history, recipe="strong", val_images=100, sample=FIVE)
+
+    assert words in text
 
 
 def test_a_high_loss_that_falls_is_no_divergence() -> None:

@@ -1,5 +1,6 @@
 """Finds the folder that holds a data set's parts, or what they may be called there."""
 
+import os
 from pathlib import Path
 
 from classifier.dataset import BadDataset
@@ -22,11 +23,10 @@ def find_root(folder: Path) -> Path | None:
 
     BadDataset where several have: nobody can tell which is meant.
     """
-    if any((folder / part).exists() for part in PARTS):
+    if any(os.path.exists(folder / part) for part in PARTS):
         return folder
-    level = [folder]
+    level = subfolders(folder)
     for _ in range(DEPTH):
-        level = [inner for outer in level for inner in subfolders(outer)]
         found = [inner for inner in level if _has_validation_part(inner)]
         if len(found) > 1:
             raise BadDataset(
@@ -36,6 +36,7 @@ def find_root(folder: Path) -> Path | None:
             )
         if found:
             return found[0]
+        level = _below(level)
     return None
 
 
@@ -49,18 +50,29 @@ def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
         hints = (_hint_in(folder, is_root=folder == root) for folder in level)
         if hint := next(filter(None, hints), ""):
             return hint
-        level = [inner for folder in level for inner in subfolders(folder)]
+        level = _below(level)
     return ""
 
 
 def _has_validation_part(folder: Path) -> bool:
+    # os.path, as Path raises where a folder is not this user's: a disk's lost+found.
     val = folder / "val"
-    return val.is_dir() and ((val / TABLE).is_file() or bool(subfolders(val)))
+    return os.path.isdir(val) and (os.path.isfile(val / TABLE) or bool(_below([val])))
+
+
+def _below(folders: list[Path]) -> list[Path]:
+    """Their subfolders; none of a folder that this user may not list."""
+    return [
+        inner
+        for folder in folders
+        if os.access(folder, os.R_OK | os.X_OK)
+        for inner in subfolders(folder)
+    ]
 
 
 def _hint_in(folder: Path, *, is_root: bool) -> str:
-    names = {inner.name.lower(): inner.name for inner in subfolders(folder)}
-    there = [part for part in PARTS if (folder / part).is_dir()]
+    names = {inner.name.lower(): inner.name for inner in _below([folder])}
+    there = [part for part in PARTS if os.path.isdir(folder / part)]
     renames = {
         names[alike[0]]: part
         for part in PARTS

@@ -135,8 +135,9 @@ def check_same_classes(train: set[str], val: set[str], *, root: Path) -> None:
     hint = unicode_hint(train - val, val - train)
     for part, only in (("train", train - val), ("val", val - train)):
         if only:
+            count = f"{len(only)} class{'es are' if len(only) > 1 else ' is'}"
             raise BadDataset(
-                f"{len(only)} classes are in {part}/ alone "
+                f"{count} in {part}/ alone "
                 f"({', '.join(sorted(only)[:5])}{', …' if len(only) > 5 else ''}); "
                 f"{hint or f'train/ and val/ of {root} must have the same classes'}"
             )

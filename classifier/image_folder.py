@@ -1,5 +1,6 @@
 """A folder of class folders: train/<class>/*, val/<class>/*."""
 
+import os
 from pathlib import Path
 
 from classifier.data_root import hint_of_parts
@@ -88,7 +89,7 @@ def read_class_folders(
 
 
 def _inner(folder: Path, name: str | None) -> Path:
-    return folder / name if name and (folder / name).is_dir() else folder
+    return folder / name if name and os.path.isdir(folder / name) else folder
 
 
 def _check_class(name: str, images: Listing) -> None:

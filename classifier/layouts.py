@@ -25,11 +25,7 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
             digits, name="digits", source="digits", mirrored_is_same_class=False
         )
     path = Path(os.path.expanduser(source)).absolute()
-    if not path.exists():
-        raise BadDataset(
-            f"no data at {path}; --data takes 'digits', a folder, or an archive "
-            f"({', '.join(SUFFIXES)})"
-        )
+    _check_there(path)
     if path.is_dir():
         return _read_folder(path, want_train=want_train, name=path.name)
     if not is_archive(path):
@@ -44,6 +40,21 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
     except BadDataset as error:  # the user knows the archive, not where it was unpacked
         raise BadDataset(str(error).replace(str(unpacked), str(path))) from error
     return replace(dataset, source=str(path))
+
+
+def _check_there(path: Path) -> None:
+    try:
+        is_there = path.exists()
+    except PermissionError as error:
+        raise BadDataset(
+            f"{path} cannot be looked at: {error.strerror}; give this user the right "
+            f"to enter the folders above it (chmod a+x)"
+        ) from error
+    if not is_there:
+        raise BadDataset(
+            f"no data at {path}; --data takes 'digits', a folder, or an archive "
+            f"({', '.join(SUFFIXES)})"
+        )
 
 
 def _single_folder(folder: Path) -> Path:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from unicodedata import normalize
 
+from classifier.dataset import BadDataset
+
 
 def class_names(root: Path, class_ids: Iterable[str]) -> Mapping[str, str]:
     """Class id -> the first of its names in words.txt, for classes that it has.
@@ -31,7 +33,13 @@ def table_lines(file: Path) -> Iterator[tuple[int, str]]:
     UTF-8, with a mark of byte order or without; UTF-16 with one; and, line by line, the
     Latin alphabet of Windows, of which Latin-1 is part.
     """
-    data = file.read_bytes()
+    try:
+        data = file.read_bytes()
+    except PermissionError as error:
+        raise BadDataset(
+            f"{file} cannot be read: {error.strerror}; give this user the right to "
+            f"read it (chmod u+r)"
+        ) from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", errors="replace").encode()
     # Of bytes, splitlines() parts at \n, \r and \r\n alone; of text, at U+0085 too.

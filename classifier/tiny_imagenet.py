@@ -1,5 +1,6 @@
 """Tiny ImageNet's original layout: class folders to train, a table of labels to val."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ ANNOTATIONS = Path("val", TABLE)
 
 
 def is_tiny_imagenet(root: Path) -> bool:
-    return (root / ANNOTATIONS).is_file()
+    return os.path.isfile(root / ANNOTATIONS)
 
 
 def read_tiny_imagenet(root: Path, *, want_train: bool) -> Dataset:

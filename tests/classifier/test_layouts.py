@@ -1,5 +1,6 @@
 """Data sets as users have them: layouts, archives, and what can be wrong with them."""
 
+import os
 import shutil
 import tarfile
 import zipfile
@@ -161,7 +162,10 @@ def _remove_class_images(root: Path) -> None:
     ("damage", "message"),
     [
         (_remove_class_images, "class 'n01' has no images"),
-        (lambda root: shutil.rmtree(root / "train" / "n01"), "in val/ alone"),
+        (
+            lambda root: shutil.rmtree(root / "train" / "n01"),
+            r"1 class is in val/ alone \(n01\)",
+        ),
         (lambda root: shutil.rmtree(root / "train"), "train is not there"),
         (lambda root: (root / "val/images/val_2.JPEG").unlink(), r"val_2\.JPEG"),
         (
@@ -226,6 +230,32 @@ def test_parts_under_other_names_are_hinted_at(
 
     with pytest.raises(BadDataset, match=rf"(val|train) is not there; .*{hint}"):
         open_(folders)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_of_somebody_else_beside_the_data_is_passed_over(
+    folders: Path, open_: Callable[..., Dataset]
+) -> None:
+    """A disk has lost+found, which only root may enter."""
+    (folders.parent / "lost+found").mkdir(mode=0)
+
+    assert len(open_(folders.parent).val) == 4
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_data_that_this_user_may_not_read_is_told(
+    tiny: Path, open_: Callable[..., Dataset]
+) -> None:
+    (tiny / "words.txt").chmod(0)
+    with pytest.raises(BadDataset, match=r"words\.txt cannot be read: Permission"):
+        open_(tiny)
+
+    tiny.chmod(0)
+    with pytest.raises(BadDataset, match="cannot be listed: Permission denied"):
+        open_(tiny)
+    with pytest.raises(BadDataset, match="cannot be looked at: Permission denied"):
+        open_(tiny / "val")
+    tiny.chmod(0o700)
 
 
 def test_what_is_not_there_or_no_data_set_is_named(

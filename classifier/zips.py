@@ -5,6 +5,7 @@ import posixpath
 import shutil
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
@@ -60,13 +61,20 @@ def _decoded(member: zipfile.ZipInfo) -> str:
         return (told or raw).decode("utf-8")
     except UnicodeDecodeError:
         pass
-    if is_image_name(packed) and not all(c.isascii() or c.isalpha() for c in packed):
+    if is_image_name(packed) and not all(map(_is_latin, packed)):
         raise BadDataset(
             f"the name {raw!r} in a zip file is not UTF-8, and as code page 437 it "
             f"reads {packed!r}; unpack it with the code page it was packed with (such "
             f"as unzip -O GBK) and name the folder with --data"
         )
     return packed
+
+
+def _is_latin(character: str) -> bool:
+    """Code page 437 has its accented letters where others have signs, and Greek letters
+    where Windows' Latin alphabet has accented ones."""
+    is_letter = unicodedata.name(character, "").startswith("LATIN ")
+    return character.isascii() or is_letter
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:

@@ -128,11 +128,13 @@ def test_names_in_a_zip_are_what_they_were_packed_as(
     assert open_(archive, want_train=False).val.names == ("Rosée.png",)
 
 
-@pytest.mark.parametrize("encoding", ["gbk", "euc-kr", "koi8-r"])
+@pytest.mark.parametrize("encoding", ["gbk", "euc-kr", "koi8-r", "cp1252"])
 def test_names_in_a_code_page_that_nobody_tells_are_refused(
     open_: Open, tmp_path: Path, encoding: str
 ) -> None:
-    word = {"gbk": "玫瑰", "euc-kr": "장미", "koi8-r": "роза"}[encoding]
+    word = {"gbk": "玫瑰", "euc-kr": "장미", "koi8-r": "роза", "cp1252": "Blüte"}[
+        encoding
+    ]
     archive = _zipped_as(tmp_path / "names.zip", f"val/{word}/0.png".encode(encoding))
 
     with pytest.raises(BadDataset, match=r"is not UTF-8.*unzip -O GBK"):

@@ -93,15 +93,21 @@ def check_processes(processes: int, *, batch_size: int, images: int) -> None:
 
 
 def size_notes(
-    targets: IntArray, labels: Labels, *, batch_size: int, steps: int, val_images: int
+    targets: IntArray,
+    labels: Labels,
+    *,
+    batch_size: int,
+    processes: int = 1,
+    steps: int,
+    val_images: int,
 ) -> list[str]:
     """What a data set of this size, in batches of this size, will not give."""
     images, notes = len(targets), []
     if steps < FEW_STEPS:
-        least = auto_batch_size(images)
+        auto = auto_batch_size(images, processes=processes)
         remedy = (
-            f"leave out --batch-size, which gives batches of {least}"
-            if least < batch_size
+            f"leave out --batch-size, which gives batches of {auto}"
+            if auto < batch_size
             else "train more --epochs"
         )
         all_of_them = "all " if batch_size >= images else ""
@@ -131,11 +137,17 @@ def size_notes(
 
 
 def check_images(targets: IntArray, labels: Labels) -> None:
-    """BadDataset where a class has no image to learn from, or an image no class."""
+    """BadDataset where a class has no image to learn from, or an image no class, or
+    where there is but one class."""
     if targets.min() < 0 or targets.max() >= len(labels):
         raise BadDataset(
             f"targets reach from {targets.min()} to {targets.max()}, and there are "
             f"{len(labels)} classes; remove the folder of decoded images"
+        )
+    if len(labels) < 2:
+        raise BadDataset(
+            f"{labels.ids[0]!r} is the only class, and there is nothing to tell it "
+            f"from; add a folder of another class to train/ and val/"
         )
     if len(targets) < 2:
         raise BadDataset(

@@ -92,7 +92,8 @@ def _prepare(config: TrainingConfig, past: Past | None, world: World) -> Setting
     check_processes(
         world.size, batch_size=setting.batch_size, images=len(setting.train)
     )
-    if world.is_first:
+    # Nothing of them can be changed in a run that goes on.
+    if world.is_first and past is None:
         for note in _size_notes(setting, world):
             print_note(note)
     check_network(
@@ -112,6 +113,7 @@ def _size_notes(setting: Setting, world: World) -> list[str]:
         setting.train.targets,
         setting.dataset.labels,
         batch_size=setting.batch_size,
+        processes=world.size,
         steps=len(steps),
         val_images=len(setting.val),
     )

@@ -120,7 +120,7 @@ def _not_learning(history: History, sample: Sample) -> str | None:
         else ""
     )
     few = (
-        f" {steps} steps are few: train more epochs{smaller}."
+        f" Steps were few, {steps} in all: train more epochs{smaller}."
         if steps < FEW_STEPS
         else ""
     )

@@ -223,7 +223,7 @@ def test_a_run_that_stays_at_chance_is_not_learning() -> None:
     assert "It is not learning: at the end it gets 20.00 % of the training" in text
     assert "naming the commonest of 5 classes always would get 20.00 %" in text
     assert "the training loss is 1.66, and a guess has 1.609" in text
-    assert "4 steps are few" in text
+    assert "Steps were few, 4 in all" in text
     assert "overfits" not in text
     assert "regularisation" not in text
     assert "more epochs may give more" not in text
@@ -302,8 +302,11 @@ def test_a_slow_run_whose_sample_wavers_about_chance_has_not_diverged() -> None:
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (20, "20 steps are few: train more epochs."),
-        (19, "few: train more epochs, or smaller batches (--batch-size auto)."),
+        (20, "few, 20 in all: train more epochs."),
+        (
+            19,
+            "train more epochs, or smaller batches (--batch-size auto).",
+        ),
     ],
 )
 def test_smaller_batches_are_advised_where_auto_gives_them(

@@ -275,6 +275,20 @@ def test_what_will_not_work_is_said(
     assert words in note
 
 
+def test_batches_of_several_processes_are_not_called_too_large() -> None:
+    """Two images for each of 8 processes: leaving out --batch-size gives the same."""
+    (note,) = size_notes(
+        np.repeat(np.arange(3), 13),
+        LABELS,
+        batch_size=16,
+        processes=8,
+        steps=2,
+        val_images=500,
+    )
+
+    assert note.endswith("train more --epochs")
+
+
 def test_few_validation_images_tell_little() -> None:
     (note,) = _size_notes((100,) * 3, batch_size=15, steps=20, val_images=25)
 
@@ -284,3 +298,8 @@ def test_few_validation_images_tell_little() -> None:
 def test_a_lone_training_image_is_refused() -> None:
     with pytest.raises(BadDataset, match="one training image, and batch norm needs"):
         check_images(np.array([0]), LABELS)
+
+
+def test_a_lone_class_is_refused() -> None:
+    with pytest.raises(BadDataset, match="'cat' is the only class, and there is"):
+        check_images(np.array([0, 0]), Labels.from_ids(["cat"]))

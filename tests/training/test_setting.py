@@ -19,6 +19,7 @@ from training.config import ResumeConfig, TrainingConfig
 from training.resume import OtherFlags, Past, content_of, read_past
 from training.run_state import RunState, StateFolder
 from training.setting import prepare
+from training.train import _prepare
 from training.world import World
 
 HAS_ALL = (
@@ -137,6 +138,21 @@ def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
     past = _past(tmp_path, content, given={})
 
     assert (past.config.batch_size, past.config.lr) == (64, 0.2)
+
+
+def test_a_run_that_goes_on_is_not_told_what_it_cannot_change(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainingConfig(
+        data="digits", arch="tiny", image_size=16, batch_size=901, cache=cache
+    )
+    setting = _prepare(config, None, World())
+    assert "note     an epoch is 1 step" in capsys.readouterr().out
+
+    past = _past(tmp_path, content_of(setting, []), given={})
+    _prepare(past.config, past, World())
+
+    assert capsys.readouterr().out == ""
 
 
 def _past(folder: Path, content: dict[str, Any], *, given: dict[str, Any]) -> Past:

@@ -39,7 +39,7 @@ UNPACK_IT = "unpack it yourself and name the folder with --data"
 _NAMES_CLASH = frozenset(
     {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}
 )
-"""What the system says of names that an archive should not have."""
+"""Errors of the system for names that an archive should not have."""
 
 _DAMAGED = (
     EOFError,
@@ -61,7 +61,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, *, cache: Path) -> Path:
-    """What is inside, in the cache; kept there by the archive's path, size and mtime.
+    """The folder in the cache with its files; its key is the path, size and mtime.
 
     BadDataset for an archive that is cut off, damaged, reaches outside its folder, or
     is a bomb. NoRoomToUnpack.

@@ -41,7 +41,7 @@ def find_root(folder: Path) -> Path | None:
 
 
 def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
-    """What to rename where parts go by other names; empty where no folder looks alike.
+    """Advice what to rename where parts have other names; empty without such a folder.
 
     The folders in `root` and, `depth` times, in those below are looked at.
     """

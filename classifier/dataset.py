@@ -29,12 +29,12 @@ class Part:
     """The images of one part, listed but not read; the three tuples run in parallel."""
 
     names: tuple[str, ...]
-    """What an image is called in answers, reports and the digest."""
+    """Names of the images in answers, reports and the digest."""
 
     class_ids: tuple[str, ...]
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
-    """What to know of the listing, such as what it left out; without full stops."""
+    """Remarks about the listing, such as what it left out; without full stops."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,13 +61,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `--data` names."""
+    """The data that `--data` names."""
 
     name: str
     """Short, as registered models are called by it: `tiny-imagenet`."""
 
     source: str
-    """What a user typed to get it, as an absolute path, or `digits`."""
+    """The path that a user typed, made absolute, or `digits`."""
 
     labels: Labels
     val: Part
@@ -81,7 +81,7 @@ class Dataset:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know of both parts and their tables; without full stops."""
+        """Remarks about both parts and their tables; without full stops."""
         train = self.train.notes if self.train else ()
         return (*self.own_notes, *train, *self.val.notes)
 

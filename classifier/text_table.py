@@ -50,7 +50,7 @@ def table_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def first_field(line: str) -> tuple[str, str]:
-    """What stands before the first tab and after it; before the first blank without."""
+    """The text before the first tab and after it; without a tab, the first blank."""
     first, _, rest = line.strip().partition("\t" if "\t" in line else " ")
     return first.strip(), rest.strip()
 

@@ -42,7 +42,7 @@ def read_tiny_imagenet(root: Path, *, want_train: bool) -> Dataset:
 
 
 def _read_val(folder: Path) -> Part:
-    """By the table, or by class folders that the images have been sorted into."""
+    """Classes are the table's, or the folders that the images have been sorted into."""
     listing = list_images(folder / "images")
     is_flat = any("/" not in name for name in listing.names)
     sorted_into = _sorted_into(folder)

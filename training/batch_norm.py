@@ -12,7 +12,7 @@ from training.evaluate import BATCH_SIZE
 from training.recipes import FULL_BATCH, LEAST_STEPS, auto_batch_size
 
 MOST_IMAGES = 2048
-"""Of which statistics are taken: their standard error is 2 % of a channel's spread."""
+"""Images that statistics are of: the standard error is 2 % of a channel's spread."""
 
 
 def is_unsettled(*, images: int, steps: int) -> bool:

@@ -13,7 +13,7 @@ OVERFIT_LOSS_RISE = 0.05
 which a run is said to overfit ("Early Stopping - But When?", 1998, section 2.2)."""
 
 STILL_FALLING = 0.03
-"""By which validation loss falls over the last quarter of a run that is not done."""
+"""Fall of validation loss over the last quarter of a run that is not done."""
 
 LATER_PART = 0.25
 """Where the later part of an epoch begins: averages before it are over few images."""
@@ -56,7 +56,7 @@ def overfit_since(history: History) -> int | None:
 
 
 def late_fall(history: History) -> float:
-    """By which fraction validation loss fell over the last quarter of the epochs.
+    """The fraction that validation loss fell by over the last quarter of the epochs.
 
     0 where it was less before the end.
     """

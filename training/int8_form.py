@@ -154,8 +154,8 @@ def _measured(bundle: Bundle, metrics: Metrics | None, val: DecodedPart) -> Meas
 
 
 def _published_metrics(version: Version) -> Metrics | None:
-    """Of the fp32 weights on the same images, as the digest has shown; None where a
-    tag of them is absent or odd."""
+    """The fp32 weights' on the same images, as the digest has shown; None where a
+    tag of theirs is absent or odd."""
     loss = version.val_loss
     top1, top5 = version.val_top1_accuracy, version.val_top5_accuracy
     if loss is None or top1 is None or top5 is None:

@@ -33,10 +33,10 @@ on white images, 4.4 on black-and-white noise; a head of weights N(0, 1) is 20 t
 above. docs/decisions.md"""
 
 FEW_STEPS = 5
-"""Of an epoch: 16 such epochs are 80 steps, enough for digits and little else."""
+"""Steps of an epoch: 16 such epochs are 80 steps, enough for digits alone."""
 
 FEW_IMAGES = 2
-"""Of a class, from which it can hardly be learnt."""
+"""Images of a class, from which it can hardly be learnt."""
 
 FEW_TO_MEASURE = 100
 """Validation images with which an accuracy is known to 10 points at best."""
@@ -101,7 +101,7 @@ def size_notes(
     steps: int,
     val_images: int,
 ) -> list[str]:
-    """What a data set of this size, in batches of this size, will not give."""
+    """Warnings about a data set of this size in batches of this size."""
     images, notes = len(targets), []
     if steps < FEW_STEPS:
         auto = auto_batch_size(images, processes=processes)

@@ -12,7 +12,7 @@ FULL_BATCH = 256
 """Images in a batch, where there are enough; the recipes' rates are for it."""
 
 LEAST_STEPS = 20
-"""Of an epoch that a recipe can work with."""
+"""Steps of an epoch that a recipe can work with."""
 
 SMALLEST_SIZE = 8
 """Sizes of growing images are multiples of this many pixels."""

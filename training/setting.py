@@ -46,7 +46,7 @@ class Setting:
     """A fixed part of `train`, of all classes alike."""
 
     batch_size: int
-    """What was asked for, or what came of `auto`."""
+    """The number that was asked for, or that `auto` gave."""
 
     val: DecodedPart
     preprocessing: Preprocessing
@@ -71,7 +71,7 @@ class Setting:
 
     @property
     def measured_sample(self) -> Sample:
-        """Of the training images that are measured, for the diagnosis."""
+        """The training images that are measured, for the diagnosis."""
         targets = self.train_sample.targets
         return Sample(
             images=len(targets),

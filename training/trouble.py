@@ -8,13 +8,13 @@ from training.history import EpochRecord, History
 from training.recipes import LEAST_STEPS
 
 DIVERGED = 2.0
-"""Of a guess's loss: what a network that only guesses does not reach."""
+"""Times a guess's loss: a network that only guesses does not reach it."""
 
 FELL_BACK = 1.5
-"""Of the least training loss, above a guess's: a run that had learnt and lost it."""
+"""Times the least training loss, above a guess's: a run that had learnt and lost it."""
 
 LOST = 1.05
-"""Of the least training loss, above which a run has lost some of what it had learnt."""
+"""Times the least training loss: above it a run has lost some of what it had learnt."""
 
 UNSETTLED = 0.1
 """How far the accuracy in training is above that of the same images measured where the

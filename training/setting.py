@@ -17,7 +17,7 @@ from classifier.preprocessing import Preprocessing
 from training.config import TrainingConfig
 from training.device import Compute, DeviceUnavailable, choose_compute
 from training.image_cache import DecodedPart, decode_part
-from training.recipes import RECIPES, Recipe, auto_batch_size, scaled_rate
+from training.recipes import FULL_BATCH, RECIPES, Recipe, auto_batch_size, scaled_rate
 from training.run_state import byte_size
 from training.trouble import Sample
 from training.world import World
@@ -138,7 +138,12 @@ def prepare(
         compiled=_is_compiled(
             config, compute, world, steps=len(train_part) // batch_size
         ),
-        recipe=_recipe(config, dataset, batch_size=batch_size),
+        # A batch that was asked for may be larger than all images are.
+        recipe=_recipe(
+            config,
+            dataset,
+            batch_size=min(batch_size, max(FULL_BATCH, len(train_part))),
+        ),
         dataset=dataset,
         train=train_part,
         batch_size=batch_size,

@@ -96,6 +96,8 @@ def test_compiled_steps_train_as_others_do(
         ({}, 45, 0.2 * 45 / 256),  # 901 images
         ({"batch_size": 128}, 128, 0.1),
         ({"batch_size": 128, "lr": 0.3}, 128, 0.3),
+        ({"batch_size": 90_100}, 90_100, 0.2 * 901 / 256),
+        ({"recipe": "plain", "per_class": 20, "batch_size": 256}, 256, 0.1),
         ({"recipe": "plain", "per_class": 20}, 10, 0.1 * 10 / 256),
     ],
 )

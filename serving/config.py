@@ -232,7 +232,9 @@ _DEFAULTS: Mapping[str, str] = {
 
 
 def _default(field: Field[Any]) -> str:
-    return _DEFAULTS.get(field.name, str(field.default))
+    default = field.default
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return _DEFAULTS.get(field.name, shown)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def test_defaults_are_told_in_words(program: str) -> None:
     assert text.count("(default: ") >= 8
     assert "None" not in text
     assert "==SUPPRESS==" not in text
+    assert ".0)" not in text  # 25, and not 25.0
 
 
 def test_compare_names_the_gates_that_it_takes() -> None:

@@ -1,6 +1,7 @@
 """Parts of an AVIF file that cost its decoder time: coded frames, shown or not."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from classifier.image_structure import MOST_PARTS, Parts
@@ -23,7 +24,9 @@ Extents = tuple[tuple[int, int], ...]
 def avif_parts(data: bytes) -> Iterator[Parts]:
     """A few bytes may hold a whole hidden frame, and any number of them may come before
     the one that is shown; and a frame may be larger than the file says the image is."""
-    images = list(islice(_coded_images(data), MOST_IMAGES + 1))
+    looks = _Looks()
+    images = list(islice(_coded_images(data, looks), MOST_IMAGES + 1))
+    yield Parts("boxes and entries", looks.count, looks.count * 2e-6)
     yield Parts("coded images", len(images), 0.0, MOST_IMAGES)
     extents = [extent for image in images for extent in image]
     yield Parts("extents", len(extents), 0.0, MOST_EXTENTS)
@@ -47,20 +50,32 @@ def avif_parts(data: bytes) -> Iterator[Parts]:
     yield Parts("frames in an image", most_frames, repeated * 10e-9, most=MOST_FRAMES)
 
 
-def _coded_images(data: bytes) -> Iterator[Extents]:
+@dataclass
+class _Looks:
+    """Boxes and entries of tables that were read, all together: tables may be long, and
+    boxes may lie in several others."""
+
+    count: int = 0
+
+    def may_go_on(self) -> bool:
+        self.count += 1
+        return self.count <= MOST_PARTS
+
+
+def _coded_images(data: bytes, looks: _Looks) -> Iterator[Extents]:
     """Images of a still, or the first of each track of an animation."""
-    for kind, start, end in _boxes(data, 0, len(data)):
+    for kind, start, end in _boxes(data, 0, len(data), looks):
         if kind == b"meta":
-            yield from _items(data, start + 4, end)
+            yield from _items(data, start + 4, end, looks)
         elif kind == b"moov":
-            yield from _first_samples(data, start, end)
+            yield from _first_samples(data, start, end, looks)
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(
+    data: bytes, start: int, end: int, looks: _Looks
+) -> Iterator[tuple[bytes, int, int]]:
     """Kind, and where its content starts and ends."""
-    for _ in range(MOST_PARTS):
-        if start + 8 > end:
-            return
+    while start + 8 <= end and looks.may_go_on():
         size, head = _number(data, start, 4), 8
         if size == 1:
             size, head = _number(data, start + 8, 8), 16
@@ -71,12 +86,13 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
         start = stop
 
 
-def _items(data: bytes, start: int, end: int) -> Iterator[Extents]:
-    """Those that are AV1, by the tables of ISO 14496-12, sections 8.11.3 and 8.11.6."""
-    boxes = {kind: (first, last) for kind, first, last in _boxes(data, start, end)}
+def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents]:
+    """Images coded as AV1, by the tables of ISO 14496-12 (8.11.3 and 8.11.6)."""
+    found = _boxes(data, start, end, looks)
+    boxes = {kind: (first, last) for kind, first, last in found}
     if b"iloc" not in boxes:
         return
-    kinds = _item_kinds(data, *boxes.get(b"iinf", (0, 0)))
+    kinds = _item_kinds(data, *boxes.get(b"iinf", (0, 0)), looks)
     inner = boxes.get(b"idat", (0, 0))[0]
     at, last = boxes[b"iloc"]
     version, sizes = _number(data, at, 1), _number(data, at + 4, 2)
@@ -85,7 +101,7 @@ def _items(data: bytes, start: int, end: int) -> Iterator[Extents]:
     )
     wide, has_method = (4 if version == 2 else 2), version in (1, 2)
     at += 6 + wide
-    while at < last:
+    while at < last and looks.may_go_on():
         item, at = _number(data, at, wide), at + wide
         is_inner = has_method and _number(data, at, 2) & 15 == 1
         at += 4 if has_method else 2
@@ -94,7 +110,7 @@ def _items(data: bytes, start: int, end: int) -> Iterator[Extents]:
         extents = []
         step = index_size * has_method + offset_size + length_size
         for _ in range(min(count, MOST_EXTENTS + 1) if step else 1):
-            if at >= last:
+            if at >= last or not looks.may_go_on():
                 break
             at += index_size * has_method
             offset = base + _number(data, at, offset_size)
@@ -105,22 +121,24 @@ def _items(data: bytes, start: int, end: int) -> Iterator[Extents]:
             yield tuple(extents)
 
 
-def _item_kinds(data: bytes, start: int, end: int) -> dict[int, bytes]:
+def _item_kinds(data: bytes, start: int, end: int, looks: _Looks) -> dict[int, bytes]:
     first = start + (6 if data[start : start + 1] == b"\0" else 8)
     kinds = {}
-    for kind, at, _ in _boxes(data, first, end):
+    for kind, at, _ in _boxes(data, first, end, looks):
         if kind == b"infe":
             wide = 4 if _number(data, at, 1) == 3 else 2
             kinds[_number(data, at + 4, wide)] = data[at + 6 + wide : at + 10 + wide]
     return kinds
 
 
-def _first_samples(data: bytes, start: int, end: int) -> Iterator[Extents]:
+def _first_samples(
+    data: bytes, start: int, end: int, looks: _Looks
+) -> Iterator[Extents]:
     """By the tables of samples, wherever they are within."""
     at = data.find(b"stbl", start, end)
-    while at >= 0:
-        stop = at - 4 + _number(data, at - 4, 4)
-        boxes = {kind: first for kind, first, _ in _boxes(data, at + 4, stop)}
+    while at >= 0 and looks.may_go_on():
+        stop = min(at - 4 + _number(data, at - 4, 4), end)
+        boxes = {kind: first for kind, first, _ in _boxes(data, at + 4, stop, looks)}
         offsets, sizes = boxes.get(b"co64", boxes.get(b"stco")), boxes.get(b"stsz")
         if offsets is not None and sizes is not None:
             offset = _number(data, offsets + 8, 8 if b"co64" in boxes else 4)

@@ -51,8 +51,8 @@ def jpeg_parts(data: bytes) -> Iterator[Parts]:
         start, marker = found.start(), data[found.start() + 1]
         if marker == EOI:
             break  # what comes behind, such as a video, is not read
-        if scans == 0:
-            segments, junk = segments + 1, junk + start - position
+        segments += 1
+        junk += (start - position) * (scans == 0)  # later it is a scan's data
         if marker < 0xC0 or marker == SOI:
             position = start + 2  # it has no length
             continue

@@ -95,6 +95,29 @@ def repeated_frames(times: int) -> bytes:
     return head + struct.pack(">I", len(longer) + 8) + b"mdat" + longer
 
 
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+AVIF_START = box(b"ftyp", b"avif\0\0\0\0avifmif1")
+
+
+def overlapping_tables(times: int) -> bytes:
+    """So many tables of samples, and the same 5,000 boxes are in each of them."""
+    boxes = box(b"free", b"") * 5_000
+    tables = b""
+    for place in range(times):
+        behind = 16 * (times - place)
+        own, skipped = behind + len(boxes), behind - 8
+        tables += struct.pack(">I4sI4s", own, b"stbl", skipped, b"free")
+    return AVIF_START + box(b"moov", tables + boxes)
+
+
+def long_table_of_items(times: int) -> bytes:
+    table = b"\0" * 8 + bytes(6) * times
+    return AVIF_START + box(b"meta", b"\0\0\0\0" + box(b"iloc", table))
+
+
 JPEG, GIF = encoded(picture()), encoded(picture(), "GIF")
 EXIF = segment(0xE1, b"Exif\0\0")
 PROFILE = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1_000_000), 9))
@@ -104,6 +127,7 @@ COSTLY = {
     "scans": repeated_scans(8_000),
     "filling bytes": after_start(JPEG, EXIF + b"\xff" * 10 * TIMES),
     "segments": after_start(JPEG, EXIF + segment(0xFE, b"") * TIMES),
+    "segments,": JPEG[:-2] + b"\xff\x01" * TIMES,
     "bytes of metadata": after_start(
         JPEG, segment(0xE1, b"Exif\0\0" + bytes(60_000)) * 50
     ),
@@ -120,5 +144,7 @@ COSTLY = {
     "pixels in a tile": large_tile(),
     "scans,": repeated_scans_in_tiff(),
     "frames in an image": repeated_frames(1_000),
+    "boxes and entries": overlapping_tables(1_000),
+    "boxes and entries,": long_table_of_items(TIMES),
 }
 """By the word that says of what a file has too much."""

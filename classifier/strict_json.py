@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
@@ -86,7 +87,7 @@ def one_of(value: Any, name: str, known: Collection[str]) -> str:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(k for n, (k, _) in enumerate(pairs) if k in dict(pairs[:n]))
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {_shown(twice)} stands twice in an object")
     return found
 

@@ -18,7 +18,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from classifier.bundle import BrokenBundle, Bundle
 from classifier.staging import build_once, default_cache
@@ -43,11 +43,7 @@ class LoadStopped(RuntimeError):
     """The service ends while the version is being loaded."""
 
 
-class Closeable(Protocol):
-    def close(self) -> None: ...
-
-
-T = TypeVar("T", bound=Closeable)
+T = TypeVar("T")
 
 Job = Mapping[str, Any]
 """What serving.trial is to do."""
@@ -56,7 +52,7 @@ Job = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class LoadLimits:
     seconds: float
-    """For the trial, and again for the load after it."""
+    """For reading the files, for the trial, and for the load after it."""
 
     megabytes: int
 
@@ -132,9 +128,15 @@ class LoadGuard:
             "largest": largest,
         }
 
-    def within(self, load: Callable[[], T]) -> T:
-        """What `load` returns, run by a thread; LoadLimit where it takes too long, and
-        what comes of it then is closed."""
+    def within(
+        self,
+        load: Callable[[], T],
+        *,
+        late: Exception,
+        drop: Callable[[T], object] = lambda loaded: None,
+    ) -> T:
+        """What `load` returns, run by a thread; raises `late` where it takes too long,
+        and `drop` gets what comes of it then."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -147,15 +149,13 @@ class LoadGuard:
             try:
                 future.set_result(loaded)
             except InvalidStateError:
-                loaded.close()
+                drop(loaded)
 
         with self._changed:
             self._check_stopped()
             self._loads.add(future)
         threading.Thread(target=run, name="load-within", daemon=True).start()
-        timer = threading.Timer(
-            self._limits.seconds, _end, (future, self._limits.took_too_long)
-        )
+        timer = threading.Timer(self._limits.seconds, _end, (future, late))
         timer.daemon = True
         timer.start()
         try:

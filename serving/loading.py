@@ -6,6 +6,7 @@ from collections.abc import Callable
 from classifier.bundle import Bundle
 from classifier.cores import usable_cores
 from classifier.registry import Registry
+from classifier.store import StoreUnavailable
 from classifier.versions import Version
 from serving.admission import THREADS_TO_SPARE
 from serving.backend import DeviceUnavailable, has_gpu, open_backend
@@ -45,13 +46,24 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
 
     def open_predictor(version: Version) -> Predictor:
         with metrics.load(version.number):
-            bundle = watch.bundle(version)
+            bundle = guard.within(
+                lambda: watch.bundle(version),
+                # The place of the files is slow or hangs: the version may be sound.
+                late=StoreUnavailable(
+                    f"the files of version {version.number} could not be read in "
+                    f"{limits.seconds:g} s (--load-seconds)"
+                ),
+            )
             limits.check_size(bundle, largest=config.max_batch_size)
             if config.backend == "onnx":
                 # On the CPU, where a large batch of what a GPU is for takes minutes.
                 on_gpu = config.device != "cpu" and has_gpu()
                 guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
-            return guard.within(lambda: load(version, bundle))
+            return guard.within(
+                lambda: load(version, bundle),
+                late=limits.took_too_long,
+                drop=Predictor.close,
+            )
 
     def load(version: Version, bundle: Bundle) -> Predictor:
         backend = open_backend(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from classifier.bundle import WEIGHTS, Bundle, weights_header
+from serving.version_files import VersionFiles
 
 FORMAT = 1
 """Raised when a trial changes."""
@@ -40,14 +41,14 @@ def trial_key(bundle: Bundle, *limits: float) -> str:
     shape = (preprocessing.height, preprocessing.width, network.classes)
     facts = [FORMAT, RUNTIME_VERSION, network.precision, *shape, *limits]
     digest = hashlib.sha256(json.dumps(facts).encode())
-    digest.update(_digest(bundle.graph))
+    with bundle.graph.open("rb") as graph:
+        digest.update(hashlib.file_digest(graph, "sha256").digest())
     if network.precision == "fp32":
         digest.update(weights_header(bundle.weights).text)
     if not is_sized_by_shapes(bundle.graph):
-        for file in sorted(bundle.folder.iterdir()):
-            if file.is_file():
-                digest.update(file.name.encode(errors="surrogateescape") + b"\0")
-                digest.update(_digest(file))
+        # As they are now, not what they hold: there may be terabytes.
+        state = VersionFiles.of(bundle.folder).state
+        digest.update(repr(sorted(state, key=repr)).encode())
     return digest.hexdigest()
 
 
@@ -157,8 +158,3 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
     raise ValueError("no number")
-
-
-def _digest(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()

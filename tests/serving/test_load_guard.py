@@ -153,7 +153,7 @@ def test_the_end_of_the_service_ends_a_trial_and_lets_none_begin(
     with pytest.raises(LoadStopped):
         guard.try_out(copy.bundle("v2"), largest=4)
     with pytest.raises(LoadStopped):
-        guard.within(_Loaded)
+        guard.within(_Loaded, late=TimeoutError())
     assert len(trials) == 1
 
 
@@ -167,14 +167,15 @@ class _Loaded:
 
 def test_what_is_loaded_too_late_is_closed() -> None:
     loaded, go_on = _Loaded(), threading.Event()
-    guard = LoadGuard(LoadLimits(seconds=0.05, megabytes=1), threads=1)
+    limits = LoadLimits(seconds=0.05, megabytes=1)
+    guard = LoadGuard(limits, threads=1)
 
     def load() -> _Loaded:
         go_on.wait(WAIT_SECONDS)
         return loaded
 
     with pytest.raises(LoadLimit, match=r"after 0\.05 s"):
-        guard.within(load)
+        guard.within(load, late=limits.took_too_long, drop=_Loaded.close)
     assert not loaded.closed.is_set()
     go_on.set()
 
@@ -190,7 +191,7 @@ def test_the_end_of_the_service_waits_for_no_load() -> None:
         return _Loaded()
 
     with ThreadPoolExecutor(1) as threads:
-        loading = threads.submit(guard.within, load)
+        loading = threads.submit(guard.within, load, late=TimeoutError())
         assert begun.wait(WAIT_SECONDS)
         guard.stop()
         with pytest.raises(LoadStopped):
@@ -204,9 +205,9 @@ def test_a_load_gives_what_it_makes_or_raises() -> None:
     def fail() -> _Loaded:
         raise TimeoutError("of its own")
 
-    assert guard.within(lambda: loaded) is loaded
+    assert guard.within(lambda: loaded, late=LoadLimit()) is loaded
     with pytest.raises(TimeoutError, match="of its own"):
-        guard.within(fail)
+        guard.within(fail, late=LoadLimit())
 
 
 def test_files_and_batches_that_are_too_large_are_told_before_they_are_read(
@@ -274,6 +275,17 @@ def test_weights_that_are_plain_numbers_are_not(copy: Store) -> None:
     assert is_sized_by_shapes(bundle.graph)
     bundle.graph.write_bytes(graph())
     assert is_sized_by_shapes(bundle.graph)
+
+
+def test_a_file_without_end_beside_the_graph_is_not_read(copy: Store) -> None:
+    bundle = copy.bundle("v1")
+    _sized(bundle, CAST, helper.make_node("ConstantOfShape", ["whole"], ["huge"]))
+    before = trial_key(bundle)
+
+    with (bundle.folder / "notes").open("wb") as file:
+        file.truncate(2**40)
+
+    assert trial_key(bundle) != before
 
 
 @pytest.mark.parametrize("where", ["labels.json", "../weights.safetensors", ""])

@@ -25,6 +25,9 @@ REST, MOST_REST_SECONDS = 9, 2.0
 it took, or 2 s: names that nobody has take a tenth of a core, and who asks for a new
 version still learns of it within LOOK_AGAIN_SECONDS."""
 
+MOST_WAITING = 8
+"""Threads that wait for a reading: names that nobody has could take all there are."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,6 +47,9 @@ class RegistryWatch:
         self._files: dict[str, VersionFiles] = {}
         self._thread: threading.Thread | None = None
         self._reads = 0
+        self.waiting = 0
+        """Threads that wait for a reading."""
+
         self._changed = threading.Condition()
         self._is_wanted = self._is_whole_wanted = False
         self._is_reading = self._is_closed = False
@@ -57,17 +63,24 @@ class RegistryWatch:
     def read_now(self, *, whole: bool = True, timeout_seconds: float) -> None:
         """Returns after a reading that began now, or when time is over.
 
-        Without `whole` it may be a look at what is new.
+        Without `whole` it may be a look at what is new. At once where MOST_WAITING
+        others wait.
         """
         if self._thread is None:
             return
         with self._changed:
+            if self.waiting >= MOST_WAITING:
+                return
             # The one under way may have begun before what is looked for was there.
             wanted = self._reads + 2 if self._is_reading else self._reads + 1
             self._is_wanted = True
             self._is_whole_wanted |= whole
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._reads >= wanted, timeout_seconds)
+            self.waiting += 1
+            try:
+                self._changed.wait_for(lambda: self._reads >= wanted, timeout_seconds)
+            finally:
+                self.waiting -= 1
 
     def bundle(self, version: Version) -> Bundle:
         """The version's files; StoreUnavailable, BrokenBundle, OSError."""

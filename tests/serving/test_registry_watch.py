@@ -1,6 +1,7 @@
 """The thread that reads the registry: what it asks for, and that it goes on."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
@@ -149,6 +150,32 @@ def test_an_unknown_name_is_looked_for_without_a_list_of_all(
     with pytest.raises(UnknownVersion):
         names.find("v1.int8")  # which is a tag, and tags are not looked at
     assert registry.whole_lists == 2
+    watch.close()
+
+
+def test_requests_for_unknown_names_do_not_take_all_threads(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_watch, "MOST_WAITING", 1)
+    registry = _Registry(store.uri)
+    watch = RegistryWatch(registry, store.model, every_seconds=600)
+    reading, go_on = Event(), Event()
+
+    def hang() -> None:
+        reading.set()
+        go_on.wait(WAIT_SECONDS)
+
+    with ThreadPoolExecutor(1) as threads:
+        watch.start(hang)
+        watch.read_now(timeout_seconds=WAIT_SECONDS)
+        assert reading.wait(WAIT_SECONDS)
+        first = threads.submit(watch.read_now, timeout_seconds=WAIT_SECONDS)
+        while watch.waiting == 0:
+            pass
+        watch.read_now(timeout_seconds=WAIT_SECONDS)
+        assert not first.done()
+        go_on.set()
+        first.result(WAIT_SECONDS)
     watch.close()
 
 

@@ -113,7 +113,8 @@ def top_of(predictor: Predictor, asked: int | None) -> int:
         return min(DEFAULT_TOP_K, classes)
     if not 1 <= asked <= classes:
         raise BadTopK(
-            f"top_k is {asked}; this version has {classes} classes, ask 1 to it"
+            f"top_k is {asked}; this version has {classes} classes, ask for 1 to "
+            f"{classes}"
         )
     return asked
 
@@ -167,7 +168,7 @@ def _wait(future: "Future[Answer] | None", deadline: float) -> Answer | None:
         raise
     except TimeoutError as error:
         raise DeadlinePassed(
-            "the network did not answer in time; ask again with more of it, or about "
+            "the network did not answer in time; ask again with more time, or about "
             "fewer images"
         ) from error
 

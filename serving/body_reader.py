@@ -80,7 +80,7 @@ def _receive(request: Request, deadline: float) -> bytes:
         if time.monotonic() >= deadline:
             raise DeadlinePassed(
                 "the body had not come when the time for the request was over; ask "
-                "again with more of it"
+                "again with more time"
             ) from error
         raise RequestTimeout(
             f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "

@@ -97,6 +97,7 @@ class Decoder:
             if time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
                 _check_presence(patience)
+        patience.seconds_left()  # else the network is said to be too slow
         self._observe(time.perf_counter() - started)
         return decoded
 
@@ -153,6 +154,6 @@ def _check_presence(patience: Patience) -> None:
 
 def _late() -> DeadlinePassed:
     return DeadlinePassed(
-        "the images were not decoded in time; ask again with more of it, or about "
-        "fewer or smaller images"
+        "the images were not decoded in time; ask again with more time, or about fewer "
+        "or smaller images"
     )

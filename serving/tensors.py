@@ -131,8 +131,8 @@ def _files(data: object, count: int) -> list[bytes]:
         return [from_base64(text) for text in data]
     except (TypeError, ValueError) as error:
         raise BadRequest(
-            "the data of the input 'images' is not images in base64; as JSON, BYTES "
-            "come so"
+            f"the data of the input 'images' is not base64: {error!s:.200}; a BYTES "
+            f"tensor in JSON is a list of base64 texts"
         ) from error
 
 

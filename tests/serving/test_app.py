@@ -305,7 +305,7 @@ def test_too_many_classes_are_refused_in_the_same_words(
 
     assert answer.status_code == 400
     assert _json(answer)["error"]["message"] == (
-        f"top_k is {asked}; this version has 10 classes, ask 1 to it"
+        f"top_k is {asked}; this version has 10 classes, ask for 1 to 10"
     )
 
 

@@ -74,7 +74,15 @@ def test_a_raw_body_is_the_declared_tensor_of_as_many_images_as_came() -> None:
     assert asked.outputs == (WantedOutput("probabilities", True),)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(17), bytes(35), PNG])
+def test_an_empty_raw_body_is_told_before_the_size_is_asked_for() -> None:
+    def size() -> tuple[int, int]:
+        raise AssertionError("a version may be loaded for this")
+
+    with pytest.raises(BadRequest, match="it is empty"):
+        read_inference(b"", "0", size=size)
+
+
+@pytest.mark.parametrize("body", [bytes(17), bytes(35), PNG])
 def test_a_raw_body_that_is_no_whole_number_of_images_is_told(body: bytes) -> None:
     with pytest.raises(BadRequest, match=f"of 18 bytes, and {len(body):,} came"):
         _read(body, "0")

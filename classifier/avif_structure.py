@@ -134,7 +134,7 @@ def _item_kinds(data: bytes, start: int, end: int, looks: _Looks) -> dict[int, b
 def _first_samples(
     data: bytes, start: int, end: int, looks: _Looks
 ) -> Iterator[Extents]:
-    """By the tables of samples, wherever they are within."""
+    """First image of each track, by its table of samples, wherever that lies."""
     at = data.find(b"stbl", start, end)
     while at >= 0 and looks.may_go_on():
         stop = min(at - 4 + _number(data, at - 4, 4), end)

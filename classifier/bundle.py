@@ -27,7 +27,7 @@ NETWORK = "network.json"
 VALIDATION_PREDICTIONS = "validation_predictions.parquet"
 
 ARCHITECTURE_NAMES = ("resnet18", "tiny")
-"""Of classifier.network, whose import takes a second."""
+"""Names in classifier.network, whose import takes a second."""
 
 STEM_NAMES = ("imagenet", "small")
 
@@ -158,7 +158,8 @@ def weights_header(weights: Path) -> SafetensorsHeader:
 
 
 def tensor_offsets(weights: Path) -> Mapping[str, TensorPlace]:
-    """By tensor name; BrokenBundle where the file is not as long as its header says."""
+    """Places by tensor name; BrokenBundle where the file is not as long as its header
+    says."""
     return weights_header(weights).places
 
 

@@ -41,7 +41,7 @@ def find_root(folder: Path) -> Path | None:
 
 
 def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
-    """Advice what to rename where parts have other names; empty without such a folder.
+    """How to rename parts that have other names; empty where no folder looks alike.
 
     The folders in `root` and, `depth` times, in those below are looked at.
     """

@@ -1,4 +1,4 @@
-"""What a file asks of its decoder beyond its pixels, told before it is decoded.
+"""Cost of decoding a file beyond its pixels, estimated before it is decoded.
 
 A call into a decoder cannot be interrupted, and a small file can make it long: the last
 scan of a progressive JPEG may come 8,000 times, and goes over all pixels each time.
@@ -80,7 +80,7 @@ class TooCostly(ValueError):
 
 
 def format_of(data: bytes) -> Format | None:
-    """By the first bytes; None of all that is not decoded here."""
+    """Format by the first bytes; None where it is none that is decoded here."""
     for name, starts in _STARTS.items():
         if data.startswith(starts):
             return name

@@ -158,7 +158,7 @@ class CheckedImage:
 
 
 def check_image(data: bytes, *, max_megapixels: float) -> CheckedImage:
-    """By the file's structure, in a small part of the time that decoding takes.
+    """Checks the file's structure, in a small part of the time that decoding takes.
 
     UndecodableImage or ImageTooLarge.
     """

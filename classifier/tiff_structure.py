@@ -24,7 +24,7 @@ Numbers = tuple[int, ...]
 
 
 def tiff_parts(data: bytes) -> Iterator[Parts]:
-    """Of the first image: no other is read."""
+    """Parts of the first image: no other is read."""
     entries, tags = _directory(data)
     yield Parts("tags", entries, entries * 20e-6)
     width, height = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)

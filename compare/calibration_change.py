@@ -94,7 +94,7 @@ def _error(forecasts: Forecasts) -> float:
 
 
 def _are_same(a: Forecasts, b: Forecasts) -> bool:
-    """Whatever images are drawn, the difference is then 0."""
+    """Whether the difference is 0 whatever images are drawn."""
     return np.array_equal(a.confidences, b.confidences) and np.array_equal(
         a.correct, b.correct
     )

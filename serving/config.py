@@ -121,7 +121,7 @@ class ServingConfig:
 
     @property
     def own_names(self) -> frozenset[str]:
-        """What the service may be called, in lower case, besides loopback names."""
+        """Names of the service, in lower case, besides loopback names."""
         names = (self.allowed_hosts or "").lower().split(",")
         return frozenset((self.host.lower(), *filter(None, map(str.strip, names))))
 

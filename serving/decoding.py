@@ -43,7 +43,7 @@ class Patience:
     """How long the client of a request waits for its answer."""
 
     deadline: float
-    """Of time.monotonic()."""
+    """A time of time.monotonic()."""
 
     has_left: Callable[[], bool] = lambda: False
     """Whether the client has closed its connection."""
@@ -74,7 +74,7 @@ class Decoder:
         self._cores = cores or usable_cores()
         self._observe = observe
         self.turns = threading.Semaphore(self._cores)
-        """Of large images: as many at once as there are cores."""
+        """Turns of large images: as many at once as there are cores."""
 
         self._changed = threading.Lock()
         self._waiting: list[float] = []

@@ -46,7 +46,7 @@ class LoadStopped(RuntimeError):
 T = TypeVar("T")
 
 Job = Mapping[str, Any]
-"""What serving.trial is to do."""
+"""Input of serving.trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class LoadLimits:
 
 
 class LoadGuard:
-    """Of one process; what passed one trial is not tried again."""
+    """Trials and loads of one process; a version that passed is not tried again."""
 
     def __init__(self, limits: LoadLimits, *, threads: int) -> None:
         """`threads`: cores that a network has."""
@@ -135,8 +135,8 @@ class LoadGuard:
         late: Exception,
         drop: Callable[[T], object] = lambda loaded: None,
     ) -> T:
-        """What `load` returns, run by a thread; raises `late` where it takes too long,
-        and `drop` gets what comes of it then."""
+        """Runs `load` in a thread and returns its result; raises `late` where it takes
+        too long, and `drop` gets the result then."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -276,7 +276,7 @@ def _stopped() -> LoadStopped:
 
 
 def _result(output: bytes) -> Mapping[str, Any] | None:
-    """Of a trial's last line; None where it said nothing whole."""
+    """Last line of a trial; None where it is not whole."""
     try:
         result = json.loads(output)
     except ValueError:

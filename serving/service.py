@@ -51,8 +51,7 @@ class Service:
     def predictors(
         self, asked: Sequence[str | None], *, deadline: float = math.inf
     ) -> list[Predictor]:
-        """Of the versions asked for, each once; UnknownVersion, NotReady,
-        DeadlinePassed.
+        """One for each version asked for; UnknownVersion, NotReady, DeadlinePassed.
 
         A version named twice, or by two names, counts once. BadRequest for more than
         may be in memory at a time: the request would hold them all.
@@ -78,7 +77,7 @@ class Service:
             )
 
     def deadline(self, request: Request, *, most: float = math.inf) -> float:
-        """Of time.monotonic(); BadRequest for a header that is no number.
+        """A time of time.monotonic(); BadRequest for a header that is no number.
 
         The time runs from the request's first byte on: it may have waited for a thread
         since. `most` is the seconds that its body asks for.

@@ -61,7 +61,7 @@ def _end_with(parent: int) -> None:
 
 
 def _limit(megabytes: int) -> None:
-    """Of what is taken from now on, and of each file that is written."""
+    """Limits the memory that is taken from now on, and each file that is written."""
     status = Path("/proc/self/status").read_text()
     taken = re.search(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)
     assert taken is not None

@@ -1,4 +1,4 @@
-"""On what it depends whether a version can be loaded: what has passed once is known."""
+"""A key of all that decides whether a version can be loaded, to try it only once."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is told of a version: its state, why, and whether it is served."""
+"""Status of one version: state, reason of a failure, and whether it is served."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -19,6 +19,10 @@ from serving.slot import (
 )
 from serving.version_files import VersionFiles
 
+LEAST_LOADING = 4
+"""Versions that requests may load at once, or as many as may be ready: each takes
+memory, and a request for every version of a registry would take it all."""
+
 TRY_AGAIN_SECONDS = 60.0
 """Before a version that could not replace another is tried again."""
 
@@ -157,6 +161,7 @@ class LoadedVersions:
         None where it was taken out; NotReady, and the slot is closed, or too many wait.
         """
         number = slot.version.number
+        self._check_loads(slot)
         if slot.waiting >= self._most_waiting:
             raise NotReady(
                 f"version {number} is being loaded, and {slot.waiting} requests wait "
@@ -171,6 +176,17 @@ class LoadedVersions:
             self.drop(slot)
             raise failed
         return predictor
+
+    def _check_loads(self, slot: Slot) -> None:
+        """NotReady, and the slot is closed, where too many others are being loaded."""
+        loading = sum(other.is_loading for other in self)
+        if slot.is_loading or loading < max(LEAST_LOADING, self._most or 0):
+            return
+        self.drop(slot)
+        raise NotReady(
+            f"version {slot.version.number} is not loaded, and {loading} others are "
+            f"being loaded; try again soon"
+        )
 
     def _settle(self, slot: Slot) -> None:
         """Also where nobody has waited so long."""

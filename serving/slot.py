@@ -37,7 +37,7 @@ class NotReady(RuntimeError):
 
 
 class Fault(RuntimeError):
-    """What ended a load and is no Exception."""
+    """A load ended with something that is no Exception."""
 
 
 class VersionFailed(NotReady):
@@ -59,8 +59,10 @@ class Slot:
     """Threads that wait until it is loaded."""
 
     last_used: float = field(default_factory=time.monotonic)
+    is_loading: bool = False
+    """A thread loads it, whether or not anybody still waits for that."""
+
     _changed: threading.Condition = field(default_factory=threading.Condition)
-    _is_loading: bool = False
 
     @property
     def state(self) -> State:
@@ -87,14 +89,8 @@ class Slot:
             is_tried = self.error is not None and not again
             # Nobody would ever unload what is loaded into a closed one.
             is_over = self.predictor is not None or self.is_closed or is_tried
-            if not (self._is_loading or is_over):
-                threading.Thread(
-                    target=self._run,
-                    args=(open_predictor, settle),
-                    name="load",
-                    daemon=True,
-                ).start()
-                self._is_loading = True
+            if not (self.is_loading or is_over):
+                self._start(open_predictor, settle)
             self.waiting += 1
             try:
                 self._wait(deadline)
@@ -102,10 +98,25 @@ class Slot:
                 self.waiting -= 1
             return self.predictor
 
+    def _start(
+        self,
+        open_predictor: Callable[[Version], Predictor],
+        settle: Callable[[], None],
+    ) -> None:
+        loading = threading.Thread(
+            target=self._run, args=(open_predictor, settle), name="load", daemon=True
+        )
+        self.is_loading = True
+        try:
+            loading.start()
+        except RuntimeError:  # no more threads
+            self.is_loading = False
+            raise
+
     def _wait(self, deadline: float) -> None:
         left = min(deadline - time.monotonic(), threading.TIMEOUT_MAX)
         if not self._changed.wait_for(
-            lambda: not self._is_loading or self.is_closed, left
+            lambda: not self.is_loading or self.is_closed, left
         ):
             raise DeadlinePassed(
                 f"version {self.version.number} is still being loaded; ask again with "
@@ -122,7 +133,7 @@ class Slot:
             settle()
         finally:
             with self._changed:
-                self._is_loading = False
+                self.is_loading = False
                 self._changed.notify_all()
 
     def _load(self, open_predictor: Callable[[Version], Predictor]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from classifier.versions import Version
 from serving.loaded_versions import LoadedVersions
 from serving.predictor import Predictor
-from serving.slot import VersionFailed
+from serving.slot import NotReady, VersionFailed
 from tests.conftest import WAIT_SECONDS, Store
 from tests.serving.pools import make_pool, opener
 
@@ -63,6 +63,37 @@ def test_many_versions_asked_for_at_once_leave_no_thread_behind(copy: Store) -> 
     ready = [s.version.number for s in pool.statuses() if s.state == "ready"]
     assert len(ready) == 2
     assert sorted(t.name for t in _batchers() - before) == [f"v{n}" for n in ready]
+
+
+def test_requests_load_few_versions_at_once(
+    copy: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.loaded_versions.LEAST_LOADING", 1)
+    best = copy.registry.resolve(copy.model, "best").number
+    slow, other = (number for number in "123" if number != best)
+    opened: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    open_at_once = opener(copy.registry, opened)
+
+    def open_predictor(version: Version) -> Predictor:
+        if version.number == slow:
+            begun.set()
+            assert go_on.wait(WAIT_SECONDS)
+        return open_at_once(version)
+
+    pool = make_pool(copy, max_loaded=1, open_predictor=open_predictor)
+    pool.load_wanted()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(pool.get, slow)
+        assert begun.wait(WAIT_SECONDS)
+        with pytest.raises(NotReady, match="1 others are being loaded; try again"):
+            pool.get(other)
+        go_on.set()
+        first.result(WAIT_SECONDS)
+
+    assert opened == [best, slow]
+    assert pool.get(other).version.number == other
+    assert opened == [best, slow, other]
 
 
 def test_what_is_taken_away_before_it_is_loaded_is_not_loaded(

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.terminal_words import (
-    between,
+    change_between,
     percent,
     percent_between,
     points,
     points_between,
 )
-from compare.wording import PLACES, five_can_miss
+from compare.wording import PLACES, five_can_miss, signed_change
 
 
 def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
@@ -43,7 +43,7 @@ def log_loss_line(summary: Mapping[str, Any], a: str, b: str) -> str:
     delta = summary["log_loss_delta"]
     return (
         f"{'log loss':{label}}{before:>{width}.3f}{after:>{width}.3f}   "
-        f"{delta['value']:+.3f}         {between(delta)}"
+        f"{signed_change(delta['value']):<14} {change_between(delta)}"
     ).rstrip()
 
 

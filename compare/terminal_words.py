@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from classifier.plain_text import printable
-from compare.wording import ABSENT, signed_points
+from compare.wording import ABSENT, signed_change, signed_points
 
 WIDTH = 80
 
@@ -35,7 +35,7 @@ def percent(fraction: float | None) -> str:
 
 
 def points(fraction: float | None) -> str:
-    """Of a hundred, signed."""
+    """Percentage points, signed."""
     return ABSENT if fraction is None else signed_points(fraction)
 
 
@@ -45,9 +45,12 @@ def points_between(ends: Ends) -> str:
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
-def between(ends: Ends) -> str:
+def change_between(ends: Ends) -> str:
+    """The same for a difference that has no unit."""
     low, high = ends["low"], ends["high"]
-    return "" if low is None or high is None else f"[{low:+.3f}, {high:+.3f}]"
+    if low is None or high is None:
+        return ""
+    return f"[{signed_change(low)}, {signed_change(high)}]"
 
 
 def percent_between(ends: Ends) -> str:

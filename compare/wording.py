@@ -42,7 +42,7 @@ def say(value: object, kind: Kind) -> str:
         "percent": f"{100 * value:.2f} %",
         "points": signed_points(value),
         "number": f"{value:.3f}",
-        "change": f"{value:+.3f}",
+        "change": signed_change(value),
         "p": "< 0.0001" if value < 0.0001 else _p(value),
         "count": f"{value:,.0f}",
         "ms": f"{value:.2f} ms",
@@ -50,9 +50,18 @@ def say(value: object, kind: Kind) -> str:
 
 
 def signed_points(fraction: float) -> str:
-    """Of a hundred; with more places where two would hide on which side of 0 it is."""
-    text = f"{100 * fraction:+.2f}"
-    longer = f"{100 * fraction:+.4f}"
+    """Percentage points, with two places."""
+    return _signed(100 * fraction, places=2)
+
+
+def signed_change(value: float) -> str:
+    """A difference of log losses or Brier scores, with three places."""
+    return _signed(value, places=3)
+
+
+def _signed(value: float, *, places: int) -> str:
+    """Two places more where these would hide on which side of 0 the value is."""
+    text, longer = f"{value:+.{places}f}", f"{value:+.{places + 2}f}"
     return longer if float(longer) and not float(text) else text
 
 
@@ -284,8 +293,13 @@ def _said_to_move(name: str, summary: Mapping[str, Any], b: str) -> str:
         return f"the truth is among {b}'s five answers {points} points {more} often"
     words, kind = _NAMES[name]
     before, after = (look_up(summary, f"{side}.{name}") for side in "ab")
-    rises = "rises" if after > before else "falls"
-    return f"{words} {rises} from {say(before, kind)} to {say(after, kind)}"
+    moves = f"{words} {'rises' if after > before else 'falls'}"
+    if say(before, kind) != say(after, kind):
+        return f"{moves} from {say(before, kind)} to {say(after, kind)}"
+    # Shown, and too small for the places that it is said with.
+    size = abs(after - before)
+    by = f"{signed_points(size)} points" if kind == "percent" else signed_change(size)
+    return f"{moves} by {by.removeprefix('+')}"
 
 
 _NAMES: Mapping[str, tuple[str, Kind]] = {

@@ -28,6 +28,8 @@ from tests.compare.conftest import DATA, made_up_comparison, served
         (0.012, "points", "+1.20"),
         (0.00002, "points", "+0.0020"),
         (-1e-9, "points", "\N{MINUS SIGN}0.00"),
+        (-0.346, "change", "\N{MINUS SIGN}0.346"),
+        (0.00012, "change", "+0.00012"),
         (0.0496, "p", "0.0496"),
         (0.05, "p", "0.05"),
         (0.0504, "p", "0.05"),
@@ -219,6 +221,24 @@ def test_the_headline_names_what_moved_most(
             place |= {"mcnemar_mid_p": 0.001, "fixed": 120}
 
     assert verdict_in_words(moved).headline == words
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "change", "words"),
+    [
+        ("expected_calibration_error", 0.05, 0.00003, "error rises by 0.0030 points"),
+        ("log_loss", 1.5, -0.0002, "log loss falls by 0.00020"),
+    ],
+)
+def test_the_headline_says_no_two_equal_numbers(
+    summary: dict[str, Any], name: str, before: float, change: float, words: str
+) -> None:
+    moved = _with_table(summary, (200, 20, 15, 165))
+    moved["a"][name], moved["b"][name] = before, before + change
+    place = f"{name.removeprefix('expected_')}_delta"
+    moved[place] = {"value": change, "low": change / 2, "high": 2 * change}
+
+    assert verdict_in_words(moved).headline.endswith(words)
 
 
 def test_the_calibration_of_an_older_summary_is_no_news(

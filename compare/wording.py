@@ -31,6 +31,12 @@ def five_can_miss(summary: Mapping[str, Any]) -> bool:
     return any(look_up(summary, path) != 1 for path in paths)
 
 
+def is_older(summary: Mapping[str, Any]) -> bool:
+    """Whether it was written before 2026-11-30: it has no log loss, and its interval of
+    the change of calibration error did not hold what it said."""
+    return "log_loss_delta" not in summary
+
+
 def say(value: object, kind: Kind) -> str:
     """A number with its unit; an en dash where there is none.
 
@@ -206,8 +212,8 @@ def _labelled(
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
         "it had wrong.",
         f"If neither were better, luck alone would split {say_images(broken + fixed)} "
-        f"at least this unevenly, ties counted half, {chance_in_words(p)} (McNemar's "
-        f"mid-p {say(p, 'p')}){_but(top1)}.",
+        f"at least this unevenly {chance_in_words(p)} (McNemar's mid-p {say(p, 'p')}, "
+        f"which counts a split just like this one half){_but(top1)}.",
         churn,
     )
 
@@ -260,8 +266,8 @@ def moved_most(summary: Mapping[str, Any], b: str) -> str:
     Empty where nothing else is. Points are compared with points; log loss and Brier
     score, which have other units, are named where no share moves.
     """
-    if "log_loss_delta" not in summary:
-        return ""  # of before 2026-11-30, when intervals of calibration did not hold
+    if is_older(summary):
+        return ""
     top1, top5 = summary.get("top1"), summary.get("top5")
     shares = {
         "top1": look_up(top1, "delta") if _is_shown(top1) else None,

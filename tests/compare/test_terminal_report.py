@@ -190,7 +190,7 @@ def test_words_about_chance_are_those_of_mid_p() -> None:
     text = " ".join(report_lines(verdict, data="d", folder=Path("x")))
 
     assert "breaks 1 image that" in " ".join(text.split())
-    assert "in 50 of 100 such comparisons (McNemar's mid-p 0.5)." in " ".join(
+    assert "in 50 of 100 such comparisons (McNemar's mid-p 0.5, " in " ".join(
         text.split()
     )
 

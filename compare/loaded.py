@@ -1,6 +1,7 @@
 """A comparison in Python: its verdict and its tables, shown as itself in a notebook."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -14,6 +15,8 @@ from compare.files import PER_CLASS, PER_IMAGE, SUMMARY
 from compare.wording import (
     Kind,
     five_can_miss,
+    is_labelled,
+    is_older,
     look_up,
     say,
     say_estimate,
@@ -51,7 +54,11 @@ class Loaded:
     @cached_property
     def per_image(self) -> pd.DataFrame:
         """A row per image: per_image.parquet. FileNotFoundError if not comparable."""
-        return pd.read_parquet(self.folder / PER_IMAGE)
+        frame = pd.read_parquet(self.folder / PER_IMAGE)
+        if is_labelled(self.summary) and "a_right" not in frame:  # an older folder
+            for side in "ab":
+                frame[f"{side}_right"] = frame[f"{side}_rank"] == 1
+        return frame
 
     @cached_property
     def per_class(self) -> pd.DataFrame:
@@ -78,8 +85,7 @@ class Loaded:
         rows = "".join(
             f"<tr><th style='text-align:left'>{_html(name)}</th>"
             f"<td>{_html(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
-            for name, path, kind in ROWS
-            if path != "top5.delta" or five_can_miss(self.summary)
+            for name, path, kind in _rows(self.summary)
         )
         images = _html(say(self.summary["images"], "count"))
         return (
@@ -87,6 +93,20 @@ class Loaded:
             f"<table><caption>{_html(repr(self)[1:-1])}, on {images} images, with "
             f"95 % intervals</caption>{rows}</table></div>"
         )
+
+
+def _rows(summary: Mapping[str, Any]) -> list[Row]:
+    """The numbers that exist, and say something."""
+    silent = set()
+    if not five_can_miss(summary):
+        silent.add("top5.delta")
+    if is_older(summary):
+        silent.add("calibration_error_delta")
+    return [
+        row
+        for row in ROWS
+        if row[1] not in silent and look_up(summary, f"{row[1]}.value") is not None
+    ]
 
 
 def _html(text: str) -> str:

@@ -49,6 +49,39 @@ def test_an_older_summary_without_gates_has_not_passed(folder: Path) -> None:
     assert compare.load(folder).verdict == "pass"
 
 
+def test_a_folder_of_before_2026_11_30_says_no_more_than_it_knew(folder: Path) -> None:
+    """Its interval of calibration did not hold what it said; it has no log loss."""
+    today = compare.load(folder).per_image
+    old = today.drop(columns=["a_right", "b_right"])
+    old.to_parquet(folder / "per_image.parquet")
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["log_loss_delta"], summary["brier_score_delta"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    loaded = compare.load(folder)
+
+    shown = loaded._repr_html_()
+    assert "first answer right" in shown
+    assert "calibration" not in shown
+    assert "log loss" not in shown
+    for side in ("a_right", "b_right"):
+        assert loaded.per_image[side].dtype == bool
+        assert loaded.per_image[side].tolist() == today[side].tolist()
+
+
+def test_without_labels_no_empty_row_is_shown(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["data"]["labelled"] = False
+    summary |= dict.fromkeys(("top1", "top5", "log_loss_delta"))
+    summary["calibration_error_delta"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    shown = compare.load(folder)._repr_html_()
+
+    assert "The images have no labels" in shown
+    assert "<td>" not in shown
+
+
 def test_a_refusal_is_shown_with_its_reason(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     for key in ("top1", "top5"):

@@ -26,14 +26,8 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
     if not labelled:
         return _unlabelled_figures(summary)
     top1, top5 = look_up(summary, "top1"), look_up(summary, "top5")
-    deltas = [look_up(summary, f"{top}.delta") for top in ("top1", "top5")]
+    deltas = [look_up(top, "delta") for top in (top1, top5)]
     widest = max(map(reach, deltas))
-    flips = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
-    most = max(map(reach, flips))
-    error, loss = (
-        look_up(summary, f"{name}_delta") for name in ("calibration_error", "log_loss")
-    )
-    five = look_up(top5, "broken"), look_up(top5, "fixed")
     numbers = [
         _figure(
             "Right first answers",
@@ -42,28 +36,50 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
             (-widest, widest),
             _from_to(summary, "top1_accuracy"),
         ),
+        *_flip_figures(top1),
+    ]
+    if five_can_miss(summary):
+        lost, gained = (
+            say(look_up(top5, flips), "count") for flips in ("broken", "fixed")
+        )
+        numbers.append(
+            _figure(
+                "Truth among the five",
+                deltas[1],
+                "points",
+                (-widest, widest),
+                f"{_from_to(summary, 'top5_accuracy')}; lost on {lost}, gained on "
+                f"{gained}",
+            )
+        )
+    return [*numbers, *_confidence_figures(summary)]
+
+
+def _flip_figures(top1: object) -> list[Figure]:
+    rates = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
+    most = max(map(reach, rates))
+    broken, fixed = (
+        f"{say(look_up(top1, flips), 'count')} images" for flips in ("broken", "fixed")
+    )
+    return [
         _figure(
             "Broken",
-            flips[0],
+            rates[0],
             "percent",
             (0, most),
-            f"{say(look_up(top1, 'broken'), 'count')} images: right before, wrong now",
+            f"{broken}: right before, wrong now",
         ),
         _figure(
-            "Fixed",
-            flips[1],
-            "percent",
-            (0, most),
-            f"{say(look_up(top1, 'fixed'), 'count')} images: wrong before, right now",
+            "Fixed", rates[1], "percent", (0, most), f"{fixed}: wrong before, right now"
         ),
-        _figure(
-            "Truth among the five",
-            deltas[1],
-            "points",
-            (-widest, widest),
-            f"{_from_to(summary, 'top5_accuracy')}; lost on "
-            f"{say(five[0], 'count')}, gained on {say(five[1], 'count')}",
-        ),
+    ]
+
+
+def _confidence_figures(summary: Mapping[str, Any]) -> list[Figure]:
+    error, loss = (
+        look_up(summary, f"{name}_delta") for name in ("calibration_error", "log_loss")
+    )
+    return [
         _figure(
             "Calibration error",
             error,
@@ -79,9 +95,6 @@ def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
             f"{_from_to(summary, 'log_loss', 'number')}; less is better",
         ),
     ]
-    if not five_can_miss(summary):
-        del numbers[3]
-    return numbers
 
 
 def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:

@@ -52,21 +52,13 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
         return _fitted([*start, *_unlabelled_lines(summary, a, b), *end])
     confusions, classes = _confusion_lines(summary), _class_lines(summary)
     log_loss = log_loss_line(summary, a, b)
+    before = [*start, *accuracy_lines(summary, a, b), log_loss, ""]
+    before += [*flip_lines(summary, a, b), ""]
+    after = ["", *rank_lines(summary, a, b), *end]
+    room = HEIGHT - sum(map(bool, (*before, *classes, *after)))
+    meaning = clipped(_meaning_lines(summary), max(5, room))
     return _fitted(
-        [
-            *start,
-            *accuracy_lines(summary, a, b),
-            log_loss,
-            "",
-            *flip_lines(summary, a, b),
-            "",
-            *clipped(_meaning_lines(summary), 5),
-            *classes,
-            *confusions,
-            "",
-            *rank_lines(summary, a, b),
-            *end,
-        ],
+        [*before, *meaning, *classes, *confusions, *after],
         dispensable=confusions,
         hardly_dispensable=[*classes, log_loss],
     )

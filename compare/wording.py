@@ -212,8 +212,8 @@ def _labelled(
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
         "it had wrong.",
         f"If neither were better, luck alone would split {say_images(broken + fixed)} "
-        f"at least this unevenly {chance_in_words(p)} (McNemar's mid-p {say(p, 'p')}, "
-        f"which counts a split just like this one half){_but(top1)}.",
+        f"at least this unevenly {chance_in_words(p)} (McNemar's mid-p {say(p, 'p')}; "
+        f"this very split counts half){_but(top1)}.",
         churn,
     )
 

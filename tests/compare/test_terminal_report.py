@@ -109,6 +109,25 @@ def test_log_loss_is_in_the_table_too() -> None:
     assert f"[{delta['low']:+.3f}, {delta['high']:+.3f}]" in line
 
 
+def test_a_long_headline_cuts_no_sentence_while_there_is_room() -> None:
+    verdict = _verdict(notes=NOTES[:1])
+    verdict.summary["top1"] |= {
+        **{"broken": 1_234, "fixed": 1_310, "mcnemar_mid_p": 0.031},
+        "delta": {"value": 0.0053, "low": -0.0002, "high": 0.0108},
+    }
+    verdict.summary["a"]["expected_calibration_error"] = 0.18
+    verdict.summary["b"]["expected_calibration_error"] = 0.38
+    verdict.summary["calibration_error_delta"] = {"value": 0.2, "low": 0.1, "high": 0.3}
+
+    lines = report_lines(verdict, data="digits", folder=FOLDER)
+
+    text = " ".join(" ".join(lines).split())
+    rate = verdict.summary["disagreement_rate"]
+    assert "too close to call" in text
+    assert f"The first answer changes on {100 * rate:.2f} % of the images." in text
+    assert len(lines) <= 30
+
+
 def test_classes_that_could_have_been_flagged_are_counted() -> None:
     verdict = _verdict()
 
@@ -190,7 +209,7 @@ def test_words_about_chance_are_those_of_mid_p() -> None:
     text = " ".join(report_lines(verdict, data="d", folder=Path("x")))
 
     assert "breaks 1 image that" in " ".join(text.split())
-    assert "in 50 of 100 such comparisons (McNemar's mid-p 0.5, " in " ".join(
+    assert "in 50 of 100 such comparisons (McNemar's mid-p 0.5; " in " ".join(
         text.split()
     )
 

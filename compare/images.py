@@ -28,7 +28,7 @@ class Images:
     files: tuple[Path, ...]
     class_ids: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
-    """What to know of the listing, such as what it left out; without full stops."""
+    """Said in every report, such as what the listing left out; without full stops."""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -18,8 +18,8 @@ from compare.wording import (
     is_labelled,
     is_older,
     look_up,
-    say,
     say_estimate,
+    say_images,
     verdict_in_words,
 )
 
@@ -87,10 +87,10 @@ class Loaded:
             f"<td>{_html(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
             for name, path, kind in _rows(self.summary)
         )
-        images = _html(say(self.summary["images"], "count"))
+        images = say_images(self.summary["images"] or 0)
         return (
             f"<div><h3>{_html(words.badge)}: {_html(words.headline)}</h3>{said}"
-            f"<table><caption>{_html(repr(self)[1:-1])}, on {images} images, with "
+            f"<table><caption>{_html(repr(self)[1:-1])}, on {images}, with "
             f"95 % intervals</caption>{rows}</table></div>"
         )
 

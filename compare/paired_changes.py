@@ -14,7 +14,7 @@ from compare.ranks import reciprocal_ranks
 from compare.scores import brier_scores, log_losses, truth_probabilities
 
 Score = Callable[..., FloatArray]
-"""Of N images: takes answers, targets and `classes`."""
+"""Takes answers to N images, targets and `classes`; gives [N]."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PairedChanges:
 
     confidence: Estimate
     truth: Estimate = NOTHING
-    """Of the truth's own probability, over all images; see `truth_probabilities`."""
+    """The truth's own probability, over all images; see `truth_probabilities`."""
 
     truth_images: int | None = None
     """Where both list the truth."""

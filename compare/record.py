@@ -39,7 +39,7 @@ class Record:
     gates: tuple[Gate, ...] = ()
     allow_missing: int = 0
     data_notes: tuple[str, ...] = ()
-    """What to know of the data's listing, such as what it left out."""
+    """Said in every report, such as what the data's listing left out."""
 
     @property
     def identity(self) -> Identity:

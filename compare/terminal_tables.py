@@ -31,7 +31,7 @@ def accuracy_lines(summary: Mapping[str, Any], a: str, b: str) -> list[str]:
         sides = [percent(summary[side][key]) for side in ("a", "b")]
         lines.append(
             f"{name:{label}}{sides[0]:>{width}}{sides[1]:>{width}}   "
-            f"{points(delta['value'])} points  {points_between(delta)}"
+            f"{points(delta['value'])} points  {points_between(delta)}".rstrip()
         )
     return lines
 

@@ -219,7 +219,7 @@ def _labelled(
 
 
 def _first_answers(top1: Mapping[str, Any], a: str, b: str) -> str:
-    """What the test and the interval of first answers say together."""
+    """The test and the interval of first answers, said together."""
     broken, fixed = top1["broken"], top1["fixed"]
     if broken + fixed == 0:
         return f"{b} breaks no image and fixes none"
@@ -261,7 +261,7 @@ def _but(paired: Mapping[str, Any]) -> str:
 
 
 def moved_most(summary: Mapping[str, Any], b: str) -> str:
-    """Of all that is shown to change, the largest, unless it is the first answers.
+    """The largest change that is shown, unless it is that of the first answers.
 
     Empty where nothing else is. Points are compared with points; log loss and Brier
     score, which have other units, are named where no share moves.

@@ -37,7 +37,7 @@ def _honest(a: FloatArray, b: FloatArray) -> Pair:
 
 
 def _logits(rng: np.random.Generator, images: int) -> tuple[FloatArray, FloatArray]:
-    """Of two versions that find the same images hard."""
+    """Two versions that find the same images hard."""
     shared, a, b = rng.normal(size=(3, images))
     return shared + 0.5 * a, shared + 0.5 * b
 
@@ -235,7 +235,7 @@ def _drawn(pair: Pair, rng: np.random.Generator) -> tuple[Forecasts, Forecasts]:
 
 
 def _true_change(pair: Pair) -> float:
-    """Of errors over the same 15 bins, with chances in place of being right."""
+    """Errors over the same 15 bins, with chances in place of being right."""
     return _true_error(pair.b, pair.b_true) - _true_error(pair.a, pair.a_true)
 
 

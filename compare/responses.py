@@ -86,7 +86,7 @@ def read_response(
         raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
     try:
         document = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Retry(f"{asked} gave status {status}, no JSON") from error
     if not isinstance(document, dict):
         raise Retry(f"{asked} gave JSON that is no object")

@@ -117,6 +117,7 @@ def test_answers_come_per_image_in_the_order_of_the_versions(
         (429, {"Retry-After": "0.05"}, b"{}"),
         (200, {}, b"no json"),
         (200, {}, b"[]"),
+        (200, {}, b"[" * 100_000),
         (0, {}, b""),
         _json({"results": []}),
         _json({"results": [_row(0, "8"), _row(0, "8")]}),

@@ -60,5 +60,6 @@ def _check_finished(
 def _unfinished(folder: Path, record: Record, state: str) -> Unfinished:
     return Unfinished(
         f"the comparison in {folder} was not finished: {state}; go on with python -m "
-        f"compare --a v{record.a.number} --b v{record.b.number} --out {folder}"
+        f"compare --a v{record.a.number} --b v{record.b.number} --out {folder}, and "
+        "with the --model, --data and --limit that it began with"
     )

@@ -25,20 +25,10 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     StoreUnavailable, UnknownModel, UnknownVersion; DeviceUnavailable for CUDA without
     a GPU, so that it is told before anything is promised.
     """
-    if config.device == "cuda" and not has_gpu():
-        raise DeviceUnavailable(
-            "--device cuda was asked for, but no usable GPU was found; use --device "
-            "auto or cpu"
-        )
+    _check_device(config)
     registry = Registry()
     model = registry.model_name(config.model)
     watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
-    batching = Batching(
-        max_batch_size=config.max_batch_size,
-        max_wait_ms=config.max_wait_ms,
-        max_queued=config.max_queued,
-    )
-
     # ONNX Runtime's in this process: one batch alone has all, several have one each.
     cores = Cores(max(1, usable_cores() // config.workers))
     limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
@@ -60,25 +50,10 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
                 on_gpu = config.device != "cpu" and has_gpu()
                 guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
             return guard.within(
-                lambda: load(version, bundle),
+                lambda: _load(version, bundle, config, cores=cores, metrics=metrics),
                 late=limits.took_too_long,
                 drop=Predictor.close,
             )
-
-    def load(version: Version, bundle: Bundle) -> Predictor:
-        backend = open_backend(
-            config.backend,
-            bundle,
-            device=config.device,
-            precision=config.precision,
-            threads=cores.count,
-        )
-        fell_back = config.device == "auto" and backend.device == "cpu"
-        metrics.device_fallback.set(fell_back)
-        observer = metrics.batch_observer(version.number)
-        return Predictor(
-            version, bundle, backend, batching, cores=cores, observe=observer
-        )
 
     return PredictorPool(
         watch,
@@ -91,6 +66,41 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
     )
+
+
+def _check_device(config: ServingConfig) -> None:
+    """DeviceUnavailable."""
+    if config.device == "cuda" and not has_gpu():
+        raise DeviceUnavailable(
+            "--device cuda was asked for, but no usable GPU was found; use --device "
+            "auto or cpu"
+        )
+
+
+def _load(
+    version: Version,
+    bundle: Bundle,
+    config: ServingConfig,
+    *,
+    cores: Cores,
+    metrics: Metrics,
+) -> Predictor:
+    backend = open_backend(
+        config.backend,
+        bundle,
+        device=config.device,
+        precision=config.precision,
+        threads=cores.count,
+    )
+    fell_back = config.device == "auto" and backend.device == "cpu"
+    metrics.device_fallback.set(fell_back)
+    batching = Batching(
+        max_batch_size=config.max_batch_size,
+        max_wait_ms=config.max_wait_ms,
+        max_queued=config.max_queued,
+    )
+    observer = metrics.batch_observer(version.number)
+    return Predictor(version, bundle, backend, batching, cores=cores, observe=observer)
 
 
 def start_loading(

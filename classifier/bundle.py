@@ -31,7 +31,7 @@ ARCHITECTURE_NAMES = ("resnet18", "tiny")
 
 STEM_NAMES = ("imagenet", "small")
 
-LONGEST_JSON = 64 * 2**20
+LONGEST_JSON = 16 * 2**20
 """Bytes; the labels of 21,841 classes take 2 MB."""
 
 LONGEST_GRAPH = 2**31 - 1

@@ -4,6 +4,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from tests.serving.pools import make_pool
 
 
 @pytest.fixture
-def service(request: pytest.FixtureRequest) -> str:
-    return f"test-{request.node.name}"
+def service() -> str:
+    # Another run of the tests on this machine must not be asked.
+    return f"test-{uuid4().hex}"
 
 
 def _fail(version: Version) -> Predictor:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import requests
@@ -160,13 +161,14 @@ def test_a_version_that_is_taken_away_while_it_hangs_is_gone_at_once(
 
 
 def test_a_load_that_hangs_in_one_process_holds_up_no_change_in_another(
-    copy: Store, request: pytest.FixtureRequest
+    copy: Store,
 ) -> None:
     hanging = _Hanging(copy)
     pools = [make_pool(copy, "v1", open_predictor=hanging), make_pool(copy, "v1")]
     for pool in pools:
         pool.load_wanted()
-    first, second = (Control(p, service=f"test-{request.node.name}") for p in pools)
+    service = f"test-{uuid4().hex}"
+    first, second = (Control(pool, service=service) for pool in pools)
     with ThreadPoolExecutor(1) as threads:
         adding = threads.submit(first.add, "v3")
         assert hanging.begun.wait(WAIT_SECONDS)

@@ -6,15 +6,194 @@ a finished run, 45 MB each, are not kept.
 """
 
 import argparse
+import json
+import shlex
+import shutil
 import statistics
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.arrange import existing_folder
-from benchmarks.kept_runs import KeptRuns, Result
-from benchmarks.programs import ProgramStopped
-from benchmarks.report import write_table
+from benchmarks.harness import machine, write_table
+from benchmarks.training_programs import (
+    ROOT,
+    LoggedRun,
+    ProgramStopped,
+    existing_folder,
+    read_store,
+    resume_training,
+    run_training,
+    store_uri,
+)
+from classifier.datasets.dataset import part_digest
+from classifier.datasets.source import open_dataset
+from classifier.storage import default_cache
+from classifier.store.versions import Version
+from training.run.state import RunState, UnknownRun, find_state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Of one seed; accuracies are fractions."""
+
+    last_top1: float
+    last_top5: float
+    best_top1: float
+    best_top5: float
+    best_epoch: float
+    seconds: float
+    """Of the whole program, all pieces together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is known of a training so far."""
+
+    data: str
+    """Digest of the images it was begun with."""
+
+    made_by: tuple[str, ...] = ()
+    """Commit and machine of each piece that had others than those before."""
+
+    seconds: float = 0.0
+    """But of pieces that were killed with the program that began them."""
+
+    result: Result | None = None
+    """None until it is finished."""
+
+
+class KeptRuns:
+    """A folder with the results of runs, and the stores of those that are not done.
+
+    A store of 200 versions takes 9 GB, and goes when its result is kept.
+    """
+
+    def __init__(
+        self, folder: Path, *, data: Path, limit_minutes: float | None = None
+    ) -> None:
+        self._until = (
+            None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
+        )
+        self._folder = folder.absolute()
+        self._data = data
+        self._digest = _digest(data)
+        self._maker = f"commit {_commit()} on {machine()}"
+
+    def result(self, setting: str, seed: int) -> tuple[Result, tuple[str, ...]]:
+        """With who made it; as kept, gone on with where it stopped, or made now.
+
+        What was made of other images is made again. ProgramStopped where the time is
+        over; then the last whole epoch is kept, for the next call.
+        """
+        name = f"{setting.replace('--', '').replace(' ', '-')}-seed-{seed}"
+        begun, kept = self._folder / name, self._folder / f"{name}.json"
+        progress = _read(kept)
+        if progress is None or progress.data != self._digest or not progress.result:
+            progress = self._train(begun, [*shlex.split(setting), "--seed", str(seed)])
+            _write(kept, progress)
+        shutil.rmtree(begun, ignore_errors=True)
+        assert progress.result is not None
+        return progress.result, progress.made_by
+
+    def _train(self, folder: Path, flags: list[str]) -> Progress:
+        store, note = folder / "store", folder / "progress.json"
+        progress, state = _read(note), _state(store)
+        if state is None or progress is None or progress.data != self._digest:
+            shutil.rmtree(folder, ignore_errors=True)
+            progress, state = Progress(data=self._digest), None
+        if self._maker not in progress.made_by:
+            progress = replace(progress, made_by=(*progress.made_by, self._maker))
+        _write(note, progress)
+        started = time.monotonic()
+        try:
+            if state is None:
+                logged = run_training(
+                    self._data, *flags, store=store, until=self._until
+                )
+            elif state.is_finished:
+                logged = read_store(store)
+            else:
+                logged = resume_training(store, until=self._until)
+        finally:
+            seconds = progress.seconds + time.monotonic() - started
+            progress = replace(progress, seconds=seconds)
+            _write(note, progress)
+        return replace(progress, result=_result(logged, seconds))
+
+
+def _digest(data: Path) -> str:
+    """Of all images, 10 s for Tiny ImageNet: a version's own is of validation alone."""
+    dataset = open_dataset(str(data), cache=default_cache(), want_train=True)
+    assert dataset.train is not None
+    return "-".join(part_digest(part)[:32] for part in (dataset.train, dataset.val))
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--short=10", "HEAD"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _state(store: Path) -> RunState | None:
+    """Of the run that was begun; None where it did not come as far as to have one."""
+    try:
+        return find_state(store_uri(store), "last").read()
+    except UnknownRun:
+        return None
+
+
+def _result(logged: LoggedRun, seconds: float) -> Result:
+    versions = logged.registry.versions(logged.registry.model_name(None))
+    last = max(versions, key=_epoch)
+    best = max(versions, key=lambda version: (_top(version, 1), -_epoch(version)))
+    return Result(
+        last_top1=_top(last, 1),
+        last_top5=_top(last, 5),
+        best_top1=_top(best, 1),
+        best_top5=_top(best, 5),
+        best_epoch=_epoch(best),
+        seconds=seconds,
+    )
+
+
+def _epoch(version: Version) -> int:
+    return int(version.tags["epoch"])
+
+
+def _top(version: Version, k: int) -> float:
+    return float(version.tags[f"val_top{k}_accuracy"])
+
+
+def _read(file: Path) -> Progress | None:
+    """None where there is none, or one that an earlier form of this file wrote."""
+    if not file.is_file():
+        return None
+    entry = json.loads(file.read_text())
+    if "data" not in entry:
+        return None
+    result = entry["result"] and Result(**entry["result"])
+    made_by = tuple(entry["made_by"])
+    return Progress(**entry | {"result": result, "made_by": made_by})
+
+
+def _write(file: Path, progress: Progress) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(asdict(progress)))
+    partial.replace(file)
+
 
 SETTINGS = {
     "cpu": (

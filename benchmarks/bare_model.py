@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from benchmarks.request_bodies import IMAGES_A_REQUEST
-from classifier.bundle import read_bundle
-from classifier.cores import usable_cores
+from benchmarks.load import IMAGES_A_REQUEST
+from classifier.bundle.files import read_bundle
+from classifier.hardware import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What a comparison is measured by: the two networks alone, and the way by hand."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,8 +15,12 @@ import onnxruntime
 import requests
 from numpy.typing import NDArray
 
-from classifier.bundle import Bundle
-from classifier.cores import usable_cores
+from classifier.bundle.files import Bundle
+from classifier.bundle.labels import Labels
+from classifier.hardware import usable_cores
+from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
+from compare.collect.schema import ServedVersion, TopAnswer
+from compare.results.folder import RUN, Record, keep_record
 
 BATCH = 32
 
@@ -91,3 +96,48 @@ def ask_by_hand(url: str, files: Sequence[Path], *, field: str) -> float:
         answer.raise_for_status()
         answer.json()
     return time.perf_counter() - started
+
+
+CLASSES, IMAGES_A_REQUEST = 200, 32
+
+
+def write_comparison(folder: Path, images: int) -> None:
+    """As a finished comparison leaves it, for `--from`; without pictures."""
+    labels = Labels.from_ids([f"n{index:08}" for index in range(CLASSES)])
+    a, b = (
+        ServedVersion("made-up", number, labels, f"run-{number}", int(number), "d")
+        for number in ("1", "2")
+    )
+    names = tuple(f"val_{image}.JPEG" for image in range(images))
+    record = Record(
+        a=a,
+        b=b,
+        data_name="made-up",
+        data_digest="d",
+        names=names,
+        class_ids=tuple(labels.ids[image % CLASSES] for image in range(images)),
+        available=images,
+    )
+    open_folder(folder, record.identity, fresh=False)
+    keep_record(folder, record)
+    rng = np.random.default_rng(0)
+    with AnswerStore(folder) as store:
+        for start in range(0, images, IMAGES_A_REQUEST):
+            batch = enumerate(names[start : start + IMAGES_A_REQUEST], start)
+            store.add(
+                {
+                    name: PairOfAnswers(_answer(rng, image), _answer(rng, image))
+                    for image, name in batch
+                }
+            )
+    facts = {"probe": {"images": 100, "differing": 0}}
+    (folder / RUN).write_text(json.dumps(facts))
+
+
+def _answer(rng: np.random.Generator, image: int) -> TopAnswer:
+    """The truth, `image` modulo 200, is the first in a third of them."""
+    indices = rng.choice(CLASSES, 5, replace=False)
+    if rng.random() < 1 / 3:
+        indices = (indices - indices[0] + image) % CLASSES
+    probabilities = np.sort(rng.random(5) / 5)[::-1].round(7)
+    return TopAnswer(tuple(indices.tolist()), tuple(probabilities.tolist()))

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import onnxruntime
 
-from benchmarks.programs import ROOT
-from benchmarks.request_bodies import base64_json, multipart, raw
+from benchmarks.load import base64_json, multipart, raw
 from benchmarks.servers import SAME_CLASSES, Launch, ServerFailed, free_port
-from classifier.cores import usable_cores
+from benchmarks.training_programs import ROOT
+from classifier.hardware import usable_cores
 
 ENVIRONMENTS = ROOT / "build" / "peers"
 WORKERS = 2

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, models, transforms
 
-from benchmarks.arrange import arrange, existing_folder
+from benchmarks.training_programs import arrange, existing_folder
 
 MODEL = "conventional"
 PRINT_FREQUENCY = 10

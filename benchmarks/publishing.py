@@ -16,19 +16,24 @@ import mlflow
 import numpy as np
 import torch
 
-from benchmarks.report import write_table
-from classifier.bundle import NetworkSpec
-from classifier.labels import Labels
-from classifier.network import ImageClassifier, build_network
-from classifier.preprocessing import Preprocessing
-from classifier.registry import Registry
-from training.checkpoint import Checkpoint
-from training.evaluate import evaluate
-from training.export import export_parts, state_of
-from training.history import Calibration, EpochRecord, RunningPoint, TrainingPass
-from training.image_cache import DecodedPart
-from training.publish import Publisher
-from training.tracking import RunTracker
+from benchmarks.harness import write_table
+from classifier.bundle.files import NetworkSpec
+from classifier.bundle.labels import Labels
+from classifier.bundle.preprocessing import Preprocessing
+from classifier.networks import ImageClassifier, build_network
+from classifier.store.registry import Registry
+from training.data.decoded_images import DecodedPart
+from training.evaluation.calibration import Calibration
+from training.evaluation.epoch import (
+    Checkpoint,
+    EpochRecord,
+    RunningPoint,
+    TrainingPass,
+)
+from training.evaluation.evaluate import evaluate
+from training.publishing.export import export_parts, state_of
+from training.publishing.publish import Publisher
+from training.publishing.tracking import RunTracker
 
 VERSIONS = 5
 CLASSES, SIZE, IMAGES = 200, 64, 1_000

@@ -5,9 +5,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.arrange import arrange, count_images, existing_folder
-from benchmarks.programs import run_training
-from benchmarks.report import write_table
+from benchmarks.harness import write_table
+from benchmarks.training_programs import (
+    arrange,
+    count_images,
+    existing_folder,
+    run_training,
+)
 
 CPU_EPOCHS = "5:11,50:3,500:2"
 """An epoch of 100,000 images is four minutes on two cores."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compare.loaded import Loaded
+    from compare.report.notebook import Loaded
 
 __all__ = ["load"]
 
@@ -17,6 +17,8 @@ def load(folder: str | Path) -> "Loaded":
 
     FileNotFoundError where there is none.
     """
-    from compare.loaded import load_comparison  # pandas, only for those who load
+    from compare.report.notebook import (
+        load_comparison,  # pandas, only for those who load
+    )
 
     return load_comparison(Path(folder))

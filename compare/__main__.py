@@ -1,6 +1,6 @@
 """`python -m compare`: which of its errands is asked for, and how it ended.
 
-compare/live.py has the story of a comparison. Each errand is imported when it is asked
+compare/run.py has the story of a comparison. Each errand is imported when it is asked
 for: MLflow's client takes a second or two, which drawing again has no need of, and in
 which a service of our own can start.
 """
@@ -8,9 +8,9 @@ which a service of our own can start.
 import logging
 import sys
 
-from classifier.plain_text import error_line, plain_handler
+from classifier.text import error_line, plain_handler
+from compare.collect.local_service import early_service
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
-from compare.early_start import early_service
 from compare.importing import importing
 
 PASSED, TRIPPED, NOT_COMPARABLE, OUR_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
@@ -27,15 +27,15 @@ def run(errand: Errand) -> int:
     """The exit code; an exception where the errand could not be done."""
     if isinstance(errand, MatrixConfig):
         with importing():
-            from compare.matrix import draw_matrix
+            from compare.matrix.matrix import draw_matrix
         return draw_matrix(errand.versions, model=errand.model, out=errand.out)
     if isinstance(errand, CompareConfig):
         with early_service(errand) as early:
             with importing():
-                from compare.live import compare_versions
+                from compare.run import compare_versions
             return VERDICT_CODES[compare_versions(errand, early).verdict.name]
     with importing():
-        from compare.redrawing import redraw
+        from compare.report.draw import redraw
     return VERDICT_CODES[redraw(errand).verdict.name]
 
 

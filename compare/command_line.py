@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compare.gates import gate_names
+from compare.results.gates import gate_names
 
 REDRAWN_WITH = {"fail_on", "non_inferior", "show", "summary_md", "no_mlflow"}
 MATRIX_WITH = {"model", "out", "no_mlflow"}

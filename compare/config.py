@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from classifier.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
-from classifier.versions import INT8
-from compare.command_line import (
-    NotAKey,
-    Refusal,
-    check_errand,
-    new_parser,
-    read_key,
-)
-from compare.gates import Gate, UnknownGate, parse_gate
+from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
+from classifier.store.versions import INT8
+from compare.command_line import NotAKey, Refusal, check_errand, new_parser, read_key
+from compare.results.gates import Gate, UnknownGate, parse_gate
 
 LONGEST_ALIAS = 255
 

@@ -1,11 +1,11 @@
 """What a program that calls `python -m compare` learns from its end."""
 
-from classifier.dataset import BadDataset
-from classifier.store import StoreUnavailable
-from classifier.versions import UnknownModel, UnknownVersion
-from compare.answers import ForeignFolder
-from compare.redrawing import Unfinished
-from compare.responses import KeyRefused, ServiceUnavailable, UnknownServed
+from classifier.datasets.dataset import BadDataset
+from classifier.store.location import StoreUnavailable
+from classifier.store.versions import UnknownModel, UnknownVersion
+from compare.collect.answer_store import ForeignFolder
+from compare.collect.client import KeyRefused, ServiceUnavailable, UnknownServed
+from compare.report.draw import Unfinished
 
 WRONG_USAGE, NOT_NOW = 2, 3
 

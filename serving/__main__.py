@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from classifier.plain_text import error_line
+from classifier.text import error_line
 from serving.config import ServingConfig, parse_arguments
 from serving.shared_metrics import shared_metrics
 
@@ -30,8 +30,8 @@ def _serve(config: ServingConfig) -> int:
     # What is imported stays: to look for garbage in it meanwhile took 0.3 s of 1.5.
     gc.disable()
     # Not before: prometheus_client looks for the folder when it is imported.
-    from serving.gunicorn_server import AddressUnavailable, GunicornServer
-    from serving.request_log import configure_logging
+    from serving.http.request_log import configure_logging
+    from serving.server.gunicorn_server import AddressUnavailable, GunicornServer
 
     gc.enable()
 

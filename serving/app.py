@@ -8,25 +8,21 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
-from serving import mlflow_scoring, open_inference
-from serving.access import add_access
-from serving.admission import Admission
-from serving.answers import predict
-from serving.bodies import read_images
-from serving.body_reader import MAX_BODY_BYTES, BadRequest
 from serving.config import ServingConfig, config_from_environment
-from serving.control import Control, service_of_parent
-from serving.decoding import Decoder
-from serving.keys import Keys
-from serving.loading import open_pool, start_loading
+from serving.http.auth import Keys, add_access
+from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
+from serving.http.errors import Problem, problem_of
+from serving.http.pages import add_pages, add_reference
+from serving.http.request_log import add_request_log
+from serving.http.service import Admission, Service
+from serving.inference.decoding import Decoder
 from serving.metrics import Metrics
-from serving.pages import add_pages
-from serving.predictor_pool import PredictorPool
-from serving.problems import Problem, problem_of
-from serving.reference import add_reference
-from serving.request_log import add_request_log
-from serving.service import Service
-from serving.version_status import VersionStatus
+from serving.protocols import mlflow_scoring, open_inference
+from serving.protocols.predict import predict
+from serving.versions.loading import open_pool, start_loading
+from serving.versions.pool import PredictorPool
+from serving.versions.status import VersionStatus
+from serving.worker_sync import Control, service_of_parent
 
 
 def create_app(
@@ -70,7 +66,7 @@ def create_app(
         is_draining=is_draining,
         all_ready=all_ready,
     )
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder="http/static", template_folder="http/templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     add_request_log(app, metrics)
     keys_up = metrics.keys_up.set

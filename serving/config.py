@@ -7,11 +7,9 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from classifier.decoding_cost import MEGAPIXELS, check_max_megapixels
+from classifier.hardware import BackendKind, DeviceKind, PrecisionKind
+from classifier.images.decoding_cost import MEGAPIXELS, check_max_megapixels
 
-BackendKind = Literal["onnx", "torch"]
-DeviceKind = Literal["auto", "cpu", "cuda"]
-PrecisionKind = Literal["fp32", "bf16"]
 LogFormat = Literal["json", "text"]
 
 _CHOICES: Mapping[str, Any] = {
@@ -263,3 +261,7 @@ def _type_of(field: Field[Any]) -> type[int] | type[float] | type[str] | type[Pa
     if field.type in (int, float):
         return field.type
     return Path if field.name == "keys" else str
+
+
+THREADS_TO_SPARE = 16
+"""For probes, for metrics, and for saying no."""

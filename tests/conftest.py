@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.bundle import Bundle, read_bundle
-from classifier.dataset import Dataset
-from classifier.layouts import open_dataset
-from classifier.registry import Registry
+from classifier.bundle.files import Bundle, read_bundle
+from classifier.datasets.dataset import Dataset
+from classifier.datasets.source import open_dataset
+from classifier.store.registry import Registry
 from training.config import QuantizeConfig, TrainingConfig
-from training.int8_form import quantise_version
+from training.publishing.quantization import quantise_version
 from training.train import train
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ import requests
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from statsmodels.stats.contingency_tables import mcnemar
 
-from classifier.bundle import read_bundle
-from classifier.dataset import Dataset
-from classifier.network import ImageClassifier
-from classifier.ranking import softmax
-from classifier.registry import Registry
+from classifier.bundle.files import read_bundle
+from classifier.datasets.dataset import Dataset
+from classifier.metrics import softmax
+from classifier.networks import ImageClassifier
+from classifier.store.registry import Registry
 from tests.conftest import WAIT_SECONDS, read_url
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 
 Array = np.ndarray[Any, Any]
 

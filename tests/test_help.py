@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.gates import gate_names, parse_gate
+from compare.results.gates import gate_names, parse_gate
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("training", "serving", "compare")

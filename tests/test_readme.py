@@ -51,18 +51,6 @@ def test_every_flag_of_the_readme_exists() -> None:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 
 
-def test_every_file_of_the_tree_exists_and_none_is_left_out() -> None:
-    tree = README.split("```\nclassifier/ ")[1].split("```")[0]
-    named = set(re.findall(r"\w+\.py", tree))
-    there = {
-        path.name
-        for package in ("classifier", *PARSERS)
-        for path in (ROOT / package).glob("*.py")
-        if path.name not in ("__init__.py", "__main__.py")
-    }
-    assert named - {"__main__.py"} == there
-
-
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([\w-]+)`", README)):

@@ -5,25 +5,23 @@ import logging
 import os
 import sys
 
-from classifier.bundle import BrokenBundle, QuantisedBundle
-from classifier.dataset import BadDataset
-from classifier.plain_text import error_line, plain_handler, printable_lines
-from classifier.registry import RETRIES_VARIABLE
-from classifier.store import StoreUnavailable
-from classifier.versions import UnknownModel, UnknownVersion
+from classifier.bundle.files import BrokenBundle, QuantisedBundle
+from classifier.datasets.dataset import BadDataset
+from classifier.storage import DiskTooSmall
+from classifier.store.location import StoreUnavailable
+from classifier.store.registry import RETRIES_VARIABLE
+from classifier.store.versions import UnknownModel, UnknownVersion
+from classifier.text import error_line, plain_handler, printable_lines
+from training.compute import DeviceUnavailable, FirstProcessFailed, PeerLost
 from training.config import Config, EvaluationConfig, QuantizeConfig, parse_arguments
-from training.device import DeviceUnavailable
-from training.disk import DiskTooSmall
-from training.evaluation_report import print_evaluation
-from training.export import ExportMismatch
-from training.interruption import signals_interrupt
+from training.evaluation.evaluate_version import print_evaluation
 from training.launch import is_first_process
-from training.preflight import NetworkUnfit, StoreInTheWay, TooManyProcesses
-from training.resume import OtherFlags
-from training.run_state import UnknownRun
-from training.steps import TrainingDiverged
+from training.optimization.trainer import TrainingDiverged
+from training.publishing.export import ExportMismatch
+from training.run.preflight import NetworkUnfit, StoreInTheWay, TooManyProcesses
+from training.run.resume import OtherFlags, signals_interrupt
+from training.run.state import UnknownRun
 from training.train import train
-from training.world import FirstProcessFailed, PeerLost
 
 WRONG_USAGE, NOT_NOW, OUR_FAULT, INTERRUPTED = 2, 3, 4, 130
 
@@ -56,7 +54,7 @@ def run(config: Config, arguments: list[str]) -> int:
     """The exit code; `config` is what `arguments` ask for."""
     handler = plain_handler("%(levelname)s %(message)s")
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    # What is tried again is told by training/patience.py, once, and not at each try.
+    # training/run/background.py tells of what is tried again, once, not at each try.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # MLflow's own 7 take minutes, in which nothing could be told; ours go on longer.
     os.environ.setdefault(RETRIES_VARIABLE, "3")
@@ -70,8 +68,10 @@ def _run(config: Config, arguments: list[str]) -> int:
     try:
         if isinstance(config, QuantizeConfig):
             # 0.1 s to import, most of it ONNX's.
-            from training.int8_form import quantise_version
-            from training.quantization_report import print_quantisation
+            from training.publishing.quantization import (
+                print_quantisation,
+                quantise_version,
+            )
 
             print_quantisation(quantise_version(config, arguments=arguments))
         elif isinstance(config, EvaluationConfig):

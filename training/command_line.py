@@ -7,7 +7,7 @@ from pathlib import Path
 from training.recipes import FULL_BATCH, LEAST_STEPS, RECIPES
 
 ARCHITECTURES, STEMS = ("resnet18", "tiny"), ("imagenet", "small")
-"""classifier.network's. A copy, as that imports torch in 2 s; a test compares them."""
+"""classifier.networks's. A copy, as that imports torch in 2 s; a test compares them."""
 
 
 def new_parser(defaults: Mapping[str, object]) -> argparse.ArgumentParser:

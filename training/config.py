@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from classifier.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
-from classifier.staging import default_cache
+from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
+from classifier.storage import default_cache
 from training.command_line import new_parser
 
 

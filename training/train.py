@@ -3,27 +3,27 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from classifier.registry import Registry
-from classifier.store import store_uri
-from training.batches import Batches, batch_bounds
-from training.checkpoint import EpochResult
+from classifier.store.location import store_uri
+from classifier.store.registry import Registry
+from training.compute import World, open_world
 from training.config import ResumeConfig, TrainingConfig
-from training.evaluate import evaluate
-from training.export import state_of
-from training.kept_runs import find_state
-from training.preflight import (
+from training.data.batches import Batches, batch_bounds
+from training.evaluation.epoch import EpochResult
+from training.evaluation.evaluate import evaluate
+from training.optimization.trainer import Trainer, TrainingDiverged, check_finite
+from training.publishing.export import state_of
+from training.reports.console import print_finished, print_note
+from training.run.preflight import (
     check_images,
     check_network,
     check_processes,
     check_store,
     size_notes,
 )
-from training.resume import Past, check_same_data, read_past, state_size
-from training.run import open_run
-from training.run_report import print_finished, print_note
-from training.setting import Setting, about_weight_bytes, prepare
-from training.steps import Trainer, TrainingDiverged, check_finite
-from training.world import World, open_world
+from training.run.resume import Past, check_same_data, read_past, state_size
+from training.run.run import open_run
+from training.run.setup import Setting, about_weight_bytes, prepare
+from training.run.state import find_state
 
 
 def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from flask import Flask, Response, jsonify, request
 from PIL import Image
 from torchvision import transforms
 
-from classifier.bundle import read_bundle
-from classifier.network import ImageClassifier
+from classifier.bundle.files import read_bundle
+from classifier.networks import ImageClassifier
 
 app = Flask(__name__)
 bundle = read_bundle(Path(os.environ["PEER_BUNDLE"]))

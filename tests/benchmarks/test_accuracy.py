@@ -1,6 +1,21 @@
 """What a table of accuracies says about its results."""
 
-from benchmarks.accuracy import origins
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.accuracy import KeptRuns, origins
+from benchmarks.training_programs import (
+    LoggedRun,
+    ProgramStopped,
+    read_store,
+    store_uri,
+)
+from tests.conftest import encoded, picture
+from training.command import main
+from training.optimization.trainer import Trainer
 
 
 def test_a_table_tells_who_made_it_where_that_was_not_one_and_the_same() -> None:
@@ -8,3 +23,118 @@ def test_a_table_tells_who_made_it_where_that_was_not_one_and_the_same() -> None
     assert origins([("commit 2 on A",), ("commit 1 on A", "commit 1 on B")]) == (
         " Made by commit 1 on A, and by commit 1 on B, and by commit 2 on A."
     )
+
+
+SETTING = (
+    "--arch tiny --image-size 16 --epochs 3 --batch-size 128 --device cpu "
+    "--precision fp32"
+)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trains in this process, which is sooner done; notes how each began."""
+    began: list[str] = []
+
+    def run(arguments: list[str], store: Path) -> LoggedRun:
+        began.append(arguments[0])
+        store.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri(store))
+        if main(arguments) == 130:
+            raise ProgramStopped("stopped")
+        return read_store(store)
+
+    def begin(data: Path, *flags: str, store: Path, until: float | None) -> LoggedRun:
+        return run(["--data", str(data), *flags], store)
+
+    def resume(store: Path, *, until: float | None) -> LoggedRun:
+        return run(["--resume", "last"], store)
+
+    # They take 3 s, and no result depends on them.
+    monkeypatch.setattr("training.reports.plots.draw_pictures", lambda *_, **__: None)
+    monkeypatch.setattr(accuracy, "run_training", begin)
+    monkeypatch.setattr(accuracy, "resume_training", resume)
+    return began
+
+
+def _stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_epoch = Trainer.run_epoch
+
+    def stop(self: Trainer, number: int) -> Any:
+        if number == epoch:
+            raise KeyboardInterrupt
+        return run_epoch(self, number)
+
+    monkeypatch.setattr(Trainer, "run_epoch", stop)
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(
+    here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, work = Path("digits"), tmp_path / "pieces"
+    whole, _ = KeptRuns(tmp_path / "whole", data=data).result(SETTING, 0)
+
+    with monkeypatch.context() as patch:
+        _stop_before(2, patch)
+        with pytest.raises(ProgramStopped):
+            KeptRuns(work, data=data).result(SETTING, 0)
+    result, _ = KeptRuns(work, data=data).result(SETTING, 0)
+
+    assert here == ["--data", "--data", "--resume"]
+    for name in ("last_top1", "last_top5", "best_top1", "best_top5", "best_epoch"):
+        assert getattr(result, name) == getattr(whole, name), name
+    (left,) = work.iterdir()
+    assert left.suffix == ".json"
+
+
+def test_a_run_that_ended_before_it_was_noted_is_read_and_not_made_again(
+    here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accuracy, "_result", die)
+        with pytest.raises(KeyboardInterrupt):
+            KeptRuns(tmp_path, data=Path("digits")).result(SETTING, 0)
+    result, _ = KeptRuns(tmp_path, data=Path("digits")).result(SETTING, 0)
+
+    assert here == ["--data"]
+    assert 0 < result.best_top1 <= 1
+
+
+def test_a_kept_result_is_made_again_where_the_images_are_others(
+    here: list[str], tmp_path: Path
+) -> None:
+    data, work = tmp_path / "images", tmp_path / "work"
+    for part in ("train", "val"):
+        for seed, class_id in enumerate(("a", "b")):
+            (data / part / class_id).mkdir(parents=True)
+            for number in range(2):
+                file = data / part / class_id / f"{number}.jpeg"
+                file.write_bytes(encoded(picture(seed=seed)))
+
+    for _ in range(2):
+        KeptRuns(work, data=data).result(SETTING, 0)
+    (data / "train" / "a" / "0.jpeg").write_bytes(encoded(picture(seed=5)))
+    for _ in range(2):
+        KeptRuns(work, data=data).result(SETTING, 0)
+
+    assert here == ["--data", "--data"]
+
+
+def test_who_made_a_result_is_kept_with_it(
+    here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for commit, epoch in (("1", 2), ("2", 3), ("2", 9)):
+        with monkeypatch.context() as patch:
+            patch.setattr(accuracy, "_commit", lambda commit=commit: commit)
+            patch.setattr(accuracy, "machine", lambda: "a machine")
+            runs = KeptRuns(tmp_path, data=Path("digits"))
+            _stop_before(epoch, patch)
+            if epoch < 9:
+                with pytest.raises(ProgramStopped):
+                    runs.result(SETTING, 0)
+    _, made_by = runs.result(SETTING, 0)
+
+    assert made_by == ("commit 1 on a machine", "commit 2 on a machine")

@@ -1,8 +1,149 @@
-"""What wrk printed, as a load."""
+"""Images as bodies: what our own service and web frameworks read out of them."""
 
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import orjson
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
 
-from benchmarks.load import NoWrk, parse_wrk
+from benchmarks.load import (
+    IMAGES_A_REQUEST,
+    Bodies,
+    NoWrk,
+    base64_json,
+    many_in_json,
+    many_in_npy,
+    multipart,
+    parse_wrk,
+    raw,
+    run_open_loop,
+)
+
+FILES = [bytes([255, 216, 255, number]) for number in range(2 * IMAGES_A_REQUEST)]
+
+
+def request_of(content: bytes, content_type: str) -> Request:
+    builder = EnvironBuilder(
+        method="POST", input_stream=io.BytesIO(content), content_type=content_type
+    )
+    return Request(builder.get_environ())
+
+
+def test_a_form_has_the_file_in_its_field() -> None:
+    bodies = multipart("image")(FILES[:2])
+
+    with request_of(bodies.contents[1], bodies.content_type) as request:
+        assert request.files["image"].read() == FILES[1]
+
+
+def test_a_raw_body_is_the_file() -> None:
+    assert raw(FILES).contents == tuple(FILES)
+
+
+def test_a_peer_gets_base64_where_it_looks_for_it() -> None:
+    bodies = base64_json(lambda data: {"inputs": [data]})(FILES[:1])
+
+    assert orjson.loads(bodies.contents[0]) == {"inputs": ["/9j/AA=="]}
+
+
+def test_32_files_a_request_arrive_as_32_files() -> None:
+    bodies = many_in_json(FILES)
+
+    assert len(bodies.contents) == 2
+    instances = [orjson.loads(content)["instances"] for content in bodies.contents]
+    assert [len(group) for group in instances] == [IMAGES_A_REQUEST] * 2
+
+
+def test_32_images_a_request_arrive_as_an_array() -> None:
+    images = np.arange(64 * 2 * 2 * 3, dtype=np.uint8).reshape(64, 2, 2, 3)
+
+    bodies = many_in_npy(images)
+
+    second = np.load(io.BytesIO(bodies.contents[1]))
+    np.testing.assert_array_equal(second, images[IMAGES_A_REQUEST:])
+
+
+BODIES = Bodies((b"first", b"second"), "text/plain")
+
+
+class Answering(BaseHTTPRequestHandler):
+    """200, but 503 to what begins with `s`; keeps connections open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503 if body.startswith(b"s") else 200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class Closing(Answering):
+    """HTTP/1.0: each answer closes its connection."""
+
+    protocol_version = "HTTP/1.0"
+
+
+@contextmanager
+def serving(handler: type[Answering]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, name="answering")
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/predict?version=v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_each_arrival_is_an_answer_or_an_error() -> None:
+    with serving(Answering) as url:
+        load = run_open_loop(url, BODIES, rate=200, seconds=0.2).load
+
+    assert load.answered > 0
+    assert abs(load.answered - load.errors) <= 1
+    assert 0 < load.p50_ms <= load.p99_ms
+
+
+def test_arrivals_are_the_same_in_each_run() -> None:
+    with serving(Answering) as url:
+        loads = [
+            run_open_loop(url, BODIES, rate=100, seconds=0.2).load for _ in range(2)
+        ]
+
+    counts = [load.answered + load.errors for load in loads]
+    assert counts[0] == counts[1]
+
+
+def test_a_server_that_closes_connections_is_asked_on_new_ones() -> None:
+    with serving(Closing) as url:
+        load = run_open_loop(
+            url, Bodies((b"first",), "text/plain"), rate=100, seconds=0.2
+        ).load
+
+    assert load.answered > 1
+    assert load.errors == 0
+
+
+def test_nobody_there_is_an_error_for_each_arrival() -> None:
+    with serving(Answering) as url:
+        pass
+
+    load = run_open_loop(url, BODIES, rate=100, seconds=0.1).load
+
+    assert load.answered == 0
+    assert load.errors > 0
+
 
 OUTPUT = """Running 8s test @ http://127.0.0.1:8000/predict
   1 threads and 64 connections

@@ -1,17 +1,16 @@
 """Ratios to the bare model of the nearest time, and to peers by way of it."""
 
 from benchmarks.bare_model import Bare
-from benchmarks.load import Load
-from benchmarks.open_loop import OpenLoad
-from benchmarks.server_cost import Sample, ServerCost
-from benchmarks.serving_goals import GOAL_HEADER, goal_rows
-from benchmarks.serving_rows import (
-    SERVER_HEADER,
-    SHAPE_HEADER,
-    server_rows,
-    shape_rows,
+from benchmarks.load import Load, OpenLoad
+from benchmarks.servers import Sample, ServerCost
+from benchmarks.serving import SERVER_HEADER, SHAPE_HEADER, server_rows, shape_rows
+from benchmarks.serving_goals import (
+    GOAL_HEADER,
+    NotMeasured,
+    Outcome,
+    Yardstick,
+    goal_rows,
 )
-from benchmarks.yardstick import NotMeasured, Outcome, Yardstick
 
 # The machine was half as fast when the second server was measured.
 YARDSTICK = Yardstick(

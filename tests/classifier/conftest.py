@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from classifier.dataset import Dataset
-from classifier.layouts import open_dataset
+from classifier.datasets.dataset import Dataset
+from classifier.datasets.source import open_dataset
 from tests.conftest import encoded, picture
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classifier.labels import Labels
+from classifier.bundle.labels import Labels
 from compare.__main__ import main
-from compare.answers import PairOfAnswers
-from compare.comparison import Comparison, align
-from compare.contract import ServedVersion, TopAnswer
-from compare.facts import DataFacts, ImageFacts, Probe
-from compare.verdict import Verdict, judge
+from compare.collect.answer_store import PairOfAnswers
+from compare.collect.schema import ServedVersion, TopAnswer
+from compare.results.comparison import Comparison, DataFacts, Probe, align
+from compare.results.verdict import Verdict, judge
+from compare.statistics.slices import ImageFacts
 from tests.conftest import RunningService, Store
 
 CLASSES = 8

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from classifier.labels import Labels
-from classifier.versions import Version
-from compare.matrix import make_matrix
-from compare.validation_predictions import ValidatedVersion
+from classifier.bundle.labels import Labels
+from classifier.store.versions import Version
+from compare.matrix.matrix import make_matrix
+from compare.matrix.predictions import ValidatedVersion
 
 IMAGES, CLASSES = 200, 10
 

@@ -4,12 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.config import (
-    CompareConfig,
-    MatrixConfig,
-    RedrawConfig,
-    parse_arguments,
-)
+from compare.config import CompareConfig, MatrixConfig, RedrawConfig, parse_arguments
 
 PAIR = ["--a", "v1", "--b", "v2"]
 GATE = ["--non-inferior", "0.005"]

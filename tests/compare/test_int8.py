@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from compare.__main__ import main
-from compare.terminal_report import report_lines
-from compare.verdict import judge
+from compare.report.terminal import report_lines
+from compare.results.verdict import judge
 from tests.compare.conftest import DATA, made_up_comparison, served
 from tests.conftest import Store
 

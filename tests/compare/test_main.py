@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from classifier.dataset import Dataset
+from classifier.datasets.dataset import Dataset
 from compare.__main__ import main
-from compare.answers import ANSWERS
+from compare.collect.answer_store import ANSWERS
 from tests.conftest import RunningService, Store, serving
 
 SAME_BYTES = ("summary.json", "per_image.parquet", "per_class.csv")

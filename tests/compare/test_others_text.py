@@ -10,16 +10,15 @@ import pandas as pd
 import pytest
 
 import compare
-from classifier.labels import Labels
+from classifier.bundle.labels import Labels
 from compare.__main__ import main
-from compare.comparison import Comparison
-from compare.facts import DataFacts, Probe
-from compare.files import write_per_class, write_per_image, write_summary
-from compare.html_report import Report, html_parts
-from compare.markdown_report import markdown
-from compare.matrix_files import matrix_csv
-from compare.terminal_report import print_report, print_shown
-from compare.verdict import Verdict, judge
+from compare.matrix.output import matrix_csv
+from compare.report.html.page import Report, html_parts
+from compare.report.markdown import markdown
+from compare.report.terminal import print_report, print_shown
+from compare.results.comparison import Comparison, DataFacts, Probe
+from compare.results.folder import write_per_class, write_per_image, write_summary
+from compare.results.verdict import Verdict, judge
 from tests.compare.conftest import image_facts, made_up_comparison, served
 from tests.compare.matrices import made_up_matrix
 

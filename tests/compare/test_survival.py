@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from compare.answers import ANSWERS
+from compare.collect.answer_store import ANSWERS
 from tests.compare.go_between import GoBetween, go_between
 from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
 

@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.loading import open_pool
 from serving.metrics import Metrics
-from serving.predictor_pool import PredictorPool
+from serving.versions.loading import open_pool
+from serving.versions.pool import PredictorPool
 from tests.conftest import Store
 from tests.serving.pools import four_versions
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from classifier.bundle import Bundle, read_bundle
-from classifier.registry import Registry
-from classifier.versions import Version
-from serving.backend import open_backend
-from serving.predictor import Batching, Predictor
-from serving.predictor_pool import PredictorPool
-from serving.registry_watch import RegistryWatch
+from classifier.bundle.files import Bundle, read_bundle
+from classifier.inference.backends.open import open_backend
+from classifier.store.registry import Registry
+from classifier.store.versions import Version
+from serving.inference.predictor import Batching, Predictor
+from serving.versions.pool import PredictorPool
+from serving.versions.registry_watch import RegistryWatch
 from tests.conftest import Store
 
 Open = Callable[[Version], Predictor]

@@ -17,23 +17,23 @@ from flask.testing import FlaskClient
 from gunicorn.http.body import Body, LengthReader
 from werkzeug.test import TestResponse
 
-from classifier.dataset import Dataset
-from classifier.network import ImageClassifier
-from classifier.ranking import softmax
-from serving import body_reader
-from serving.answers import predict
+from classifier.datasets.dataset import Dataset
+from classifier.metrics import softmax
+from classifier.networks import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.decoding import Decoded, Decoder, Patience, Size
-from serving.inference_request import HEADER
-from serving.loading import open_pool
+from serving.http import bodies
+from serving.inference.decoding import Decoded, Decoder, Patience, Size
+from serving.inference.predictor import Batching, Predictor
 from serving.metrics import Metrics
-from serving.predictor import Batching, Predictor
-from serving.predictor_pool import PredictorPool
-from serving.wire import TimedUnreader
+from serving.protocols.inference_messages import HEADER
+from serving.protocols.predict import predict
+from serving.server.connection import TimedUnreader
+from serving.versions.loading import open_pool
+from serving.versions.pool import PredictorPool
 from tests.conftest import Store, encoded, picture
 from tests.serving.pools import make_pool
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +198,6 @@ B64 = base64.b64encode(PNG).decode()
 _buffer = BytesIO()
 np.savez(_buffer, images=np.zeros((1, 16, 16, 3), np.uint8))
 NPZ = _buffer.getvalue()
-
-_buffer = BytesIO()
 np.lib.format.write_array_header_1_0(
     _buffer,
     {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 4096, 4096, 3)},
@@ -456,7 +454,7 @@ def test_a_service_is_ready_when_all_its_processes_are(pool: PredictorPool) -> N
 def test_a_stalled_body_is_a_timeout(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_reader, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as stream:
         theirs.sendall(PNG[:20])
@@ -478,7 +476,7 @@ def test_a_stalled_body_is_a_timeout(
 def test_a_body_that_trickles_is_a_timeout(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_reader, "BODY_SECONDS", 0.0)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.0)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(PNG)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from classifier.dataset import Dataset
-from classifier.ranking import softmax
+from classifier.datasets.dataset import Dataset
+from classifier.metrics import softmax
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.loading import open_pool
 from serving.metrics import Metrics
-from serving.slot import VersionFailed
+from serving.versions.loading import open_pool
+from serving.versions.slot import VersionFailed
 from tests.conftest import Store
-from training.onnx_inference import OnnxNetwork
+from training.evaluation.onnx_inference import OnnxNetwork
 
 
 def _client(store: Store, config: ServingConfig) -> FlaskClient:

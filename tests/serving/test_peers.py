@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from serving import peers
-from serving.peers import PeerFailed, Peers
+from serving import worker_sync
+from serving.worker_sync import PeerFailed, Peers
 from tests.conftest import WAIT_SECONDS
 
 
@@ -110,7 +110,7 @@ def test_one_that_ends_while_it_obeys_is_left_out(
 def test_one_that_does_not_answer_in_time_has_failed(
     open_peers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(worker_sync, "ANSWER_SECONDS", 0.05)
     is_over = threading.Event()
     first = open_peers(lambda message: None)
     open_peers(lambda message: is_over.wait(WAIT_SECONDS))
@@ -123,7 +123,7 @@ def test_one_that_does_not_answer_in_time_has_failed(
 def test_a_process_without_open_files_hears_again_when_it_has_some(
     open_peers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "ACCEPT_SECONDS", 0.01)
+    monkeypatch.setattr(worker_sync, "ACCEPT_SECONDS", 0.01)
     accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "no files")]
 
     def accept_or_fail(listening: socket.socket) -> Any:

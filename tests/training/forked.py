@@ -168,12 +168,12 @@ def _train(
     os.environ |= {"WORLD_SIZE": str(len(job["files"])), "RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     # They take 3 s, and are drawn in the tests that start whole processes.
-    pictures: Any = import_module("training.pictures")
+    pictures: Any = import_module("training.reports.plots")
     pictures.draw_pictures = lambda *_, **__: None
     for accident in job["accidents"] if rank in job["befallen"] else ():
         _arm(Accident(**accident))
     if job["patience_seconds"] is not None:
-        run: Any = import_module("training.run")
+        run: Any = import_module("training.run.run")
         run.Patience = partial(run.Patience, seconds=job["patience_seconds"])
     code = main(job["arguments"])
     sys.stdout.flush()

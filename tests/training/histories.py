@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 
-from training.evaluate import Metrics
-from training.history import (
-    Calibration,
-    EpochRecord,
-    History,
-    RunningPoint,
-    TrainingPass,
-)
+from training.evaluation.calibration import Calibration
+from training.evaluation.epoch import EpochRecord, History, RunningPoint, TrainingPass
+from training.evaluation.evaluate import Metrics
 
 
 def epoch_record(

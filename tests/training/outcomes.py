@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.bundle import Bundle, read_bundle
-from classifier.registry import Registry
-from classifier.store import sqlite_file, store_folder
-from classifier.versions import Version
+from classifier.bundle.files import Bundle, read_bundle
+from classifier.store.location import sqlite_file, store_folder
+from classifier.store.registry import Registry
+from classifier.store.versions import Version
 
 OF_THE_CLOCK = ("images_per_second",)
 """Metrics whose values are no two runs' the same."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from classifier.registry import Registry
+from classifier.store.registry import Registry
 from tests.conftest import Store
 from training.command import main
-from training.run_report import print_note
+from training.reports.console import print_note
 
 
 def test_evaluate_prints_the_seed_reports_lines_and_the_tags_numbers(

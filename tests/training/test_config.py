@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from classifier import network
+from classifier import networks
 from training.command_line import ARCHITECTURES, STEMS
 from training.config import (
     EvaluationConfig,
@@ -109,8 +109,8 @@ def test_data_is_found_again_from_any_folder() -> None:
 
 
 def test_the_networks_that_can_be_asked_for_are_those_that_there_are() -> None:
-    assert tuple(network.ARCHITECTURES) == ARCHITECTURES
-    assert STEMS == network.STEMS
+    assert tuple(networks.ARCHITECTURES) == ARCHITECTURES
+    assert STEMS == networks.STEMS
 
 
 @pytest.mark.parametrize(("text", "size"), [("auto", "auto"), ("10", 10)])

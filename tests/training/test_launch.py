@@ -3,7 +3,7 @@
 import pytest
 
 from training.launch import is_first_process, program
-from training.provenance import run_tags
+from training.publishing.tracking import run_tags
 
 
 @pytest.mark.parametrize(

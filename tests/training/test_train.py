@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from classifier.dataset import Dataset, part_digest
-from classifier.network import ImageClassifier
-from classifier.registry import Registry
-from classifier.versions import Version
+from classifier.datasets.dataset import Dataset, part_digest
+from classifier.networks import ImageClassifier
+from classifier.store.registry import Registry
+from classifier.store.versions import Version
 from tests.conftest import Store, encoded, picture
-from training.checkpoint import Checkpoint
 from training.command import main
-from training.evaluate import evaluate
-from training.publish import Publisher
+from training.evaluation.epoch import Checkpoint
+from training.evaluation.evaluate import evaluate
+from training.publishing.publish import Publisher
 
 
 def _run_id(store: Store) -> str:

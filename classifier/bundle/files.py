@@ -1,0 +1,191 @@
+"""The files of a version: what they are called, how they are written and checked."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from classifier.bundle.labels import MOST_CLASSES, Labels
+from classifier.bundle.preprocessing import Preprocessing
+from classifier.bundle.safetensors_header import (
+    SafetensorsHeader,
+    TensorPlace,
+    read_header,
+)
+from classifier.bundle.strict_json import fields_of, one_of, parse_json, whole
+
+T = TypeVar("T")
+
+Precision = Literal["fp32", "int8"]
+
+WEIGHTS = "weights.safetensors"
+GRAPH = "model.onnx"
+LABELS = "labels.json"
+PREPROCESSING = "preprocessing.json"
+NETWORK = "network.json"
+VALIDATION_PREDICTIONS = "validation_predictions.parquet"
+
+ARCHITECTURE_NAMES = ("resnet18", "tiny")
+"""Names in classifier.networks, whose import takes a second."""
+
+STEM_NAMES = ("imagenet", "small")
+
+LONGEST_JSON = 16 * 2**20
+"""Bytes; the labels of 21,841 classes take 2 MB."""
+
+LONGEST_GRAPH = 2**31 - 1
+"""Bytes; a protobuf message has no more."""
+
+
+class BrokenBundle(ValueError):
+    """Files of a version that are missing, cut off or do not fit each other."""
+
+
+class NoBundle(BrokenBundle):
+    """A version without files of ours: another tool made it, or they were deleted."""
+
+
+class QuantisedBundle(ValueError):
+    """An int8 form where fp32 weights are needed."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What it takes to build the network again; network.json."""
+
+    architecture: str
+    stem: str
+    classes: int
+    precision: Precision = "fp32"
+    """`int8`: there is no file of weights, they lie in the graph alone."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be {' or '.join(get_args(Precision))}, "
+                f"got {self.precision!r:.80}"
+            )
+
+    @classmethod
+    def from_json(cls, found: Any) -> "NetworkSpec":
+        """ValueError where a field is missing, wrong or not known."""
+        fields = fields_of(
+            found, ("architecture", "stem", "classes"), optional=("precision",)
+        )
+        one_of(fields["architecture"], "architecture", ARCHITECTURE_NAMES)
+        one_of(fields["stem"], "stem", STEM_NAMES)
+        whole(fields["classes"], "classes", least=1, most=MOST_CLASSES)
+        known = {name: value for name, value in fields.items() if value is not None}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A version's files, read and found whole; the weights stay on disk."""
+
+    folder: Path
+    labels: Labels
+    preprocessing: Preprocessing
+    network: NetworkSpec
+
+    @property
+    def weights(self) -> Path:
+        """QuantisedBundle where the graph alone has them."""
+        if self.network.precision != "fp32":
+            raise QuantisedBundle(
+                f"the version is {self.network.precision} and has no weights for torch "
+                f"to run; use --backend onnx, or ask for it without "
+                f"'.{self.network.precision}'"
+            )
+        return self.folder / WEIGHTS
+
+    @property
+    def graph(self) -> Path:
+        return self.folder / GRAPH
+
+    @property
+    def validation_predictions(self) -> Path:
+        return self.folder / VALIDATION_PREDICTIONS
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    weights: Mapping[str, NDArray[np.generic]] | None,
+    graph: bytes,
+    labels: Labels,
+    preprocessing: Preprocessing,
+    network: NetworkSpec,
+) -> Bundle:
+    """`weights` are the network's state dict, under its names; None for int8."""
+    assert (weights is None) == (network.precision == "int8")
+    if weights is not None:
+        # save_file() would make it readable by its owner alone; a service is another
+        # user.
+        (folder / WEIGHTS).write_bytes(save(dict(weights)))
+    (folder / GRAPH).write_bytes(graph)
+    _write_json(folder / LABELS, labels.to_json())
+    _write_json(folder / PREPROCESSING, preprocessing.to_json())
+    _write_json(folder / NETWORK, asdict(network))
+    return Bundle(folder, labels, preprocessing, network)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """All files but the graph are checked here, once. BrokenBundle says which of them
+    is wrong, and what about it."""
+    _check_there(folder, GRAPH, LABELS, PREPROCESSING, NETWORK)
+    labels = _parse(folder / LABELS, Labels.from_json)
+    preprocessing = _parse(folder / PREPROCESSING, Preprocessing.from_json)
+    network = _parse(folder / NETWORK, NetworkSpec.from_json)
+    if network.classes != len(labels):
+        raise BrokenBundle(
+            f"{NETWORK} has {network.classes} classes and {LABELS} {len(labels)}"
+        )
+    if network.precision == "fp32":
+        _check_there(folder, WEIGHTS)
+        weights_header(folder / WEIGHTS)
+    _check_size(folder / GRAPH, LONGEST_GRAPH)
+    return Bundle(folder, labels, preprocessing, network)
+
+
+def weights_header(weights: Path) -> SafetensorsHeader:
+    """BrokenBundle where it is none, or the file is not as long as it says."""
+    try:
+        return read_header(weights)
+    except ValueError as error:
+        raise BrokenBundle(f"{weights.name} {error}") from error
+
+
+def tensor_offsets(weights: Path) -> Mapping[str, TensorPlace]:
+    """Places by tensor name; BrokenBundle where the file is not as long as its header
+    says."""
+    return weights_header(weights).places
+
+
+def _check_there(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise BrokenBundle(f"{name} is missing; train or publish the version again")
+
+
+def _check_size(path: Path, most: int) -> None:
+    size = path.stat().st_size
+    if size > most:
+        raise BrokenBundle(f"{path.name} has {size:,} bytes, more than {most:,}")
+
+
+def _parse(path: Path, parse: Callable[[Any], T]) -> T:
+    _check_size(path, LONGEST_JSON)
+    try:
+        return parse(parse_json(path.read_bytes()))
+    except ValueError as error:
+        raise BrokenBundle(f"{path.name} cannot be read: {error}") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")

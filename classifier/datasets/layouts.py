@@ -1,0 +1,293 @@
+"""Tiny ImageNet's original layout: class folders to train, a table of labels to val."""
+
+import codecs
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from unicodedata import normalize
+
+from classifier.bundle.labels import Labels, unicode_hint
+from classifier.datasets.dataset import BadDataset, Dataset, Part, check_same_classes
+from classifier.datasets.listing import (
+    IMAGE_SUFFIXES,
+    TABLE,
+    LeftOut,
+    Listing,
+    class_folders,
+    has_images,
+    hint_of_parts,
+    list_images,
+    say_kinds,
+    say_left_out,
+    some,
+    subfolders,
+)
+
+
+def class_names(root: Path, class_ids: Iterable[str]) -> Mapping[str, str]:
+    """Class id -> the first of its names in words.txt, for classes that it has.
+
+    A line is `n01443537 <tab> goldfish, Carassius auratus`. Ids are matched whatever
+    their Unicode form. Empty without that file.
+    """
+    words = root / "words.txt"
+    if not words.is_file():
+        return {}
+    pairs = (first_field(line) for _, line in table_lines(words))
+    name_of = {
+        normalize("NFC", class_id): names.split(",")[0].strip()
+        for class_id, names in pairs
+        if names
+    }
+    known = ((class_id, normalize("NFC", class_id)) for class_id in class_ids)
+    return {class_id: name_of[key] for class_id, key in known if key in name_of}
+
+
+def table_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers, from 1, and lines without their ends; blank lines are left out.
+
+    UTF-8, with a mark of byte order or without; UTF-16 with one; and, line by line, the
+    Latin alphabet of Windows, of which Latin-1 is part.
+    """
+    try:
+        data = file.read_bytes()
+    except PermissionError as error:
+        raise BadDataset(
+            f"{file} cannot be read: {error.strerror}; give this user the right to "
+            f"read it (chmod u+r)"
+        ) from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", errors="replace").encode()
+    # Of bytes, splitlines() parts at \n, \r and \r\n alone; of text, at U+0085 too.
+    lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _decoded(line)
+
+
+def first_field(line: str) -> tuple[str, str]:
+    """The text before the first tab and after it; without a tab, the first blank."""
+    first, _, rest = line.strip().partition("\t" if "\t" in line else " ")
+    return first.strip(), rest.strip()
+
+
+def _decoded(line: bytes) -> str:
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
+
+
+_WHAT_A_DATA_SET_IS = (
+    "a data set is a folder with train/<class>/* and val/<class>/*, Tiny ImageNet's "
+    "folder, an archive of either, or 'digits'"
+)
+
+
+def read_image_folder(root: Path, *, want_train: bool) -> Dataset:
+    """Class ids are folder names; their names come from words.txt where there is one.
+
+    BadDataset names the folder that is missing or odd.
+    """
+    val = _read_part(root, "val")
+    train = _read_part(root, "train") if want_train else None
+    if train is not None:
+        check_same_classes(set(train.class_ids), set(val.class_ids), root=root)
+    class_ids = (train or val).class_ids
+    return Dataset(
+        name=root.name,
+        source=str(root),
+        labels=Labels.from_ids(class_ids, class_names(root, set(class_ids))),
+        train=train,
+        val=val,
+    )
+
+
+def read_class_folders(
+    folder: Path,
+    *,
+    within: str | None = None,
+    without: str | None = None,
+    by_path: bool = False,
+) -> Part:
+    """Images by the class folder that they lie in, at any depth.
+
+    Where a class folder has a folder called `within`, that one alone is read; the one
+    called `without` is no class. Images go by their file names; by their paths below
+    `folder` where a file name stands twice in the part, or `by_path`.
+    """
+    class_ids: list[str] = []
+    paths: list[str] = []
+    left_out = LeftOut()
+    for class_folder in class_folders(folder, left_out):
+        if class_folder.name == without:
+            continue
+        images = list_images(_inner(class_folder, within))
+        left_out += images.left_out
+        _check_class(class_folder.name, images)
+        below = images.folder.relative_to(folder).as_posix()
+        class_ids += [class_folder.name] * len(images.names)
+        paths += [f"{below}/{name}" for name in images.names]
+    if not paths:
+        found = f" ({say_kinds(left_out)})" if left_out else ""
+        raise BadDataset(
+            f"{folder} has no class folders{found}; sort images into <class>/"
+        )
+    names = [path.rpartition("/")[2] for path in paths]
+    if by_path or len(set(names)) < len(names):
+        names = paths
+    notes = say_left_out(left_out, where=f"{folder.name}/")
+    if hint := unicode_hint(set(class_ids), set(class_ids)):
+        notes = (hint.partition(";")[0], *notes)  # both are there: no renaming alike
+    return Part(
+        tuple(names),
+        tuple(class_ids),
+        tuple(folder / path for path in paths),
+        notes=notes,
+    )
+
+
+def _inner(folder: Path, name: str | None) -> Path:
+    return folder / name if name and os.path.isdir(folder / name) else folder
+
+
+def _check_class(name: str, images: Listing) -> None:
+    if not images.names:
+        found = say_kinds(images.left_out)
+        raise BadDataset(
+            f"class {name!r} has no images in {images.folder}"
+            f"{f', which has {found}' if found else ''}; add some "
+            f"({', '.join(IMAGE_SUFFIXES)}), or remove the folder"
+        )
+
+
+def _read_part(root: Path, part: str) -> Part:
+    folder = root / part
+    if not folder.is_dir():
+        raise BadDataset(
+            f"{folder} is not there; {hint_of_parts(root) or _WHAT_A_DATA_SET_IS}"
+        )
+    if [inner.name for inner in subfolders(folder)] == ["images"]:
+        folder = _check_sorted(folder / "images")
+    return read_class_folders(folder)
+
+
+def _check_sorted(images: Path) -> Path:
+    """Tiny ImageNet without its table would pass as one class called `images`."""
+    if any(map(has_images, subfolders(images))):
+        return images
+    raise BadDataset(
+        f"{images.parent} has one folder, 'images', and no val_annotations.txt: Tiny "
+        f"ImageNet's layout without its labels; put val_annotations.txt back, or sort "
+        f"the images into val/<class>/"
+    )
+
+
+ANNOTATIONS = Path("val", TABLE)
+
+
+def is_tiny_imagenet(root: Path) -> bool:
+    return os.path.isfile(root / ANNOTATIONS)
+
+
+def read_tiny_imagenet(root: Path, *, want_train: bool) -> Dataset:
+    """BadDataset names the file that is missing or odd."""
+    val = _read_val(root / "val")
+    train = _read_train(root / "train") if want_train else None
+    if train is not None:
+        check_same_classes(set(train.class_ids), set(val.class_ids), root=root)
+    class_ids = (train or val).class_ids
+    return Dataset(
+        name="tiny-imagenet",
+        source=str(root),
+        labels=Labels.from_ids(class_ids, class_names(root, set(class_ids))),
+        train=train,
+        val=val,
+    )
+
+
+def _read_val(folder: Path) -> Part:
+    """Classes are the table's, or the folders that the images have been sorted into."""
+    listing = list_images(folder / "images")
+    is_flat = any("/" not in name for name in listing.names)
+    sorted_into = _sorted_into(folder)
+    if not sorted_into:
+        return _by_table(folder, listing)
+    if not is_flat and len(sorted_into) == 1:
+        part = read_class_folders(sorted_into[0], without="images")
+        note = f"{TABLE} is not read: the images have been sorted into class folders"
+        return replace(part, notes=(note, *part.notes))
+    try:
+        part = _by_table(folder, listing)
+    except BadDataset as error:
+        raise BadDataset(
+            f"{folder} is half sorted, as images lie in {folder / 'images'} and in "
+            f"class folders of {some(sorted_into)}: {error}"
+        ) from error
+    note = f"class folders in {folder.name}/ are not read: {TABLE} names all images"
+    return replace(part, notes=(note, *part.notes))
+
+
+def _sorted_into(folder: Path) -> list[Path]:
+    """Folders, `folder` or `images` in it, that have class folders with images."""
+    images = folder / "images"
+    return [
+        parent
+        for parent in (folder, images)
+        if parent.is_dir()
+        and any(has_images(inner) for inner in subfolders(parent) if inner != images)
+    ]
+
+
+def _by_table(folder: Path, listing: Listing) -> Part:
+    table = folder / TABLE
+    class_of = _read_table(table)
+    flat = {name for name in listing.names if "/" not in name}
+    missing = [name for name in class_of if name not in flat]
+    if missing:
+        raise BadDataset(
+            f"{len(missing):,} of the {len(class_of):,} images of {table} are not "
+            f"there: {some(listing.folder / name for name in missing)}; "
+            f"{unicode_hint(missing, flat) or 'unpack the archive again'}"
+        )
+    extra = sorted(listing.folder / name for name in flat.difference(class_of))
+    if extra:
+        raise BadDataset(
+            f"{len(extra):,} images have no line in {table}: {some(extra)}; remove "
+            f"them or add their lines"
+        )
+    return Part(
+        tuple(class_of),
+        tuple(class_of.values()),
+        tuple(listing.folder / name for name in class_of),
+        notes=say_left_out(listing.left_out, where=f"{folder.name}/images/"),
+    )
+
+
+def _read_table(table: Path) -> dict[str, str]:
+    """Image name -> class id, in the table's order."""
+    class_of: dict[str, str] = {}
+    for number, line in table_lines(table):
+        fields = [part.strip() for part in line.split("\t" if "\t" in line else None)]
+        if len(fields) < 2 or not fields[0] or not fields[1]:
+            raise BadDataset(
+                f"line {number} of {table} is {line[:80]!r}, not 'image <tab> class id "
+                f"<tab> …'; unpack the archive again"
+            )
+        if fields[0] in class_of:
+            raise BadDataset(f"{table} names the image {fields[0]!r} twice")
+        class_of[fields[0]] = fields[1]
+    if not class_of:
+        raise BadDataset(f"{table} has no lines")
+    return class_of
+
+
+def _read_train(folder: Path) -> Part:
+    if not folder.is_dir():
+        raise BadDataset(
+            f"{folder} is not there; training needs train/<class>/images/*.JPEG"
+        )
+    return read_class_folders(folder, within="images", by_path=True)

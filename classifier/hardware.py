@@ -1,0 +1,59 @@
+"""Processor cores and GPUs that this process may use, and names of what uses them."""
+
+import ctypes
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+
+def usable_cores() -> int:
+    """The least of affinity and the cgroup's quota; at least 1.
+
+    os.cpu_count() tells the machine's cores, also inside a container limited to one.
+    """
+    cores = len(os.sched_getaffinity(0))
+    for limit in (_quota_v2(), _quota_v1()):
+        if limit is not None:
+            cores = min(cores, math.ceil(limit))
+    return max(1, cores)
+
+
+def _quota_v2(path: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    try:
+        quota, period = path.read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(folder: Path = Path("/sys/fs/cgroup/cpu")) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 else None
+
+
+class DeviceUnavailable(RuntimeError):
+    """The device that was asked for cannot be used here."""
+
+
+def has_gpu() -> bool:
+    """Whether NVIDIA's driver is here and sees a device; never called before a fork."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        and count.value > 0
+    )
+
+
+BackendKind = Literal["onnx", "torch"]
+DeviceKind = Literal["auto", "cpu", "cuda"]
+PrecisionKind = Literal["fp32", "bf16"]

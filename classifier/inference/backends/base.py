@@ -1,0 +1,50 @@
+"""The protocol of a backend, which runs a version's network."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.hardware import BackendKind
+
+logger = logging.getLogger(__name__)
+
+
+RunNetwork = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 RGB [N, H, W, 3] -> [N, K]."""
+
+
+class Backend(Protocol):
+    """A network ready to answer; safe to call from several threads."""
+
+    name: BackendKind
+    device: str
+    """`cpu` or `cuda`: where it really runs."""
+
+    @property
+    def logits_on_one_core(self) -> RunNetwork | None:
+        """The same to the bit, for several batches at once, each on a core of its own;
+        None where they are better run one after the other."""
+        ...
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB [N, H, W, 3] -> [N, K]."""
+        ...
+
+    def batch_sizes(self, largest: int) -> list[int]:
+        """Those to run before anyone asks, as each takes long the first time."""
+        ...
+
+
+@functools.cache
+def log_device(backend: BackendKind, device: str, why: str) -> None:
+    """Once in a process, however many versions run there."""
+    logger.info("device backend=%s device=%s reason=%s", backend, device, why)
+
+
+def powers_of_two(largest: int) -> list[int]:
+    """1, 2, 4 … up to `largest`, which is the last of them."""
+    return [*(1 << n for n in range((largest - 1).bit_length())), largest]

@@ -1,0 +1,194 @@
+"""A version by ONNX Runtime, on CPU or CUDA."""
+
+import functools
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from classifier.bundle.files import GRAPH, BrokenBundle, Bundle
+from classifier.hardware import BackendKind, DeviceKind, DeviceUnavailable, has_gpu
+from classifier.inference.backends.base import log_device, powers_of_two
+
+logger = logging.getLogger(__name__)
+
+RUNTIME_VERSION: str = onnxruntime.__version__
+CPU = "CPUExecutionProvider"
+_AS_IT_IS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+class OnnxBackend:
+    """ONNX Runtime lets any number of threads run a session at once."""
+
+    name: BackendKind = "onnx"
+
+    def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
+        providers = _providers(device)
+        try:
+            if len(providers) > 1:
+                self._session = _open(bundle.graph, _options(threads), providers)
+                single = None
+            else:
+                self._session, single = _open_on_cpu(bundle.graph, threads)
+        except Exception as error:  # ONNX Runtime's errors share no class of their own
+            logger.exception("onnxruntime cannot load folder=%s", bundle.folder)
+            raise BrokenBundle(
+                f"{bundle.graph.name} cannot be loaded: {type(error).__name__}"
+            ) from error
+        _check_interface(self._session, bundle)
+        in_use = self._session.get_providers()[0]
+        wanted = "CUDAExecutionProvider" if len(providers) > 1 else in_use
+        if in_use != wanted:
+            if device == "cuda":
+                raise DeviceUnavailable(
+                    f"{wanted} was asked for, but ONNX Runtime uses {in_use}; "
+                    f"see its message above, or use --device cpu"
+                )
+            logger.warning("onnxruntime fell back provider=%s", in_use)
+        self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"
+        self.logits_on_one_core = (
+            None if single is None else functools.partial(_run, single)
+        )
+        log_device("onnx", self.device, _why(device, self.device))
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(images)
+        if self.device == "cuda":
+            images = padded(images)
+        return _run(self._session, images)[:count]
+
+    def batch_sizes(self, largest: int) -> list[int]:
+        return powers_of_two(largest) if self.device == "cuda" else sorted({1, largest})
+
+
+def _check_interface(session: Any, bundle: Bundle) -> None:
+    """BrokenBundle where the graph takes or gives something else than its files say.
+
+    ONNX Runtime itself says so at the first run, in words about itself.
+    """
+    sides = (bundle.preprocessing.height, bundle.preprocessing.width)
+    _check_values("takes", session.get_inputs(), "images", "uint8", (None, *sides, 3))
+    logits = [value for value in session.get_outputs() if value.name == "logits"]
+    shape = (None, len(bundle.labels))
+    _check_values("gives", logits, "logits", "float", shape)
+
+
+def _check_values(
+    does: str, found: list[Any], name: str, kind: str, shape: tuple[int | None, ...]
+) -> None:
+    """`shape` has None where any size must do."""
+    if len(found) == 1 and found[0].name == name and found[0].type == f"tensor({kind})":
+        sizes = found[0].shape
+        # Of a size without a number, or a shape without sizes, only a run will tell.
+        if not sizes or (
+            len(sizes) == len(shape)
+            and all(
+                not isinstance(size, int) or size == wanted
+                for size, wanted in zip(sizes, shape, strict=True)
+            )
+        ):
+            return
+    values = [f"{v.name!r:.80} {v.type} {v.shape}" for v in found] or ["none"]
+    needed = ["N", *shape[1:]]
+    raise BrokenBundle(
+        f"{GRAPH} {does} {', '.join(values):.300} where {name!r} tensor({kind}) "
+        f"{needed} is needed"
+    )
+
+
+def _run(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
+    return logits
+
+
+def _open_on_cpu(graph: Path, threads: int) -> tuple[Any, Any]:
+    """Sessions on `threads` cores and on one, with the weights in memory once.
+
+    A session holds its weights in the order that its convolutions read them, and beside
+    those what it read: 118 MB for 45 MB of weights. So the graph is optimised once and
+    written; sessions of what was written map the file, which is gone from the disk as
+    soon as they are open. Two of them take 75 MB and answer the same to the bit.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
+            written = Path(folder, "optimized.onnx")
+            _write_optimized(graph, written)
+            options = [_options(n) for n in (threads, 1)]
+            for of_session in options:
+                of_session.graph_optimization_level = _AS_IT_IS
+            several, single = (_open(written, o, [CPU]) for o in options)
+            return several, single
+    except OSError as error:  # nowhere to write
+        logger.warning("onnxruntime on one session reason=%s", error)
+        return _open(graph, _options(threads), [CPU]), None
+
+
+def _write_optimized(graph: Path, to: Path) -> None:
+    options = _options(threads=1)
+    options.optimized_model_filepath = str(to)
+    external = "session.optimized_model_external_initializers_"
+    options.add_session_config_entry(f"{external}file_name", "weights.bin")
+    options.add_session_config_entry(f"{external}min_size_in_bytes", "1024")
+    options.log_severity_level = 3  # it warns that this suits this machine alone
+    _open(graph, options, [CPU])
+
+
+def _open(graph: Path, options: Any, providers: list[Any]) -> Any:
+    session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+    session.disable_fallback()
+    return session
+
+
+def _options(threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    # Its own default counts the machine's cores, not those this process may use.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin between two requests take the cores decoding needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With images of nothing, up to the next power of two.
+
+    CUDA looks for its fastest convolution once for each size of a batch.
+    """
+    missing = (1 << (len(images) - 1).bit_length()) - len(images)
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+def _why(asked: DeviceKind, used: str) -> str:
+    if asked != "auto":
+        return "asked for"
+    if used == "cuda":
+        return "a GPU was found"
+    if not has_gpu():
+        return "no GPU was found"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "this onnxruntime has no CUDA"
+    return "onnxruntime cannot use the GPU, see its message"
+
+
+def _providers(device: DeviceKind) -> list[Any]:
+    """The first is the one to use."""
+    built_in = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device != "cpu" and built_in and has_gpu():
+        # Finds the CUDA libraries of the nvidia-* packages.
+        onnxruntime.preload_dlls()
+        # fp32, as it was measured: TF32, its default, keeps 10 bits.
+        return [("CUDAExecutionProvider", {"use_tf32": "0"}), CPU]
+    if device == "cuda":
+        missing = (
+            "no usable GPU was found"
+            if built_in
+            else "this onnxruntime has no CUDA; install flipside[gpu] instead of [cpu]"
+        )
+        raise DeviceUnavailable(
+            f"--device cuda was asked for, but {missing}; or use --device auto"
+        )
+    return [CPU]

@@ -1,0 +1,26 @@
+"""Opens a bundle with a backend: one line for each."""
+
+from classifier.bundle.files import Bundle
+from classifier.hardware import BackendKind, DeviceKind, PrecisionKind
+from classifier.inference.backends.base import Backend
+
+
+def open_backend(
+    kind: BackendKind,
+    bundle: Bundle,
+    *,
+    device: DeviceKind,
+    precision: PrecisionKind = "fp32",
+    threads: int,
+) -> Backend:
+    """DeviceUnavailable where `cuda` was asked for and cannot be had.
+
+    Imported here, so that an image with ONNX Runtime alone needs no torch.
+    """
+    if kind == "torch":
+        from classifier.inference.backends.pytorch import TorchBackend
+
+        return TorchBackend(bundle, device=device, precision=precision, threads=threads)
+    from classifier.inference.backends.onnx_runtime import OnnxBackend
+
+    return OnnxBackend(bundle, device=device, threads=threads)

@@ -1,0 +1,179 @@
+"""The answers of two versions, kept on disk as they come."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from classifier.storage import whole, write_json
+from compare.collect.schema import Answer, NoAnswer, TopAnswer
+
+IDENTITY = "identity.json"
+ANSWERS = "answers.jsonl"
+
+
+class ForeignFolder(ValueError):
+    """The folder holds something else."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What kept answers are about; the service's address is no part of it."""
+
+    model: str
+    a_version: str
+    a_run_id: str | None
+    b_version: str
+    b_run_id: str | None
+    dataset: str
+    dataset_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairOfAnswers:
+    """To one image."""
+
+    a: Answer
+    b: Answer
+
+    @property
+    def is_final(self) -> bool:
+        """Asking again would bring the same."""
+        return all(isinstance(x, TopAnswer) or x.is_final for x in (self.a, self.b))
+
+
+class AnswerStore:
+    """Appends one line an image, and has read those of earlier runs.
+
+    A line that is no answer, such as one that a kill cut off, is dropped when the
+    folder is opened again, and its image asked again. Nothing waits for the disk: what
+    a power cut takes is a tail, and asked again as well.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ANSWERS
+        self.kept: dict[str, PairOfAnswers] = {}
+        self.failed: dict[str, PairOfAnswers] = {}
+        """What went wrong this time, until the store is closed."""
+
+        is_whole = True
+        for line in _read_lines(self._path):
+            if line is None:
+                is_whole = False
+            else:
+                self.kept.setdefault(*line)
+        self._file: TextIO = self._path.open("a") if is_whole else self._rewritten()
+
+    def __enter__(self) -> "AnswerStore":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # After a full disk something is left to write, and still cannot be written.
+        with suppress(OSError):
+            self._file.close()
+
+    def add(self, answers: Mapping[str, PairOfAnswers]) -> None:
+        """Those that are already kept stay as they are.
+
+        What may succeed another time is not kept, but asked again then.
+        """
+        for name, pair in answers.items():
+            if name in self.kept:
+                continue
+            if pair.is_final:
+                self.kept[name] = pair
+                self._file.write(_line(name, pair))
+            else:
+                self.failed[name] = pair
+        self._file.flush()
+
+    def _rewritten(self) -> TextIO:
+        with whole(self._path) as partial, partial.open("w") as file:
+            file.writelines(_line(name, pair) for name, pair in self.kept.items())
+        return self._path.open("a")
+
+
+def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
+    """Makes the folder, or finds that it is about the same; ForeignFolder else."""
+    if folder.exists() and not folder.is_dir():
+        raise ForeignFolder(f"{folder} is a file; name another folder with --out")
+    if fresh:
+        for name in (IDENTITY, ANSWERS):
+            (folder / name).unlink(missing_ok=True)
+    elif folder.exists() and any(
+        # What a kill left of the first moment is no comparison, and nothing foreign.
+        file.name != f"{IDENTITY}.partial"
+        for file in folder.iterdir()
+    ):
+        _check_same(folder, identity)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / IDENTITY, asdict(identity))
+
+
+def _check_same(folder: Path, identity: Identity) -> None:
+    try:
+        found = json.loads((folder / IDENTITY).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ForeignFolder(
+            f"{folder} holds something that is no comparison; name another folder with "
+            "--out, or throw it away with --fresh"
+        ) from error
+    for key, value in asdict(identity).items():
+        if found.get(key) != value:
+            raise ForeignFolder(
+                f"{folder} holds a comparison with another {key.replace('_', ' ')}: "
+                f"{found.get(key)!r}, asked was {value!r}; name another folder with "
+                "--out, or throw it away with --fresh"
+            )
+
+
+def read_answers(folder: Path) -> Mapping[str, PairOfAnswers]:
+    """Those that are kept; the folder stays as it is."""
+    lines = _read_lines(folder / ANSWERS)
+    return dict(line for line in lines if line is not None)
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers] | None]:
+    """None for a line that is no answer, and after one that lacks its end."""
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                pair = PairOfAnswers(_parse(entry["a"]), _parse(entry["b"]))
+                yield str(entry["image"]), pair
+            except (ValueError, KeyError, TypeError):
+                yield None
+            if not line.endswith(b"\n"):
+                yield None
+
+
+def _line(name: str, pair: PairOfAnswers) -> str:
+    entry = {"image": name, "a": _to_json(pair.a), "b": _to_json(pair.b)}
+    return json.dumps(entry, separators=(",", ":")) + "\n"
+
+
+def _to_json(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, NoAnswer):
+        return {"code": answer.code, "message": answer.message}
+    return {"indices": answer.indices, "probabilities": answer.probabilities}
+
+
+def _parse(entry: Mapping[str, Any]) -> Answer:
+    """KeyError, TypeError or ValueError where it is none."""
+    if "code" in entry:
+        return NoAnswer(str(entry["code"]), str(entry["message"]))
+    indices = tuple(map(int, entry["indices"]))
+    probabilities = tuple(map(float, entry["probabilities"]))
+    if not indices or len(indices) != len(probabilities):
+        raise ValueError("not as many classes as probabilities")
+    return TopAnswer(indices, probabilities)

@@ -1,0 +1,157 @@
+"""Gets both versions' answers to all images, a few requests at a time."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from classifier.datasets.dataset import UnreadableImage, read_image
+from compare.collect.answer_store import AnswerStore, PairOfAnswers
+from compare.collect.client import Service
+from compare.collect.schema import NoAnswer, ServedVersion
+
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""Half of what a request may bring: large photos go fewer at a time."""
+
+
+UNREADABLE_FILE = "unreadable_file"
+"""Code of an image that nobody was asked about; another run tries to read it again."""
+
+
+class Images(Protocol):
+    """Names and files in parallel, as a data set's part has them."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+
+def collect_answers(
+    service: Service,
+    images: Images,
+    store: AnswerStore,
+    *,
+    a: ServedVersion,
+    b: ServedVersion,
+    batch_size: int,
+    concurrency: int,
+) -> None:
+    """Adds what `store` lacks, batch by batch, each as soon as it is there.
+
+    Batches are the same however often this is interrupted: one that lacks an answer is
+    asked again whole. So the images that share a batch, on which the last digits of an
+    answer can depend, are the same too.
+    """
+    missing = [
+        bounds
+        for bounds in batch_bounds([_size(file) for file in images.files], batch_size)
+        if any(name not in store.kept for name in images.names[slice(*bounds)])
+    ]
+    versions = [a] if a.number == b.number else [a, b]
+
+    def ask(start: int, end: int) -> dict[str, PairOfAnswers]:
+        names, files = images.names[start:end], images.files[start:end]
+        batch, unread = _read(names, files)
+        answers = service.ask(batch, versions) if batch else []
+        answered = {
+            name: PairOfAnswers(answer[0], answer[-1])
+            for (name, _), answer in zip(batch, answers, strict=True)
+        }
+        return {**answered, **unread}
+
+    done = len(images.names) - sum(end - start for start, end in missing)
+    with (
+        _progress_bar(len(images.names), done) as progress,
+        ThreadPoolExecutor(concurrency, "ask") as pool,
+    ):
+        under_way: set[Future[dict[str, PairOfAnswers]]] = set()
+        try:
+            for bounds in missing:
+                if len(under_way) > concurrency:
+                    under_way = _take(under_way, store, progress)
+                under_way.add(pool.submit(ask, *bounds))
+            while under_way:
+                under_way = _take(under_way, store, progress)
+        finally:
+            for future in under_way:
+                future.cancel()
+            if under_way:  # something went wrong: nobody waits for retries any more
+                service.stop()
+
+
+def _read(
+    names: Sequence[str], files: Sequence[Path]
+) -> tuple[list[tuple[str, bytes]], dict[str, PairOfAnswers]]:
+    """Names and bytes of the files that can be read, and why the others cannot."""
+    batch, unread = [], {}
+    for name, file in zip(names, files, strict=True):
+        try:
+            batch.append((name, read_image(file)))
+        except UnreadableImage as error:
+            why = NoAnswer(UNREADABLE_FILE, str(error))
+            unread[name] = PairOfAnswers(why, why)
+    return batch, unread
+
+
+def _size(file: Path) -> int:
+    """In bytes; 0 of a link that leads nowhere."""
+    return file.stat().st_size if file.exists() else 0
+
+
+def _take(
+    under_way: set[Future[dict[str, PairOfAnswers]]],
+    store: AnswerStore,
+    progress: Progress,
+) -> set[Future[dict[str, PairOfAnswers]]]:
+    """Keeps what is done; what is still under way."""
+    done, rest = wait(under_way, return_when=FIRST_COMPLETED)
+    for future in done:
+        answers = future.result()
+        store.add(answers)
+        progress.advance(progress.task_ids[0], len(answers))
+    return rest
+
+
+def batch_bounds(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Start and end of each request: at most `most` images and MAX_BATCH_BYTES.
+
+    `sizes` are the images' bytes; an image larger than that goes alone.
+    """
+    bounds = []
+    start = total = 0
+    for position, size in enumerate(sizes):
+        is_full = position - start == most or total + size > MAX_BATCH_BYTES
+        if is_full and position > start:
+            bounds.append((start, position))
+            start, total = position, 0
+        total += size
+    return [*bounds, (start, len(sizes))] if sizes else []
+
+
+@contextmanager
+def _progress_bar(total: int, done: int) -> Iterator[Progress]:
+    """On standard error; silent where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("asking both versions"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        progress.add_task("ask", total=total, completed=done)
+        yield progress

@@ -1,0 +1,150 @@
+"""The images that two versions are asked about, with the truth where there is one."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from classifier.datasets.dataset import (
+    Dataset,
+    dataset_digest,
+    file_sha256,
+    part_digest,
+)
+from classifier.datasets.listing import (
+    find_root,
+    has_images,
+    hint_of_parts,
+    list_images,
+    say_left_out,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Names and files in parallel, and the classes if there are labels."""
+
+    data_name: str
+    source: str
+    """What names them with --data."""
+
+    digest: str
+    """Over all that the data has, also where fewer are asked about."""
+
+    available: int
+    names: tuple[str, ...]
+    files: tuple[Path, ...]
+    class_ids: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+    """Said in every report, such as what the listing left out; without full stops."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def only(self, names: Iterable[str]) -> "Images":
+        """Those of these names, in the data's order."""
+        wanted = set(names)
+        return self._at(p for p, name in enumerate(self.names) if name in wanted)
+
+    def sample(self, count: int | None) -> "Images":
+        """Some of each class, always the same, in the data's order; None is all."""
+        return self._at(sorted(sampling_order(self.names, self.class_ids)[:count]))
+
+    def in_sampling_order(self) -> "Images":
+        """A sample of any size comes before the rest."""
+        return self._at(sampling_order(self.names, self.class_ids))
+
+    def _at(self, places: Iterable[int]) -> "Images":
+        kept, classes = list(places), self.class_ids
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in kept),
+            files=tuple(self.files[place] for place in kept),
+            class_ids=classes and tuple(classes[place] for place in kept),
+        )
+
+
+def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> list[int]:
+    """Places such that the first N are a sample of N, stratified by class.
+
+    It depends on names and classes alone, and a sample is part of each larger one.
+    First comes an image of each class; then each class has its share at each N, by
+    Webster's method. Within a class, and without classes, images go by their hash.
+    """
+    encoded = (name.encode("utf-8", "surrogatepass") for name in names)
+    hashes = [hashlib.sha256(name).digest() for name in encoded]
+    by_hash = sorted(range(len(names)), key=hashes.__getitem__)
+    if class_ids is None:
+        return by_hash
+    sizes, seen = Counter(class_ids), Counter[str]()
+    due = {}
+    for place in by_hash:
+        class_id = class_ids[place]
+        # The share of all images at which this one's turn has come.
+        due[place] = (seen[class_id] + 0.5) / sizes[class_id] if seen[class_id] else 0
+        seen[class_id] += 1
+    return sorted(by_hash, key=due.__getitem__)
+
+
+def labelled_images(dataset: Dataset, limit: int | None) -> Images:
+    """The validation part, or a sample of `limit` images."""
+    part = dataset.val
+    whole = Images(
+        data_name=dataset.name,
+        source=dataset.source,
+        digest=part_digest(part),
+        available=len(part),
+        names=part.names,
+        files=part.files,
+        class_ids=part.class_ids,
+        notes=dataset.notes,
+    )
+    return whole.sample(limit)
+
+
+def is_unlabelled(source: str) -> bool:
+    """Whether it is a folder of images that has no layout with labels.
+
+    BadDataset where it holds several data sets.
+    """
+    root = _folder(source)
+    return (
+        source != "digits"
+        and root.is_dir()
+        and find_root(root) is None
+        and has_images(root)
+    )
+
+
+def unlabelled_images(source: str, limit: int | None) -> Images:
+    """All images below a folder, or a sample, called by their paths in it.
+
+    BadDataset for names that no report could carry. The digest is a labelled data
+    set's with no class ids.
+    """
+    root = _folder(source)
+    listing = list_images(root)
+    names, files = listing.names, listing.files
+    whole = Images(
+        data_name=root.name or "images",
+        source=str(root),
+        digest=dataset_digest(names, [""] * len(names), map(file_sha256, files)),
+        available=len(files),
+        names=names,
+        files=files,
+        class_ids=None,
+        notes=(*_hint(root), *say_left_out(listing.left_out, where=f"{root.name}/")),
+    )
+    return whole.sample(limit)
+
+
+def _hint(root: Path) -> tuple[str, ...]:
+    """Why there are no labels where there may be some."""
+    hint = hint_of_parts(root, depth=0).replace(str(root), "the folder")
+    return (f"if these images have labels: {hint}",) if hint else ()
+
+
+def _folder(source: str) -> Path:
+    return Path(os.path.expanduser(source)).absolute()

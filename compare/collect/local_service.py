@@ -1,0 +1,154 @@
+"""A service of our own, for as long as a comparison lasts.
+
+It takes 2.5 s to be ready, which is about what this program takes to be imported: side
+by side, and both are half of that on two cores.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from classifier.store.versions import INT8, canonical_name
+from compare.collect.client import ServiceUnavailable
+from compare.config import BATCH_SIZE, DEFAULT_ADDRESS, CompareConfig
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+KEPT_SETTINGS = ("SERVING_BACKEND", "SERVING_DEVICE", "SERVING_PRECISION")
+"""Of a user's SERVING_* variables: what runs the network. Others are of a service that
+others ask, such as its keys, which nobody would send here."""
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OwnService:
+    """A service that is being started, and ends with the comparison."""
+
+    _process: subprocess.Popen[str]
+    _output: IO[str]
+    _log: IO[str]
+
+    def wait_for_url(self) -> str:
+        """Asked for once; ServiceUnavailable says why there is none."""
+        return _first_line(self._output, self._log)
+
+    def has_started(self) -> bool:
+        """Whether wait_for_url() would not have to wait: it is there, or it failed."""
+        return bool(select.select([self._output], [], [], 0)[0])
+
+    def close(self) -> None:
+        """Tells it to stop; own_service() waits until it has."""
+        self._process.terminate()
+
+
+@contextlib.contextmanager
+def own_service(
+    *, model: str | None, versions: Sequence[str], max_megapixels: float
+) -> Iterator[OwnService]:
+    """Of these versions; None is the only model.
+
+    Stopped at the end, and by the kernel should this process be killed.
+    """
+    command = [sys.executable, "-m", "serving", "--port", "0"]
+    command += [] if model is None else ["--model", model]
+    # Nobody but this process knows of it, and nobody has to be told of its end.
+    command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
+    command += ["--max-batch-size", str(BATCH_SIZE)]
+    command += ["--max-megapixels", f"{max_megapixels:g}"]
+    logger.info("starting a service for the time of this comparison")
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=_environment(os.environ),
+            preexec_fn=_die_with_parent,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        own = OwnService(process, process.stdout, log)
+        try:
+            yield own
+        finally:
+            own.close()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith("SERVING_") or name in KEPT_SETTINGS
+    }
+
+
+def _first_line(output: IO[str], log: IO[str]) -> str:
+    ready, _, _ = select.select([output], [], [], START_SECONDS)
+    line = output.readline() if ready else ""
+    if line.startswith("serving on "):
+        return line.removeprefix("serving on ").strip()
+    log.seek(0)
+    said = [text for text in log.read().splitlines() if text.startswith("error: ")]
+    log.seek(0)
+    last = "; ".join(log.read().splitlines()[-3:]) or "it said nothing"
+    reason = said[0].removeprefix("error: ") if said else last
+    raise ServiceUnavailable(f"the service did not start: {reason}")
+
+
+def _die_with_parent() -> None:
+    """Linux's PR_SET_PDEATHSIG: in the child, before it becomes the service."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+LOOK_SECONDS = 1.0
+
+
+@contextlib.contextmanager
+def early_service(config: CompareConfig) -> Iterator[OwnService | None]:
+    """None where it must be asked first whether one is needed, and of what.
+
+    So where one is named or listens at the default address, and where a version goes
+    by an alias: the service would follow it while it is asked about one number.
+    """
+    asked = list(dict.fromkeys(map(canonical_name, (config.a, config.b))))
+    if config.url is not None or not all(map(_is_number, asked)) or _is_taken():
+        yield None
+        return
+    with own_service(
+        model=config.model, versions=asked, max_megapixels=config.max_megapixels
+    ) as own:
+        yield own
+
+
+def _is_number(name: str) -> bool:
+    """`name` is canonical."""
+    return name.removesuffix(INT8).isdecimal()
+
+
+def _is_taken() -> bool:
+    """Whether anything listens where a service would be looked for."""
+    try:
+        socket.create_connection(DEFAULT_ADDRESS, timeout=LOOK_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,200 @@
+"""Whether a service gives the same answer when it is asked the same again."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.collect.answer_store import PairOfAnswers
+from compare.collect.client import Service, ServiceUnavailable
+from compare.collect.images import Images
+from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
+from compare.statistics.paired import Estimate
+
+PROBED = 100
+
+TOLERANCE = 1e-3
+"""Of a probability. Who shares a batch changes the last digits, by up to 1e-5 on a CPU
+and more where a GPU computes in bf16; another answer differs by more than that."""
+
+T = TypeVar("T")
+
+Ask = Callable[
+    [Sequence[tuple[str, bytes]], Sequence[ServedVersion]], list[tuple[Answer, ...]]
+]
+"""For each (name, file's bytes) the answer of each version, as Service.ask()."""
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` of them, evenly from first to last: the same at each call."""
+    if len(items) <= count:
+        return list(items)
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def count_differing(
+    ask: Ask,
+    images: Images,
+    answered: Mapping[str, PairOfAnswers],
+    *,
+    again: Mapping[str, PairOfAnswers],
+    a: ServedVersion,
+    b: ServedVersion,
+    batch_size: int,
+) -> tuple[int, int]:
+    """How many images were asked twice, and how many got another answer then.
+
+    `answered` are the first answers, which the comparison rests on, and `again` second
+    ones that are there already; the others are asked for. ServiceUnavailable where one
+    fails that may succeed another time.
+    """
+    probed = spread(
+        [place for place, name in enumerate(images.names) if name in answered], PROBED
+    )
+    asked = [place for place in probed if images.names[place] not in again]
+    versions = [a] if a.number == b.number else [a, b]
+    second = dict(again)
+    for start in range(0, len(asked), batch_size):
+        places = asked[start : start + batch_size]
+        batch = [(images.names[p], images.files[p].read_bytes()) for p in places]
+        for (name, _), answers in zip(batch, ask(batch, versions), strict=True):
+            for answer in answers:
+                if isinstance(answer, NoAnswer) and not answer.is_final:
+                    raise ServiceUnavailable(
+                        f"{name} was answered, and now fails: {answer.message}; try "
+                        "again later, answers are kept"
+                    )
+            second[name] = PairOfAnswers(answers[0], answers[-1])
+    names = [images.names[place] for place in probed]
+    same = [
+        _agree(answered[name].a, second[name].a)
+        and _agree(answered[name].b, second[name].b)
+        for name in names
+    ]
+    return len(names), same.count(False)
+
+
+def _agree(first: Answer, second: Answer) -> bool:
+    if not (isinstance(first, TopAnswer) and isinstance(second, TopAnswer)):
+        return type(first) is type(second)
+    if len(first.indices) != len(second.indices):
+        return False
+    # Likely classes must be in both lists; which one comes last may be a matter of
+    # digits.
+    return all(
+        abs(p - q) <= TOLERANCE
+        for p, q in zip(first.probabilities, second.probabilities, strict=True)
+    ) and all(
+        abs(p - _probability(second, index)) <= TOLERANCE
+        for index, p in zip(first.indices, first.probabilities, strict=True)
+    )
+
+
+def _probability(answer: TopAnswer, index: int) -> float:
+    """Of a class that is not listed, the most that it can have."""
+    if index in answer.indices:
+        return answer.probabilities[answer.indices.index(index)]
+    return answer.probabilities[-1]
+
+
+REQUESTS = 200
+LONGEST_SECONDS = 5.0
+"""Fewer requests have to do where a service is slow."""
+
+RESAMPLES = 2000
+FEWEST = 2
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Single requests, and what they were answered."""
+
+    facts: Mapping[str, Any]
+    """The part `latency` of run.json; null with a note where the service failed."""
+
+    answers: Mapping[str, PairOfAnswers]
+    """By image: given a second time, which says whether the service repeats itself."""
+
+
+def measure_latency(
+    service: Service, images: Images, a: ServedVersion, b: ServedVersion
+) -> Timed:
+    """Of images that both can read, from all over the data.
+
+    `service` should have little patience: what it had to ask twice does not count.
+    """
+    places = spread(range(len(images)), REQUESTS)
+    if not places:
+        return _unmeasured("no image is answered", {})
+    times_ms: list[tuple[float, float]] = []
+    answers: dict[str, PairOfAnswers] = {}
+    try:
+        _ask_in_turn(service, images, places[0], a, b)  # opens the connection
+        end = time.monotonic() + LONGEST_SECONDS
+        for number in range(REQUESTS):
+            if time.monotonic() > end:
+                break
+            place, before = places[number % len(places)], service.retries
+            pair, times = _ask_in_turn(service, images, place, a, b)
+            if pair.is_final:
+                answers[images.names[place]] = pair
+            if service.retries == before:
+                times_ms.append(times)
+    except (ServiceUnavailable, OSError) as error:
+        return _unmeasured(str(error), answers)
+    if len(times_ms) < FEWEST:
+        return _unmeasured("the service was busy", answers)
+    return Timed({"latency": _described(np.array(times_ms))}, answers)
+
+
+def _unmeasured(why: str, answers: Mapping[str, PairOfAnswers]) -> Timed:
+    facts = {"latency": None, "latency_note": f"not measured: {why}"}
+    return Timed(facts, answers)
+
+
+def _ask_in_turn(
+    service: Service, images: Images, place: int, a: ServedVersion, b: ServedVersion
+) -> tuple[PairOfAnswers, tuple[float, float]]:
+    """Both answers, and after how many milliseconds each was there."""
+    image = (images.names[place], images.files[place].read_bytes())
+    started = time.perf_counter()
+    (of_a,) = service.ask([image], [a])
+    between = time.perf_counter()
+    (of_b,) = service.ask([image], [b])
+    ended = time.perf_counter()
+    times_ms = 1000 * (between - started), 1000 * (ended - between)
+    return PairOfAnswers(of_a[0], of_b[0]), times_ms
+
+
+def _described(times_ms: NDArray[np.float64]) -> dict[str, Any]:
+    """`times_ms` has a row for each image: a's, b's."""
+    low, high = _interval(times_ms)
+    a_median, b_median = np.median(times_ms, axis=0)
+    return {
+        "a": _one(times_ms[:, 0]),
+        "b": _one(times_ms[:, 1]),
+        "median_difference_ms": asdict(Estimate(float(b_median - a_median), low, high)),
+    }
+
+
+def _one(times_ms: NDArray[np.float64]) -> dict[str, Any]:
+    p50, p95 = np.quantile(times_ms, (0.5, 0.95))
+    return {
+        "p50_ms": float(p50),
+        "p95_ms": float(p95),
+        "requests": len(times_ms),
+        "samples_ms": times_ms.round(3).tolist(),
+    }
+
+
+def _interval(times_ms: NDArray[np.float64]) -> tuple[float, float]:
+    """Of the difference of medians: the percentile bootstrap's 95 %, images drawn
+    with both their times (Efron and Tibshirani 1993, chapter 13)."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(times_ms), size=(RESAMPLES, len(times_ms)))
+    medians = np.median(times_ms[drawn], axis=1)  # [RESAMPLES, 2]
+    low, high = np.quantile(medians[:, 1] - medians[:, 0], (0.025, 0.975))
+    return float(low), float(high)

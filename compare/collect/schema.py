@@ -1,0 +1,131 @@
+"""What a service's answers look like, and what is read out of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from classifier.bundle.labels import Labels
+from classifier.store.versions import INT8
+
+FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
+"""Errors of one image that asking again cannot mend."""
+
+
+class NotTheContract(ValueError):
+    """An answer that no service of versions gives."""
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version as `GET /versions/v8` shows it."""
+
+    model: str
+    number: str
+    labels: Labels
+    run_id: str | None
+    epoch: int | None
+    dataset_digest: str | None
+    aliases: tuple[str, ...] | None = None
+    """Of an int8 form those of the version that it was made of, as it has none of its
+    own; None where the service does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopAnswer:
+    """The likeliest classes of one image; `indices` are the version's own."""
+
+    indices: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """An image that a version could not answer for, and why."""
+
+    code: str
+    message: str
+
+    @property
+    def is_final(self) -> bool:
+        return self.code in FINAL_CODES
+
+
+Answer = TopAnswer | NoAnswer
+
+
+def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:
+    """One entry of a version, with its labels; `listed` is what `GET /versions` gave.
+
+    NotTheContract where a key of either that must be there is missing or of another
+    kind. What may be null is None if it is of another kind.
+    """
+    try:
+        dataset = entry.get("dataset")
+        digest = dataset.get("digest") if isinstance(dataset, Mapping) else None
+        number = str(entry["version"])
+        aliases = entry.get("aliases")
+        if number.endswith(INT8):
+            whole = number.removesuffix(INT8)
+            of = {str(other["version"]): other for other in listed["versions"]}
+            aliases = of.get(whole, {}).get("aliases")
+        return ServedVersion(
+            model=str(listed["model"]),
+            number=number,
+            labels=Labels.from_json(entry["labels"]),
+            run_id=_text(entry.get("run_id")),
+            epoch=whole_number(entry.get("epoch")),
+            dataset_digest=_text(digest),
+            aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotTheContract(f"not an entry of a version: {error!r}") from error
+
+
+def whole_number(value: object) -> int | None:
+    """0 to 999,999,999; None for anything else, `true` and 8.0 too."""
+    return value if type(value) is int and 0 <= value < 10**9 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def read_results(
+    document: Mapping[str, Any], count: int, versions: Sequence[ServedVersion]
+) -> list[tuple[Answer, ...]]:
+    """For each image the answer of each version; NotTheContract if they are others."""
+    results = document.get("results")
+    asked = [(image, v) for image in range(count) for v in versions]
+    if not isinstance(results, list) or len(results) != len(asked):
+        raise NotTheContract(f"not the {len(asked)} results that were asked for")
+    answers = []
+    for row, (image, version) in zip(results, asked, strict=True):
+        try:
+            place, number = row["image"], str(row["version"])
+            answers.append(_read_row(row, len(version.labels)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotTheContract(f"not the contract's result: {error!r}") from error
+        if (place, number) != (image, version.number):
+            raise NotTheContract(
+                f"image {place} by version {number} came where image {image} by "
+                f"version {version.number} was asked"
+            )
+    width = len(versions)
+    return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]
+
+
+def _read_row(row: Mapping[str, Any], classes: int) -> Answer:
+    """KeyError, TypeError or ValueError where it is neither answer nor error."""
+    if "error" in row:
+        return NoAnswer(str(row["error"]["code"]), str(row["error"]["message"]))
+    indices = tuple(int(entry["index"]) for entry in row["top"])
+    probabilities = tuple(float(entry["probability"]) for entry in row["top"])
+    if len(indices) != min(5, classes) or len(set(indices)) != len(indices):
+        raise ValueError(f"{len(indices)} answers, or one twice")
+    if not all(0 <= index < classes for index in indices):
+        raise ValueError("a class index that the version does not have")
+    if not all(0 <= probability <= 1 for probability in probabilities):
+        raise ValueError("a probability outside 0..1")
+    if list(probabilities) != sorted(probabilities, reverse=True):
+        raise ValueError("probabilities that do not fall")
+    return TopAnswer(indices, probabilities)

@@ -1,0 +1,240 @@
+"""matrix.html: one file that needs no network; pictures in SVG, numbers as tables."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from classifier.storage import write_json, write_text
+from classifier.text import csv_row, page_text, printable
+from compare.report.terminal import WIDTH, percent, points, wrap
+from compare.results.wording import ABSENT, say
+
+
+def print_matrix(matrix: Mapping[str, Any], folder: Path) -> None:
+    print("\n".join(map(printable, matrix_lines(matrix, folder))), flush=True)
+
+
+def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:
+    names = [f"v{version['version']}" for version in matrix["versions"]]
+    data = f" of {matrix['data']['name']}" if matrix["data"]["name"] else ""
+    said = (
+        f"{matrix['model']}: {len(names)} versions on {matrix['images']:,} validation "
+        f"images{data}"
+    )
+    notes = [line for n in matrix["notes"] for line in wrap(f"Note: {n}.")]
+    head = [*wrap(said), *notes, "", *_version_lines(matrix, names)]
+    square = [
+        *("", "first answers that differ, % of the images:"),
+        *_square(names, churn_cells(matrix)),
+        *("", "broken: right in the row's version, wrong in the column's, %:"),
+        *_square(names, flip_cells(matrix)),
+    ]
+    if max(map(len, square)) > WIDTH:
+        square = []  # too many, or with long names: the page has them
+    return [
+        *head,
+        *square,
+        "",
+        f"each two with intervals: {folder}/matrix.html, matrix.csv",
+    ]
+
+
+def churn_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
+    """[row][column]: the share of images whose first answers differ; None with itself.
+
+    Fractions, 0..1; the same across the diagonal.
+    """
+    cells = _empty_cells(matrix)
+    for a, b, pair in _placed_pairs(matrix):
+        cells[a][b] = cells[b][a] = pair["disagreement_rate"]
+    return cells
+
+
+def flip_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
+    """[row][column]: the share of images that the row's version gets right and the
+    column's wrong; None with itself, or where there are no images."""
+    cells = _empty_cells(matrix)
+    for a, b, pair in _placed_pairs(matrix):
+        if pair["images"]:
+            cells[a][b] = pair["broken"] / pair["images"]
+            cells[b][a] = pair["fixed"] / pair["images"]
+    return cells
+
+
+def _empty_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
+    count = len(matrix["versions"])
+    return [[None] * count for _ in range(count)]
+
+
+def _placed_pairs(
+    matrix: Mapping[str, Any],
+) -> list[tuple[int, int, Mapping[str, Any]]]:
+    place_of = {v["version"]: place for place, v in enumerate(matrix["versions"])}
+    return [(place_of[p["a"]], place_of[p["b"]], p) for p in matrix["pairs"]]
+
+
+def _version_lines(matrix: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Accuracy of each, and its change against the one named before it."""
+    pairs = {(pair["a"], pair["b"]): pair for pair in matrix["pairs"]}
+    width = max(8, *map(len, names))
+    lines = [
+        f"{'':{width}} first right  among five   change against the one before, points"
+    ]
+    before = None
+    for name, version in zip(names, matrix["versions"], strict=True):
+        change = ""
+        if before is not None:
+            delta = pairs[before, version["version"]]["delta"]
+            change = f"{points(delta['value'])}  [{points(delta['low'])}, "
+            change += f"{points(delta['high'])}]"
+        top1, top5 = (percent(version[key]["value"]) for key in ("top1", "top5"))
+        lines.append(f"{name:{width}}{top1:>12}{top5:>12}   {change}".rstrip())
+        before = version["version"]
+    return lines
+
+
+def _square(names: Sequence[str], cells: Sequence[Sequence[float | None]]) -> list[str]:
+    """With a decimal where there is room for it: flips may be few."""
+    least = max(map(len, names)) + 1
+    width = max(least, 6) if (len(names) + 1) * 6 <= WIDTH else max(least, 4)
+    digits = 1 if width >= 6 else 0
+    lines = ["".join(f"{text:>{width}}" for text in ("", *names))]
+    for name, row in zip(names, cells, strict=True):
+        texts = (ABSENT if cell is None else f"{100 * cell:.{digits}f}" for cell in row)
+        lines.append("".join(f"{text:>{width}}" for text in (name, *texts)))
+    return lines
+
+
+WITH_NUMBERS = 24
+"""Versions up to which a cell is large enough for its number."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One square of a heat map."""
+
+    row: int
+    column: int
+    shade: float
+    """0..1, of the largest value."""
+
+    text: str
+    title: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A square of versions; sizes are in the picture's own units."""
+
+    kind: str
+    label: str
+    names: Sequence[str]
+    cells: Sequence[Cell]
+    largest: str
+    size: int
+    """Of a cell."""
+
+    margin: int
+    """Room for the names."""
+
+    @property
+    def with_numbers(self) -> bool:
+        return len(self.names) <= WITH_NUMBERS
+
+
+def matrix_html(matrix: Mapping[str, Any]) -> str:
+    """Of matrix.json's document."""
+    environment = Environment(
+        loader=ChoiceLoader(
+            [PackageLoader("compare.matrix", ""), PackageLoader("compare.report.html")]
+        ),
+        autoescape=True,  # names of models and data sets are others' text
+        finalize=page_text,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["say"] = say
+    names = [f"v{version['version']}" for version in matrix["versions"]]
+    return environment.get_template("matrix.html.j2").render(
+        matrix=matrix,
+        names=names,
+        maps=[
+            _heat_map(
+                "churn",
+                "Share of images whose first answers differ",
+                names,
+                churn_cells(matrix),
+                "{row} and {column} differ on {value} of the images",
+            ),
+            _heat_map(
+                "flips",
+                "Share of images that the row's version gets right and the column's "
+                "wrong",
+                names,
+                flip_cells(matrix),
+                "right in {row}, wrong in {column}: {value} of the images",
+            ),
+        ],
+        best=max((v["top1"]["high"] or 0 for v in matrix["versions"]), default=0) or 1,
+    )
+
+
+def _heat_map(
+    kind: str,
+    label: str,
+    names: Sequence[str],
+    values: Sequence[Sequence[float | None]],
+    title: str,
+) -> HeatMap:
+    """Shades from 0 to the largest value; the diagonal is empty."""
+    largest = max((v for row in values for v in row if v is not None), default=0.0)
+    cells = [
+        Cell(
+            row=row,
+            column=column,
+            shade=value / largest if largest else 0.0,
+            text=f"{100 * value:.1f}",
+            title=title.format(
+                row=names[row], column=names[column], value=say(value, "percent")
+            ),
+        )
+        for row, line in enumerate(values)
+        for column, value in enumerate(line)
+        if value is not None
+    ]
+    size = 40 if len(names) <= WITH_NUMBERS else 14
+    margin = 16 + 8 * max(map(len, names))
+    return HeatMap(kind, label, names, cells, say(largest, "percent"), size, margin)
+
+
+PAGE, JSON, CSV = "matrix.html", "matrix.json", "matrix.csv"
+
+COLUMNS = (
+    *("a", "b", "images", "disagreement_rate", "broken", "fixed"),
+    *("delta", "low", "high", "mid_p"),
+)
+
+
+def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
+    """All three; `matrix` is matrix.json's document."""
+    write_json(folder / JSON, matrix)
+    write_text(folder / CSV, matrix_csv(matrix))
+    write_text(folder / PAGE, matrix_html(matrix))
+
+
+def matrix_csv(matrix: Mapping[str, Any]) -> str:
+    """A row a pair; empty where a value does not exist."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for pair in matrix["pairs"]:
+        delta, mid_p = pair["delta"], pair["mcnemar_mid_p"]
+        row = {**pair, **delta, "delta": delta["value"], "mid_p": mid_p}
+        writer.writerow(csv_row(row[column] for column in COLUMNS))
+    return text.getvalue()

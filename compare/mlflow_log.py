@@ -1,0 +1,240 @@
+"""A comparison in MLflow: a run of the experiment `compare`, and tags."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.entities as entities
+
+from classifier.storage import write_json
+from classifier.store.location import StoreUnavailable
+from classifier.store.registry import Registry, open_experiment, sent_once, store_call
+from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
+from compare.collect.registered import registered
+from compare.collect.schema import ServedVersion
+from compare.report.draw import Drawn
+from compare.results.folder import ANSWERED, REPORTS
+
+EXPERIMENT = "compare"
+LOGGED = "mlflow.json"
+"""Which runs the folder's reports were logged as, by what they say."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What was done in the store."""
+
+    run_id: str
+    is_new: bool
+    untagged: str
+    """Why the candidate's version got no tags; empty where it did."""
+
+
+def log_comparison(drawn: Drawn) -> Logged:
+    """Once for the same answers and gates in a folder; StoreUnavailable says why not.
+
+    What is cut off is taken up again in the same run, which `mlflow.json` names: its
+    metrics have the run's start as their time, so that a second time adds nothing.
+    """
+    registry = Registry()
+    # A store that is away is told at once: the reports are there, and the same command
+    # logs them another time.
+    with _store_or_disk(), sent_once():
+        return _log(registry, drawn)
+
+
+def try_to_log(drawn: Drawn) -> None:
+    """log_comparison(), told on the log; a store that fails spoils no comparison."""
+    try:
+        logged = log_comparison(drawn)
+    except StoreUnavailable as error:
+        logger.warning("not logged in MLflow: %s", error)
+        return
+    if logged.is_new:
+        logger.info("logged in MLflow as run %s of %r", logged.run_id, EXPERIMENT)
+    if logged.untagged:
+        logger.warning("the candidate was not tagged: %s", logged.untagged)
+
+
+def _log(registry: Registry, drawn: Drawn) -> Logged:
+    digest = _digest(drawn.folder)
+    run, is_whole = _kept_run(registry, drawn.folder, digest)
+    is_new = run is None
+    if run is None:
+        run = _start(registry, drawn)
+        _keep(registry, drawn.folder, run, digest, is_whole=False)
+    versions, untagged = _versions(registry, drawn.record.a, drawn.record.b)
+    if not is_whole:
+        _fill(registry, run, drawn, versions)
+        registry.client.set_terminated(run.info.run_id, "FINISHED")
+    if versions:
+        registry.tag_version(*_candidate_tags(versions[-1], run, drawn))
+    _keep(registry, drawn.folder, run, digest, is_whole=True)
+    return Logged(str(run.info.run_id), is_new, untagged)
+
+
+def _digest(folder: Path) -> str:
+    """Of the files that are the same for the same answers and gates."""
+    found = (folder / name for name in ANSWERED if (folder / name).is_file())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in found)).hexdigest()
+
+
+def _kept_run(
+    registry: Registry, folder: Path, digest: str
+) -> tuple[entities.Run | None, bool]:
+    """The run that these very reports were logged as, if it is there, and if whole."""
+    kept = _kept(folder).get(digest)
+    if kept is None or kept.get("store") != registry.uri:
+        return None, False
+    with contextlib.suppress(StoreUnavailable), store_call("find the run"):
+        run = registry.client.get_run(kept["run_id"])
+        if run.info.lifecycle_stage == "active":
+            return run, bool(kept["whole"])
+    return None, False
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    try:
+        runs: dict[str, Any] = json.loads((folder / LOGGED).read_text("utf-8"))["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return runs
+
+
+def _keep(
+    registry: Registry, folder: Path, run: entities.Run, digest: str, *, is_whole: bool
+) -> None:
+    kept = {"run_id": run.info.run_id, "store": registry.uri, "whole": is_whole}
+    write_json(folder / LOGGED, {"runs": {**_kept(folder), digest: kept}})
+
+
+def _start(registry: Registry, drawn: Drawn) -> entities.Run:
+    record, summary = drawn.record, drawn.verdict.summary
+    advice = "leave MLflow out with --no-mlflow"
+    experiment = open_experiment(registry, EXPERIMENT, advice=advice)
+    tags = {
+        "model": record.a.model,
+        "a.version": record.a.number,
+        "b.version": record.b.number,
+        "a.run_id": record.a.run_id,
+        "b.run_id": record.b.run_id,
+        "dataset.name": record.data_name,
+        "dataset.digest": record.data_digest,
+        "verdict": summary["verdict"],
+        "gates": "; ".join(gate["expression"] for gate in summary["gates"]),
+    }
+    name = f"v{record.b.number} in place of v{record.a.number}"
+    return registry.client.create_run(
+        experiment, tags={k: str(v) for k, v in tags.items() if v}, run_name=name
+    )
+
+
+def _versions(
+    registry: Registry, a: ServedVersion, b: ServedVersion
+) -> tuple[list[Version], str]:
+    """Both entries; none, and why, where the service's store is another one."""
+    try:
+        return [registered(registry, a), registered(registry, b)], ""
+    except (UnknownModel, UnknownVersion) as error:
+        return [], str(error)
+
+
+def _fill(
+    registry: Registry, run: entities.Run, drawn: Drawn, versions: list[Version]
+) -> None:
+    """Metrics, the files, the data set, and links to the versions' models."""
+    client, run_id = registry.client, run.info.run_id
+    metrics = [
+        entities.Metric(name, value, run.info.start_time, 0)
+        for name, value in scalars(drawn.verdict.summary).items()
+    ]
+    client.log_batch(run_id, metrics=metrics)
+    dataset = entities.Dataset(
+        name=drawn.record.data_name,
+        digest=drawn.record.data_digest[:36],  # MLflow's field holds no more
+        source_type="local",
+        source="{}",
+    )
+    inputs = entities.DatasetInput(
+        dataset, [entities.InputTag("mlflow.data.context", "comparison")]
+    )
+    models = dict.fromkeys(v.model_id for v in versions if v.model_id is not None)
+    client.log_inputs(run_id, [inputs], [entities.LoggedModelInput(m) for m in models])
+    for name in REPORTS:
+        if (drawn.folder / name).is_file():
+            client.log_artifact(run_id, str(drawn.folder / name))
+
+
+def scalars(summary: Mapping[str, Any], path: str = "") -> dict[str, float]:
+    """All numbers of a summary that exist, by the paths that gates have for them."""
+    found: dict[str, float] = {}
+    for key, value in summary.items():
+        name = f"{path}{key}"
+        if isinstance(value, Mapping):
+            found |= scalars(value, f"{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name.removesuffix(".value")] = float(value)
+    found.pop("schema", None)
+    return found
+
+
+def _candidate_tags(
+    candidate: Version, run: entities.Run, drawn: Drawn
+) -> tuple[Version, dict[str, str]]:
+    """The registry's entry to be tagged, and the tags; `none` for what has no value.
+
+    An int8 form's stand at its base, as `int8_…`, where all that is its stands.
+    """
+    summary = drawn.verdict.summary
+    prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{drawn.record.a.number}"
+    top1 = summary.get("top1") or {}
+    values = {
+        "verdict": summary["verdict"],
+        "negative_flip_rate": (top1.get("negative_flip_rate") or {}).get("value"),
+        "delta": (top1.get("delta") or {}).get("value"),
+        "run_id": run.info.run_id,
+    }
+    tags = {
+        f"{prefix}.{name}": "none" if value is None else str(value)
+        for name, value in values.items()
+    }
+    return candidate.base or candidate, tags
+
+
+@contextlib.contextmanager
+def _store_or_disk() -> Iterator[None]:
+    """Also what MLflow meets on the disk with its artifacts."""
+    try:
+        with store_call("log the comparison"):
+            yield
+    except OSError as error:
+        raise StoreUnavailable(f"cannot log the comparison: {error}") from error
+
+
+def promote(drawn: Drawn, alias: str) -> str:
+    """What was done, in words: the alias moves on the verdict `pass` alone.
+
+    UnknownVersion for an int8 form, which no alias can name. StoreUnavailable,
+    UnknownModel or UnknownVersion where the store is not the one that is served.
+    """
+    candidate = drawn.record.b
+    if drawn.verdict.name != "pass":
+        return (
+            f"@{alias} was not moved to v{candidate.number}: the verdict is "
+            f"{drawn.verdict.name.replace('_', ' ')}"
+        )
+    registry = Registry()
+    version = registered(registry, candidate)
+    before = [v.number for v in registry.versions(version.model) if alias in v.aliases]
+    if before == [version.number]:
+        return f"@{alias} is v{version.number} already"
+    registry.set_alias(version.model, alias, version.number)
+    came = f", it was v{before[0]}" if before else ""
+    return f"@{alias} of {version.model} is now v{version.number}{came}"

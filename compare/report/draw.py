@@ -1,0 +1,211 @@
+"""The verdict and every report, drawn from what a comparison's folder keeps."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compare.collect.answer_store import PairOfAnswers, read_answers
+from compare.collect.image_statistics import facts_of
+from compare.config import RedrawConfig
+from compare.report.html.gallery import Thumbnails
+from compare.report.html.page import Report, write_report
+from compare.report.markdown import write_markdown
+from compare.report.terminal import print_report, print_shown
+from compare.results.comparison import (
+    NOT_ANSWERED,
+    Comparison,
+    DataFacts,
+    NotComparable,
+    Probe,
+    align,
+    check_classes,
+    check_coverage,
+)
+from compare.results.folder import (
+    MARKDOWN,
+    RUN,
+    Record,
+    read_record,
+    remove_results,
+    write_per_class,
+    write_per_image,
+    write_run,
+    write_summary,
+)
+from compare.results.gates import Gate
+from compare.results.verdict import Verdict, judge, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What was found, for those who say it, log it or act on it."""
+
+    folder: Path
+    record: Record
+    verdict: Verdict
+    comparison: Comparison | None
+    """None where the versions could not be compared."""
+
+
+def set_side_by_side(
+    record: Record, answers: Mapping[str, PairOfAnswers]
+) -> Comparison:
+    """NotComparable where more images than allowed have no answer.
+
+    All know the same classes: check_classes() has been asked.
+    """
+    comparison = align(record.names, record.class_ids, answers, a=record.a, b=record.b)
+    check_coverage(comparison, allow_missing=record.allow_missing)
+    return comparison
+
+
+def draw(
+    folder: Path,
+    record: Record,
+    found: Comparison | NotComparable,
+    *,
+    gates: Sequence[Gate],
+    facts: Mapping[str, Any],
+) -> Drawn:
+    """Writes every file of the folder that is for reading; `facts` are run.json's."""
+    facts = {**facts, "missing": _missing(found, told=facts.get("missing", {}))}
+    verdict = _judged(folder, record, found, gates=gates, probe=facts.get("probe"))
+    if verdict.name == "not_comparable" or isinstance(found, NotComparable):
+        remove_results(folder)  # rows of an earlier run beside a refusal would lie
+        comparison = None
+    else:
+        comparison = found
+        write_per_image(folder, comparison)
+        write_per_class(folder, verdict, comparison.labels)
+    write_summary(folder, verdict)
+    write_run(folder, facts)
+    report = Report(
+        summary=verdict.summary,
+        comparison=comparison,
+        classes=verdict.classes,
+        facts=facts,
+        thumbnails=Thumbnails.load(folder),
+    )
+    write_report(folder, report)
+    write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=facts)
+    return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
+
+
+def _missing(
+    found: Comparison | NotComparable, *, told: Mapping[str, str]
+) -> dict[str, str]:
+    """Images and why; `told` was said of them when they were asked about."""
+    return {
+        name: told.get(name, why) if why == NOT_ANSWERED else why
+        for name, why in found.missing.items()
+    }
+
+
+def _judged(
+    folder: Path,
+    record: Record,
+    found: Comparison | NotComparable,
+    *,
+    gates: Sequence[Gate],
+    probe: Mapping[str, int] | None,
+) -> Verdict:
+    data = DataFacts(
+        record.data_name, record.data_digest, labelled=record.class_ids is not None
+    )
+    if isinstance(found, NotComparable):
+        return refuse(
+            [str(found)],
+            a=record.a,
+            b=record.b,
+            gates=gates,
+            notes=record.notes,
+            data=data,
+        )
+    return judge(
+        found,
+        a=record.a,
+        b=record.b,
+        gates=gates,
+        notes=record.notes,
+        data=data,
+        images=facts_of(folder, found.names),
+        probe=None if probe is None else Probe(**probe),
+    )
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """run.json; empty where there is none."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts
+
+
+def tell(drawn: Drawn, *, show: int) -> None:
+    print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
+    if drawn.comparison is not None and show:
+        print_shown(drawn.comparison, show)
+
+
+def copy_summary(drawn: Drawn, to: Path | None) -> None:
+    """OSError where that fails, so it comes last."""
+    ours = drawn.folder / MARKDOWN
+    if to is not None and to.resolve() != ours.resolve():
+        shutil.copyfile(ours, to)
+
+
+class Unfinished(RuntimeError):
+    """The folder lacks what only the service can tell."""
+
+
+def redraw(config: RedrawConfig) -> Drawn:
+    """All reports again: no service, no data, no store."""
+    folder = config.folder
+    record = read_record(folder)
+    found, facts = _find_kept(folder, record, read_answers(folder))
+    gates = record.gates if config.gates is None else config.gates
+    drawn = draw(folder, record, found, gates=gates, facts=facts)
+    tell(drawn, show=config.show)
+    copy_summary(drawn, config.summary_md)
+    return drawn
+
+
+def _find_kept(
+    folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
+) -> tuple[Comparison | NotComparable, dict[str, Any]]:
+    """Both versions side by side, or why not; and run.json's facts.
+
+    Unfinished where the comparison was stopped before its end.
+    """
+    facts = read_facts(folder)
+    try:
+        check_classes(record.class_ids or (), record.a, record.b)
+        _check_finished(folder, record, answers)
+        comparison = set_side_by_side(record, answers)
+    except NotComparable as error:
+        return error, facts
+    if "probe" not in facts:
+        raise _unfinished(folder, record, "its answers were not asked for again yet")
+    return comparison, facts
+
+
+def _check_finished(
+    folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
+) -> None:
+    unasked = sum(name not in answers for name in record.names)
+    if unasked > record.allow_missing:
+        total = len(record.names)
+        done = f"{total - unasked:,} of {total:,} images are answered"
+        raise _unfinished(folder, record, done)
+
+
+def _unfinished(folder: Path, record: Record, state: str) -> Unfinished:
+    return Unfinished(
+        f"the comparison in {folder} was not finished: {state}; go on with python -m "
+        f"compare --a v{record.a.number} --b v{record.b.number} --out {folder}, and "
+        "with the --model, --data and --limit that it began with"
+    )

@@ -1,0 +1,327 @@
+"""What the report's gallery knows of each image: columns, not rows, to be small."""
+
+import base64
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+from PIL import Image
+
+from classifier.bundle.preprocessing import (
+    ImageTooLarge,
+    RgbImage,
+    UndecodableImage,
+    decode_image,
+    is_plain_jpeg,
+)
+from classifier.hardware import usable_cores
+from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
+from classifier.storage import whole
+from classifier.text import printable
+from compare.collect.image_statistics import Look, keep_looks
+from compare.collect.images import Images
+from compare.results.comparison import Comparison
+from compare.results.image_order import CATEGORIES, showing_order
+from compare.results.wording import say_images
+from compare.statistics.calibration import tenth
+from compare.statistics.top_five import IntArray, TopFive
+
+TILE = 64
+"""Edge in pixels: a multiple of 16, so that no JPEG block of a sheet has two images."""
+
+TILES_ACROSS = 16
+TILES_PER_SHEET = TILES_ACROSS**2
+"""A sheet is 1024 x 1024: decoded when the first of its images is looked at."""
+
+MOST = 8000
+MOST_SHEET_BYTES = 6_300_000
+"""8.4 MB in base64: with 1.1 MB for 10,000 answers a report stays below 10 MB."""
+
+TILE_QUALITY = 88
+SHEET_QUALITIES = (75, 60, 45)
+"""The best at which all tiles fit is taken: up to 4,700, 5,400 or 7,600 images of Tiny
+ImageNet."""
+
+MOST_FILE_BYTES = 8192
+FILE = "thumbnails.parquet"
+TYPES: dict[str, Any] = {"image": pa.string(), "tile": pa.binary()}  # no stub for it
+ROWS_AT_ONCE = 500
+"""Of the file, in memory: all are 16 MB, which pyarrow holds twice and keeps."""
+
+GROUND = 127
+"""The grey around images that are not square."""
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Images by name, and of each a JPEG of 64 x 64 pixels."""
+
+    names: tuple[str, ...]
+    tiles: tuple[bytes, ...]
+
+    def save(self, folder: Path) -> None:
+        with (
+            whole(folder / FILE) as partial,
+            pq.ParquetWriter(
+                partial, pa.schema(TYPES), compression="none", use_dictionary=False
+            ) as file,
+        ):
+            for start in range(0, len(self.names), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                columns = {"image": self.names[rows], "tile": self.tiles[rows]}
+                arrays: dict[str, Any] = {
+                    name: pa.array(column, TYPES[name])
+                    for name, column in columns.items()
+                }
+                file.write_table(pa.table(arrays))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Thumbnails | None":
+        """None where the folder has none, or no whole file of them."""
+        names: list[str] = []
+        tiles: list[bytes] = []
+        try:
+            with pq.ParquetFile(folder / FILE, pre_buffer=False) as file:
+                for batch in file.iter_batches(ROWS_AT_ONCE):
+                    columns: dict[str, list[Any]] = batch.to_pydict()
+                    names += columns["image"]
+                    tiles += columns["tile"]
+        except (OSError, KeyError, pa.ArrowInvalid):
+            return None
+        return cls(tuple(names), tuple(tiles))
+
+
+def make_thumbnails(
+    names: Iterable[str],
+    files: Iterable[Path],
+    *,
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
+    most: int = MOST,
+) -> Thumbnails:
+    """Of the first `most` that can be read; `names` and `files` run in parallel."""
+    kept: dict[str, bytes] = {}
+    for name, file in islice(zip(names, files, strict=True), most):
+        try:
+            kept[name] = _tile(file.read_bytes(), max_megapixels)
+        except (OSError, UndecodableImage, ImageTooLarge):
+            continue  # a report without one of its pictures is still a report
+    return Thumbnails(tuple(kept), tuple(kept.values()))
+
+
+def sprite_sheets(
+    tiles: Sequence[bytes], *, most_bytes: int = MOST_SHEET_BYTES
+) -> list[bytes]:
+    """JPEGs of up to 256 tiles each, row by row; as many as `most_bytes` allow."""
+    groups = [
+        tiles[start : start + TILES_PER_SHEET]
+        for start in range(0, len(tiles), TILES_PER_SHEET)
+    ]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        by_sheet = list(pool.map(_at_each_quality, groups))
+    fitting: list[bytes] = []
+    for sheets in zip(*by_sheet, strict=True):
+        sizes = accumulate(map(len, sheets))
+        fitting = [
+            s for s, size in zip(sheets, sizes, strict=True) if size <= most_bytes
+        ]
+        if len(fitting) == len(groups):
+            break
+    return fitting
+
+
+def _at_each_quality(tiles: Sequence[bytes]) -> list[bytes]:
+    """One sheet's JPEGs. Its pixels, 3 MB, are there for as long as this takes."""
+    sheet = _sheet(tiles)
+    return [_jpeg(sheet, quality) for quality in SHEET_QUALITIES]
+
+
+def _sheet(tiles: Sequence[bytes]) -> RgbImage:
+    rows = -(-len(tiles) // TILES_ACROSS)
+    sheet = np.full((rows * TILE, TILES_ACROSS * TILE, 3), GROUND, np.uint8)
+    for place, tile in enumerate(tiles):
+        y, x = (TILE * step for step in divmod(place, TILES_ACROSS))
+        with suppress(
+            UndecodableImage
+        ):  # of one that is cut off only the head was read
+            sheet[y : y + TILE, x : x + TILE] = decode_image(tile, max_megapixels=1)
+    return sheet
+
+
+def _tile(data: bytes, max_megapixels: float) -> bytes:
+    if _is_tile(data):
+        return data
+    image = Image.fromarray(decode_image(data, max_megapixels=max_megapixels))
+    return _jpeg(np.asarray(_square(image)), TILE_QUALITY)
+
+
+def _is_tile(data: bytes) -> bool:
+    """Whether a file is such a JPEG: best and quickest left as it is."""
+    if len(data) > MOST_FILE_BYTES:
+        return False
+    return is_plain_jpeg(data, height=TILE, width=TILE)
+
+
+def _square(image: Image.Image) -> Image.Image:
+    """The whole image; of tiny ones the pixels stay pixels."""
+    factor = TILE // max(image.size)
+    if factor > 1:
+        size = (factor * image.width, factor * image.height)
+        image = image.resize(size, Image.Resampling.NEAREST)
+    else:
+        shrink = TILE / max(image.size)
+        width, height = (max(1, round(shrink * edge)) for edge in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    tile = Image.new("RGB", (TILE, TILE), (GROUND,) * 3)
+    tile.paste(image, ((TILE - image.width) // 2, (TILE - image.height) // 2))
+    return tile
+
+
+def _jpeg(pixels: RgbImage, quality: int) -> bytes:
+    encoded: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels), quality=quality, colorsubsampling="420"
+    )
+    return encoded
+
+
+MOST_IMAGES = 10_000
+"""1.1 MB of answers; of more images the least telling are left out, and counted."""
+
+PARTS = 10_000
+"""Probabilities are sent as whole ten thousandths; per_image.parquet has all digits."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Answers as JSON takes them, and sprite sheets in base64."""
+
+    data: Mapping[str, Any]
+    sheets: tuple[str, ...]
+    rows: Mapping[str, int]
+    """Image name -> its place in the gallery."""
+
+
+def make_gallery(
+    comparison: Comparison,
+    thumbnails: Thumbnails | None,
+    *,
+    most: int = MOST_IMAGES,
+) -> Gallery:
+    """Of the `most` most telling images, in the data's order."""
+    kept = np.sort(showing_order(comparison)[:most])
+    names = [comparison.names[row] for row in kept]
+    tile_of, sheets = _tiles(thumbnails, names)
+    labels, labelled = comparison.labels, comparison.labelled
+    data = {
+        "labelled": labelled,
+        "left_out": len(comparison.names) - len(kept),
+        "class_ids": [printable(class_id) for class_id in labels.ids],
+        "class_names": [printable(name) for name in labels.names],
+        "categories": list(CATEGORIES),
+        "parts": PARTS,
+        "tile": TILE,
+        "tiles_across": TILES_ACROSS,
+        "name": [printable(name) for name in names],
+        "target": comparison.targets[kept].tolist() if labelled else [],
+        "category": _category_codes(comparison, kept) if labelled else [],
+        "tile_of": tile_of,
+        **_columns("a", comparison.a, kept),
+        **_columns("b", comparison.b, kept),
+    }
+    places = {name: place for place, name in enumerate(names)}
+    return Gallery(data, sheets, places)
+
+
+def _category_codes(comparison: Comparison, kept: IntArray) -> list[int]:
+    code = {name: number for number, name in enumerate(CATEGORIES)}
+    categories = comparison.categories()
+    return [code[categories[row]] for row in kept]
+
+
+def _columns(side: str, top: TopFive, kept: IntArray) -> dict[str, list[int]]:
+    """Five numbers an image, one image after the other; index -1 where there is none.
+
+    [N, 5] -> [5 N]; and one of the first answer.
+    """
+    parts = np.rint(np.nan_to_num(top.probabilities[kept]) * PARTS).astype(np.int64)
+    return {
+        # Not left to the page: rounded probabilities may be on the edge of a tenth.
+        f"{side}_tenth": tenth(top.probabilities[kept, 0]).tolist(),
+        f"{side}_index": top.indices[kept].ravel().tolist(),
+        f"{side}_parts": parts.ravel().tolist(),
+    }
+
+
+def _tiles(
+    thumbnails: Thumbnails | None, names: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Of each image its tile's place in the sheets, or -1; and the sheets."""
+    if thumbnails is None:
+        return [-1] * len(names), ()
+    known = set(names)
+    pairs = zip(thumbnails.names, thumbnails.tiles, strict=True)
+    tiles = {name: tile for name, tile in pairs if name in known}
+    sheets = sprite_sheets(list(tiles.values()))
+    shown = len(sheets) * TILES_ACROSS**2
+    places = {name: place for place, name in enumerate(tiles) if place < shown}
+    encoded = tuple(base64.b64encode(sheet).decode("ascii") for sheet in sheets)
+    return [places.get(name, -1) for name in names], encoded
+
+
+logger = logging.getLogger(__name__)
+
+
+def keep_pictures(
+    folder: Path,
+    images: Images,
+    comparison: Comparison,
+    *,
+    seen: Mapping[str, Look],
+    max_megapixels: float = OWN_FILES_MEGAPIXELS,
+) -> None:
+    """images.parquet and thumbnails.parquet, unless they are there as they would be.
+
+    `seen` is what was looked at already.
+    """
+    looks = keep_looks(
+        folder, images.names, images.files, seen, max_megapixels=max_megapixels
+    )
+    shown = [comparison.names[row] for row in showing_order(comparison)[:MOST]]
+    pictured = [name for name in shown if looks.get(name) is not None]
+    kept = _kept_names(folder)
+    if kept is None or kept != pictured:
+        file_of = dict(zip(images.names, images.files, strict=True))
+        thumbnails = make_thumbnails(
+            pictured,
+            [file_of[name] for name in pictured],
+            max_megapixels=max_megapixels,
+        )
+        thumbnails.save(folder)
+        kept = list(thumbnails.names)
+    # Of slices, which need labels, each image is a part.
+    needed = comparison.names if comparison.labelled else shown
+    away = {name for name in needed if name not in looks} | {*pictured} - {*kept}
+    if away:
+        logger.warning(
+            "the files of %s are away, and the report lacks what they would show; the "
+            "same command, when they are back, draws it",
+            say_images(len(away)),
+        )
+
+
+def _kept_names(folder: Path) -> list[str] | None:
+    """Of the thumbnails, without reading the 16 MB of them."""
+    try:
+        table = pq.read_table(folder / FILE, columns=["image"])
+    except (OSError, KeyError, pa.ArrowInvalid):
+        return None
+    names: list[str] = table.to_pydict()["image"]
+    return names

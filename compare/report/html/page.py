@@ -1,0 +1,148 @@
+"""report.html: one file that needs nothing else, and works where scripts alone may."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, PackageLoader
+from markupsafe import Markup, escape
+
+from classifier.storage import whole
+from classifier.text import page_text, printable_json
+from compare.report.html import charts, tables
+from compare.report.html.charts import latency_curves
+from compare.report.html.definitions import DEFINITIONS
+from compare.report.html.gallery import Thumbnails, make_gallery
+from compare.report.html.tables import figures
+from compare.results import wording
+from compare.results.comparison import Comparison
+from compare.results.folder import HTML
+from compare.statistics.classes import ClassChange
+
+STYLES = ("report.css", "gallery.css")
+GALLERY_SCRIPTS = (
+    "images.js",
+    "pictures.js",
+    "filters.js",
+    "cards.js",
+    "enlarged.js",
+    "start.js",
+)
+PAGE_SCRIPT = "page.js"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report shows; a key that is missing or null leaves a dash."""
+
+    summary: Mapping[str, Any]
+    comparison: Comparison | None
+    """None where nothing could be compared."""
+
+    classes: Sequence[ClassChange]
+    facts: Mapping[str, Any]
+    """run.json's."""
+
+    thumbnails: Thumbnails | None
+
+
+def write_report(folder: Path, report: Report) -> None:
+    with whole(folder / HTML) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(html_parts(report))  # 9 MB, three times if it were one text
+
+
+def html_parts(report: Report) -> Iterator[str]:
+    """From the page's start to its end."""
+    summary, comparison = report.summary, report.comparison
+    labelled = wording.is_labelled(summary)
+    if summary["verdict"] == "not_comparable":
+        comparison = None  # the reason comes first, and there are no numbers
+    gallery = None
+    if comparison is not None and comparison.names:
+        gallery = make_gallery(comparison, report.thumbnails)
+    scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
+    template = _environment().get_template("report.html.j2")
+    return template.generate(
+        summary=summary,
+        facts=report.facts,
+        labelled=labelled,
+        compared=comparison is not None,
+        labels=comparison.labels if comparison else None,
+        words=wording.verdict_in_words(summary),
+        a=wording.version_name(summary, "a"),
+        b=wording.version_name(summary, "b"),
+        notes=wording.notes_of(summary),
+        date=_date(report.facts),
+        definitions=DEFINITIONS,
+        figures=figures(summary, labelled=labelled) if comparison else [],
+        classes=tables.class_rows(report.classes, comparison.labels)
+        if comparison and labelled
+        else [],
+        gallery=gallery,
+        summary_json=json_in_script(summary),
+        gallery_json=json_in_script(gallery.data) if gallery else "",
+        style=_inlined(STYLES),
+        script=_inlined(scripts),
+    )
+
+
+def json_in_script(document: object) -> Markup:
+    """JSON that no text in it can end the script element, or begin another; and without
+    a control character, for who looks at the file."""
+    text = json.dumps(
+        document, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(printable_json(text))
+
+
+def _date(facts: Mapping[str, Any]) -> str:
+    started = facts.get("started_unix_seconds")
+    if not isinstance(started, int | float):
+        return ""
+    return datetime.fromtimestamp(started, UTC).strftime("%d %B %Y, %H:%M UTC")
+
+
+def _environment() -> Environment:
+    """Names of classes and files are other people's text: everything is escaped."""
+    environment = Environment(
+        loader=PackageLoader("compare.report.html"),
+        autoescape=True,
+        finalize=page_text,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        say=lambda value, kind: _unbroken(wording.say(value, kind)),
+        estimate=lambda value, kind: _unbroken(wording.say_estimate(value, kind)),
+        interval=lambda value, kind: _unbroken(wording.say_interval(value, kind)),
+        unbroken=_unbroken,
+        breakable=lambda path: escape(path).replace("_", Markup("_<wbr>")),
+    )
+    environment.globals.update(
+        views=tables,
+        places=wording.PLACES,
+        five_can_miss=wording.five_can_miss,
+        charts=charts,
+        calibration=charts,
+        latency_curves=latency_curves,
+    )
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its unit, or its sign."""
+    for loose in (" %", " ms", "< "):
+        text = text.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
+    return text
+
+
+def _inlined(names: Sequence[str]) -> Markup:
+    folder = resources.files("compare.report.html") / "templates"
+    return Markup("\n".join((folder / name).read_text("utf-8") for name in names))

@@ -1,0 +1,187 @@
+"""The answers of both versions beside the truth, image by image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from classifier.bundle.labels import Labels, unicode_hint
+from compare.collect.answer_store import PairOfAnswers
+from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
+from compare.statistics.top_five import TOP, BoolArray, IntArray, TopFive
+
+NOT_ANSWERED = "not answered"
+"""Why an image is missing where nothing else is known."""
+
+UNKNOWN = -1
+"""The target of an image without a label."""
+
+
+class NotComparable(RuntimeError):
+    """The answers cannot be set side by side; says why."""
+
+    def __init__(
+        self, reason: str, *, missing: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.missing = missing or {}
+        """Images without an answer, where that is why."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """N images that both versions answered, in the data's order."""
+
+    labels: Labels
+    """Of the baseline; all indices here are its."""
+
+    names: tuple[str, ...]
+    targets: IntArray
+    """[N] class indices; UNKNOWN for all where the data has no labels."""
+
+    a: TopFive
+    b: TopFive
+    missing: Mapping[str, str]
+    """Images that one of the versions did not answer, and why."""
+
+    labelled: bool = True
+    """False where nobody knows the truth: ranks are all 0 then and mean nothing."""
+
+    @property
+    def a_ranks(self) -> IntArray:
+        return self.a.ranks(self.targets)
+
+    @property
+    def b_ranks(self) -> IntArray:
+        return self.b.ranks(self.targets)
+
+    @property
+    def disagrees(self) -> BoolArray:
+        """Whether the first answers differ."""
+        first_differ: BoolArray = self.a.indices[:, 0] != self.b.indices[:, 0]
+        return first_differ
+
+    def categories(self) -> list[str]:
+        """Each image's: both_right, broken, fixed, both_wrong_same or …_different.
+
+        Without labels `same` or `different`, of the first answers.
+        """
+        if not self.labelled:
+            return ["different" if differs else "same" for differs in self.disagrees]
+        a_right, b_right = self.a_ranks == 1, self.b_ranks == 1
+        wrong = np.where(self.disagrees, "both_wrong_different", "both_wrong_same")
+        named = np.select(
+            [a_right & b_right, a_right & ~b_right, ~a_right & b_right],
+            ["both_right", "broken", "fixed"],
+            wrong,
+        )
+        categories: list[str] = named.tolist()
+        return categories
+
+
+def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) -> None:
+    """NotComparable where the versions or the data have other classes than the rest."""
+    if set(a.labels.ids) != set(b.labels.ids):
+        only_a = sorted(set(a.labels.ids) - set(b.labels.ids))
+        only_b = sorted(set(b.labels.ids) - set(a.labels.ids))
+        raise NotComparable(
+            f"v{a.number} and v{b.number} have other classes: {_some(only_a)} in "
+            f"v{a.number} alone, {_some(only_b)} in v{b.number} alone"
+        )
+    unknown = sorted(set(class_ids) - set(a.labels.ids))
+    if unknown:
+        hint = unicode_hint(unknown, a.labels.ids)
+        raise NotComparable(
+            f"the versions do not know {len(unknown)} of the data's classes: "
+            f"{_some(unknown)}; {hint or 'name the data they learnt on with --data'}"
+        )
+
+
+def align(
+    names: Sequence[str],
+    class_ids: Sequence[str] | None,
+    answers: Mapping[str, PairOfAnswers],
+    *,
+    a: ServedVersion,
+    b: ServedVersion,
+) -> Comparison:
+    """Joins truth and answers by image name and class id, never by order.
+
+    `class_ids` is None for data without labels.
+    """
+    missing = {name: why for name in names if (why := _failure(name, answers, a, b))}
+    kept = [position for position, name in enumerate(names) if name not in missing]
+    pairs = [answers[names[position]] for position in kept]
+    index_of = a.labels.index_of
+    b_to_a = [index_of[class_id] for class_id in b.labels.ids]
+    targets = np.full(len(kept), UNKNOWN, np.int64)
+    if class_ids is not None:
+        targets[:] = [index_of[class_ids[position]] for position in kept]
+    return Comparison(
+        labels=a.labels,
+        names=tuple(names[position] for position in kept),
+        targets=targets,
+        a=_top_five([pair.a for pair in pairs], list(range(len(a.labels)))),
+        b=_top_five([pair.b for pair in pairs], b_to_a),
+        missing=missing,
+        labelled=class_ids is not None,
+    )
+
+
+def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
+    """NotComparable where more images than allowed lack an answer of either version."""
+    missing = comparison.missing
+    if len(missing) <= allow_missing:
+        return
+    name, why = next(iter(missing.items()))
+    raise NotComparable(
+        f"{len(missing)} of {len(missing) + len(comparison.names)} images have no "
+        f"answer ({allow_missing} are allowed), such as {name}: {why}; mend them, "
+        "or allow them with --allow-missing",
+        missing=missing,
+    )
+
+
+def _failure(
+    name: str, answers: Mapping[str, PairOfAnswers], a: ServedVersion, b: ServedVersion
+) -> str:
+    """Why there is no pair of answers; empty where there is."""
+    pair = answers.get(name)
+    if pair is None:
+        return NOT_ANSWERED
+    for version, answer in ((a, pair.a), (b, pair.b)):
+        if isinstance(answer, NoAnswer):
+            return f"v{version.number}: {answer.code}, {answer.message}"
+    return ""
+
+
+def _top_five(answers: Sequence[Answer], new_index: Sequence[int]) -> TopFive:
+    indices = np.full((len(answers), TOP), -1, np.int64)
+    probabilities = np.full((len(answers), TOP), np.nan)
+    for row, answer in enumerate(answers):
+        assert isinstance(answer, TopAnswer)
+        indices[row, : len(answer.indices)] = [new_index[i] for i in answer.indices]
+        probabilities[row, : len(answer.indices)] = answer.probabilities
+    return TopFive(indices, probabilities)
+
+
+def _some(ids: Sequence[str]) -> str:
+    if not ids:
+        return "none"
+    return ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    name: str
+    digest: str
+    labelled: bool
+    """False where nobody knows the truth: nothing can be right or wrong then."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Images that were asked twice, and how many got another answer then."""
+
+    images: int
+    differing: int

@@ -1,0 +1,138 @@
+"""How far confidence is from being right."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compare.statistics.top_five import BoolArray, FloatArray, IntArray, TopFive
+
+CALIBRATION_BINS = 15
+TENTHS = 10
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence is in (low, high]; the first bin has 0 as well."""
+
+    low: float
+    high: float
+    images: int
+    accuracy: float | None
+    confidence: float | None
+    """Mean of the bin, as accuracy; None in an empty one."""
+
+
+def calibration_bin(
+    confidences: FloatArray, *, bins: int = CALIBRATION_BINS
+) -> IntArray:
+    """Which of equal bins (low, high] each confidence is in, from 0; 0 in the first."""
+    edges = np.linspace(0, 1, bins + 1)
+    return np.clip(np.digitize(confidences, edges, right=True) - 1, 0, bins - 1)
+
+
+def expected_calibration_error(
+    confidences: FloatArray, correct: BoolArray, *, bins: int = CALIBRATION_BINS
+) -> float | None:
+    """Mean distance of confidence from accuracy over equal bins (low, high].
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3;
+    confidence is the top-1 probability. None for no images.
+    """
+    if len(confidences) == 0:
+        return None
+    gaps = np.bincount(
+        calibration_bin(confidences, bins=bins),
+        weights=correct.astype(np.float64) - confidences,
+        minlength=bins,
+    )
+    return float(np.abs(gaps).sum() / len(confidences))
+
+
+def reliability(confidences: FloatArray, correct: BoolArray) -> list[ReliabilityBin]:
+    """The 15 points of a reliability diagram, the same bins as the error's."""
+    bins = calibration_bin(confidences)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    right = np.bincount(bins, weights=correct, minlength=CALIBRATION_BINS)
+    sums = np.bincount(bins, weights=confidences, minlength=CALIBRATION_BINS)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1).tolist()
+    return [
+        ReliabilityBin(
+            low=edges[i],
+            high=edges[i + 1],
+            images=int(count),
+            accuracy=float(right[i] / count) if count else None,
+            confidence=float(sums[i] / count) if count else None,
+        )
+        for i, count in enumerate(counts)
+    ]
+
+
+def tenth(confidences: FloatArray) -> IntArray:
+    """Which of (0, 0.1], (0.1, 0.2] … each confidence is in: 0..9, 0 for 0 too."""
+    return calibration_bin(confidences, bins=TENTHS)
+
+
+def confidence_table(*, baseline: FloatArray, candidate: FloatArray) -> list[list[int]]:
+    """[i][j]: images of which the baseline's is in tenth i, the candidate's in j.
+
+    Both are [N], top-1 probabilities of the same images.
+    """
+    cells = TENTHS * tenth(baseline) + tenth(candidate)
+    counts = np.bincount(cells, minlength=TENTHS**2).reshape(TENTHS, TENTHS)
+    table: list[list[int]] = counts.tolist()
+    return table
+
+
+LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+"""1.2e-7: answers are float32 to seven digits, so less than this is rounding. Log loss
+is 15.9 at most for an image; scikit-learn cuts float32 probabilities at the same."""
+
+
+def log_losses(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
+    """[N], the negative natural logarithm of the truth's probability."""
+    probabilities = truth_probabilities(top, targets, classes=classes)
+    losses: FloatArray = -np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    return losses
+
+
+def brier_scores(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
+    """[N], 0..2: squared distances of all classes' probabilities from 1 and 0, added.
+
+    Brier, Monthly Weather Review 78:1 (1950), without the half.
+    """
+    listed = np.nan_to_num(top.probabilities)
+    rest = _unlisted_probability(top, classes)
+    squares = (listed**2).sum(axis=1) + _unlisted(top, classes) * rest**2
+    truth = truth_probabilities(top, targets, classes=classes)
+    scores: FloatArray = squares - 2 * truth + 1
+    return scores
+
+
+def truth_probabilities(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
+    """[N]: what the version says of the truth; `targets` are class indices.
+
+    Where the truth is none of the five answers: what they leave, spread evenly over the
+    classes they do not name. So it is a forecast that can be scored, and exact where
+    the five hold the truth. Of all 200 classes two ResNet-18 had a log loss of 3.259
+    and 4.600; of the five answers it is 3.671 and 4.599.
+    """
+    ranks = top.ranks(targets)
+    place = np.maximum(ranks - 1, 0)
+    listed = top.probabilities[np.arange(len(ranks)), place]
+    return np.where(ranks > 0, listed, _unlisted_probability(top, classes))
+
+
+def _unlisted(top: TopFive, classes: int) -> IntArray:
+    """[N], classes that are not named."""
+    count: IntArray = classes - (top.indices >= 0).sum(axis=1)
+    return count
+
+
+def _unlisted_probability(top: TopFive, classes: int) -> FloatArray:
+    """[N], of each class that is not named: no more than of the last that is."""
+    if len(top.indices) == 0:
+        return np.zeros(0)
+    rest = np.maximum(1 - np.nansum(top.probabilities, axis=1), 0)
+    each = rest / np.maximum(_unlisted(top, classes), 1)
+    probability: FloatArray = np.minimum(each, np.nanmin(top.probabilities, axis=1))
+    return probability

@@ -1,0 +1,92 @@
+"""Whether a difference is another one on dark, bright, grey or coloured images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import false_discovery_control
+
+from compare.statistics.paired import (
+    Estimate,
+    PairedTable,
+    mcnemar_mid_p,
+    paired_difference,
+    share,
+)
+from compare.statistics.top_five import BoolArray, FloatArray, paired_table
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the image files themselves show, in a comparison's order."""
+
+    brightness: FloatArray
+    """[N], mean luma 0..255; NaN where the image could not be read."""
+
+    is_grey: BoolArray
+    """[N], whether red, green and blue are alike at every pixel, but for rounding."""
+
+
+QUARTERS = (
+    "darkest quarter",
+    "second darkest quarter",
+    "second brightest quarter",
+    "brightest quarter",
+)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the images, and what the candidate does to it."""
+
+    name: str
+    group: str
+    table: PairedTable
+    mid_p: float
+    q_value: float
+    """Benjamini-Hochberg over all slices."""
+
+    @property
+    def delta(self) -> Estimate:
+        return paired_difference(self.table)
+
+    @property
+    def negative_flip_rate(self) -> Estimate:
+        return share(self.table.broken, self.table.images)
+
+
+def slices(
+    images: ImageFacts, *, baseline: BoolArray, candidate: BoolArray
+) -> list[Slice]:
+    """Those that have images; `baseline` and `candidate` are [N], being right."""
+    named = [
+        (
+            name,
+            group,
+            paired_table(baseline=baseline[inside], candidate=candidate[inside]),
+        )
+        for name, group, inside in _groups(images)
+        if inside.any()
+    ]
+    if not named:
+        return []
+    mid_ps = [mcnemar_mid_p(table) for _, _, table in named]
+    q_values = false_discovery_control(mid_ps, method="bh")
+    return [
+        Slice(name, group, table, mid_p, float(q_value))
+        for (name, group, table), mid_p, q_value in zip(
+            named, mid_ps, q_values, strict=True
+        )
+    ]
+
+
+def _groups(images: ImageFacts) -> Iterator[tuple[str, str, BoolArray]]:
+    """Each with whether an image is in it, [N]; images of one brightness together."""
+    readable = np.isfinite(images.brightness)
+    if readable.any():
+        edges = np.quantile(images.brightness[readable], (0.25, 0.5, 0.75))
+        quarter = np.searchsorted(edges, images.brightness, side="left")
+        for place, group in enumerate(QUARTERS):
+            yield "brightness", group, readable & (quarter == place)
+    yield "colour", "grey", readable & images.is_grey
+    yield "colour", "colour", readable & ~images.is_grey

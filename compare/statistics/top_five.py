@@ -1,0 +1,184 @@
+"""Two versions' first answers and their being right: pure arithmetic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import rel_entr
+from scipy.stats import chi2
+from statsmodels.stats.contingency_tables import SquareTable
+from statsmodels.stats.inter_rater import cohens_kappa
+
+from compare.statistics.paired import PairedTable
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class TopFive:
+    """A version's five likeliest classes of N images, by falling probability.
+
+    [N, 5] each; where a version has fewer classes, index -1 and probability NaN.
+    """
+
+    indices: IntArray
+    probabilities: FloatArray
+
+    def ranks(self, targets: IntArray) -> IntArray:
+        """Where the truth stands: 1..5, 0 for not among them or not known (-1)."""
+        hits = (self.indices == targets[:, None]) & (targets >= 0)[:, None]
+        return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+
+
+def paired_table(*, baseline: BoolArray, candidate: BoolArray) -> PairedTable:
+    """From two arrays [N] of whether each version is right."""
+    return PairedTable(
+        both_right=int((baseline & candidate).sum()),
+        broken=int((baseline & ~candidate).sum()),
+        fixed=int((~baseline & candidate).sum()),
+        both_wrong=int((~baseline & ~candidate).sum()),
+    )
+
+
+def agreement_kappa(*, baseline: IntArray, candidate: IntArray) -> float | None:
+    """Cohen's kappa of two versions' first answers, class indices [N]; -1..1.
+
+    Educ. Psychol. Meas. 20:37 (1960). None for no images, and where both always give
+    one and the same answer, which chance would agree on as well.
+    """
+    # Only the classes that were answered: the table stays small.
+    answered, codes = np.unique(np.stack([baseline, candidate]), return_inverse=True)
+    if len(answered) < 2:
+        return None
+    size = len(answered)
+    rows, columns = codes.reshape(2, -1)
+    table = np.bincount(rows * size + columns, minlength=size**2).reshape(size, size)
+    return float(cohens_kappa(table, return_results=False))
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A test of whether moves up are as frequent as moves down; all None without any.
+
+    Bowker, J. Am. Stat. Assoc. 43:572 (1948). Pairs of cells that are both empty count
+    for nothing, neither in the statistic nor in the degrees of freedom.
+    """
+
+    statistic: float | None
+    degrees_of_freedom: int | None
+    p: float | None
+
+
+def rank_transitions(*, baseline: IntArray, candidate: IntArray) -> list[list[int]]:
+    """[i][j]: images whose truth is the baseline's (i+1)-th, the candidate's (j+1)-th.
+
+    Ranks as TopFive.ranks() gives them; row and column 5 are "not among the five".
+    """
+    table = np.zeros((TOP + 1, TOP + 1), np.int64)
+    rows = np.where(baseline == 0, TOP, baseline - 1)
+    columns = np.where(candidate == 0, TOP, candidate - 1)
+    np.add.at(table, (rows, columns), 1)
+    counts: list[list[int]] = table.tolist()
+    return counts
+
+
+def rank_symmetry(transitions: list[list[int]]) -> Symmetry:
+    table = np.array(transitions, np.float64)
+    moves = (table + table.T)[np.triu_indices(len(table), 1)]
+    pairs = int((moves > 0).sum())
+    if pairs == 0:
+        return Symmetry(None, None, None)
+    # Its own degrees of freedom count the empty pairs too.
+    statistic = float(SquareTable(table, shift_zeros=False).symmetry().statistic)
+    return Symmetry(statistic, pairs, float(chi2.sf(statistic, pairs)))
+
+
+def reciprocal_ranks(ranks: IntArray) -> FloatArray:
+    """[N], 1 for the first answer down to 1/5 for the fifth; 0 beyond."""
+    reciprocals: FloatArray = np.divide(
+        1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0
+    )
+    return reciprocals
+
+
+def mean_reciprocal_rank(ranks: IntArray) -> float | None:
+    """Voorhees, TREC-8 question answering track (1999), cut at five answers."""
+    return float(reciprocal_ranks(ranks).mean()) if len(ranks) else None
+
+
+PERSISTENCE = 0.8
+"""Puts 86 % of the weight on the first five places (Webber et al., equation 21)."""
+
+
+def shared_share(a: TopFive, b: TopFive) -> FloatArray:
+    """[N], 0..1: how many of the answers are in both lists, whatever their order.
+
+    Of five, or of as many as there are classes.
+    """
+    depth = _depth(a)
+    shares: FloatArray = _same(a, b).sum(axis=(1, 2)) / depth
+    return shares
+
+
+def rank_biased_overlap(
+    a: TopFive, b: TopFive, *, persistence: float = PERSISTENCE
+) -> FloatArray:
+    """[N], 0..1: overlap at each depth, the first places weighing most.
+
+    RBO_ext of Webber, Moffat and Zobel, ACM Trans. Inf. Syst. 28:20 (2010), equation
+    30 for lists of one length: what is beyond them is taken to overlap as the last
+    depth does, so that equal lists give 1.
+    """
+    same, depth, p = _same(a, b), _depth(a), persistence
+    at_depth = [
+        same[:, :d, :d].sum(axis=(1, 2)) / d  # [N]
+        for d in range(1, depth + 1)
+    ]
+    weighted = sum(
+        (overlap * p**d for d, overlap in enumerate(at_depth, start=1)),
+        start=np.zeros(len(same)),
+    )
+    extended: FloatArray = at_depth[-1] * p**depth + (1 - p) / p * weighted
+    return extended
+
+
+def jensen_shannon_lower_bound(a: TopFive, b: TopFive) -> FloatArray:
+    """[N], 0..1 bits: the versions' distributions differ by at least this divergence.
+
+    Of what is known of both: the classes in both lists, and one rest of all others. A
+    coarser view never makes a divergence larger (data processing inequality); Lin, IEEE
+    Trans. Inf. Theory 37:145 (1991). Not scipy's jensenshannon: its square root of a
+    sum that rounding took below 0 is NaN.
+    """
+    same = _same(a, b)
+    in_both = same.any(axis=2)
+    matched = np.where(same, np.nan_to_num(b.probabilities)[:, None, :], 0.0)
+    p = _with_rest(np.where(in_both, np.nan_to_num(a.probabilities), 0.0))
+    q = _with_rest(matched.sum(axis=2))
+    middle = (p + q) / 2
+    nats = (rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=1) / 2
+    bits: FloatArray = np.clip(nats / np.log(2), 0.0, 1.0)
+    return bits
+
+
+def _depth(top: TopFive) -> int:
+    """Five, or the number of classes if that is less."""
+    return int((top.indices[0] >= 0).sum()) if len(top.indices) else TOP
+
+
+def _same(a: TopFive, b: TopFive) -> BoolArray:
+    """[N, i, j]: a's i-th answer is b's j-th."""
+    pairs: BoolArray = a.indices[:, :, None] == b.indices[:, None, :]
+    return pairs & (a.indices >= 0)[:, :, None]
+
+
+def _with_rest(probabilities: FloatArray) -> FloatArray:
+    """[N, 5] -> [N, 6], rows sum to 1."""
+    rest = np.clip(1 - probabilities.sum(axis=1, keepdims=True), 0.0, None)
+    whole = np.hstack([probabilities, rest])
+    rows: FloatArray = whole / whole.sum(axis=1, keepdims=True)
+    return rows

@@ -1,0 +1,258 @@
+"""Access: routes that are open, those that take a key, and names of the service."""
+
+import hashlib
+import hmac
+import ipaddress
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+
+logger = logging.getLogger(__name__)
+
+Scope = Literal["predict", "admin"]
+
+
+class BadKeys(ValueError):
+    """A file of keys that cannot be read, or has a line that is none."""
+
+
+class NoKeys(BadKeys):
+    """A file that is not there, or has no key."""
+
+
+class Unauthorized(PermissionError):
+    """No key, or one that nobody gave out."""
+
+
+class Forbidden(PermissionError):
+    """A key that does not allow this, or no keys and a caller from elsewhere."""
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    scope: Scope
+    digest: bytes
+    """SHA-256 of the key itself, which is nowhere."""
+
+
+class Keys:
+    """Lines `name predict|admin sha256-hex`; # begins a comment.
+
+    Read again when the file changes. Without a file or without a key in it nobody may
+    ask: that is how keys are taken back. A file that is broken leaves the old keys.
+    """
+
+    def __init__(
+        self, file: Path, *, observe: Callable[[bool], None] = lambda is_read: None
+    ) -> None:
+        """`observe` hears whether the file could be read, each time. BadKeys."""
+        self._file = file
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._state = _state_of(file)
+        self._keys = read_keys(file)
+        observe(True)
+
+    def check(self, authorization: str | None, scope: Scope) -> str:
+        """The name of the key in `Authorization: Bearer …`; an admin key allows all.
+
+        Unauthorized or Forbidden.
+        """
+        self._read_again_if_changed()
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or not token.strip():
+            raise Unauthorized(
+                "this service asks for a key; send the header 'Authorization: Bearer "
+                "KEY'"
+            )
+        digest = hashlib.sha256(token.strip().encode()).digest()
+        # All are looked at, whichever fits: the time tells nothing.
+        found = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
+        if not found:
+            raise Unauthorized("the key is not known here; ask for another")
+        if scope == "admin" and all(key.scope != "admin" for key in found):
+            raise Forbidden(
+                f"the key {found[0].name!r} may ask for predictions alone; changing "
+                f"what is served takes a key of scope 'admin'"
+            )
+        return found[0].name
+
+    def _read_again_if_changed(self) -> None:
+        state = _state_of(self._file)
+        if state == self._state:
+            return
+        with self._lock:
+            if state == self._state:
+                return
+            self._state = state
+            self._read_again()
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = read_keys(self._file)
+        except NoKeys as error:
+            self._keys = ()
+            logger.error("nobody may ask any more reason=%s", error)
+        except BadKeys as error:
+            logger.error("keys kept as they were reason=%s", error)
+            self._observe(False)
+            return
+        else:
+            logger.info("keys read again count=%d", len(self._keys))
+        self._observe(True)
+
+
+def read_keys(file: Path) -> tuple[Key, ...]:
+    """BadKeys names the line, and nothing that stands in it; NoKeys."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoKeys(
+            f"the keys in {file} cannot be read: there is no such file"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadKeys(f"the keys in {file} cannot be read: {error}") from error
+    keys = []
+    for number, line in enumerate(lines, 1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        match fields:
+            case [name, ("predict" | "admin") as scope, digest] if re.fullmatch(
+                r"[0-9a-fA-F]{64}", digest
+            ):
+                keys.append(Key(name, scope, bytes.fromhex(digest)))
+            case _:
+                raise BadKeys(
+                    f"line {number} of {file} is not 'name {'|'.join(get_args(Scope))} "
+                    f"sha256-hex'; the last is what `printf %s KEY | sha256sum` prints"
+                )
+    if not keys:
+        raise NoKeys(f"{file} has no key; nobody could ask anything")
+    return tuple(keys)
+
+
+def _state_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+PROBES = frozenset(
+    ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
+)
+"""For whoever watches the service, by any name."""
+
+OPEN = PROBES | {"/", "/docs", "/openapi.json", "/static/<path:filename>"}
+"""Probes, and pages that hold nothing of the models."""
+
+CHANGES = frozenset(
+    (
+        ("POST", "/versions/<asked>"),
+        ("DELETE", "/versions/<asked>"),
+        ("POST", "/v2/repository/models/<model>/load"),
+        ("POST", "/v2/repository/models/<model>/unload"),
+    )
+)
+
+
+PROXIES = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
+"""Headers that proxies add: who asks is then not on this machine, although the proxy
+is."""
+
+
+def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> None:
+    """All but the open routes take a key, if there are keys; Unauthorized, Forbidden.
+
+    Without keys a loopback address answers under loopback names and `own_names`.
+    """
+
+    @app.before_request
+    def check() -> None:
+        rule = None if request.url_rule is None else request.url_rule.rule
+        if rule is None or rule in PROBES:
+            return
+        is_change = (request.method, rule) in CHANGES
+        if keys is None:
+            _check_name(own_names)
+            if is_change:
+                _check_local()
+        elif rule not in OPEN:
+            authorization = request.headers.get("Authorization")
+            keys.check(authorization, "admin" if is_change else "predict")
+
+
+def _check_name(own_names: frozenset[str]) -> None:
+    """A page of another site may have its name resolved to this machine (DNS
+    rebinding): the browser then lets it read what the service answers, and sends its
+    name as Host. A service for other machines has names that are not known here."""
+    name = _name_of(request.host)
+    if not _is_loopback(request.environ.get("SERVER_NAME", "")):
+        return
+    if not (_is_loopback(name) or name in own_names or "*" in own_names):
+        raise Forbidden(
+            f"the service listens on a loopback address without keys and is asked as "
+            f"{request.host!r:.80}; ask it as localhost, or start it with "
+            f"--allowed-hosts (SERVING_ALLOWED_HOSTS) if a proxy sends that name, or "
+            f"with --keys FILE"
+        )
+
+
+def _check_local() -> None:
+    """Without keys: from this machine, and from no page of another site."""
+    server = request.environ.get("SERVER_NAME", "")
+    if not (_is_loopback(server) and _is_loopback(request.remote_addr or "")):
+        raise Forbidden(
+            "without keys, what is served is changed from this machine alone, and on a "
+            "service that listens on a loopback address; start it with --keys FILE"
+        )
+    found = [header for header in PROXIES if header in request.headers]
+    if found:
+        raise Forbidden(
+            f"without keys, what is served is changed from this machine alone, and the "
+            f"request came through a proxy, as its header {found[0]} says; start the "
+            f"service with --keys FILE"
+        )
+    if not _is_loopback(_name_of(request.host)):
+        raise Forbidden(
+            f"without keys, what is served is changed under localhost or a loopback "
+            f"address, not as {request.host!r:.80}"
+        )
+    # Browsers send both along, whatever page they show; the second says "none" where
+    # somebody has typed the address.
+    origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    is_foreign = origin is not None and origin.partition("://")[2] != request.host
+    if is_foreign or site not in ("same-origin", "none"):
+        raise Forbidden("a page of another site may not change what is served")
+
+
+def _name_of(host: str) -> str:
+    """Without the port and the brackets; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

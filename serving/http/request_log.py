@@ -1,0 +1,174 @@
+"""One line for each request, with the id that its answer names; and one metric."""
+
+import logging
+import os
+import random
+import re
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask, Response, g, request
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from classifier.text import PlainFormatter, printable_lines
+from serving.config import LogFormat
+from serving.metrics import Metrics
+
+GATHER_SECONDS = 0.05
+"""What is logged meanwhile is written at once. A kill loses as much; a warning is
+written, with all that came before it, by who gives it."""
+
+MOST_RECORDS = 10_000
+"""Beyond these who logs waits, as for any other log that nobody reads away."""
+
+
+class LogWriter(logging.Handler):
+    """To standard error, without a lock where lines are logged.
+
+    logging's own handler writes within one: under 64 connections two of five threads
+    stood before it (docs/decisions.md).
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        super().__init__()
+        # Threads do not survive a fork, locks may be held for ever, and what was to be
+        # written is written by the parent.
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _begin(this()))
+
+    def _begin(self) -> None:
+        self._records: deque[logging.LogRecord] = deque()
+        self._wake = threading.Event()
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def createLock(self) -> None:  # noqa: N802 (logging's name)
+        self.lock = None  # appending to a deque needs none
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+        if record.levelno >= logging.WARNING or len(self._records) > MOST_RECORDS:
+            self.flush()
+        elif not self._wake.is_set():
+            self._wake.set()
+            if self._thread is None:
+                self._start()
+
+    def flush(self) -> None:
+        with self._writing:
+            lines = []
+            while self._records:
+                record = self._records.popleft()
+                try:
+                    lines.append(f"{self.format(record)}\n")
+                except Exception:
+                    self.handleError(record)
+            if lines:
+                # A full disk or a reader that is gone must end neither the thread nor
+                # the request that logs; logging's own handlers keep silent too.
+                with suppress(OSError, ValueError):
+                    sys.stderr.write("".join(lines))
+                    sys.stderr.flush()
+
+    def _start(self) -> None:
+        with self._writing:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="log-writer", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        gathered = threading.Event()  # nobody sets it
+        while True:
+            self._wake.wait()
+            gathered.wait(GATHER_SECONDS)
+            self._wake.clear()
+            self.flush()
+
+
+def _begin(writer: LogWriter | None) -> None:
+    if writer is not None:
+        writer._begin()
+
+
+logger = logging.getLogger(__name__)
+
+PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/")
+"""Asked every few seconds, and logged where the answer is no."""
+
+
+class JsonFormatter(OrjsonFormatter):
+    """JSON escapes few control characters, and has no room for surrogates."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: printable_lines(value) if isinstance(value, str) else value
+            for name, value in log_data.items()
+        }
+
+
+def configure_logging(kind: LogFormat) -> None:
+    """To standard error, for the whole process."""
+    handler = LogWriter()
+    if kind == "json":
+        handler.setFormatter(
+            JsonFormatter(
+                "{asctime}{levelname}{name}{message}",
+                style="{",
+                rename_fields={"asctime": "time", "levelname": "level"},
+            )
+        )
+    else:
+        handler.setFormatter(
+            PlainFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+        )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def add_request_log(app: Flask, metrics: Metrics) -> None:
+    """Gives each request an id: `g.request_id`, the answer's X-Request-ID."""
+
+    @app.before_request
+    def begin() -> None:
+        g.started = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        ours = re.fullmatch(r"[\w.:-]{1,128}", given, re.ASCII) is None
+        g.request_id = f"{random.getrandbits(128):032x}" if ours else given
+        g.versions = ()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        seconds = time.perf_counter() - g.started
+        route = "none" if request.url_rule is None else request.url_rule.rule
+        status = response.status_code
+        for version in g.versions or ("",):
+            metrics.requests.labels(route, version, status).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
+        if status < 400 and request.path.startswith(PROBES):
+            return response
+        logger.info(
+            # As a literal: %0A in a path would begin a line of its own.
+            "request method=%s path=%r status=%d ms=%.1f id=%s",
+            request.method,
+            request.path,
+            status,
+            1000 * seconds,
+            g.request_id,
+            extra={
+                "method": request.method,
+                "path": request.path,
+                "status": status,
+                "ms": round(1000 * seconds, 1),
+                "request_id": g.request_id,
+                "versions": list(g.versions),
+            },
+        )
+        return response

@@ -1,0 +1,158 @@
+"""What every dialect needs: the versions, the places, the clock, the metrics."""
+
+import math
+import re
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from flask import Request, g
+
+from classifier.store.versions import canonical_name
+from serving.config import THREADS_TO_SPARE
+from serving.http.bodies import BadRequest
+from serving.inference.batcher import overloaded
+from serving.inference.decoding import DecodeAll, Decoded, Decoder, Patience, Size
+from serving.inference.predictor import Predictor
+from serving.metrics import Metrics
+from serving.versions.pool import PredictorPool
+from serving.versions.slot import NotReady
+from serving.worker_sync import Control
+
+
+class Admission:
+    """A request that finds no place is refused at once.
+
+    gunicorn puts what has no thread in a queue without end, where nothing can be
+    refused; so there must be threads left when places are not.
+    """
+
+    def __init__(self, threads: int, *, seconds_to_wait: Callable[[], float]) -> None:
+        """`seconds_to_wait` is what those who are inside still take."""
+        self.places = max(1, threads - THREADS_TO_SPARE)
+        self._seconds_to_wait = seconds_to_wait
+        self._free = threading.Semaphore(self.places)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Overloaded where there is none."""
+        if not self._free.acquire(blocking=False):
+            raise overloaded(
+                f"{self.places} requests are being worked on, and no more may",
+                self._seconds_to_wait(),
+            )
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class WrongModel(LookupError):
+    """The name of a model that is not the one served here."""
+
+
+@dataclass(frozen=True)
+class Service:
+    pool: PredictorPool
+    control: Control
+    admission: Admission
+    decoder: Decoder
+    metrics: Metrics
+    timeout_seconds: float
+    is_draining: Callable[[], bool]
+    """Whether it was told to stop, and still answers what comes."""
+
+    all_ready: Callable[[], bool]
+    """Whether its other processes have what they serve; once so, it stays so."""
+
+    def check_model(self, asked: str) -> None:
+        """WrongModel; for dialects whose requests name a model."""
+        if asked != self.pool.model:
+            raise WrongModel(
+                f"no model {asked!r:.80} here; this service answers with "
+                f"{self.pool.model!r}"
+            )
+
+    def predictors(
+        self, asked: Sequence[str | None], *, deadline: float = math.inf
+    ) -> list[Predictor]:
+        """One for each version asked for; UnknownVersion, NotReady, DeadlinePassed.
+
+        A version named twice, or by two names, counts once. BadRequest for more than
+        may be in memory at a time: the request would hold them all.
+        """
+        # Each name is looked up once: an alias may move between two of its spellings.
+        names = list({n and canonical_name(n): n for n in asked}.values())
+        self._check_number(names)
+        found = [self.pool.get(name, deadline=deadline) for name in names]
+        unique = list({p.version.number: p for p in found}.values())
+        g.versions = [predictor.version.number for predictor in unique]
+        return unique
+
+    def _check_number(self, asked: Sequence[str | None]) -> None:
+        most = self.pool.most_at_once
+        if most is None or len(asked) <= most:
+            return
+        count = len({self.pool.number(version) for version in asked})
+        if count > most:
+            raise BadRequest(
+                f"{count} versions are asked for, and {most} may be in memory at a "
+                f"time; ask for fewer in one request, or start the service with a "
+                f"larger --max-loaded"
+            )
+
+    def deadline(self, request: Request, *, most: float = math.inf) -> float:
+        """A time of time.monotonic(); BadRequest for a header that is no number.
+
+        The time runs from the request's first byte on: it may have waited for a thread
+        since. `most` is the seconds that its body asks for.
+        """
+        text = request.headers.get("X-Request-Timeout-Ms")
+        seconds = min(self.timeout_seconds, most)
+        if text is not None:
+            if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+                raise BadRequest(
+                    f"X-Request-Timeout-Ms is {text[:40]!r}; it is a whole number of "
+                    f"milliseconds"
+                )
+            seconds = min(seconds, int(text) / 1000)
+        began = getattr(request.environ["wsgi.input"], "began", None)
+        return (time.monotonic() if began is None else began) + seconds
+
+    def decode(self, request: Request, deadline: float) -> DecodeAll:
+        """For the images of this request."""
+        connection = request.environ.get("gunicorn.socket")
+        patience = Patience(deadline, partial(_is_closed, connection))
+
+        def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
+            return self.decoder.decode(images, sizes, patience)
+
+        return decode
+
+    def check_ready(self) -> None:
+        """NotReady says why it is not."""
+        if self.is_draining():
+            raise NotReady("the service is being stopped; ask another")
+        if self.pool.start_failure is not None:
+            raise NotReady(f"it will not become ready: {self.pool.start_failure}")
+        if not self.pool.is_ready:
+            raise NotReady("the versions to serve are being loaded; try again soon")
+        if not self.all_ready():
+            raise NotReady("other processes are still loading; try again soon")
+
+
+def _is_closed(connection: socket.socket | None) -> bool:
+    """Whether the client sends nothing any more; without a connection it may."""
+    if connection is None:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True

@@ -1,0 +1,322 @@
+"""Single requests in, batches through the network, single answers out."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.inference.request_queue import Answer, Images, Piece, Request, RequestQueue
+
+logger = logging.getLogger(__name__)
+
+Logits = NDArray[np.float32]
+"""Shape [N, K]."""
+
+
+class NotFinite(ArithmeticError):
+    """The network's answer about an image is no number."""
+
+
+class WrongLogits(ValueError):
+    """The network gave something else than a row of numbers for each image."""
+
+
+def run_batch(
+    network: Callable[[Images], Logits], images: Images, *, classes: int
+) -> tuple[Logits, dict[int, Exception]]:
+    """Logits, and by place what failed, whatever it was: the thread must go on."""
+    try:
+        logits = _checked(network(images), (len(images), classes))
+        finite = np.isfinite(logits).all(axis=1)
+    except Exception as error:
+        if len(images) == 1:
+            logger.exception("the network failed about an image")
+            return np.full((1, classes), np.nan, np.float32), {0: error}
+        logger.warning("a batch failed images=%d reason=%s", len(images), error)
+        return _one_by_one(network, images, classes=classes)
+    not_finite = np.flatnonzero(~finite)
+    failure = NotFinite("the network's answer about the image is no number")
+    return logits, {int(place): failure for place in not_finite}
+
+
+def _checked(logits: Logits, expected: tuple[int, int]) -> Logits:
+    if logits.shape != expected or logits.dtype.kind != "f":
+        raise WrongLogits(
+            f"asked for logits {expected}, the network gave {logits.dtype} "
+            f"{logits.shape}"
+        )
+    return logits
+
+
+def _one_by_one(
+    network: Callable[[Images], Logits], images: Images, *, classes: int
+) -> tuple[Logits, dict[int, Exception]]:
+    rows: list[Logits] = []
+    failures: dict[int, Exception] = {}
+    for place in range(len(images)):
+        logits, failed = run_batch(network, images[place : place + 1], classes=classes)
+        rows.append(logits)
+        if failed:
+            failures[place] = failed[0]
+    return np.concatenate(rows), failures
+
+
+class Cores:
+    """Shared by all versions of a process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._changed = threading.Lock()
+        self._running = 0
+
+    @contextmanager
+    def batch(self) -> Iterator[bool]:
+        """While a batch runs; whether it was alone when it began."""
+        with self._changed:
+            self._running += 1
+            is_alone = self._running == 1
+        try:
+            yield is_alone
+        finally:
+            with self._changed:
+                self._running -= 1
+
+
+LONGEST_RETRY_AFTER_SECONDS = 60
+
+BATCHES_REMEMBERED = 10
+"""Over about so many the rate is averaged."""
+
+
+class BatchFailed(RuntimeError):
+    """A batch could not be run or taken apart, for a reason that nobody foresaw."""
+
+
+class Overloaded(RuntimeError):
+    """The queue is full."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        """When there should be room."""
+
+
+def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
+    seconds = max(1, min(math.ceil(seconds_to_wait), LONGEST_RETRY_AFTER_SECONDS))
+    return Overloaded(f"{what}; try again in {seconds} s", retry_after_seconds=seconds)
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """What a batch took, for whoever measures."""
+
+    images: int
+    queue_seconds: Sequence[float]
+    """Of each request that it began, from its arrival on."""
+
+    inference_seconds: float
+    still_queued: int
+    """Images that waited when it was done."""
+
+
+class MicroBatcher:
+    """A thread takes what is waiting, in order of arrival, and runs it as one batch.
+
+    It counts images, not requests: a large request is cut, small ones share a batch. A
+    batch that fails is tried again image by image, so that one fails alone. An error
+    outside the network fails the requests of its batch, and ends no thread. With
+    `on_one_core` as many batches run at once as there are cores.
+    """
+
+    def __init__(
+        self,
+        logits: Callable[[Images], Logits],
+        *,
+        name: str,
+        on_one_core: Callable[[Images], Logits] | None = None,
+        cores: Cores | None = None,
+        classes: int,
+        max_batch_size: int,
+        max_wait_ms: float = 0.0,
+        max_queued: int = 512,
+        observe: Callable[[BatchDone], None] = lambda batch: None,
+    ) -> None:
+        """`on_one_core` gives the same, for when other batches run too; `cores` is
+        shared with those."""
+        self._logits = logits
+        self._on_one_core = on_one_core or logits
+        self._classes = classes
+        self._max_batch_size = max_batch_size
+        self._max_wait_s = max_wait_ms / 1000
+        self._max_queued = max_queued
+        self._observe = observe
+        self._queue = RequestQueue()
+        self._images_per_second = 0.0
+        self._is_closed = False
+        self._changed = threading.Condition()
+        self._gathering = threading.Lock()
+        self._cores = cores or Cores(1)
+        threads = self._cores.count if on_one_core else 1
+        self._free = threads  # of batches that may run at once
+        self._threads = [
+            threading.Thread(target=self._run, name=thread_name, daemon=True)
+            for thread_name in (name, *(f"{name}.{n}" for n in range(2, threads + 1)))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Images that wait."""
+        return self._queue.images
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """What is queued takes about so long, at the rate of the last batches."""
+        return self._queue.images / max(self._images_per_second, 1.0)
+
+    def submit(
+        self, images: Images, *, deadline: float = math.inf, run_here: bool = False
+    ) -> "Future[Answer]":
+        """What the network says about images [N, H, W, 3], N from 1.
+
+        DeadlinePassed if it was not begun by `deadline`, of time.monotonic(). Raises
+        Overloaded if too many wait; a request that finds none waiting is always taken.
+        With `run_here` one that nobody else waits with is run by the caller's thread.
+        """
+        request = Request(images, deadline)
+        with self._changed:
+            waiting = self._queue.images
+            if waiting and waiting + len(images) > self._max_queued:
+                raise self._overloaded(waiting)
+            # Found before it was closed, it has no threads any more.
+            run_here = self._is_closed or (run_here and self._is_lone(request))
+            if run_here:
+                self._free -= 1
+            else:
+                self._queue.append(request)
+                self._changed.notify()
+        if run_here:
+            own_queue = RequestQueue()
+            own_queue.append(request)
+            try:
+                while own_queue:
+                    self._answer(own_queue.cut(self._max_batch_size))
+            finally:
+                self._done()
+        return request.answer
+
+    def _is_lone(self, request: Request) -> bool:
+        """Whether it is a batch of its own, and nobody may join it."""
+        is_one_batch = len(request.images) <= self._max_batch_size
+        may_be_joined = self._queue or self._max_wait_s > 0
+        return is_one_batch and not may_be_joined and self._free > 0
+
+    def close(self) -> None:
+        """Returns when what waits is answered; what comes later is answered as well."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        for thread in self._threads:
+            thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: self._free == len(self._threads))
+
+    def __enter__(self) -> "MicroBatcher":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _overloaded(self, waiting: int) -> Overloaded:
+        return overloaded(
+            f"{waiting} images wait for the network and {self._max_queued} may",
+            self.seconds_to_wait,
+        )
+
+    def _run(self) -> None:
+        while True:
+            with self._gathering, self._changed:
+                self._changed.wait_for(self._has_work)
+                if not self._queue:
+                    return
+                self._wait_for_company()
+                pieces = self._queue.cut(self._max_batch_size)
+                self._free -= 1
+            self._answer(pieces)
+            self._done()
+
+    def _has_work(self) -> bool:
+        return bool(self._queue and self._free > 0) or self._is_closed
+
+    def _done(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify()
+
+    def _wait_for_company(self) -> None:
+        """Until a batch is full, or its first image has waited as long as it may."""
+        until = self._queue.first.arrived + self._max_wait_s
+        while self._queue.images < self._max_batch_size and not self._is_closed:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
+
+    def _answer(self, pieces: list[Piece]) -> None:
+        """Raises nothing: a thread that ended would leave all later requests to wait
+        for ever, while the version is told to be ready."""
+        if not pieces:
+            return
+        try:
+            done = self._run_batch(pieces)
+        except BaseException as error:
+            for piece in pieces:
+                failure = BatchFailed(f"a batch failed: {error!r}")
+                failure.__cause__ = error
+                piece.request.fail(failure)
+            logger.exception("a batch failed requests=%d", len(pieces))
+            return
+        try:
+            self._observe(done)
+        except BaseException:
+            logger.exception("a batch was not measured requests=%d", len(pieces))
+
+    def _run_batch(self, pieces: list[Piece]) -> BatchDone:
+        """Answers the requests."""
+        started = time.monotonic()
+        parts = [piece.images for piece in pieces]
+        images = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        with self._cores.batch() as is_alone:
+            network = self._logits if is_alone else self._on_one_core
+            logits, failures = run_batch(network, images, classes=self._classes)
+        seconds = time.monotonic() - started
+        with self._changed:
+            at_once = max(1, len(self._threads) - self._free)
+            self._remember(at_once * len(images) / max(seconds, 1e-6))
+        first = 0
+        for piece in pieces:
+            last = first + len(piece)
+            own = {k - first: e for k, e in failures.items() if first <= k < last}
+            piece.request.take(piece.start, logits[first:last], own)
+            first = last
+        waits = [started - p.request.arrived for p in pieces if p.start == 0]
+        return BatchDone(len(images), waits, seconds, self._queue.images)
+
+    def _remember(self, images_per_second: float) -> None:
+        is_first = self._images_per_second == 0
+        share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
+        self._images_per_second += share * (images_per_second - self._images_per_second)

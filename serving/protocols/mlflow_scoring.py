@@ -1,0 +1,292 @@
+"""MLflow's scoring contract, as the clients of `mlflow models serve` speak it."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import orjson
+from flask import Blueprint, Flask, Request, Response, request
+from numpy.typing import NDArray
+
+from serving.http.bodies import (
+    BadRequest,
+    ImageArray,
+    UnsupportedMediaType,
+    check_count,
+    from_base64,
+    read_body,
+)
+from serving.http.errors import Problem
+from serving.http.service import Service
+from serving.protocols.predict import ask_whole
+
+COLUMN = "image"
+
+INPUT = "images"
+"""The name of the input in a version's signature."""
+
+HINT = '{"inputs": ["<an image in base64>"]}'
+
+
+@dataclass(frozen=True)
+class Payload:
+    images: list[bytes] | ImageArray
+    """At least one; encoded ones are not decoded yet."""
+
+    version: str | None
+    """None asks for the default one."""
+
+
+def read_payload(body: bytes) -> Payload:
+    """BadRequest, BodyTooLarge for more images than one request may bring."""
+    document = _document(body)
+    version = _version(document.get("params"))
+    named = [form for form in FORMS if form in document]
+    if len(named) != 1:
+        raise BadRequest(
+            f"the body has {' and '.join(named) or 'none'} of {', '.join(FORMS)}; "
+            f"send exactly one, such as {HINT}"
+        )
+    images = FORMS[named[0]](document[named[0]])
+    if not images:
+        raise BadRequest(f"{named[0]} holds no image; send {HINT}")
+    check_count(len(images))
+    if isinstance(images[0], list):
+        return Payload(_stacked(images), version)
+    return Payload(
+        [_encoded(place, item) for place, item in enumerate(images)], version
+    )
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _lenient(body)
+    if not isinstance(document, dict):
+        raise BadRequest(f"the body is no JSON object; send {HINT}")
+    return document
+
+
+def _lenient(body: bytes) -> object:
+    """A gap in a data frame is NaN, which MLflow's client writes and JSON lacks."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON; send {HINT}") from error
+
+
+def _version(params: object) -> str | None:
+    if params is None:
+        return None
+    if not isinstance(params, dict) or set(params) - {"version"}:
+        raise BadRequest(
+            'params may have a version and nothing else, {"version": "16"}; every '
+            "image gets its best answer, POST /predict gives more"
+        )
+    version = params.get("version")
+    if isinstance(version, int) and not isinstance(version, bool):
+        version = str(version)
+    if version is None:
+        return None
+    # MLflow's aliases are of letters of any alphabet.
+    if not isinstance(version, str) or not re.fullmatch(r"[\w@.-]+", version):
+        raise BadRequest(
+            "params.version names no version; send a number, 'latest' or an alias, as "
+            '{"version": "16"}'
+        )
+    return version
+
+
+def _split(frame: object) -> list[Any]:
+    """The column of {"columns": [name, …], "data": [row, …]}; others are not read."""
+    columns, rows = (
+        (frame.get("columns"), frame.get("data"))
+        if isinstance(frame, dict)
+        else (None, None)
+    )
+    if not isinstance(columns, list) or columns.count(COLUMN) != 1:
+        raise BadRequest(f"dataframe_split has no list 'columns' with one {COLUMN!r}")
+    if not isinstance(rows, list):
+        raise BadRequest("dataframe_split has no list 'data' of rows")
+    for place, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise BadRequest(
+                f"row {place} of dataframe_split is no list of {len(columns)} values, "
+                "as many as there are columns"
+            )
+    column = columns.index(COLUMN)
+    return [row[column] for row in rows]
+
+
+def _records(rows: object) -> list[Any]:
+    if not isinstance(rows, list):
+        raise BadRequest("dataframe_records is no list of objects")
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict) or COLUMN not in row:
+            raise BadRequest(f"row {place} of dataframe_records has no {COLUMN!r}")
+    return [row[COLUMN] for row in rows]
+
+
+def _listed(value: object) -> list[Any]:
+    """A list, or one under a name."""
+    if isinstance(value, dict) and len(value) == 1:
+        (name,) = value
+        value = value[name] if name in (COLUMN, INPUT) else None
+    if not isinstance(value, list):
+        raise BadRequest(
+            f'there is no list of images; send {HINT}, or {{"image": […]}}'
+        )
+    return value
+
+
+def _instances(value: object) -> list[Any]:
+    """The same; each row may be under the input's name too."""
+    return [
+        row[INPUT] if isinstance(row, dict) and [*row] == [INPUT] else row
+        for row in _listed(value)
+    ]
+
+
+FORMS: dict[str, Callable[[object], list[Any]]] = {
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "instances": _instances,
+    "inputs": _listed,
+}
+
+
+def _encoded(place: int, item: object) -> bytes:
+    text = item.get("b64") if isinstance(item, dict) else item
+    if not isinstance(text, str):
+        raise BadRequest(
+            f'image {place} is neither base64 nor {{"b64": "<base64>"}}; send {HINT}'
+        )
+    try:
+        return from_base64(text)
+    except ValueError as error:
+        raise BadRequest(f"image {place} is not base64: {error}") from error
+
+
+def _stacked(images: list[Any]) -> ImageArray:
+    decoded = [_pixels(place, image) for place, image in enumerate(images)]
+    if len({image.shape for image in decoded}) != 1:
+        raise BadRequest("the images are of several sizes; send those of the version")
+    return ImageArray(np.stack(decoded))
+
+
+def _pixels(place: int, image: object) -> NDArray[np.uint8]:
+    """Of one image, uint8 [H, W, 3]; one by one, as eight bytes a value are a lot."""
+    try:
+        values = np.asarray(image, np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadRequest(f"image {place} is no array of numbers") from error
+    if values.ndim != 3 or values.shape[2] != 3:
+        raise BadRequest(f"image {place} is {list(values.shape)}; send [H, W, 3]")
+    # NaN, which JSON's null becomes, is within no bounds.
+    if not ((values >= 0) & (values <= 255) & (values % 1 == 0)).all():
+        raise BadRequest(
+            f"image {place} has values that are no whole numbers of 0 to 255; the "
+            "version normalises them itself"
+        )
+    return values.astype(np.uint8)
+
+
+PATHS = frozenset(("/ping", "/health", "/version", "/invocations"))
+"""Their errors are told in MLflow's shape."""
+
+ERROR_CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""MLflow's names; all others are BAD_REQUEST."""
+
+
+def add_mlflow_scoring(app: Flask, service: Service) -> None:
+    routes = Blueprint("mlflow_scoring", __name__)
+    spoken = _mlflow_version()
+
+    @routes.get("/ping")
+    @routes.get("/health")
+    def ping() -> Response:
+        # 503 where MLflow says 404: its clients take any but 200 as "not yet", and a
+        # load balancer takes 404 as "no such route".
+        service.check_ready()
+        return _answer(b"\n")
+
+    @routes.get("/version")
+    def version_() -> Response:
+        return _answer(spoken.encode())
+
+    @routes.post("/invocations")
+    def invocations() -> Response:
+        _check_head(request)
+        with service.admission.place():
+            deadline = service.deadline(request)
+            payload = read_payload(read_body(request, deadline=deadline))
+            (predictor,) = service.predictors([payload.version], deadline=deadline)
+            # One that cannot be read fails them all, and the message names it: the
+            # contract has no place for the error of one image.
+            answer = ask_whole(
+                payload.images,
+                predictor,
+                decode=service.decode(request, deadline),
+                deadline=deadline,
+            )
+            if isinstance(payload.images, ImageArray):
+                logits = answer.logits.tolist()
+                predictions: object = {"logits": logits}  # as MLflow's does
+            else:
+                predictions = [best for (best,) in predictor.top(answer.logits, 1)]
+        return _answer(orjson.dumps({"predictions": predictions}))
+
+    app.register_blueprint(routes)
+
+
+def render(problem: Problem) -> Response:
+    """As MLflow tells an error: `{"error_code": …, "message": …}`."""
+    code = ERROR_CODES.get(problem.status, "BAD_REQUEST")
+    if problem.code == "version_failed":
+        code = "INVALID_STATE"  # nothing that is temporary, which 503 would be
+    body = orjson.dumps({"error_code": code, "message": problem.message})
+    answer = _answer(body, problem.status)
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _check_head(request: Request) -> None:
+    """Before the body is read: BadRequest, UnsupportedMediaType."""
+    if request.args:
+        raise BadRequest(
+            "POST /invocations takes no query; a version is asked for in the body, "
+            '"params": {"version": "16"}'
+        )
+    kind, *parameters = request.headers.get("Content-Type", "").lower().split(";")
+    wrong = [p for p in parameters if p.strip().replace('"', "") != "charset=utf-8"]
+    if kind.strip() not in ("", "application/json") or wrong:
+        raise UnsupportedMediaType(
+            "a body that is not sent as application/json in UTF-8; its header is "
+            "'Content-Type: application/json', images are base64 in it (POST /predict "
+            "takes files)"
+        )
+
+
+def _answer(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, mimetype="application/json")
+
+
+def _mlflow_version() -> str:
+    """Of the MLflow whose contract this is; its registry is read with the same."""
+    try:
+        return version("mlflow-skinny")
+    except PackageNotFoundError:
+        return version("mlflow")

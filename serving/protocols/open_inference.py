@@ -1,0 +1,330 @@
+"""The Open Inference Protocol, version 2: its routes, below /v2."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import orjson
+from flask import Blueprint, Flask, Response, request
+from prometheus_client.samples import Sample
+
+from classifier.hardware import BackendKind
+from serving.http.bodies import MAX_IMAGES, SMALL_BODY_BYTES, BadRequest, read_body
+from serving.http.errors import Problem
+from serving.http.service import Service
+from serving.inference.predictor import Predictor
+from serving.protocols.inference_messages import (
+    DECLARED,
+    HEADER,
+    INPUT,
+    read_inference,
+    write_inference,
+)
+from serving.protocols.predict import ask_whole
+from serving.versions.slot import NotReady, State, VersionFailed
+from serving.versions.status import VersionStatus
+
+PLATFORMS: Mapping[BackendKind, str] = {
+    "onnx": "onnx_onnxv1",
+    "torch": "pytorch_safetensors",
+}
+"""A project and its format; the protocol names the first, the second is ours."""
+
+
+def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
+    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well, and
+    `logits` are given to who asks for them."""
+    height, width = predictor.size
+    classes = len(predictor.bundle.labels)
+    return {
+        "name": predictor.version.model,
+        "versions": versions,
+        "platform": PLATFORMS[predictor.backend.name],
+        "inputs": [
+            {"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, 3]}
+        ],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, classes]}
+            for name in DECLARED
+        ],
+    }
+
+
+def configuration(predictor: Predictor) -> dict[str, Any]:
+    """In Triton's words, whose shapes leave out the number of images."""
+    classes = len(predictor.bundle.labels)
+    return {
+        "name": predictor.version.model,
+        "platform": PLATFORMS[predictor.backend.name],
+        # Of a request: what the network sees at once is cut from what is queued.
+        "max_batch_size": MAX_IMAGES,
+        "input": [
+            {
+                "name": INPUT,
+                "data_type": "TYPE_UINT8",
+                "format": "FORMAT_NHWC",
+                "dims": [*predictor.size, 3],
+            }
+        ],
+        "output": [
+            {"name": name, "data_type": "TYPE_FP32", "dims": [classes]}
+            for name in DECLARED
+        ],
+        "dynamic_batching": {},
+    }
+
+
+def statistics(
+    samples: Iterable[Sample], *, model: str, version: str
+) -> dict[str, Any]:
+    """Since the service started, over all processes and dialects.
+
+    A request's whole time is not kept by version, so `success` has the part of it that
+    is: the waits for the network and its runs. What is not known at all is 0.
+    """
+    own = [s for s in samples if s.labels.get("version") == version]
+    waited = _seconds(own, "serving_queue_duration_seconds")
+    ran = _seconds(own, "serving_inference_duration_seconds")
+    answered = _sum(own, "serving_requests_total", code="200")
+    refused = _sum(own, "serving_requests_total") - answered
+    return {
+        "name": model,
+        "version": version,
+        "inference_count": int(_sum(own, "serving_batch_size_sum")),  # of images
+        "execution_count": ran["count"],
+        "inference_stats": {
+            "success": {"count": int(answered), "ns": waited["ns"] + ran["ns"]},
+            "fail": {"count": int(refused), "ns": 0},
+            "queue": waited,
+            "compute_input": {"count": 0, "ns": 0},
+            "compute_infer": ran,
+            "compute_output": {"count": 0, "ns": 0},
+        },
+        "batch_stats": [],
+    }
+
+
+def _seconds(samples: Iterable[Sample], histogram: str) -> dict[str, int]:
+    return {
+        "count": int(_sum(samples, f"{histogram}_count")),
+        "ns": round(1e9 * _sum(samples, f"{histogram}_sum")),
+    }
+
+
+def _sum(samples: Iterable[Sample], name: str, **labels: str) -> float:
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+STATES: Mapping[State, str] = {
+    "ready": "READY",
+    "loading": "LOADING",
+    "failed": "UNAVAILABLE",
+    "available": "UNAVAILABLE",
+}
+
+PARAMETERS = frozenset(("version", "unload_dependents"))
+"""That are taken; the second means nothing here, and clients send it always."""
+
+
+def add_model_repository(routes: Blueprint, service: Service) -> None:
+    pool, control = service.pool, service.control
+
+    @routes.post("/repository/index")
+    def index() -> list[dict[str, Any]]:
+        wants_ready = _document().get("ready") is True
+        statuses = pool.loaded() if wants_ready else pool.statuses()
+        return [_entry(status) for status in statuses]
+
+    @routes.post("/repository/models/<model>/load")
+    def load(model: str) -> dict[str, Any]:
+        """Without a version: what was served from the start."""
+        asked = _asked_version()
+        for name in pool.wanted if asked is None else [asked]:
+            control.add(name)
+        return {}
+
+    @routes.post("/repository/models/<model>/unload")
+    def unload(model: str) -> dict[str, Any]:
+        """Without a version: all that are in memory."""
+        asked = _asked_version()
+        loaded = [status.version.number for status in pool.loaded()]
+        for name in loaded if asked is None else [asked]:
+            control.remove(name)
+        return {}
+
+
+def _entry(status: VersionStatus) -> dict[str, Any]:
+    reason = status.reason or ""
+    if status.state == "available":
+        how = "loaded when it is first asked for" if status.is_served else "not served"
+        reason = f"in the registry, {how}"
+    return {
+        "name": status.version.model,
+        "version": status.version.number,
+        "state": STATES[status.state],
+        "reason": reason,
+    }
+
+
+def _asked_version() -> str | None:
+    """Of the body's parameters, or of the query, for clients that cannot set those."""
+    parameters = _document().get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadRequest("the parameters are no object; they may have a version")
+    unknown = set(parameters) - PARAMETERS
+    if unknown:
+        raise BadRequest(
+            f"the parameters have {', '.join(sorted(unknown))!r:.80}; versions come "
+            f"from the registry as they are, and only a version may be named"
+        )
+    version = parameters.get("version", request.args.get("version"))
+    if version is not None and type(version) not in (str, int):
+        raise BadRequest(f"the version is {version!r:.40}; name it as 'v8' or '8'")
+    return None if version is None else str(version)
+
+
+def _document() -> Mapping[str, Any]:
+    """An empty body is an empty object."""
+    try:
+        # Read outside of the places for predictions.
+        document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BadRequest("the body is JSON and no object")
+    return document
+
+
+PREFIX = "/v2"
+
+EXTENSIONS = (
+    *("binary_tensor_data", "classification", "model_configuration"),
+    *("model_repository", "statistics"),
+)
+
+
+def add_open_inference(app: Flask, service: Service) -> None:
+    routes = Blueprint("open_inference", __name__, url_prefix=PREFIX)
+
+    @routes.before_request
+    def check_model() -> None:
+        asked = (request.view_args or {}).get("model")
+        if asked is not None:
+            service.check_model(asked)
+
+    _add_server(routes, service)
+    _add_model(routes, service)
+    _add_inference(routes, service)
+    add_model_repository(routes, service)
+    app.register_blueprint(routes)
+
+
+def render(problem: Problem) -> Response:
+    """The protocol's shape of an error."""
+    body = orjson.dumps({"error": problem.message})
+    answer = Response(body, problem.status, mimetype="application/json")
+    answer.headers.update(problem.headers)
+    return answer
+
+
+def _add_server(routes: Blueprint, service: Service) -> None:
+    @routes.get("", strict_slashes=False)
+    def server() -> dict[str, Any]:
+        # The version is the protocol's: what we are made of is nobody's business.
+        return {"name": "flipside", "version": "2", "extensions": EXTENSIONS}
+
+    @routes.get("/health/live")
+    def live() -> dict[str, Any]:
+        return {"live": True}
+
+    @routes.get("/health/ready")
+    def ready() -> dict[str, Any]:
+        service.check_ready()
+        # The protocol's text has `live` where its clients read `ready`.
+        return {"ready": True, "live": True}
+
+    @routes.get("/models")
+    def models() -> dict[str, Any]:
+        return {"models": [service.pool.model]}
+
+
+def _add_model(routes: Blueprint, service: Service) -> None:
+    """What there is to know of one version, the default one where none is named."""
+    pool = service.pool
+
+    def get(version: str | None) -> Predictor:
+        return pool.get(version, deadline=service.deadline(request))
+
+    @routes.get("/models/<model>")
+    @routes.get("/models/<model>/versions/<version>")
+    def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
+        served = [s.version.number for s in pool.statuses() if s.is_served]
+        return metadata(get(version), served)
+
+    @routes.get("/models/<model>/ready")
+    @routes.get("/models/<model>/versions/<version>/ready")
+    def model_ready(model: str, version: str | None = None) -> dict[str, Any]:
+        status = pool.served_status(version)
+        if status.state != "ready":
+            why = f": {status.reason}" if status.reason else ""
+            kind = VersionFailed if status.is_final else NotReady
+            raise kind(f"version {status.version.number} is {status.state}{why}")
+        return {"name": model, "ready": True}
+
+    @routes.get("/models/<model>/config")
+    @routes.get("/models/<model>/versions/<version>/config")
+    def model_config(model: str, version: str | None = None) -> dict[str, Any]:
+        return configuration(get(version))
+
+    @routes.get("/models/stats")
+    @routes.get("/models/<model>/stats")
+    @routes.get("/models/<model>/versions/<version>/stats")
+    def stats(model: str = "", version: str | None = None) -> dict[str, Any]:
+        asked = pool.loaded() if version is None else [pool.served_status(version)]
+        samples = service.metrics.samples()
+        return {
+            "model_stats": [
+                statistics(samples, model=pool.model, version=status.version.number)
+                for status in asked
+            ]
+        }
+
+
+def _add_inference(routes: Blueprint, service: Service) -> None:
+    @routes.post("/models/<model>/infer")
+    @routes.post("/models/<model>/versions/<version>/infer")
+    def infer(model: str, version: str | None = None) -> Response:
+        @cache
+        def predictor_() -> Predictor:
+            (found,) = service.predictors([version], deadline=deadline)
+            return found
+
+        with service.admission.place():
+            deadline = service.deadline(request)
+            # The version is looked for, and maybe loaded, when the body is there.
+            asked = read_inference(
+                read_body(request, deadline=deadline),
+                request.headers.get(HEADER),
+                size=lambda: predictor_().size,
+            )
+            predictor = predictor_()
+            if asked.timeout_seconds is not None:
+                deadline = service.deadline(request, most=asked.timeout_seconds)
+            answer = ask_whole(
+                asked.images,
+                predictor,
+                decode=service.decode(request, deadline),
+                deadline=deadline,
+            )
+            body, json_length = write_inference(asked, predictor, answer)
+        if json_length is None:
+            return Response(body, mimetype="application/json")
+        return Response(
+            body,
+            headers={HEADER: str(json_length)},
+            mimetype="application/octet-stream",
+        )

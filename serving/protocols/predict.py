@@ -1,0 +1,216 @@
+"""Images through versions: every image of a request, by every version asked."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
+from serving.http.bodies import ImageArray, check_size
+from serving.inference.decoding import DecodeAll, Decoded, Size
+from serving.inference.predictor import BadTopK, Prediction, Predictor
+from serving.inference.request_queue import Answer, DeadlinePassed, Images
+
+DEFAULT_TOP_K = 5
+
+Row = list[tuple[Prediction, ...] | Exception]
+"""Of one version, for each image its likeliest classes, or why there are none."""
+
+ERROR_CODES: dict[type[Exception], str] = {
+    ImageTooLarge: "image_too_large",
+    UndecodableImage: "undecodable_image",
+}
+"""Any other is `internal`."""
+
+
+def predict(
+    images: list[bytes] | ImageArray,
+    predictors: Sequence[Predictor],
+    *,
+    top: int | None,
+    decode: DecodeAll,
+    deadline: float,
+) -> list[dict[str, Any]]:
+    """The `results` of POST /predict, ordered by image, then by version as asked.
+
+    An image that fails does so alone, unless it is the only one: then its error is
+    raised. BadTopK, BadRequest for an array of another size, Overloaded,
+    DeadlinePassed (`deadline` is of time.monotonic()).
+    """
+    tops = [top_of(predictor, top) for predictor in predictors]
+    answers = ask(images, predictors, decode=decode, deadline=deadline)
+    rows = [
+        _top(predictor, answer, count)
+        for predictor, answer, count in zip(predictors, answers, tops, strict=True)
+    ]
+    return [
+        _result(place, predictor, row[place])
+        for place in range(len(rows[0]))
+        for predictor, row in zip(predictors, rows, strict=True)
+    ]
+
+
+def ask(
+    images: list[bytes] | ImageArray,
+    predictors: Sequence[Predictor],
+    *,
+    decode: DecodeAll,
+    deadline: float,
+) -> list[Answer]:
+    """Of each version, about all images; raises as `predict` does.
+
+    A failure's place is the image's; the only image's failure is raised.
+    """
+    sizes = {predictor.size for predictor in predictors}
+    decoded = images if isinstance(images, ImageArray) else decode(images, sizes)
+    answers = _ask_all([(p, *_for_version(decoded, p)) for p in predictors], deadline)
+    if len(answers[0].logits) == 1:
+        for answer in answers:
+            for error in answer.failures.values():
+                raise error
+    return answers
+
+
+def ask_whole(
+    images: list[bytes] | ImageArray,
+    predictor: Predictor,
+    *,
+    decode: DecodeAll,
+    deadline: float,
+) -> Answer:
+    """About all images; the first failure, if one fails, with the image's place.
+
+    For dialects that have no room for the error of one image.
+    """
+
+    def decode_whole(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
+        decoded = decode(images, sizes)
+        for place, image in enumerate(decoded):
+            if isinstance(image, Exception):
+                raise _at(place, image) from image
+        return decoded
+
+    (answer,) = ask(images, [predictor], decode=decode_whole, deadline=deadline)
+    for _, failure in sorted(answer.failures.items()):
+        raise failure
+    return answer
+
+
+def _at(place: int, failure: Exception) -> Exception:
+    return type(failure)(f"image {place}: {failure}")
+
+
+def top_of(predictor: Predictor, asked: int | None) -> int:
+    classes = len(predictor.bundle.labels)
+    if asked is None:
+        return min(DEFAULT_TOP_K, classes)
+    if not 1 <= asked <= classes:
+        raise BadTopK(
+            f"top_k is {asked}; this version has {classes} classes, ask for 1 to "
+            f"{classes}"
+        )
+    return asked
+
+
+def _for_version(
+    decoded: Sequence[Decoded] | ImageArray, predictor: Predictor
+) -> tuple[Images, dict[int, Exception]]:
+    """The images that decoded, at the version's size, and what the others failed of."""
+    height, width = size = predictor.size
+    if isinstance(decoded, ImageArray):
+        check_size(decoded.images, height=height, width=width)
+        return decoded.images, {}
+    failures = {k: i for k, i in enumerate(decoded) if isinstance(i, Exception)}
+    images = [image[size] for image in decoded if not isinstance(image, Exception)]
+    if not images:
+        return np.empty((0, height, width, 3), np.uint8), failures
+    return np.stack(images), failures
+
+
+def _ask_all(
+    asked: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
+) -> list[Answer]:
+    """All versions at once; what one refuses, the others need not answer."""
+    futures: list[Future[Answer] | None] = []
+    try:
+        for place, (predictor, images, _) in enumerate(asked, start=1):
+            is_last = place == len(asked)
+            futures.append(
+                predictor.submit(images, deadline=deadline, run_here=is_last)
+                if len(images) > 0
+                else None
+            )
+        return [
+            _spread(_wait(future, deadline), failures, predictor)
+            for future, (predictor, _, failures) in zip(futures, asked, strict=True)
+        ]
+    except BaseException:
+        for future in futures:
+            if future is not None:
+                future.cancel()
+        raise
+
+
+def _wait(future: "Future[Answer] | None", deadline: float) -> Answer | None:
+    if future is None:
+        return None
+    left = max(0.0, deadline - time.monotonic())
+    try:
+        return future.result(timeout=min(left, threading.TIMEOUT_MAX))
+    except DeadlinePassed:
+        raise
+    except TimeoutError as error:
+        raise DeadlinePassed(
+            "the network did not answer in time; ask again with more time, or about "
+            "fewer images"
+        ) from error
+
+
+def _spread(
+    answer: Answer | None, failures: Mapping[int, Exception], predictor: Predictor
+) -> Answer:
+    """Over the places of all images, of those that decoded and those that did not."""
+    if not failures:
+        assert answer is not None
+        return answer
+    decoded = 0 if answer is None else len(answer.logits)
+    count = decoded + len(failures)
+    places = [place for place in range(count) if place not in failures]
+    logits = np.zeros((count, len(predictor.bundle.labels)), np.float32)
+    if answer is None:
+        return Answer(logits, failures)
+    logits[places] = answer.logits
+    own = {places[place]: error for place, error in answer.failures.items()}
+    return Answer(logits, {**failures, **own})
+
+
+def _top(predictor: Predictor, answer: Answer, count: int) -> Row:
+    logits = answer.logits
+    if answer.failures:
+        logits = logits.copy()
+        logits[list(answer.failures)] = 0.0
+    tops = predictor.top(logits, count)
+    return [answer.failures.get(place, top) for place, top in enumerate(tops)]
+
+
+def _result(
+    place: int, predictor: Predictor, found: tuple[Prediction, ...] | Exception
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"image": place, "version": predictor.version.number}
+    if isinstance(found, Exception):
+        return {**result, "error": {"code": code_of(found), "message": told(found)}}
+    return {**result, "top": found}
+
+
+def code_of(error: Exception) -> str:
+    return ERROR_CODES.get(type(error), "internal")
+
+
+def told(error: Exception) -> str:
+    """What a client may know of it."""
+    if type(error) in ERROR_CODES:
+        return str(error)
+    return "the network failed about this image; the service's log says why"

@@ -1,0 +1,285 @@
+"""Time and memory that a version may take while it loads and warms.
+
+A graph that never ends or makes gigabytes is found in a process of its own
+(serving.versions.trial), which is killed when time is over; what passes there is
+loaded here.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from classifier.bundle.files import BrokenBundle, Bundle
+from classifier.storage import build_once, default_cache
+from serving.inference.predictor import FailedCheck
+from serving.versions.trial_key import trial_key
+
+logger = logging.getLogger(__name__)
+
+MEGABYTE = 2**20
+
+KNOWN_FAILURES = {kind.__name__: kind for kind in (BrokenBundle, FailedCheck)}
+
+ERRORS_SHOWN = 2_000
+"""Characters of what a trial said last."""
+
+
+class LoadLimit(RuntimeError):
+    """The version takes more time or memory to load than it may."""
+
+
+class LoadStopped(RuntimeError):
+    """The service ends while the version is being loaded."""
+
+
+T = TypeVar("T")
+
+Job = Mapping[str, Any]
+"""Input of serving.versions.trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadLimits:
+    seconds: float
+    """For reading the files, for the trial, and for the load after it."""
+
+    megabytes: int
+
+    def check_size(self, bundle: Bundle, *, largest: int) -> None:
+        """LoadLimit where the files or the images of a batch are too large already."""
+        files = [bundle.graph]
+        if bundle.network.precision == "fp32":
+            files.append(bundle.weights)
+        sizes = sum(file.stat().st_size for file in files)
+        self._check(sizes, f"{' and '.join(file.name for file in files)} have")
+        height, width = bundle.preprocessing.height, bundle.preprocessing.width
+        batch = largest * (height * width * 3 + len(bundle.labels) * 4)
+        self._check(batch, f"a batch of {largest} images of {width} x {height} has")
+
+    def _check(self, size: int, what: str) -> None:
+        if size > self.megabytes * MEGABYTE:
+            raise LoadLimit(
+                f"{what} {size // MEGABYTE:,} MB, and a version may take "
+                f"{self.megabytes:,} MB while it loads (--load-megabytes)"
+            )
+
+    @property
+    def took_too_long(self) -> LoadLimit:
+        return LoadLimit(
+            f"it was not loaded and warm after {self.seconds:g} s, and a version may "
+            f"take no longer (--load-seconds)"
+        )
+
+    @property
+    def took_too_much(self) -> LoadLimit:
+        return LoadLimit(
+            f"it takes more memory than the {self.megabytes:,} MB that a version may "
+            f"take while it loads (--load-megabytes)"
+        )
+
+
+class LoadGuard:
+    """Trials and loads of one process; a version that passed is not tried again."""
+
+    def __init__(self, limits: LoadLimits, *, threads: int) -> None:
+        """`threads`: cores that a network has."""
+        self._limits = limits
+        self._threads = threads
+        self._passed: set[str] = set()
+        self._turns: dict[str, threading.Lock] = {}
+        self._changed = threading.Lock()
+        self._trials: set[subprocess.Popen[bytes]] = set()
+        self._loads: set[Future[Any]] = set()
+        self._is_stopped = False
+
+    def try_out(self, bundle: Bundle, *, largest: int) -> None:
+        """LoadLimit, BrokenBundle or FailedCheck where it must not be loaded here.
+
+        It is run on one image, and on `largest` of them.
+
+        All epochs of a run share a trial; one that passed is noted in the user's cache.
+        """
+        limits = (self._limits.seconds, self._limits.megabytes)
+        key = trial_key(bundle, *limits, self._threads, largest)
+        with self._changed:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            if key not in self._passed:
+                self._try_once(key, self._job(bundle, largest))
+                self._passed.add(key)
+
+    def _job(self, bundle: Bundle, largest: int) -> Job:
+        return {
+            "parent": os.getpid(),
+            "folder": str(bundle.folder.absolute()),
+            "megabytes": self._limits.megabytes,
+            "threads": self._threads,
+            "largest": largest,
+        }
+
+    def within(
+        self,
+        load: Callable[[], T],
+        *,
+        late: Exception,
+        drop: Callable[[T], object] = lambda loaded: None,
+    ) -> T:
+        """Runs `load` in a thread and returns its result; raises `late` where it takes
+        too long, and `drop` gets the result then."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                loaded = load()
+            except BaseException as error:
+                with suppress(InvalidStateError):
+                    future.set_exception(error)
+                return
+            try:
+                future.set_result(loaded)
+            except InvalidStateError:
+                drop(loaded)
+
+        with self._changed:
+            self._check_stopped()
+            self._loads.add(future)
+        threading.Thread(target=run, name="load-within", daemon=True).start()
+        timer = threading.Timer(self._limits.seconds, _end, (future, late))
+        timer.daemon = True
+        timer.start()
+        try:
+            return future.result()
+        finally:
+            timer.cancel()
+            with self._changed:
+                self._loads.discard(future)
+
+    def stop(self) -> None:
+        """Ends all loads that are under way, with LoadStopped; none begins after it."""
+        with self._changed:
+            self._is_stopped = True
+            for trial in self._trials:
+                trial.kill()
+            for future in self._loads:
+                _end(future, _stopped())
+
+    def _check_stopped(self) -> None:
+        if self._is_stopped:
+            raise _stopped()
+
+    def _try_once(self, key: str, job: Job) -> None:
+        """Also where another process of this user's tries the same."""
+        try:
+            build_once(default_cache() / "trials" / key, lambda folder: self._try(job))
+        except (OSError, KeyError) as error:  # no room, or no folder of the user's
+            logger.warning("a trial is not kept reason=%s", error)
+            self._try(job)
+
+    def _try(self, job: Job) -> None:
+        started = time.perf_counter()
+        with _temporary_folder() as folder:
+            self._run(job, folder)
+        logger.info("tried a version seconds=%.2f", time.perf_counter() - started)
+
+    def _run(self, job: Job, folder: Path | None) -> None:
+        errors = Path(os.devnull) if folder is None else folder / "errors"
+        with errors.open("wb") as stderr:
+            trial = self._start(job, folder, stderr)
+        try:
+            output, _ = trial.communicate(timeout=self._limits.seconds)
+        except subprocess.TimeoutExpired as error:
+            raise self._limits.took_too_long from error
+        finally:
+            trial.kill()
+            trial.communicate()
+            with self._changed:
+                self._trials.discard(trial)
+        self._check_stopped()
+        said = errors.read_text("utf-8", errors="replace")[-ERRORS_SHOWN:]
+        self._judge(trial.returncode, output, said)
+
+    def _start(
+        self, job: Job, folder: Path | None, stderr: Any
+    ) -> "subprocess.Popen[bytes]":
+        # As this process imports: also what lies in its working directory.
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        environment = {**os.environ, "PYTHONPATH": path}
+        if folder is not None:
+            environment["TMPDIR"] = str(folder)
+        with self._changed:
+            self._check_stopped()
+            trial = subprocess.Popen(
+                [sys.executable, "-P", "-m", "serving.versions.trial", json.dumps(job)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is ours to hear
+            )
+            self._trials.add(trial)
+        return trial
+
+    def _judge(self, code: int, output: bytes, said: str) -> None:
+        result = _result(output)
+        if result is None:
+            logger.error("a trial ended code=%d said=%s", code, said)
+            raise self._ended(code)
+        if result["failed"] is None:
+            return
+        logger.error("a trial failed reason=%s said=%s", result["message"], said)
+        if result["took_too_much"]:
+            raise self._limits.took_too_much
+        raise KNOWN_FAILURES[result["failed"]](result["message"])
+
+    def _ended(self, code: int) -> Exception:
+        if code == -signal.SIGKILL:  # by the system, where its memory ran out
+            return self._limits.took_too_much
+        if code < 0:
+            return FailedCheck(
+                f"the process that tried to load it was ended by "
+                f"{signal.Signals(-code).name}"
+            )
+        return RuntimeError(f"the trial of a version ended with {code}")
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path | None]:
+    """For a process that may be killed and leave its files; None where there is no
+    place for one."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="flipside-")
+    except OSError:
+        yield None
+        return
+    with folder as name:
+        yield Path(name)
+
+
+def _end(future: "Future[Any]", error: Exception) -> None:
+    with suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+def _stopped() -> LoadStopped:
+    return LoadStopped("the service is being stopped; ask another")
+
+
+def _result(output: bytes) -> Mapping[str, Any] | None:
+    """Last line of a trial; None where it is not whole."""
+    try:
+        result = json.loads(output)
+    except ValueError:
+        return None
+    return result if isinstance(result, dict) else None

@@ -1,0 +1,281 @@
+"""Which versions are served, and what the names mean by which they are asked for."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from classifier.store.versions import (
+    INT8,
+    LATEST,
+    MOST_REPEATED,
+    UnknownVersion,
+    Version,
+    canonical_name,
+    find_version,
+    with_int8_forms,
+)
+from serving.versions.registry_watch import RegistryWatch
+
+logger = logging.getLogger(__name__)
+
+DEFAULT = ""
+"""With `all`, the name of the version that answers if none is asked for."""
+
+LOOK_AGAIN_SECONDS = 5.0
+"""How long a request for a version that nobody knows yet waits for the registry."""
+
+
+class ServedNames:
+    """A list of names, and the version that each stands for; or all there are.
+
+    Names are canonical here, whatever spelling came. One that is followed means what is
+    served under it, and what the registry says only when that is loaded.
+
+    Not locked: the dictionary is replaced and never changed.
+    """
+
+    def __init__(
+        self, watch: RegistryWatch, *, model: str, listed: tuple[str, ...]
+    ) -> None:
+        """UnknownVersion where a listed version is not in the registry, or none is."""
+        self._watch = watch
+        self._model = model
+        self.all = not listed
+        names = {canonical_name(n): self.target(n).number for n in listed}
+        self._listed = tuple(names)
+        self._numbers = names or {DEFAULT: self.target(DEFAULT).number}
+        self._taken_away: frozenset[str] = frozenset()
+
+    @property
+    def versions(self) -> Sequence[Version]:
+        """The registry's as last read, with the aliases that are followed at the
+        versions that are served under them."""
+        followed = {
+            name.removeprefix("@"): number
+            for name, number in self._numbers.items()
+            if name.startswith("@") and not name.endswith(INT8)
+        }
+        known = self._watch.versions
+        return [_as_followed(v, followed) for v in known] if followed else known
+
+    @property
+    def numbers(self) -> list[str]:
+        """Of the list; of `all`, the default alone."""
+        return list(dict.fromkeys(self._numbers.values()))
+
+    @property
+    def wanted(self) -> list[str]:
+        """The list by name; of `all`, the number of the default version."""
+        return [*self._listed] or [self._numbers[DEFAULT]]
+
+    def resolve(self, asked: str | None) -> str:
+        """The number of a version that is served; None asks for the default one.
+
+        UnknownVersion lists what is served.
+        """
+        if not self.all:
+            number = self._served(asked)
+            if number is None:
+                raise self._not_served(asked)
+            return number
+        name = self._numbers[DEFAULT] if asked is None else asked
+        number = self.find(name).number
+        if number in self._taken_away:
+            raise UnknownVersion(
+                f"version {number} is not served, it was taken away; POST "
+                f"/versions/v{number} serves it again"
+            )
+        return number
+
+    def has(self, number: str) -> bool:
+        """Whether the version is served, loaded or not."""
+        if self.all:
+            return number not in self._taken_away
+        return number in self._numbers.values()
+
+    def stands_for(self, name: str) -> str | None:
+        """The number, while that very name is served; with `all` it is every name.
+
+        UnknownVersion with `all`, where the registry has no such version.
+        """
+        if not self.all:
+            return self._numbers.get(canonical_name(name))
+        number = self.find(name).number
+        return number if self.has(number) else None
+
+    def of(self, number: str) -> list[str]:
+        """The names of a list that stand for it."""
+        if self.all:
+            return []
+        return [name for name, other in self._numbers.items() if other == number]
+
+    def meaning(self, asked: str) -> str:
+        """The number that a name has here, whether its version is served or not.
+
+        UnknownVersion lists what there is.
+        """
+        served = None if self.all else self._served(asked)
+        return self.find(asked).number if served is None else served
+
+    def find(self, asked: str) -> Version:
+        """Among `versions`; the registry is read again where it is not there.
+
+        UnknownVersion lists what there is.
+        """
+        try:
+            return find_version(self.versions, asked, model=self._model)
+        except UnknownVersion:
+            # Of an int8 form there are only tags, and a look sees no changed tags.
+            is_int8 = canonical_name(asked).endswith(INT8)
+            self._watch.read_now(whole=is_int8, timeout_seconds=LOOK_AGAIN_SECONDS)
+            return find_version(self.versions, asked, model=self._model)
+
+    def in_registry(self, asked: str) -> Version:
+        """The version to serve if the name is added now: the registry's word, not ours.
+
+        UnknownVersion lists what there is.
+        """
+        self.find(asked)  # reads the registry again where it must
+        return find_version(self._watch.versions, asked, model=self._model)
+
+    def target(self, name: str) -> Version:
+        """What a served name means in the registry now; of `all`, `best` or the latest.
+
+        UnknownVersion where an alias is gone.
+        """
+        known = self._watch.versions
+        if name != DEFAULT:
+            return find_version(known, name, model=self._model)
+        best = (version for version in known if "best" in version.aliases)
+        return next(best, None) or find_version(known, LATEST, model=self._model)
+
+    def moved(self) -> Iterator[tuple[str, Version]]:
+        """Names whose version has changed in the registry, and to which."""
+        for name, number in self._numbers.items():
+            try:
+                target = self.target(name)
+            except UnknownVersion:
+                continue  # the alias is gone; what it named is still served
+            if target.number != number:
+                yield name, target
+
+    def kept(self, number: str) -> dict[str, str]:
+        """Names that the registry gives to this version, and here still stand for
+        another: by name the other's number."""
+        return {
+            name: self._numbers[name]
+            for name, target in self.moved()
+            if target.number == number
+        }
+
+    @property
+    def is_default_kept(self) -> bool:
+        """With `all`: another version than `best`, else the latest, is the default."""
+        return any(name == DEFAULT for name, _ in self.moved())
+
+    def newest(self, most: int, *, but: str) -> list[Version]:
+        """Versions of the registry that are not taken away, without `but`."""
+        others = [v for v in self._watch.versions if v.number != but]
+        there = [v for v in others if v.number not in self._taken_away]
+        return sorted(there, key=lambda v: int(v.number), reverse=True)[:most]
+
+    def move(self, name: str, number: str) -> None:
+        self._numbers = {**self._numbers, name: number}
+
+    def add(self, asked: str, number: str) -> None:
+        self._taken_away -= {number}
+        if not self.all:
+            self.move(canonical_name(asked), number)
+
+    def remove(self, number: str, names: Collection[str]) -> None:
+        """The names of a list; with `all` the version."""
+        if self.all:
+            self._taken_away |= {number}
+        else:
+            self._numbers = {k: v for k, v in self._numbers.items() if k not in names}
+
+    def state(self) -> dict[str, Any]:
+        """For another process of the same service; JSON."""
+        return {"numbers": self._numbers, "taken_away": sorted(self._taken_away)}
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Serves what another process serves, and the registry still has.
+
+        A name whose version is gone stands for what it stood for here, if anything.
+        """
+        numbers = {n: self._known(n, number) for n, number in state["numbers"].items()}
+        self._numbers = {n: number for n, number in numbers.items() if number}
+        self._taken_away = frozenset(state["taken_away"])
+
+    def _known(self, name: str, number: str) -> str | None:
+        try:
+            return self.find(number).number
+        except UnknownVersion as error:
+            logger.warning("not taken over name=%s reason=%s", name, error)
+            return self._numbers.get(name)
+
+    def _served(self, asked: str | None) -> str | None:
+        """The number that a list serves under a name; None if it serves none."""
+        numbers = self._numbers
+        if asked is None:
+            return next(iter(numbers.values()), None)
+        name, served = canonical_name(asked), set(numbers.values())
+        if name in numbers:
+            return numbers[name]
+        if name in served:  # also where the registry has it no more
+            return name
+        known = [v for v in with_int8_forms(self.versions) if v.number in served]
+        try:
+            number = find_version(known, name, model=self._model).number
+        except UnknownVersion:
+            return None
+        # Else it is the int8 form of one that is served.
+        return number if number in served else None
+
+    def _not_served(self, asked: str | None) -> UnknownVersion:
+        known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
+        return UnknownVersion(
+            f"version {(asked or 'default')[:MOST_REPEATED]!r} is not served; this "
+            f"service answers with {known_as}; see GET /versions"
+        )
+
+
+def _as_followed(version: Version, followed: Mapping[str, str]) -> Version:
+    own = version.number
+    aliases = {alias for alias in version.aliases if followed.get(alias, own) == own}
+    aliases |= {alias for alias, number in followed.items() if number == own}
+    if aliases == set(version.aliases):
+        return version
+    return replace(version, aliases=tuple(sorted(aliases)))
+
+
+class Moves:
+    """One whose version takes long to load holds up neither the others nor the reading
+    of the registry."""
+
+    def __init__(self) -> None:
+        self._under_way: set[str] = set()
+        self._changing = threading.Lock()
+
+    def start(self, name: str, move: Callable[[], None]) -> threading.Thread | None:
+        """None where the name moves already; it is looked at after the next reading."""
+        with self._changing:
+            if name in self._under_way:
+                return None
+            self._under_way.add(name)
+        thread = threading.Thread(
+            target=self._run, args=(name, move), name="follow", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _run(self, name: str, move: Callable[[], None]) -> None:
+        try:
+            move()
+        except Exception:
+            logger.exception("not followed name=%s", name or "default")
+        finally:
+            with self._changing:
+                self._under_way.discard(name)

@@ -1,0 +1,195 @@
+"""A key of all that decides whether a version can be loaded, to try it only once."""
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from classifier.bundle.files import WEIGHTS, Bundle, weights_header
+
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """A folder as it was before it was read."""
+
+    folder: Path
+    state: frozenset[Hashable]
+
+    @classmethod
+    def of(cls, folder: Path) -> "VersionFiles":
+        return cls(folder, _state(folder))
+
+    @property
+    def have_changed(self) -> bool:
+        """Also where the folder was moved away, or is back."""
+        return _state(self.folder) != self.state
+
+
+def _state(folder: Path) -> frozenset[Hashable]:
+    try:
+        return frozenset(_state_of_file(file) for file in folder.iterdir())
+    except OSError:
+        return frozenset()
+
+
+def _state_of_file(file: Path) -> Hashable:
+    """Follows links: what a link of DVC leads to may be put back."""
+    try:
+        found = file.stat()
+    except OSError:
+        return file.name
+    # ctime: a copy with the old file's size and time of change is another file.
+    return file.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+FORMAT = 1
+"""Raised when a trial changes."""
+
+LARGEST_LOOKED_THROUGH = 64 * 2**20
+"""Bytes of a graph; ResNet-18's has 0.1 MB without its weights."""
+
+# What such an operator gives has a size that follows from shapes and attributes alone.
+_SIZED_BY_SHAPES = frozenset(
+    (
+        *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Erf", "Neg", "Abs"),
+        *("Reciprocal", "Max", "Min", "Mean", "Sum", "Clip", "Cast", "Identity"),
+        *("Conv", "Gemm", "MatMul", "Dropout", "QuantizeLinear", "DequantizeLinear"),
+        *("BatchNormalization", "LayerNormalization", "InstanceNormalization"),
+        *("GroupNormalization", "Relu", "LeakyRelu", "PRelu", "Elu", "Gelu", "Tanh"),
+        *("Sigmoid", "HardSigmoid", "HardSwish", "Softmax", "LogSoftmax"),
+        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"),
+        *("ReduceMean", "ReduceMax", "ReduceSum", "Transpose", "Reshape", "Flatten"),
+        *("Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Gather"),
+    )
+)
+_TELLS_A_SHAPE = frozenset(("Shape", "Size"))
+
+
+def trial_key(bundle: Bundle, *limits: float) -> str:
+    """The same for all epochs of a run: their weights differ in values alone, which
+    decide neither sizes nor steps in such a graph. In others all files count.
+    """
+    from classifier.inference.backends.onnx_runtime import RUNTIME_VERSION
+
+    preprocessing, network = bundle.preprocessing, bundle.network
+    shape = (preprocessing.height, preprocessing.width, network.classes)
+    facts = [FORMAT, RUNTIME_VERSION, network.precision, *shape, *limits]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    with bundle.graph.open("rb") as graph:
+        digest.update(hashlib.file_digest(graph, "sha256").digest())
+    if network.precision == "fp32":
+        digest.update(weights_header(bundle.weights).text)
+    if not is_sized_by_shapes(bundle.graph):
+        # As they are now, not what they hold: there may be terabytes.
+        state = VersionFiles.of(bundle.folder).state
+        digest.update(repr(sorted(state, key=repr)).encode())
+    return digest.hexdigest()
+
+
+def is_sized_by_shapes(graph: Path) -> bool:
+    """Whether no value in the file of weights can change what a run takes.
+
+    Follows these values through the graph, which is read as far as that needs: the
+    package onnx is none of the service's. False where anything is unusual.
+    """
+    if graph.stat().st_size > LARGEST_LOOKED_THROUGH:
+        return False
+    try:
+        return _is_sized_by_shapes(graph.read_bytes())
+    except (ValueError, IndexError):
+        return False
+
+
+def _is_sized_by_shapes(model: bytes) -> bool:
+    """Numbers of fields are those of onnx.proto."""
+    by_name = [number for number, _ in _fields(model)]
+    if 25 in by_name or by_name.count(7) != 1:  # functions; the graph
+        return False
+    parts = list(_fields(_only(model, 7)))
+    if any(number == 15 for number, _ in parts):  # sparse initialisers
+        return False
+    from_weights = set()
+    for tensor in (value for number, value in parts if number == 5):
+        if _lies_elsewhere(tensor):
+            if not _lies_in_weights(tensor):
+                return False
+            from_weights.add(_only(tensor, 8))
+    nodes = [_Node(value) for number, value in parts if number == 1]
+    return all(node.is_plain for node in nodes) and _stay_values(nodes, from_weights)
+
+
+def _stay_values(nodes: "list[_Node]", from_weights: set[bytes]) -> bool:
+    """Whether these values never reach an operator that they may size."""
+    known = 0
+    while known != len(from_weights):  # nodes may stand in any order
+        known = len(from_weights)
+        for node in nodes:
+            if node.operator in _TELLS_A_SHAPE or from_weights.isdisjoint(node.inputs):
+                continue
+            if node.operator not in _SIZED_BY_SHAPES:
+                return False
+            from_weights.update(node.outputs)
+    return True
+
+
+class _Node:
+    def __init__(self, data: bytes) -> None:
+        fields = list(_fields(data))
+        self.inputs = [value for number, value in fields if number == 1 and value]
+        self.outputs = [value for number, value in fields if number == 2 and value]
+        self.operator = _only(data, 4).decode()
+        domain = b"".join(value for number, value in fields if number == 7)
+        attributes = [list(_fields(value)) for number, value in fields if number == 5]
+        self.is_plain = domain == b"" and not any(
+            # A graph within, graphs, sparse tensors; a tensor in another file.
+            number in (6, 11, 22, 23) or (number in (5, 10) and _lies_elsewhere(value))
+            for attribute in attributes
+            for number, value in attribute
+        )
+
+
+def _lies_elsewhere(tensor: bytes) -> bool:
+    return any(number == 13 for number, _ in _fields(tensor))
+
+
+def _lies_in_weights(tensor: bytes) -> bool:
+    entries = [value for number, value in _fields(tensor) if number == 13]
+    found = {_only(entry, 1): _only(entry, 2) for entry in entries}
+    return len(found) == len(entries) and found.get(b"location") == WEIGHTS.encode()
+
+
+def _only(data: bytes, wanted: int) -> bytes:
+    (value,) = (value for number, value in _fields(data) if number == wanted)
+    return value
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Texts and messages within a message (protobuf.dev, "Encoding")."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        if tag & 7 == 2:
+            length, at = _varint(data, at)
+            if at + length > len(data):
+                raise ValueError("cut off")
+            yield tag >> 3, data[at : at + length]
+            at += length
+        elif tag & 7 == 0:
+            _, at = _varint(data, at)
+        elif tag & 7 in (1, 5):
+            at += 8 if tag & 7 == 1 else 4
+        else:
+            raise ValueError("a group")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        shift += 7
+        if byte < 0x80:
+            return value, at
+    raise ValueError("no number")

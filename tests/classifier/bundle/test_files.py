@@ -1,0 +1,266 @@
+"""The files of a version: written, read, and found broken."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from classifier.bundle.files import (
+    ARCHITECTURE_NAMES,
+    GRAPH,
+    LABELS,
+    NETWORK,
+    PREPROCESSING,
+    WEIGHTS,
+    BrokenBundle,
+    Bundle,
+    QuantisedBundle,
+    read_bundle,
+    tensor_offsets,
+)
+from classifier.networks import ARCHITECTURES
+from tests.conftest import Store
+
+
+@pytest.fixture
+def folder(store: Store, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(store.bundle("v2").folder, tmp_path / "bundle"))
+
+
+def test_a_tensor_lies_where_the_header_says(folder: Path) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    tensors = load_file(folder / WEIGHTS)
+
+    for name, place in tensor_offsets(folder / WEIGHTS).items():
+        raw = data[place.offset : place.offset + place.length]
+        values = np.frombuffer(raw, tensors[name].dtype)
+        np.testing.assert_array_equal(values, tensors[name].ravel())
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GRAPH, LABELS, PREPROCESSING])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+    with pytest.raises(BrokenBundle, match=f"{name} is missing"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+def test_cut_off_weights_are_found(folder: Path, kept: int) -> None:
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:kept])
+
+    with pytest.raises(BrokenBundle, match=WEIGHTS):
+        read_bundle(folder)
+
+
+def test_labels_that_do_not_fit_the_network_are_found(folder: Path) -> None:
+    labels = json.loads((folder / LABELS).read_text())
+    (folder / LABELS).write_text(json.dumps(labels[:-1]))
+
+    with pytest.raises(BrokenBundle, match=r"10 classes and labels\.json 9"):
+        read_bundle(folder)
+
+
+def test_preprocessing_of_an_unknown_kind_is_found(folder: Path) -> None:
+    fields = json.loads((folder / PREPROCESSING).read_text())
+    (folder / PREPROCESSING).write_text(json.dumps({**fields, "resize": "nearest"}))
+
+    with pytest.raises(BrokenBundle, match="nearest"):
+        read_bundle(folder)
+
+
+def _with_network(folder: Path, **fields: str) -> Bundle:
+    network = json.loads((folder / NETWORK).read_text())
+    (folder / NETWORK).write_text(json.dumps({**network, **fields}))
+    return read_bundle(folder)
+
+
+LABEL = '[{"index": 0, "id": "a", "name": '
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (LABELS, "", "Expecting value"),
+        (LABELS, "\ufeff[]", "BOM"),
+        (LABELS, "[]", "a list of 1 to 100,000 classes"),
+        pytest.param(LABELS, DEEP, "nested too deeply", id="deep"),
+        (LABELS, LABEL + '"\\ud800"}]', "surrogates not allowed"),
+        (LABELS, LABEL + "7}]", "the name of label 0 must be text"),
+        (LABELS, LABEL + '"a", "name": "b"}]', "the key 'name' stands twice"),
+        (LABELS, '[{"index": false, "id": "a", "name": "a"}]', "whole number"),
+        (LABELS, '[{"index": 1e400, "id": "a", "name": "a"}]', "beyond"),
+        (LABELS, '[{"index": NaN, "id": "a", "name": "a"}]', "NaN is no number"),
+        pytest.param(LABELS, f"[1{'0' * 5000}]", "4300 digits", id="long"),
+        (LABELS, '{"0": "a"}', "a list of"),
+        (LABELS, "[0]", "label 0 is no object"),
+        (PREPROCESSING, "null", "an object is needed"),
+        (PREPROCESSING, "{}", "height, width, mean, std, resize, color is missing"),
+        (NETWORK, '{"architecture": "tiny", "stem": "small"}', "classes is missing"),
+    ],
+)
+def test_what_no_file_should_hold_is_told(
+    folder: Path, name: str, text: str, reason: str
+) -> None:
+    (folder / name).write_text(text, "utf-8")
+
+    with pytest.raises(BrokenBundle, match=f"^{name} cannot be read: .*{reason}"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "reason"),
+    [
+        (PREPROCESSING, {"height": True}, "height must be a whole number"),
+        (PREPROCESSING, {"height": 16.0}, "height must be a whole number"),
+        (PREPROCESSING, {"width": "16"}, "width must be a whole number"),
+        (PREPROCESSING, {"width": 4097}, "width must be a whole number"),
+        (PREPROCESSING, {"mean": [0.5, 0.5]}, "mean must be a list of 3"),
+        (PREPROCESSING, {"mean": "rgb"}, "mean must be a list of 3"),
+        (PREPROCESSING, {"mean": [0.5, 0.5, True]}, "number of mean"),
+        (PREPROCESSING, {"std": [1, 1, 0]}, "those of std above 0"),
+        (PREPROCESSING, {"std": [1, 1, 10**400]}, "number of std"),
+        (PREPROCESSING, {"color": ["rgb"]}, "unknown preprocessing"),
+        (PREPROCESSING, {"crop": "center"}, "'crop' is not known"),
+        (PREPROCESSING, {"resize_to": 256}, "'resize_to' is not known"),
+        (NETWORK, {"architecture": "vgg"}, "architecture must be resnet18 or tiny"),
+        (NETWORK, {"stem": ["small"]}, "stem must be imagenet or small"),
+        (NETWORK, {"classes": 10.0}, "classes must be a whole number"),
+        (NETWORK, {"precision": ["int8"]}, "precision must be fp32 or int8"),
+        (NETWORK, {"source": "mynets:build"}, "'source' is not known"),
+    ],
+)
+def test_a_field_that_is_odd_or_not_known_is_told(
+    folder: Path, name: str, fields: dict[str, object], reason: str
+) -> None:
+    found = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**found, **fields}))
+
+    with pytest.raises(BrokenBundle, match=f"^{name} cannot be read: .*{reason}"):
+        read_bundle(folder)
+
+
+def test_a_field_that_is_not_known_and_null_is_absent(folder: Path) -> None:
+    whole = read_bundle(folder)
+    for name in (PREPROCESSING, NETWORK):
+        found = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**found, "later": None}))
+
+    assert read_bundle(folder) == whole
+
+
+def _tensor(begin: int, end: int, dtype: str = "F32") -> str:
+    shape = [(end - begin) // 4]
+    return json.dumps({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]})
+
+
+def _header(names: str, *tensors: str) -> str:
+    pairs = zip(names, tensors, strict=True)
+    return f"{{{', '.join(f'{json.dumps(name)}: {t}' for name, t in pairs)}}}"
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "reason"),
+    [
+        ("[]", 0, "it is no object"),
+        ("7", 0, "it is no object"),
+        pytest.param(DEEP, 0, "nested too deeply", id="deep"),
+        ('{"a": {}}', 0, "dtype, shape, data_offsets is missing"),
+        ('{"a": []}', 0, "an object is needed"),
+        ('{"a": null}', 0, "an object is needed"),
+        (_header("aa", _tensor(0, 4), _tensor(4, 8)), 8, "stands twice"),
+        (_header("ab", _tensor(0, 8), _tensor(4, 12)), 12, "overlap"),
+        (_header("ab", _tensor(0, 8), _tensor(0, 8)), 8, "overlap"),
+        (_header("ab", _tensor(0, 4), _tensor(8, 12)), 12, "leave a gap"),
+        (_header("a", _tensor(0, 8)), 4, "has 73 bytes; its header tells of 77"),
+        (_header("a", _tensor(0, 8, "F4")), 8, "the dtype of 'a' must be"),
+        (_header("a", _tensor(0, 8, "F64")), 8, "do not fit its shape"),
+        (_header("a", _tensor(8, 4)), 0, "from 0"),
+        (_header("a", _tensor(0, 8).replace("[2]", "[true]")), 8, "whole number"),
+        (_header("a", _tensor(0, 8).replace("[2]", "[-2]")), 8, "whole number"),
+        (_header("a", _tensor(0, 8).replace("[2]", "2")), 8, "a list of numbers"),
+        (_header("a", _tensor(0, 8).replace("[0,", "[0, 4,")), 8, "begin and end"),
+        (_header("a", _tensor(0, 8).replace("8]", "1e400]")), 8, "beyond"),
+    ],
+)
+def test_a_hostile_header_of_the_weights_is_told(
+    folder: Path, header: str, data: int, reason: str
+) -> None:
+    text = header.encode()
+    whole = struct.pack("<Q", len(text)) + text + bytes(data)
+    (folder / WEIGHTS).write_bytes(whole)
+
+    with pytest.raises(BrokenBundle, match=f"^{WEIGHTS} .*{reason}"):
+        read_bundle(folder)
+
+
+def test_files_without_end_are_not_read(folder: Path) -> None:
+    for name in (LABELS, PREPROCESSING, NETWORK, WEIGHTS):
+        whole = (folder / name).read_bytes()
+        with (folder / name).open("wb") as file:
+            file.write(struct.pack("<Q", 2**40))
+            file.truncate(2**41)  # a hole: it takes no room
+
+        with pytest.raises(BrokenBundle, match=rf"^{name} has .*(more than|too long)"):
+            read_bundle(folder)
+        (folder / name).write_bytes(whole)
+
+
+def test_the_names_of_networks_are_those_that_can_be_built() -> None:
+    assert set(ARCHITECTURE_NAMES) == set(ARCHITECTURES)
+
+
+def test_an_int8_form_has_no_file_of_weights_and_says_so(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+    bundle = _with_network(folder, precision="int8")
+
+    with pytest.raises(QuantisedBundle, match="use --backend onnx"):
+        _ = bundle.weights
+
+
+def test_a_bundle_that_tells_no_precision_is_fp32(folder: Path) -> None:
+    network = json.loads((folder / NETWORK).read_text())
+    network.pop("precision")
+    (folder / NETWORK).write_text(json.dumps(network))
+
+    assert read_bundle(folder).network.precision == "fp32"
+
+
+def test_an_unknown_precision_is_found(folder: Path) -> None:
+    with pytest.raises(BrokenBundle, match="precision must be fp32 or int8"):
+        _with_network(folder, precision="int4")
+
+
+def test_all_files_can_be_read_by_a_service_that_is_another_user(
+    store: Store,
+) -> None:
+    modes = {file.stat().st_mode for file in store.bundle("v1").folder.iterdir()}
+
+    assert len(modes) == 1, "some files are closed, others open"
+
+
+def test_a_bundle_has_the_files_that_users_script_against(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == {
+        "MLmodel",
+        "labels.json",
+        "model.onnx",
+        "network.json",
+        "preprocessing.json",
+        "validation_predictions.parquet",
+        "weights.safetensors",
+    }
+    assert json.loads((folder / PREPROCESSING).read_text()) == {
+        "height": 16,
+        "width": 16,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "resize": "bilinear-antialias",
+        "color": "rgb",
+    }

@@ -1,0 +1,34 @@
+"""Labels: order, names, JSON."""
+
+import pytest
+
+from classifier.bundle.labels import Labels
+
+
+def test_a_class_index_is_the_place_of_its_id_in_sorted_order() -> None:
+    labels = Labels.from_ids(["n03", "n01", "n02", "n01"], {"n02": "tench"})
+
+    assert labels.ids == ("n01", "n02", "n03")
+    assert labels.names == ("n01", "tench", "n03")
+    assert labels.index_of["n03"] == 2
+
+
+def test_labels_survive_json() -> None:
+    labels = Labels.from_ids(["b", "a"], {"a": "ä name"})
+
+    assert Labels.from_json(labels.to_json()) == labels
+    assert labels.to_json()[0] == {"index": 0, "id": "a", "name": "ä name"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"index": 1, "id": "a", "name": "a"}],
+        [{"index": 0, "id": "a", "name": "a"}, {"index": 1, "id": "a", "name": "b"}],
+    ],
+)
+def test_labels_with_gaps_or_doubles_are_refused(
+    entries: list[dict[str, object]],
+) -> None:
+    with pytest.raises(ValueError, match=r"indices|twice"):
+        Labels.from_json(entries)

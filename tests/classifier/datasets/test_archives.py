@@ -1,0 +1,259 @@
+"""Archives as tools of other systems pack them, and those that nobody should unpack."""
+
+import gzip
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from classifier.datasets.archives import HARMLESS_BYTES, MOST_HEADER_BYTES
+from classifier.datasets.dataset import BadDataset, Dataset, part_digest
+from tests.conftest import encoded, picture
+
+PNG = encoded(picture(), "PNG")
+Open = Callable[..., Dataset]
+
+
+def _zipped(archive: Path, *names: str | zipfile.ZipInfo) -> Path:
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in names:
+            file.writestr(name, PNG)
+    return archive
+
+
+def _zipped_as(archive: Path, raw: bytes, *, extra: bytes = b"") -> Path:
+    """One image under this name, which is not flagged as UTF-8."""
+    placeholder = zipfile.ZipInfo("x" * len(raw))
+    placeholder.extra = extra
+    _zipped(archive, placeholder)
+    data = archive.read_bytes().replace(placeholder.filename.encode(), raw)
+    archive.write_bytes(data)
+    return archive
+
+
+@pytest.mark.parametrize("suffix", [".tar.bz2", ".tbz2", ".txz", ".tgz"])
+def test_every_way_to_shrink_a_tar_is_read(
+    folders: Path, open_: Open, suffix: str
+) -> None:
+    archive = folders.with_name(f"flowers{suffix}")
+    kind = {".tar.bz2": "bz2", ".tbz2": "bz2", ".txz": "xz", ".tgz": "gz"}[suffix]
+    with tarfile.open(archive, f"w:{kind}") as tarred:  # type: ignore[call-overload]
+        tarred.add(folders, "flowers")
+
+    assert open_(archive).val.names == open_(folders).val.names
+
+
+@pytest.mark.parametrize("place", ["", "flowers", "archive/dataset"])
+def test_data_is_found_a_folder_or_two_deep_and_beside_others(
+    folders: Path, open_: Open, tmp_path: Path, place: str
+) -> None:
+    digest = part_digest(open_(folders).val)
+    outer = tmp_path / "outer"
+    shutil.copytree(folders, outer / place, dirs_exist_ok=True)
+    for other in ("__MACOSX/val/x", "docs", "models/val"):
+        (outer / other).mkdir(parents=True)
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", outer))
+
+    for source in (outer, archive):
+        dataset = open_(source)
+        assert part_digest(dataset.val) == digest
+        assert dataset.source == str(source)
+    assert dataset.name == "packed"
+    assert open_(outer).name == "outer"
+
+
+def test_what_is_wrong_inside_is_said_of_the_archive(
+    folders: Path, open_: Open, tmp_path: Path
+) -> None:
+    (folders / "val").rename(folders / "Valid")
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, folders.name)
+
+    with pytest.raises(
+        BadDataset, match=r"packed\.zip/my flowers has 'train' and 'Valid': ren"
+    ):
+        open_(tmp_path / "packed.zip")
+
+
+def test_two_data_sets_in_one_folder_are_named_and_refused(
+    folders: Path, open_: Open, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folders, tmp_path / "both" / name)
+
+    archive = shutil.make_archive(str(tmp_path / "both"), "zip", tmp_path / "both")
+
+    for source in (tmp_path / "both", archive):
+        said = rf"{source} holds 2 data sets: one, two; name"
+        with pytest.raises(BadDataset, match=said):
+            open_(source)
+
+
+def test_backslashes_of_windows_part_folders(open_: Open, tmp_path: Path) -> None:
+    names = [f"data\\{part}\\cat\\{n}.png" for part in ("train", "val") for n in "01"]
+
+    dataset = open_(_zipped(tmp_path / "windows.zip", "data\\", *names))
+
+    assert dataset.val.names == ("0.png", "1.png")
+    assert set(dataset.val.class_ids) == {"cat"}
+
+
+def _unicode_path(raw: bytes, name: str) -> bytes:
+    value = struct.pack("<BL", 1, zlib.crc32(raw)) + name.encode()
+    return struct.pack("<HH", 0x7075, len(value)) + value
+
+
+@pytest.mark.parametrize(
+    ("raw", "extra"),
+    [
+        ("val/Katze/Rosée.png".encode(), b""),
+        ("val/Katze/Rosée.png".encode("cp437"), b""),
+        (
+            b"val/Katze/Ros?e.png",
+            _unicode_path(b"val/Katze/Ros?e.png", "val/Katze/Rosée.png"),
+        ),
+    ],
+    ids=["UTF-8 without its flag", "code page 437", "Info-ZIP's field"],
+)
+def test_names_in_a_zip_are_what_they_were_packed_as(
+    open_: Open, tmp_path: Path, raw: bytes, extra: bytes
+) -> None:
+    archive = _zipped_as(tmp_path / "names.zip", raw, extra=extra)
+
+    assert open_(archive, want_train=False).val.names == ("Rosée.png",)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "euc-kr", "koi8-r", "cp1252"])
+def test_names_in_a_code_page_that_nobody_tells_are_refused(
+    open_: Open, tmp_path: Path, encoding: str
+) -> None:
+    word = {"gbk": "玫瑰", "euc-kr": "장미", "koi8-r": "роза", "cp1252": "Blüte"}[
+        encoding
+    ]
+    archive = _zipped_as(tmp_path / "names.zip", f"val/{word}/0.png".encode(encoding))
+
+    with pytest.raises(BadDataset, match=r"is not UTF-8.*unzip -O GBK"):
+        open_(archive, want_train=False)
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+@pytest.mark.parametrize("target", ["../../../outside.png", "/etc/hostname"])
+def test_a_link_that_leads_out_of_an_archive_is_told_as_such(
+    open_: Open, tmp_path: Path, suffix: str, target: str
+) -> None:
+    archive = tmp_path / f"links.{suffix}"
+    if suffix == "zip":
+        info = zipfile.ZipInfo("val/cat/0.png")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        with zipfile.ZipFile(archive, "w") as zipped:
+            zipped.writestr(info, target)
+    else:
+        member = tarfile.TarInfo("val/cat/0.png")
+        member.type, member.linkname = tarfile.SYMTYPE, target
+        with tarfile.open(archive, "w") as tarred:
+            tarred.addfile(member)
+
+    with pytest.raises(
+        BadDataset, match=rf"'val/cat/0\.png' in .*is a link to '{target}'.*--data"
+    ):
+        open_(archive)
+    _check_nothing_left(tmp_path)
+
+
+def test_a_hard_link_to_nothing_is_told(open_: Open, tmp_path: Path) -> None:
+    member = tarfile.TarInfo("val/cat/0.png")
+    member.type, member.linkname = tarfile.LNKTYPE, "val/cat/1.png"
+    with tarfile.open(tmp_path / "links.tar", "w") as tarred:
+        tarred.addfile(member)
+
+    with pytest.raises(BadDataset, match=r"0\.png.* is a link to 'val/cat/1\.png'"):
+        open_(tmp_path / "links.tar")
+
+
+def test_names_in_a_zip_that_lead_outside_are_refused(
+    open_: Open, tmp_path: Path
+) -> None:
+    for name in ("../../outside.png", "val\\..\\..\\outside.png"):
+        with pytest.raises(BadDataset, match="lies outside the archive's folder"):
+            open_(_zipped(tmp_path / "evil.zip", name))
+        (tmp_path / "evil.zip").unlink()
+    assert not list(tmp_path.rglob("outside.png"))
+
+
+def _bomb(archive: Path, size: int) -> Path:
+    """Declares so many bytes, and has few."""
+    if archive.suffix == ".zip":
+        _zipped(archive, "val/cat/0.png")
+        data = bytearray(archive.read_bytes())
+        entry = data.rindex(b"PK\x01\x02")
+        struct.pack_into("<L", data, entry + 24, size)
+        archive.write_bytes(data)
+        return archive
+    member = tarfile.TarInfo("val/cat/0.png")
+    member.size = size
+    archive.write_bytes(member.tobuf() + bytes(tarfile.BLOCKSIZE))
+    return archive
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+def test_a_bomb_is_refused_before_it_is_unpacked(
+    open_: Open, tmp_path: Path, suffix: str
+) -> None:
+    archive = _bomb(tmp_path / f"bomb.{suffix}", HARMLESS_BYTES + 1)
+
+    with pytest.raises(BadDataset, match=r"unpacks to 1,074 MB or more, .* times its"):
+        open_(archive)
+    _check_nothing_left(tmp_path)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(
+    open_: Open, tmp_path: Path
+) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, MOST_HEADER_BYTES + 1
+    archive = tmp_path / "bomb.tar.gz"
+    archive.write_bytes(gzip.compress(header.tobuf() + bytes(header.size + 511), 1))
+
+    with pytest.raises(BadDataset, match=r"it has a header of 16,777,728 bytes"):
+        open_(archive)
+
+
+def test_what_does_not_fit_the_disk_is_not_unpacked(
+    open_: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    archive = _zipped(tmp_path / "large.zip", "val/cat/0.png")
+
+    with pytest.raises(OSError, match=r"unpacks to 0 MB or more, and 0 MB are free"):
+        open_(archive)
+    _check_nothing_left(tmp_path)
+
+
+def test_an_encrypted_zip_is_told_as_such(open_: Open, tmp_path: Path) -> None:
+    archive = _zipped(tmp_path / "secret.zip", "val/cat/0.png")
+    data = bytearray(archive.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+    archive.write_bytes(data)
+
+    with pytest.raises(BadDataset, match=r"encrypted.*unpack it yourself"):
+        open_(archive)
+
+
+def test_names_that_clash_are_the_archives_fault(open_: Open, tmp_path: Path) -> None:
+    archive = _zipped(tmp_path / "clash.zip", "val", "val/cat/0.png")
+
+    with pytest.raises(BadDataset, match="cut off or damaged"):
+        open_(archive)
+
+
+def _check_nothing_left(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    left = [path for path in cache.rglob("*") if path.suffix != ".lock"]
+    assert left in ([], [cache / "unpacked"])

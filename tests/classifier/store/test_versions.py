@@ -1,0 +1,191 @@
+"""Versions as the registry tells them, and int8 forms beside them."""
+
+from dataclasses import replace
+
+import pytest
+
+from classifier.store.versions import (
+    UnknownVersion,
+    Version,
+    canonical_name,
+    find_version,
+    with_int8_forms,
+)
+
+QUANTISED = Version(
+    model="m",
+    number="16",
+    model_id="m-fp32",
+    run_id="training",
+    aliases=("best",),
+    tags={
+        "epoch": "16",
+        "val_top1_accuracy": "0.34",
+        "temperature": "1.7",
+        "int8_val_top1_accuracy": "0.33",
+        "int8_run_id": "quantising",
+        "int8_model_id": "m-int8",
+    },
+)
+PLAIN = Version(model="m", number="2", model_id="m-2", aliases=("best-loss",))
+VERSIONS = [PLAIN, QUANTISED]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["v16.int8", "V16.INT8", "16.int8", "best.int8", "@best.int8", "latest.int8"],
+)
+def test_an_int8_form_can_be_named_in_every_way(asked: str) -> None:
+    found = find_version(VERSIONS, asked, model="m")
+
+    assert (found.number, found.model_id, found.base) == (
+        "16.int8",
+        "m-int8",
+        QUANTISED,
+    )
+    # among versions that are served, it may stand without the one it was made of
+    assert find_version([PLAIN, found], asked, model="m") == found
+
+
+def test_an_int8_form_tells_what_was_measured_of_it_and_nothing_else() -> None:
+    form = QUANTISED.int8
+
+    assert form is not None
+    assert (form.epoch, form.val_top1_accuracy) == (16, 0.33)
+    assert form.run_id == form.tags["run_id"] == "quantising"
+    assert "temperature" not in form.tags
+    assert form.aliases == ()
+    assert form.int8 is None
+
+
+def test_a_version_without_an_int8_form_says_how_to_make_one() -> None:
+    for asked in ("v2.int8", "best-loss.int8"):
+        with pytest.raises(UnknownVersion, match=r"training --quantize v2 --data PATH"):
+            find_version(VERSIONS, asked, model="m")
+
+
+@pytest.mark.parametrize("asked", ["v3.int8", ".int8", "v16.int8.int8", "v16.int4"])
+def test_an_unknown_int8_form_is_told_what_there_is(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"v2, v16, v16\.int8, @best, @best-loss"):
+        find_version(VERSIONS, asked, model="m")
+
+
+def test_names_without_the_suffix_never_mean_an_int8_form() -> None:
+    form = QUANTISED.int8
+    assert form is not None
+
+    assert find_version([QUANTISED, form, PLAIN], "latest", model="m") == QUANTISED
+    with pytest.raises(UnknownVersion, match=r"there is v2, v16\.int8, @best-loss"):
+        find_version([PLAIN, form], "v16", model="m")
+
+
+def test_int8_forms_are_listed_after_their_versions_and_once() -> None:
+    listed = with_int8_forms(VERSIONS)
+
+    assert [version.number for version in listed] == ["2", "16", "16.int8"]
+    assert with_int8_forms(listed) == listed
+
+
+def test_the_longest_name_there_can_be_is_found() -> None:
+    named = replace(QUANTISED, aliases=("a" * 255,))
+
+    assert find_version([named], f"@{'a' * 255}.int8", model="m") == named.int8
+    assert find_version([named], f"v{'0' * 200}16", model="m") == named
+
+
+@pytest.mark.parametrize("asked", [f"v{'0' * 300}16", "0" * 262, f"{'x' * 300}.int8"])
+def test_a_name_that_is_too_long_is_unknown_and_not_repeated(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"no version '.{40}' of") as raised:
+        find_version(VERSIONS, asked, model="m")
+
+    assert len(str(raised.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("name", "spellings"),
+    [
+        ("8", ["8", "v8", "V8", "008", "v008", "@v8"]),
+        ("0", ["0", "v0", "000"]),
+        ("8.int8", ["8.int8", "v8.INT8", "V008.Int8", "@v8.int8"]),
+        ("latest", ["latest", "LATEST", "@latest", "@Latest"]),
+        ("latest.int8", ["latest.int8", "LATEST.INT8", "@latest.int8"]),
+        ("@prod", ["prod", "@prod"]),
+        ("@prod.int8", ["prod.int8", "@prod.INT8"]),
+        # of aliases the registry has these, and Prod beside prod
+        ("@8", ["@8"]),
+        ("@Prod", ["Prod", "@Prod"]),
+        ("@v", ["v", "@v"]),
+        ("@", ["", "@"]),
+    ],
+)
+def test_all_spellings_of_a_name_are_one(name: str, spellings: list[str]) -> None:
+    assert {canonical_name(spelling) for spelling in spellings} == {name}
+    assert canonical_name(name) == name
+
+
+def test_an_alias_that_looks_like_a_number_is_named_with_its_sign() -> None:
+    versions = [PLAIN, replace(QUANTISED, aliases=("2",))]
+
+    assert find_version(versions, "2", model="m").number == "2"
+    assert find_version(versions, "@2", model="m").number == "16"
+
+
+ODD = ("", " ", "soon", "n/a", "nan", "inf", "-inf", "1e400", "-1", "None", "\x1b[2J")
+"""What anybody may write into a tag that should hold a number."""
+
+
+def _tagged(**tags: str) -> Version:
+    return Version(model="m", number="1", model_id="m-1", tags=tags)
+
+
+@pytest.mark.parametrize("tag", [*ODD, "8.0", "1_0", "+8", "\u0668", "9" * 10, "0x8"])
+def test_an_odd_epoch_is_none(tag: str) -> None:
+    assert _tagged(epoch=tag).epoch is None
+
+
+@pytest.mark.parametrize("tag", [*ODD, "1.7", "100.0000001"])
+def test_an_odd_accuracy_is_none(tag: str) -> None:
+    version = _tagged(val_top1_accuracy=tag, val_top5_accuracy=tag)
+
+    assert (version.val_top1_accuracy, version.val_top5_accuracy) == (None, None)
+
+
+@pytest.mark.parametrize("tag", ODD)
+def test_an_odd_loss_is_none(tag: str) -> None:
+    assert _tagged(val_loss=tag).val_loss is None
+
+
+@pytest.mark.parametrize("tag", ["", "a\nb", "\x1b]0;x\x07", "\ud800"])
+def test_odd_text_is_none(tag: str) -> None:
+    version = _tagged(dataset_name=tag, dataset_digest=tag, dataset_source=tag)
+
+    assert version.dataset_name is None
+    assert version.dataset_digest is None
+    assert version.dataset_source is None
+
+
+@pytest.mark.parametrize("tag", ["data", "../data", "~/data", "Digits", "file:///data"])
+def test_a_source_that_means_another_place_elsewhere_is_none(tag: str) -> None:
+    assert _tagged(dataset_source=tag).dataset_source is None
+
+
+def test_tags_that_training_writes_are_read() -> None:
+    version = _tagged(
+        epoch="16",
+        val_loss="1e-07",
+        val_top1_accuracy="1.0",
+        val_top5_accuracy="0.0",
+        dataset_name="birds",
+        dataset_source="/data/\u9ce5\u3000birds",
+    )
+
+    assert (version.epoch, version.val_loss) == (16, 1e-7)
+    assert (version.val_top1_accuracy, version.val_top5_accuracy) == (1.0, 0.0)
+    assert version.dataset_name == "birds"
+    assert version.dataset_source == "/data/\u9ce5\u3000birds"
+    assert version.dataset_digest is None
+    assert (_tagged().epoch, _tagged().val_top1_accuracy) == (None, None)
+
+
+def test_an_int8_form_without_a_logged_model_is_none() -> None:
+    assert _tagged(int8_model_id="").int8 is None

@@ -1,0 +1,31 @@
+"""Probabilities, the likeliest classes, the place of the truth."""
+
+import numpy as np
+
+from classifier.metrics import rank_of_target, softmax, top_k
+
+
+def test_softmax_rows_sum_to_one_also_for_huge_logits() -> None:
+    probabilities = softmax(np.array([[1000.0, 0.0, -1000.0], [1, 2, 3]], np.float32))
+
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    # e^i / (e^1 + e^2 + e^3)
+    np.testing.assert_allclose(
+        probabilities[1], [0.0900306, 0.2447285, 0.6652410], 1e-6
+    )
+
+
+def test_equal_probabilities_are_ordered_by_smaller_index() -> None:
+    top = top_k(np.array([[0.1, 0.3, 0.3, 0.3]]), 3)
+
+    assert top.tolist() == [[1, 2, 3]]
+
+
+def test_asking_for_more_classes_than_there_are_gives_all() -> None:
+    assert top_k(np.array([[0.2, 0.8]]), 5).tolist() == [[1, 0]]
+
+
+def test_rank_counts_from_one_and_zero_means_nowhere() -> None:
+    top = np.array([[4, 2, 0], [1, 3, 2]])
+
+    assert rank_of_target(top, np.array([2, 0])).tolist() == [2, 0]

@@ -1,0 +1,153 @@
+"""Room on a disk, asked for before it is needed."""
+
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from classifier.storage import (
+    CHUNK_BYTES,
+    DiskTooSmall,
+    build_once,
+    check_room,
+    file_checksums,
+    megabytes,
+)
+
+
+def test_too_little_room_is_told_with_both_numbers_and_the_remedy(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(
+        DiskTooSmall,
+        match=r"a run takes 1,000,000,000 MB in .*/new, and [\d,]+ MB are free there; "
+        "train less",
+    ):
+        check_room(tmp_path / "new", 10**15, purpose="a run", remedy="train less")
+
+
+def test_a_folder_that_is_not_there_yet_has_the_room_of_its_disk(
+    tmp_path: Path,
+) -> None:
+    check_room(tmp_path / "a" / "b", 1, purpose="a run", remedy="train less")
+
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1_228_800_128, "1,229 MB"), (20_000, "0.02 MB")]
+)
+def test_megabytes_are_decimal(count: int, text: str) -> None:
+    assert megabytes(count) == text
+
+
+def test_each_chunk_has_the_crc32_of_its_bytes(tmp_path: Path) -> None:
+    data = os.urandom(1000) + bytes(2 * CHUNK_BYTES)
+    (tmp_path / "file").write_bytes(data)
+
+    checksums = file_checksums(tmp_path / "file")
+
+    assert checksums == [
+        zlib.crc32(data[start : start + CHUNK_BYTES])
+        for start in range(0, len(data), CHUNK_BYTES)
+    ]
+    assert len(checksums) == 3
+
+
+@pytest.mark.parametrize("position", [0, CHUNK_BYTES - 1, CHUNK_BYTES, 2 * CHUNK_BYTES])
+def test_one_changed_bit_changes_the_checksum_of_its_chunk(
+    tmp_path: Path, position: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(2 * CHUNK_BYTES + 1))
+    before = file_checksums(path)
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(b"\x01")
+
+    after = file_checksums(path)
+
+    changed = [chunk for chunk in range(3) if before[chunk] != after[chunk]]
+    assert changed == [position // CHUNK_BYTES]
+
+
+def test_an_empty_file_has_no_chunks(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    assert file_checksums(tmp_path / "file") == []
+
+
+KILLED_BUILDER = """
+import os, signal, sys
+from pathlib import Path
+from classifier.storage import build_once
+
+def build(folder):
+    (folder / "half").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+build_once(Path(sys.argv[1]), build)
+"""
+
+
+def test_many_who_want_a_folder_get_it_built_once(tmp_path: Path) -> None:
+    builds = []
+
+    def build(folder: Path) -> None:
+        builds.append(folder)
+        (folder / "file").write_text("whole")
+
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: build_once(tmp_path / "x", build), range(8)))
+
+    assert len(builds) == 1
+    assert {(folder / "file").read_text() for folder in folders} == {"whole"}
+
+
+def test_a_builder_that_was_killed_leaves_nothing_that_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_BUILDER, str(folder)], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not folder.exists()
+
+    build_once(folder, lambda to: (to / "whole").touch())
+
+    assert os.listdir(folder) == ["whole"]
+
+
+def test_a_builder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half").touch()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        build_once(tmp_path / "x", fail)
+
+    assert [path.name for path in tmp_path.iterdir()] == [".x.lock"]
+
+
+def test_a_damaged_folder_is_built_again_once(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "damaged").touch()
+    builds = []
+
+    def build(to: Path) -> None:
+        builds.append(to)
+        (to / "whole").touch()
+
+    def wanted(_: int) -> Path:
+        return build_once(folder, build, is_whole=lambda at: (at / "whole").exists())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(wanted, range(8))) == {folder}
+
+    assert len(builds) == 1
+    assert os.listdir(folder) == ["whole"]

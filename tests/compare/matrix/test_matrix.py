@@ -1,0 +1,143 @@
+"""`--matrix`: the files, the numbers in them, exit codes; no server is there."""
+
+import csv
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from classifier.store.versions import UnknownModel, UnknownVersion
+from compare.collect.answer_store import ForeignFolder
+from compare.matrix.matrix import draw_matrix
+from tests.conftest import Store
+
+
+@pytest.fixture(autouse=True)
+def _use(quantised_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", quantised_store.uri)
+
+
+def _draw(versions: str, out: Path) -> dict[str, Any]:
+    assert draw_matrix(versions, model=None, out=out) == 0
+    document: dict[str, Any] = json.loads((out / "matrix.json").read_text())
+    return document
+
+
+def test_the_numbers_are_those_of_the_kept_predictions(
+    quantised_store: Store, tmp_path: Path
+) -> None:
+    names = ["1", "2", "2.int8"]
+
+    document = _draw("v1,v2,v2.int8", tmp_path)
+
+    tables = {
+        name: pq.read_table(
+            quantised_store.bundle(f"v{name}").validation_predictions
+        ).to_pandas()
+        for name in names
+    }
+    assert [version["version"] for version in document["versions"]] == names
+    assert document["images"] == 896
+    for version in document["versions"]:
+        table = tables[version["version"]]
+        right = table["index_1"] == table["target"]
+        assert version["top1"]["value"] == pytest.approx(right.mean())
+    pairs = [(pair["a"], pair["b"]) for pair in document["pairs"]]
+    assert pairs == list(combinations(names, 2))
+    for pair in document["pairs"]:
+        a, b = tables[pair["a"]], tables[pair["b"]]
+        a_right, b_right = a["index_1"] == a["target"], b["index_1"] == b["target"]
+        differ = np.mean(a["index_1"] != b["index_1"])
+        assert pair["disagreement_rate"] == pytest.approx(differ)
+        assert pair["broken"] == int((a_right & ~b_right).sum())
+        assert pair["fixed"] == int((~a_right & b_right).sum())
+        change = (pair["fixed"] - pair["broken"]) / 896
+        assert pair["delta"]["value"] == pytest.approx(change)
+        assert pair["delta"]["low"] <= pair["delta"]["value"] <= pair["delta"]["high"]
+
+
+def test_the_table_of_pairs_says_the_same(tmp_path: Path) -> None:
+    document = _draw("v1..v2", tmp_path)
+
+    with (tmp_path / "matrix.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    (pair,) = document["pairs"]
+    header = "a,b,images,disagreement_rate,broken,fixed,delta,low,high,mid_p"
+    assert ",".join(row) == header
+    assert (row["a"], row["b"], row["images"]) == ("1", "2", "896")
+    assert float(row["disagreement_rate"]) == pair["disagreement_rate"]
+    assert float(row["delta"]) == pair["delta"]["value"]
+    assert float(row["mid_p"]) == pair["mcnemar_mid_p"]
+
+
+def test_what_is_drawn_again_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        _draw("v1,v2", tmp_path / folder)
+
+    for name in ("matrix.json", "matrix.csv", "matrix.html"):
+        one, two = ((tmp_path / f / name).read_bytes() for f in ("one", "two"))
+        assert one == two
+    assert {f.name for f in (tmp_path / "one").iterdir()} == {
+        *("matrix.json", "matrix.csv", "matrix.html")
+    }
+
+
+def test_a_range_goes_on_without_what_is_missing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert draw_matrix("v1..v16", model=None, out=None) == 0
+
+    folder = tmp_path / "compare-matrix-v1-v16"
+    document = json.loads((folder / "matrix.json").read_text())
+    assert document["notes"] == [
+        "v1..v16 goes on without v3 to v16, as the model has none"
+    ]
+    assert "Note: v1..v16 goes on without v3 to v16" in capsys.readouterr().out
+    assert "without v3 to v16" in (folder / "matrix.html").read_text()
+
+
+def test_other_validation_data_is_not_comparable(
+    quantised_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = quantised_store.copy(tmp_path / "store")
+    version = other.registry.resolve(other.model, "v2")
+    other.registry.tag_version(version, {"dataset_digest": "0" * 64})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other.uri)
+
+    assert draw_matrix("v1,v2", model=None, out=tmp_path / "x") == 3
+
+    assert "not comparable: v1 was validated on 896 images" in caplog.text
+    assert not (tmp_path / "x").exists()
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UnknownVersion, match="no version 'v3'"):
+        draw_matrix("v1,v3", model=None, out=tmp_path / "x")
+    with pytest.raises(UnknownModel):
+        draw_matrix("v1..v2", model="another", out=tmp_path / "x")
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(ForeignFolder, match="is a file"):
+        draw_matrix("v1..v2", model=None, out=tmp_path / "x")
+
+
+def test_names_make_folders_that_stay_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert draw_matrix("v1,@best,latest", model=None, out=None) == 0
+
+    assert [path.name for path in tmp_path.iterdir()] == [
+        "compare-matrix-v1-best-latest"
+    ]

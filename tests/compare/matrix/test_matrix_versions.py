@@ -1,0 +1,81 @@
+"""What `v1..v4` and `v1,v4,@best` name."""
+
+import pytest
+
+from classifier.store.versions import UnknownVersion, Version
+from compare.matrix.matrix import MOST, name_versions
+
+
+def _version(number: int, *, int8: bool = False, alias: str | None = None) -> Version:
+    return Version(
+        model="m",
+        number=str(number),
+        model_id=f"m-{number}",
+        aliases=(alias,) if alias else (),
+        tags={"int8_model_id": f"m-{number}8"} if int8 else {},
+    )
+
+
+KNOWN = [
+    _version(1, int8=True),
+    _version(2),
+    _version(4, int8=True, alias="best"),
+    _version(9),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "numbers", "notes"),
+    [
+        ("v1..v2", ["1", "2"], []),
+        ("1..2", ["1", "2"], []),
+        ("v1,v4,@best,9", ["1", "4", "9"], []),
+        ("v9, v1", ["9", "1"], []),
+        ("v1..@best", ["1", "2", "4"], ["v1..@best goes on without v3"]),
+        ("v1..latest", ["1", "2", "4", "9"], ["without v3, v5 to v8"]),
+        ("v1..v16", ["1", "2", "4", "9"], ["v3, v5 to v8, v10 to v16"]),
+        ("v1..v2,latest", ["1", "2", "9"], []),
+        ("v1,v1.int8", ["1", "1.int8"], []),
+        ("v1.int8..v4.int8", ["1.int8", "4.int8"], ["v2.int8 to v3.int8"]),
+        ("v01.INT8 .. @best.Int8", ["1.int8", "4.int8"], ["v2.int8 to v3.int8"]),
+        ("@V1 .. v002", ["1", "2"], []),
+    ],
+)
+def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> None:
+    named = name_versions(KNOWN, asked, model="m")
+
+    assert [version.number for version in named.versions] == numbers
+    assert len(named.notes) == len(notes)
+    for said, part in zip(named.notes, notes, strict=True):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("v1", "names 1 version of 'm'; name two or more"),
+        ("v1,v01,@", "no version '@'"),
+        ("v1,v1", "names 1 version"),
+        ("v5..v8", "names 0 versions"),
+        ("v1,v3", "no version 'v3'"),
+        ("v1..v1000000,v3", "no version 'v3'"),
+        ("v1..@champion", "no version '@champion'"),
+        ("v4..v1", "write v1..v4"),
+        ("v1..", "no range"),
+        ("v1..v2..v4", "no range"),
+        ("v1..v4.int8", "no range"),
+        ("v1,v2.int8", "no int8 form"),
+        ("", "no version ''"),
+    ],
+)
+def test_what_is_not_there_is_refused(asked: str, message: str) -> None:
+    with pytest.raises(UnknownVersion, match=message):
+        name_versions(KNOWN, asked, model="m")
+
+
+def test_more_than_can_be_told_apart_are_refused() -> None:
+    known = [_version(number) for number in range(1, MOST + 2)]
+
+    assert len(name_versions(known, f"v1..v{MOST}", model="m").versions) == MOST
+    with pytest.raises(UnknownVersion, match="at most 100"):
+        name_versions(known, "v1..latest", model="m")

@@ -1,0 +1,176 @@
+"""Pictures of calibration are of the bins' numbers."""
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from compare.report.html.charts import (
+    CATEGORY_SIGNS,
+    Plot,
+    confidence_histogram,
+    dumbbell,
+    interval_plot,
+    latency_curves,
+    mosaic,
+    most_images,
+    reliability_diagram,
+)
+
+BINS: list[dict[str, Any]] = [
+    {"low": 0.0, "high": 0.5, "images": 0, "accuracy": None, "confidence": None},
+    {"low": 0.5, "high": 1.0, "images": 40, "accuracy": 0.25, "confidence": 0.75},
+]
+
+
+def _heights(svg: str) -> dict[str, float]:
+    return {
+        rect.attrib["class"]: float(rect.attrib["height"])
+        for rect in ET.fromstring(svg).iter("rect")
+    }
+
+
+def test_a_bar_is_as_high_as_the_accuracy_and_its_gap_reaches_the_confidence() -> None:
+    heights = _heights(reliability_diagram(BINS, version="v<8>", side="a"))
+
+    assert heights == {"bar-a": 0.25 * 260, "miss": 0.5 * 260}
+
+
+def test_right_and_wrong_images_are_stacked() -> None:
+    heights = _heights(confidence_histogram(BINS, version="v8", most=80))
+
+    assert heights == {"right": 10 / 80 * 110, "wrong": 30 / 80 * 110}
+
+
+def test_both_versions_share_an_axis() -> None:
+    assert most_images(BINS, [{**BINS[1], "images": 50}]) == 50
+    assert most_images([], []) == 0
+
+
+FILTERS = {name: f"show={name}" for name in CATEGORY_SIGNS}
+TABLE = {"both_right": 2018, "broken": 1095, "fixed": 975, "both_wrong": 5912}
+
+
+def _rectangles(table: dict[str, Any]) -> dict[str, dict[str, float]]:
+    svg = ET.fromstring(mosaic(table, a="v8", title="t", filters=FILTERS))
+    return {
+        rect.attrib["class"]: {
+            key: float(rect.attrib[key]) for key in ("x", "y", "width", "height")
+        }
+        for rect in svg.iter("rect")
+    }
+
+
+def test_areas_are_as_the_counts() -> None:
+    boxes = _rectangles(TABLE)
+
+    total = sum(box["width"] * box["height"] for box in boxes.values())
+    for name, count in TABLE.items():
+        share = boxes[name]["width"] * boxes[name]["height"] / total
+        # The gaps take a little from the columns with two areas.
+        assert share == pytest.approx(count / 10_000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"both_right": 5, "broken": 0, "fixed": 0, "both_wrong": 0},
+        {"both_right": 0, "broken": 0, "fixed": 3, "both_wrong": 1},
+        {"both_right": 100_000, "broken": 1, "fixed": 0, "both_wrong": 1},
+    ],
+)
+def test_only_what_exists_is_drawn_and_inside_the_picture(
+    table: dict[str, int],
+) -> None:
+    boxes = _rectangles(table)
+
+    assert set(boxes) == {name for name, count in table.items() if count}
+    for box in boxes.values():
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 440.2
+        assert 24 <= box["y"] <= box["y"] + box["height"] <= 304.2
+
+
+@pytest.mark.parametrize("table", [{}, dict.fromkeys(TABLE), dict.fromkeys(TABLE, 0)])
+def test_no_images_are_no_picture(table: dict[str, Any]) -> None:
+    assert mosaic(table, a="v8", title="t", filters=FILTERS) == ""
+
+
+def test_every_area_leads_to_its_images_and_says_its_count() -> None:
+    svg = ET.fromstring(mosaic(TABLE, a="v8", title="t", filters=FILTERS))
+
+    links = {link.attrib["data-filter"]: link for link in svg.iter("a")}
+
+    assert set(links) == set(FILTERS.values())
+    assert links["show=broken"].attrib["aria-label"] == "broken: 1,095, 10.95 %"
+
+
+def test_texts_are_escaped() -> None:
+    svg = mosaic(TABLE, a='v<8>"', title='"<t>', filters=FILTERS)
+
+    assert ET.fromstring(svg).attrib["aria-label"] == '"<t>'
+
+
+def test_an_interval_stands_where_its_numbers_are() -> None:
+    estimate = {"value": 0.5, "low": 0.0, "high": 1.0}
+
+    svg = ET.fromstring(interval_plot(estimate, least=-1, most=1))
+
+    (dot,) = svg.iter("circle")
+    paths = {path.attrib["class"]: path.attrib["d"] for path in svg.iter("path")}
+    assert float(dot.attrib["cx"]) == 5 + 150 * 0.75
+    assert paths["range"] == "M80.0 9H155.0"
+    assert paths["zero"] == "M80.0 1V17"
+
+
+@pytest.mark.parametrize("estimate", [None, {}, {"value": None}])
+def test_no_value_is_no_picture(estimate: object) -> None:
+    assert interval_plot(estimate, least=-1, most=1) == ""
+    assert dumbbell(None, 0.5) == ""
+
+
+def test_a_dumbbell_tells_down_from_up() -> None:
+    assert 'class="down"' in dumbbell(0.6, 0.4)
+    assert 'class="up"' in dumbbell(0.4, 0.6)
+
+
+def test_each_version_has_a_curve_that_rises() -> None:
+    svg = ET.fromstring(latency_curves([5, 4, 6], [7, 9, 8]))
+
+    for side in "ab":
+        (curve,) = (p for p in svg.iter("path") if p.get("class") == f"curve-{side}")
+        numbers = [float(n) for n in re.findall(r"[\d.]+", curve.attrib["d"])]
+        xs, ys = numbers[::2], numbers[1::2]
+        assert xs == sorted(xs)
+        assert ys == sorted(ys, reverse=True)  # SVG counts from above
+
+
+@pytest.mark.parametrize("times", [[], [0.0], [1000.0] * 3, [0.1, 0.1]])
+def test_odd_times_break_nothing(times: list[float]) -> None:
+    curves = latency_curves(times, times)
+
+    assert bool(curves) == bool(times)
+
+
+def test_one_request_that_waited_does_not_squeeze_the_rest() -> None:
+    usual = [5.0] * 199
+
+    svg = latency_curves([*usual, 5000.0], usual)
+
+    assert "1000" not in svg
+
+
+def test_values_grow_from_the_lower_left_corner() -> None:
+    plot = Plot(2, 4, width=100, height=80, left=10, above=5)
+
+    assert (plot.x(0), plot.x(2)) == (10, 110)
+    assert (plot.y(0), plot.y(4)) == (85, 5)
+
+
+def test_words_are_escaped() -> None:
+    plot = Plot(1, 1)
+
+    svg = plot.svg(plot.frame(x_ticks=[(0, "<b>")], y_ticks=[]), title='"')
+
+    assert "<b>" not in svg
+    assert 'aria-label="&#34;"' in svg

@@ -1,0 +1,141 @@
+"""What the report's tables show is what was counted."""
+
+from typing import Any
+
+import pytest
+
+from compare.report.html.tables import (
+    broken_if_unrelated,
+    class_rows,
+    confidence_rows,
+    confusion_filters,
+    figures,
+    rank_rows,
+    reach,
+    slice_reach,
+)
+from compare.report.markdown import markdown
+from compare.report.terminal import accuracy_lines
+from compare.results.comparison import Comparison
+from compare.results.verdict import Verdict
+
+
+def test_rank_cells_lead_to_the_images_they_count(summary: dict[str, Any]) -> None:
+    rows = rank_rows(summary)
+
+    counts = [[cell.count for cell in row] for row in rows]
+    assert counts == summary["rank_transitions"]
+    assert rows[0][5].filter == "show=all&a_rank=1&b_rank=0"
+    assert [rows[2][column].kind for column in (1, 2, 3)] == ["up", "same", "down"]
+    moved = [cell.weight for row in rows for cell in row if cell.kind != "same"]
+    assert 0 <= min(moved) <= max(moved) == 1
+
+
+def test_confidence_cells_lead_to_the_images_they_count(
+    summary: dict[str, Any],
+) -> None:
+    rows = confidence_rows(summary)
+
+    counts = [[cell.count for cell in row] for row in rows]
+    assert counts == summary["confidence"]["table"]
+    assert rows[2][7].filter == "show=all&a_tenth=2&b_tenth=7"
+    assert [rows[2][column].kind for column in (1, 2, 3)] == ["moved", "same", "moved"]
+
+
+def test_no_table_has_no_rows() -> None:
+    assert confidence_rows({}) == []
+    assert rank_rows({}) == rank_rows({"rank_transitions": None}) == []
+
+
+def test_classes_that_luck_explains_least_come_first(
+    verdict: Verdict, comparison: Comparison
+) -> None:
+    rows = class_rows(verdict.classes, comparison.labels)
+
+    assert len(rows) == len(verdict.classes)
+    assert [row.q_value for row in rows] == sorted(row.q_value for row in rows)
+    worse = sum(row.mark == "worse" for row in rows)
+    assert worse == verdict.summary["class_regressions"]
+    first = next(c for c in verdict.classes if c.index == rows[0].index)
+    assert rows[0].b - rows[0].a == pytest.approx(first.delta.value)
+
+
+def test_confusions_lead_to_images_by_the_classes_places(
+    comparison: Comparison,
+) -> None:
+    entry = {"target_id": "n2", "answer_id": "n5"}
+
+    links = confusion_filters(entry, comparison.labels)
+
+    assert links["b"] == "show=all&target=2&b=5"
+    assert links["either"] == "show=all&target=2&says=5"
+
+
+def test_pictures_of_slices_share_an_axis(summary: dict[str, Any]) -> None:
+    ends = [
+        abs(part["delta"][end]) for part in summary["slices"] for end in ("low", "high")
+    ]
+
+    assert slice_reach(summary) > max(ends)
+    assert slice_reach({}) == 0
+
+
+def test_unrelated_versions_break_what_the_relative_flip_rate_is_relative_to(
+    summary: dict[str, Any],
+) -> None:
+    top1 = summary["top1"]
+
+    expected = top1["negative_flip_rate"]["value"] / top1["relative_flip_rate"]
+
+    assert broken_if_unrelated(summary) == pytest.approx(expected)
+    assert broken_if_unrelated({}) is None
+
+
+def test_six_numbers_with_intervals_and_pictures(summary: dict[str, Any]) -> None:
+    six = figures(summary, labelled=True)
+
+    assert len(six) == 6
+    delta = summary["top1"]["delta"]["value"]
+    assert six[0].value == f"{100 * delta:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    assert all(" to " in figure.interval for figure in six)
+    assert all("<svg" in figure.plot for figure in six)
+
+
+def test_without_labels_there_are_other_numbers(summary: dict[str, Any]) -> None:
+    five = figures({**summary, "top1": None, "top5": None}, labelled=False)
+
+    assert five[0].name == "Changed first answers"
+    assert five[0].value == f"{100 * summary['disagreement_rate']:.2f} %"
+
+
+def test_numbers_that_do_not_exist_are_dashes() -> None:
+    for labelled in (True, False):
+        assert {
+            figure.value.split()[0] for figure in figures({}, labelled=labelled)
+        } == {"\N{EN DASH}"}
+
+
+def test_a_picture_reaches_a_little_beyond_its_interval() -> None:
+    assert 0.5 < reach({"value": 0.1, "low": -0.5, "high": 0.3}) < 0.6
+    assert reach(None) == 0
+
+
+def test_truth_among_five_of_five_classes_is_left_out(summary: dict[str, Any]) -> None:
+    """It is always there: 100 % in both, and nothing to learn from it."""
+    of_five = {
+        **summary,
+        "a": {**summary["a"], "top5_accuracy": 1.0},
+        "b": {**summary["b"], "top5_accuracy": 1.0},
+        "overlap": {**summary["overlap"], "top5": 1.0},
+    }
+
+    shown, left = (
+        [
+            "\n".join(figure.name for figure in figures(said, labelled=True)),
+            "\n".join(accuracy_lines(said, "v8", "v16")),
+            markdown(said, {}).split("\n\n| images")[0],
+        ]
+        for said in (summary, of_five)
+    )
+    assert all("among" in text for text in shown)
+    assert not any("truth among" in text.lower() for text in left)

@@ -1,0 +1,93 @@
+"""What is kept beside the answers comes back as it was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compare.collect.answer_store import ForeignFolder
+from compare.results.folder import COMPARISON, Record, keep_record, read_record
+from compare.results.gates import parse_gate
+from tests.compare.conftest import served
+
+
+def _record() -> Record:
+    return Record(
+        a=replace(served("8"), aliases=("best",)),
+        b=served("16", ("n0", "n1")),
+        data_name="digits",
+        data_digest="d2" * 32,
+        names=("ü.png", "b.png"),
+        class_ids=("n0", "n1"),
+        available=3,
+        gates=(parse_gate("delta.low<-0.005"),),
+        allow_missing=1,
+        data_notes=("left out of val/: 1 .txt",),
+    )
+
+
+def test_a_record_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    record = _record()
+
+    assert keep_record(tmp_path, record) == record
+    assert read_record(tmp_path) == record
+
+
+def test_other_data_and_images_left_out_are_noted() -> None:
+    assert _record().notes == [
+        "v8 was validated on other data, d1, here is d2d2d2d2d2d2",
+        "v16 was validated on other data, d1, here is d2d2d2d2d2d2",
+        "only 2 of 3 images were asked, a fixed sample by class",
+        "left out of val/: 1 .txt",
+    ]
+    plain = replace(_record(), data_notes=())
+    assert replace(plain, data_digest="d1", available=2).notes == []
+    # without labels a digest is of another kind
+    assert replace(plain, class_ids=None).notes == [
+        "only 2 of 3 images were asked, a fixed sample"
+    ]
+
+
+def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -> None:
+    keep_record(tmp_path, _record())
+    kept = json.loads((tmp_path / COMPARISON).read_text())
+    del kept["is_sample"]
+    (tmp_path / COMPARISON).write_text(json.dumps(kept))
+
+    note = read_record(tmp_path).notes[-2]
+
+    assert note.startswith("only the first 2 of 3 images were asked, which may be of")
+
+
+def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> None:
+    keep_record(tmp_path, _record())
+    document = json.loads((tmp_path / COMPARISON).read_text())
+    del document["data_notes"]
+    (tmp_path / COMPARISON).write_text(json.dumps(document))
+
+    assert read_record(tmp_path) == replace(_record(), data_notes=())
+
+
+def test_aliases_stay_those_of_the_first_start(tmp_path: Path) -> None:
+    """They move: the same answers would else be told with other words later."""
+    keep_record(tmp_path, _record())
+    later = replace(_record(), a=replace(served("8"), aliases=()), gates=())
+
+    kept = keep_record(tmp_path, later)
+
+    assert kept.a.aliases == ("best",)
+    assert kept.gates == ()
+    other = replace(later, b=served("9"))
+    assert keep_record(tmp_path, other).a.aliases == ()
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"a": 1}'])
+def test_a_folder_without_a_record_is_foreign(
+    content: str | None, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / COMPARISON).write_text(content)
+
+    with pytest.raises(ForeignFolder, match="holds no comparison"):
+        read_record(tmp_path)

@@ -1,0 +1,311 @@
+"""Numbers and verdicts, as people read them."""
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from compare.results.gates import parse_gate
+from compare.results.verdict import judge, refuse
+from compare.results.wording import (
+    Kind,
+    look_up,
+    notes_of,
+    say,
+    say_estimate,
+    verdict_in_words,
+)
+from compare.statistics.paired import PairedTable, mcnemar_mid_p, paired_difference
+from tests.compare.conftest import DATA, made_up_comparison, served
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "said"),
+    [
+        (0.31131, "percent", "31.13 %"),
+        (-0.012, "points", "\N{MINUS SIGN}1.20"),
+        (0.012, "points", "+1.20"),
+        (0.00002, "points", "+0.0020"),
+        (-1e-9, "points", "\N{MINUS SIGN}0.00"),
+        (-0.346, "change", "\N{MINUS SIGN}0.346"),
+        (0.00012, "change", "+0.00012"),
+        (0.0496, "p", "0.0496"),
+        (0.05, "p", "0.05"),
+        (0.0504, "p", "0.05"),
+        (0.00001, "p", "< 0.0001"),
+        (0.0084, "p", "0.0084"),
+        (10_000, "count", "10,000"),
+        (None, "percent", "\N{EN DASH}"),
+        (True, "count", "\N{EN DASH}"),
+    ],
+)
+def test_numbers_have_their_units(value: object, kind: Kind, said: str) -> None:
+    assert say(value, kind) == said
+
+
+def test_an_estimate_is_said_with_its_interval() -> None:
+    estimate = {"value": 0.0975, "low": 0.0918, "high": 0.1035}
+
+    assert say_estimate(estimate, "percent") == "9.75 % (9.18 to 10.35 %)"
+    assert say_estimate({"value": 0.0975}, "percent") == "9.75 %"
+    assert say_estimate(None, "percent") == "\N{EN DASH}"
+
+
+def test_a_way_that_ends_early_leads_to_nothing() -> None:
+    assert look_up({"a": {"b": 1}}, "a.b") == 1
+    assert look_up({"a": {"b": 1}}, "a.b.c") is None
+    assert look_up({}, "a.b") is None
+
+
+def _with_table(
+    summary: dict[str, Any], table: tuple[int, int, int, int]
+) -> dict[str, Any]:
+    """A summary of these counts, both_right to both_wrong; nothing else moves."""
+    paired = PairedTable(*table)
+    unmoved = {"value": 0.0, "low": -0.1, "high": 0.1}
+    return {
+        **summary,
+        "a": {**summary["a"]},
+        "b": {**summary["b"]},
+        "top1": {
+            **summary["top1"],
+            **asdict(paired),
+            "delta": asdict(paired_difference(paired)),
+            "mcnemar_mid_p": mcnemar_mid_p(paired),
+        },
+        "top5": {**summary["top5"], "delta": unmoved},
+        **dict.fromkeys(
+            ("calibration_error_delta", "log_loss_delta", "brier_score_delta"), unmoved
+        ),
+    }
+
+
+def _shifted(summary: dict[str, Any], **top1: float) -> dict[str, Any]:
+    return {**summary, "top1": {**summary["top1"], **top1}}
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ((200, 20, 5, 175), "v16 is worse than v8 on images like these"),
+        ((200, 5, 20, 175), "v16 is better than v8 on images like these"),
+        ((200, 20, 15, 165), "Neither v8 nor v16 is shown to be better"),
+        ((200, 0, 0, 200), "v16 breaks no image and fixes none"),
+        ((800, 0, 5, 195), "It is too close to call whether v16 is better than v8"),
+        ((0, 2, 0, 0), "It is too close to call whether v16 is worse than v8"),
+    ],
+)
+def test_the_headline_says_what_test_and_interval_say(
+    summary: dict[str, Any], table: tuple[int, int, int, int], words: str
+) -> None:
+    assert verdict_in_words(_with_table(summary, table)).headline == words
+
+
+SMALL = [
+    (both_right, broken, fixed, images - both_right - broken - fixed)
+    for images in range(1, 11)
+    for both_right in range(images + 1)
+    for broken in range(images - both_right + 1)
+    for fixed in range(images - both_right - broken + 1)
+]
+LARGE = [
+    (both_right, broken, fixed, both_wrong)
+    for both_right, both_wrong in [(0, 17), (20, 5), (800, 195), (3, 9_990)]
+    for broken in (0, 1, 2, 9, 40)
+    for fixed in range(25)
+]
+
+
+@pytest.mark.parametrize("tables", [SMALL, LARGE], ids=["small", "large"])
+def test_headline_interval_and_odds_never_contradict_each_other(
+    summary: dict[str, Any], tables: list[tuple[int, int, int, int]]
+) -> None:
+    """As they are read: from the words, not from the numbers behind them."""
+    for table in tables:
+        words = verdict_in_words(_with_table(summary, table))
+        said = " ".join(words.sentences)
+        _, broken, fixed, _ = table
+        is_off_zero = _says_off_zero(said)
+        is_rare = _says_rare(said) if broken + fixed else False
+
+        if is_off_zero and is_rare:
+            better = f"is {'better' if fixed > broken else 'worse'} than v8 on images"
+            assert better in words.headline, table
+            assert "the interval of the change" not in said
+        elif is_off_zero or is_rare:
+            assert "too close to call" in words.headline, table
+            assert ("leaves 0 out" in said) == is_off_zero
+            assert ("which is rare, but" in said) == is_rare
+        else:
+            nothing = "breaks no image" if broken + fixed == 0 else "Neither v8 nor v16"
+            assert nothing in words.headline, table
+            assert "the interval of the change" not in said
+
+
+def _says_off_zero(said: str) -> bool:
+    match = re.search(r"between (\S+) and (\S+)\.", said)
+    assert match is not None
+    low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in match.groups())
+    return low > 0 or high < 0
+
+
+def _says_rare(said: str) -> bool:
+    """In words and in p alike."""
+    words = re.search(r"in (less than )?([\d,]+) of ([\d,]+) such comparisons", said)
+    p = re.search(r"mid-p (?:< )?([\d.e\u2212]+)", said)
+    assert words is not None
+    assert p is not None
+    count, total = (int(number.replace(",", "")) for number in words.groups()[1:])
+    is_rare = count / total < 0.05
+    assert (float(p[1]) < 0.05) == is_rare, said
+    return is_rare
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Neither v8 nor v16 is shown to be better"),
+        (
+            {"calibration_error_delta": (0.2, 0.18, 0.22)},
+            "Neither v8 nor v16 is shown to be better; calibration error rises from "
+            "18.00 % to 38.00 %",
+        ),
+        (
+            {
+                "calibration_error_delta": (0.2, -0.01, 0.22),
+                "top5.delta": (-0.0267, -0.031, -0.022),
+                "log_loss_delta": (1.3, 1.2, 1.4),
+            },
+            "Neither v8 nor v16 is shown to be better; the truth is among v16's five "
+            "answers 2.67 points less often",
+        ),
+        (
+            {
+                "log_loss_delta": (-1.25, -1.4, -1.2),
+                "brier_score_delta": (-0.1, -0.2, -0.05),
+            },
+            "Neither v8 nor v16 is shown to be better; log loss falls from 4.500 to "
+            "3.250",
+        ),
+        (
+            {
+                "top1.delta": (0.3, 0.2, 0.4),
+                "calibration_error_delta": (0.2, 0.18, 0.22),
+            },
+            "v16 is better than v8 on images like these",
+        ),
+        (
+            {
+                "top1.delta": (0.1, 0.05, 0.15),
+                "calibration_error_delta": (0.2, 0.18, 0.22),
+            },
+            "v16 is better than v8 on images like these; calibration error rises from "
+            "18.00 % to 38.00 %",
+        ),
+    ],
+)
+def test_the_headline_names_what_moved_most(
+    summary: dict[str, Any],
+    changes: dict[str, tuple[float, float, float]],
+    words: str,
+) -> None:
+    moved = _with_table(summary, (200, 20, 15, 165))
+    moved["a"] |= {"expected_calibration_error": 0.18, "log_loss": 4.5}
+    moved["b"] |= {"expected_calibration_error": 0.38, "log_loss": 3.25}
+    for path, ends in changes.items():
+        *way, last = path.split(".")
+        place = moved[way[0]] if way else moved
+        place[last] = dict(zip(("value", "low", "high"), ends, strict=True))
+        if way:
+            place |= {"mcnemar_mid_p": 0.001, "fixed": 120}
+
+    assert verdict_in_words(moved).headline == words
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "change", "words"),
+    [
+        ("expected_calibration_error", 0.05, 0.00003, "error rises by 0.0030 points"),
+        ("log_loss", 1.5, -0.0002, "log loss falls by 0.00020"),
+    ],
+)
+def test_the_headline_says_no_two_equal_numbers(
+    summary: dict[str, Any], name: str, before: float, change: float, words: str
+) -> None:
+    moved = _with_table(summary, (200, 20, 15, 165))
+    moved["a"][name], moved["b"][name] = before, before + change
+    place = f"{name.removeprefix('expected_')}_delta"
+    moved[place] = {"value": change, "low": change / 2, "high": 2 * change}
+
+    assert verdict_in_words(moved).headline.endswith(words)
+
+
+def test_the_calibration_of_an_older_summary_is_no_news(
+    summary: dict[str, Any],
+) -> None:
+    """Before 2026-11-30 its interval did not hold what it said."""
+    old = _with_table(summary, (200, 20, 15, 165))
+    old["calibration_error_delta"] = {"value": 0.2, "low": 0.18, "high": 0.22}
+    del old["log_loss_delta"]
+
+    assert verdict_in_words(old).headline == "Neither v8 nor v16 is shown to be better"
+
+
+def test_accuracies_that_do_not_move_are_said_to_stay(summary: dict[str, Any]) -> None:
+    delta = {"value": 0.0, "low": -0.0075, "high": 0.0075}
+    unmoved = _shifted(summary, broken=0, fixed=0)
+    unmoved["top1"]["delta"] = delta
+    unmoved["a"] = {**summary["a"], "top1_accuracy": 0.35}
+
+    first, *_ = verdict_in_words(unmoved).sentences
+
+    assert first.startswith("Right first answers stay at 35.00 %: 0 points")
+    moved, *_ = verdict_in_words(summary).sentences
+    assert moved.startswith("Right first answers go from ")
+
+
+def test_a_pass_without_a_gate_is_not_called_good(summary: dict[str, Any]) -> None:
+    gated = {"gates": [{"expression": "x", "value": 1, "tripped": False}]}
+
+    assert verdict_in_words(summary).mood == "open"
+    assert verdict_in_words({**summary, **gated}).mood == "good"
+
+
+def test_a_tripped_gate_is_a_fail_whatever_the_headline() -> None:
+    verdict = judge(
+        made_up_comparison(80),
+        a=served("8"),
+        b=served("16"),
+        gates=(parse_gate("images>1"),),
+        data=DATA,
+    )
+
+    words = verdict_in_words(verdict.summary)
+
+    assert (words.badge, words.mood) == ("FAIL", "bad")
+
+
+def test_what_cannot_be_compared_gives_its_reasons() -> None:
+    verdict = refuse(["why"], a=served("8"), b=served("16"), gates=(), data=DATA)
+
+    assert verdict_in_words(verdict.summary).sentences == ("why",)
+
+
+def test_notes_are_whoever_was_chosen_and_what_is_missing(
+    summary: dict[str, Any],
+) -> None:
+    found = {
+        **summary,
+        "notes": ["first"],
+        "b": {**summary["b"], "chosen_on_these_images": True},
+        "missing": 1,
+    }
+
+    missing, first, chosen = notes_of(found)
+
+    assert first == "first"
+    assert chosen.startswith("v16 was chosen")
+    assert missing.startswith("1 image is left out")
+    refused = {**found, "verdict": "not_comparable", "missing": None}
+    assert notes_of(refused) == ["first"]  # there is no number that could flatter

@@ -1,0 +1,403 @@
+"""The OpenAPI document against the app, and the page that is drawn of it."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import strategies
+from schemathesis.config import SchemathesisConfig
+
+from serving.app import create_app
+from serving.config import ServingConfig
+from serving.http.pages import METHODS, WRITTEN_FOR, inline, read_document
+from serving.versions.pool import PredictorPool
+from tests.conftest import RunningService, Store, encoded, picture
+
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "generation": {"deterministic": True, "max-examples": 20, "database": "none"},
+        "checks": {
+            # Base64 of no image fits the schema.
+            "positive_data_acceptance": {"enabled": False},
+            # Its own list, and 413: too many images.
+            "negative_data_rejection": {
+                "expected-statuses": [400, 401, 403, 404, 405, 413, 415]
+            },
+        },
+    }
+)
+
+MODEL = "digits-tiny"
+
+PNG = encoded(picture(16, 16), "PNG")
+
+IMAGE = base64.b64encode(PNG).decode()
+
+PATIENT_MS = 60_000
+
+
+def _npy(shape: tuple[int, ...]) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, np.zeros(shape, np.uint8))
+    return buffer.getvalue()
+
+
+class _Wsgi:
+    """The app, which is there later than the test cases that schemathesis makes."""
+
+    app: Flask
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = "127.0.0.1"  # of no other may versions be changed
+        return self.app(environ, start_response)
+
+
+WSGI = _Wsgi()
+
+
+def _is_there(path: str) -> bool:
+    """Whether the module that answers on the path is."""
+    if path.startswith("/v2"):
+        return find_spec("serving.protocols.open_inference") is not None
+    return path != "/" or find_spec("serving.http.pages") is not None
+
+
+def _described() -> schemathesis.BaseSchema:
+    """The document, with names and files that the app knows, lest all be refused."""
+    for kind in ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"):
+        files = strategies.just(encoded(picture(20, 16), kind))
+        schemathesis.openapi.media_type(
+            f"image/{kind}", files | strategies.binary(max_size=40)
+        )
+    schemathesis.openapi.media_type(
+        "application/x-npy",
+        strategies.sampled_from([_npy((2, 16, 16, 3)), _npy((1, 8, 8, 3)), b"\x93"]),
+    )
+    schemathesis.openapi.media_type(
+        "application/octet-stream", strategies.binary(max_size=40)
+    )
+    document = deepcopy(read_document())
+    known = document["components"]["schemas"]
+    known["ModelName"]["enum"] = [MODEL]
+    known["VersionName"]["enum"] = ["1", "v2", "@best", "latest", "v9"]
+    schema = schemathesis.openapi.from_dict(document, config=CONFIG)
+    schema.app = WSGI
+    return schema.include(lambda ctx: _is_there(ctx.operation.path))
+
+
+SCHEMA = _described()
+
+
+@pytest.fixture(autouse=True)
+def _serve(app: Flask, pool: PredictorPool) -> Iterator[None]:
+    """For schemathesis; what a test takes away is there for the next."""
+    WSGI.app = app
+    yield
+    for version in ("v1", "v2"):
+        pool.add(version)
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    assert read_document()["openapi"].startswith("3.1.")
+    SCHEMA.validate()
+
+
+SCHEMA_WORDS = frozenset(
+    (
+        *("$ref", "type", "title", "description", "enum", "const", "default"),
+        *("examples", "allOf", "anyOf", "oneOf", "not", "required", "properties"),
+        *("minProperties", "maxProperties", "additionalProperties", "items"),
+        *("minItems", "maxItems", "contains", "maxContains", "minimum", "maximum"),
+        *("minLength", "maxLength", "pattern", "format", "contentEncoding"),
+    )
+)
+"""Of JSON Schema, as far as the document uses them: an unknown word is no error there,
+so no validator finds one."""
+
+
+def _schemas(node: Any) -> Iterator[dict[str, Any]]:
+    """All below `node`, a schema; what `properties` has are names, not words."""
+    yield node
+    for word in ("items", "additionalProperties", "contains", "not"):
+        if isinstance(node.get(word), dict):
+            yield from _schemas(node[word])
+    for word in ("allOf", "anyOf", "oneOf"):
+        for part in node.get(word, ()):
+            yield from _schemas(part)
+    for part in node.get("properties", {}).values():
+        yield from _schemas(part)
+
+
+def _values(node: Any, name: str) -> Iterator[Any]:
+    """What stands under `name`, at any depth."""
+    if isinstance(node, dict):
+        if name in node:
+            yield node[name]
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _values(part, name)
+
+
+def test_no_schema_has_a_word_that_json_schema_lacks() -> None:
+    document = read_document()
+    roots = [
+        *document["components"]["schemas"].values(),
+        *_values(document["paths"], "schema"),
+    ]
+
+    words = {word for root in roots for schema in _schemas(root) for word in schema}
+
+    assert words <= SCHEMA_WORDS
+
+
+def test_no_key_of_the_document_is_without_a_value() -> None:
+    """As the second half of a text is that YAML has cut at a comma."""
+
+    def empty(node: Any, path: str) -> Iterator[str]:
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in pairs:
+            if value is None:
+                yield f"{path}/{key}"
+            elif isinstance(value, dict | list):
+                yield from empty(value, f"{path}/{key}")
+
+    assert list(empty(read_document(), "")) == []
+
+
+def test_the_document_and_the_app_have_the_same_routes(app: Flask) -> None:
+    documented = {
+        (method.upper(), re.sub(r"{\w+}", "{}", path))
+        for path, item in read_document()["paths"].items()
+        for method in item
+        if method in METHODS and _is_there(path)
+    }
+    routed = {
+        (method, re.sub("<[^>]+>", "{}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint != "static"
+    }
+
+    assert routed == documented
+
+
+@SCHEMA.parametrize()
+def test_whatever_is_asked_the_answer_is_one_that_the_document_has(
+    case: schemathesis.Case[Any],
+) -> None:
+    wait_ms = str(case.headers.get("X-Request-Timeout-Ms", ""))
+    if wait_ms.isdecimal() and int(wait_ms) < PATIENT_MS:
+        case.headers["X-Request-Timeout-Ms"] = str(PATIENT_MS)
+
+    case.call_and_validate()
+
+
+RIGHT: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/predict", {"body": PNG, "media_type": "image/png"}),
+    (
+        "POST",
+        "/predict",
+        {
+            "query": {"version": ["best", "v1"], "top_k": 10},
+            "body": {"image": [PNG, b"none"]},
+            "media_type": "multipart/form-data",
+        },
+    ),
+    (
+        "POST",
+        "/predict",
+        {
+            "body": {"instances": [{"b64": IMAGE}]},
+            "media_type": "application/json",
+            "headers": {"X-Request-Timeout-Ms": str(PATIENT_MS)},
+        },
+    ),
+    (
+        "POST",
+        "/predict",
+        {"body": _npy((2, 16, 16, 3)), "media_type": "application/x-npy"},
+    ),
+    ("GET", "/versions", {}),
+    ("GET", "/versions/{version}", {"path_parameters": {"version": "@best"}}),
+    ("POST", "/versions/{version}", {"path_parameters": {"version": "v1"}}),
+    ("DELETE", "/versions/{version}", {"path_parameters": {"version": "v2"}}),
+    *(
+        ("POST", "/invocations", {"body": body, "media_type": "application/json"})
+        for body in (
+            {"inputs": [IMAGE], "params": {"version": "2"}},
+            {"inputs": {"image": [IMAGE]}},
+            {"inputs": np.zeros((2, 16, 16, 3), int).tolist()},
+            {"instances": [{"b64": IMAGE}]},
+            {"dataframe_split": {"columns": ["image"], "data": [[IMAGE]]}},
+            {"dataframe_records": [{"image": IMAGE}]},
+        )
+    ),
+    *(("GET", path, {}) for path in ("/ping", "/health", "/version")),
+    *(("GET", path, {}) for path in ("/livez", "/readyz", "/metrics")),
+    *(("GET", path, {}) for path in ("/", "/docs", "/openapi.json")),
+    *(
+        ("GET", path, {})
+        for path in (
+            *("/v2", "/v2/health/live", "/v2/health/ready"),
+            *("/v2/models", "/v2/models/stats"),
+        )
+    ),
+    *(
+        (
+            "GET",
+            f"/v2/models/{{model}}{what}",
+            {"path_parameters": {"model": MODEL, "version": "1"}},
+        )
+        for version in ("", "/versions/{version}")
+        for what in (version, *(f"{version}/{w}" for w in ("ready", "config", "stats")))
+    ),
+    *(
+        (
+            "POST",
+            f"/v2/models/{{model}}{version}/infer",
+            {
+                "path_parameters": {"model": MODEL, "version": "1"},
+                "media_type": "application/json",
+                "body": {
+                    "id": "a",
+                    "inputs": [
+                        {
+                            "name": "images",
+                            "shape": [1],
+                            "datatype": "BYTES",
+                            "data": [IMAGE],
+                        }
+                    ],
+                    "outputs": [
+                        {"name": "logits"},
+                        {"name": "probabilities", "parameters": {"classification": 2}},
+                    ],
+                },
+            },
+        )
+        for version in ("", "/versions/{version}")
+    ),
+    (
+        "POST",
+        "/v2/models/{model}/infer",
+        {
+            "path_parameters": {"model": MODEL},
+            "headers": {"Inference-Header-Content-Length": "0"},
+            "body": bytes(2 * 16 * 16 * 3),
+            "media_type": "application/octet-stream",
+        },
+    ),
+    ("POST", "/v2/repository/index", {}),
+    *(
+        (
+            "POST",
+            f"/v2/repository/models/{{model}}/{change}",
+            {
+                "path_parameters": {"model": MODEL},
+                "body": {"parameters": {"version": "2"}},
+                "media_type": "application/json",
+            },
+        )
+        for change in ("load", "unload")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "parts"), [right for right in RIGHT if _is_there(right[1])]
+)
+def test_a_right_request_gets_what_the_document_says(
+    method: str, path: str, parts: dict[str, Any]
+) -> None:
+    case = SCHEMA[path][method].Case(**parts)
+
+    answer = case.call_and_validate()
+
+    assert answer.status_code == 200, answer.text
+
+
+def test_each_operation_is_asked_rightly() -> None:
+    documented = {
+        (method.upper(), path)
+        for path, item in read_document()["paths"].items()
+        for method in item
+        if method in METHODS
+    }
+
+    assert {(method, path) for method, path, _ in RIGHT} == documented
+
+
+def test_no_version_of_ours_is_in_the_document() -> None:
+    assert read_document()["info"]["version"] == "1"
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in document["paths"].values():
+        yield from (item[method] for method in METHODS if method in item)
+
+
+def test_the_page_shows_each_route_and_how_to_ask_it(client: FlaskClient) -> None:
+    page = client.get("/docs").text
+
+    for operation in _operations(read_document()):
+        assert f'<article id="{operation["operationId"]}">' in page
+        assert operation["summary"] in page.replace("&#39;", "'")
+        for answer in operation["responses"].values():
+            assert inline(answer["description"]).removeprefix("<p>")[:40] in page
+    assert page.count("<code>curl") >= len(read_document()["paths"]) - 1
+
+
+def test_the_page_needs_nothing_from_elsewhere(pool: PredictorPool) -> None:
+    app = create_app(ServingConfig(allowed_hosts="flipside.test"), pool=pool)
+    answer = app.test_client().get("/docs", base_url="http://flipside.test:9000/")
+
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "<script" not in answer.text
+    assert "src=" not in answer.text
+    hosts = set(re.findall(r"https?://[^/\s'&]+", answer.text))
+    assert hosts == {"http://flipside.test:9000"}
+
+
+def test_the_examples_of_the_page_work_as_they_stand(
+    service: RunningService, store: Store, tmp_path: Path
+) -> None:
+    """But those that change what other tests are served with."""
+    assert shutil.which("curl"), "the examples are for curl"
+    for name in ("x.jpg", "y.jpg"):
+        (tmp_path / name).write_bytes(encoded(picture()))
+    (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail\n")
+    swaps = {WRITTEN_FOR: service.url, "MODEL": store.model}
+    swaps |= {"v8": "v1", "v16": "v2", "versions/8": "versions/1", '"8"': '"1"'}
+
+    for path, item in read_document()["paths"].items():
+        for operation in (item[method] for method in METHODS if method in item):
+            is_change = operation.get("security", [{}])[:1] == [{"key": ["admin"]}]
+            if is_change or not _is_there(path):
+                continue
+            for sample in operation["x-codeSamples"]:
+                command = sample["source"]
+                for written, meant in swaps.items():
+                    command = command.replace(written, meant)
+                subprocess.run(
+                    ["bash", "-o", "pipefail", "-c", command],
+                    cwd=tmp_path,
+                    env={**os.environ, "HOME": str(tmp_path)},
+                    stdout=subprocess.DEVNULL,
+                    check=True,
+                    timeout=60,
+                )

@@ -1,0 +1,298 @@
+"""The page at /, in a real browser without a screen."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from werkzeug.serving import make_server
+
+from classifier.datasets.dataset import Dataset
+from serving.app import create_app
+from serving.config import ServingConfig
+from serving.metrics import Metrics
+from serving.versions.loading import open_pool
+from tests.conftest import WAIT_SECONDS, RunningService, Store
+from tests.serving.browser_page import GIVE, Page
+
+
+@pytest.fixture
+def page(driver: webdriver.Chrome) -> Iterator[Page]:
+    """After every test: no complaint in the console, nothing from another host."""
+    page = Page(driver)
+    yield page
+    # Chromium writes down every refusal, and some tests ask for one.
+    refused = re.compile(r"\S+/(predict|versions)\S* - Failed to load resource")
+    assert [line for line in page.log() if not refused.match(line)] == []
+    entries = "performance.getEntriesByType('resource').map(e => e.name)"
+    origin = page.run("return location.origin")
+    loaded = page.run(f"return {entries}")
+    assert [u for u in loaded if not u.startswith((origin, f"blob:{origin}"))] == []
+
+
+@pytest.fixture(scope="module")
+def answers(service: RunningService, digits: Dataset) -> dict[Path, Any]:
+    """What POST /predict says of 60 images: each version's names and probabilities."""
+    found = {}
+    for file in digits.val.files[::15]:
+        answer = requests.post(
+            f"{service.url}/predict?version=v1&version=v2",
+            data=file.read_bytes(),
+            timeout=WAIT_SECONDS,
+        )
+        found[file] = [
+            [(top["name"], top["probability"]) for top in result["top"]]
+            for result in answer.json()["results"]
+        ]
+    return found
+
+
+def _find(answers: dict[Path, Any], *, agree: bool) -> Path:
+    return next(f for f, (a, b) in answers.items() if (a[0][0] == b[0][0]) is agree)
+
+
+def test_it_may_load_nothing_from_elsewhere(service: RunningService) -> None:
+    answer = requests.get(service.url, timeout=WAIT_SECONDS)
+    script = requests.get(f"{service.url}/static/page.js", timeout=WAIT_SECONDS)
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'self'; img-src 'self' blob: data:; ")
+    assert "unsafe" not in policy
+    assert "<script>" not in answer.text
+    assert "style=" not in answer.text
+    for each in (answer, script):
+        assert each.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_picked_picture_is_answered_by_every_version_as_predict_does(
+    page: Page, service: RunningService, answers: dict[Path, Any], store: Store
+) -> None:
+    file = _find(answers, agree=True)
+    page.open(service.url)
+
+    page.pick(file)
+
+    assert page.tables(2) == answers[file]
+    name = answers[file][0][0][0]
+    assert page.text("#verdict") == f"v1 and v2 agree: {name}"
+    size = "8 \N{MULTIPLICATION SIGN} 8 pixels"
+    page.wait_for_text("#caption", f"{file.name} · {size} · v1 and v2 in ")
+    for number, card in zip("12", page.wait_for(".card", count=2), strict=True):
+        version = store.registry.resolve(store.model, number)
+        accuracy = version.val_top1_accuracy
+        assert accuracy is not None
+        assert f"epoch {number} · validation {100 * accuracy:.2f} %" in card.text
+        title = card.find_element(By.TAG_NAME, "h3").text.split()
+        assert title == [f"v{number}", *version.aliases]
+
+
+def test_where_first_answers_differ_words_and_marks_say_so(
+    page: Page, service: RunningService, answers: dict[Path, Any]
+) -> None:
+    file = _find(answers, agree=False)
+    names = [[name for name, _ in top] for top in answers[file]]
+    page.open(service.url)
+
+    page.pick(file)
+
+    assert page.tables(2) == answers[file]
+    assert page.text("#verdict") == f"v1 and v2 disagree: {names[0][0]}, {names[1][0]}"
+    common = len({*names[0]} & {*names[1]})
+    assert page.text("#overlap") == f"In both lists: {common} of 5 classes."
+    marks = page.wait_for("tr.differs .difference", count=2)
+    assert [mark.text.split("\n")[0] for mark in marks] == ["≠ v2", "≠ v1"]
+    letters: dict[str, str] = {}
+    for place, row in enumerate(page.wait_for("#cards tbody tr", count=10)):
+        mine, there = names[place // 5], names[1 - place // 5]
+        name = mine[place % 5]
+        change = row.find_elements(By.TAG_NAME, "td")[1].text.split("\n")[0]
+        assert change == _change(name, mine, there, other=f"v{2 - place // 5}")
+        letter = row.find_element(By.CLASS_NAME, "mark").text
+        assert (letter != "") is (name in there)
+        assert letters.setdefault(name, letter) == letter
+
+
+def _change(name: str, mine: list[str], there: list[str], *, other: str) -> str:
+    if name not in there:
+        return f"not in {other}"
+    up = there.index(name) - mine.index(name)
+    return "=" if up == 0 else f"{'▲' if up > 0 else '▼'} {abs(up)}"
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_may_be_dropped_or_pasted(
+    page: Page, service: RunningService, answers: dict[Path, Any], way: str
+) -> None:
+    file = _find(answers, agree=False)
+    page.open(service.url)
+
+    page.run(GIVE, way, list(file.read_bytes()))
+
+    assert page.tables(2) == answers[file]
+    assert page.text("#caption").startswith("given.png")
+
+
+def test_all_of_it_works_by_keyboard(
+    page: Page, service: RunningService, answers: dict[Path, Any]
+) -> None:
+    page.open(service.url)
+    page.run("document.body.dataset.opened = 0")
+    page.run(
+        "document.getElementById('file').onclick = (event) => {"
+        "event.preventDefault(); document.body.dataset.opened++ }"
+    )
+
+    for key in (Keys.TAB, Keys.TAB, Keys.ENTER, Keys.SPACE):
+        page.press(key)
+
+    page.wait_for("body[data-opened='2']")
+    page.pick(*list(answers)[:2])
+    page.wait_for("#pictures :is(.agree, .disagree)", count=2)
+    for key in (Keys.TAB, Keys.SPACE):  # unticks the first version
+        page.press(key)
+    assert page.tables(1) == [answers[next(iter(answers))][1]]
+    for key in (Keys.TAB, Keys.TAB, Keys.TAB, Keys.ENTER):  # v2, two pictures
+        page.press(key)
+    assert page.tables(1) == [answers[list(answers)[1]][1]]
+
+
+def test_several_pictures_make_a_list_to_go_back_to(
+    page: Page, service: RunningService, answers: dict[Path, Any]
+) -> None:
+    files = list(answers)[:6]
+    differing = sum(answers[f][0][0][0] != answers[f][1][0][0] for f in files)
+    page.open(service.url)
+
+    page.pick(*files)
+
+    buttons = page.wait_for("#pictures :is(.agree, .disagree)", count=6)
+    assert page.text("#tally") == f"The first answers differ on {differing} of 6."
+    assert page.tables(2) == answers[files[0]]
+    buttons[4].click()
+    assert page.text("#caption").startswith(files[4].name)
+    assert page.tables(2) == answers[files[4]]
+    assert buttons[4].get_attribute("aria-current") == "true"
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(
+    page: Page, service: RunningService, answers: dict[Path, Any]
+) -> None:
+    phone = {"width": 360, "height": 760, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        page.open(service.url)
+        page.pick(*list(answers)[:9])
+        page.wait_for("#pictures :is(.agree, .disagree)", count=9)
+        page.tables(2)
+        width = page.run("return document.scrollingElement.scrollWidth")
+        seen = page.run("return innerWidth")
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    assert width <= seen == 360
+
+
+def test_a_file_that_is_no_image_gets_the_services_message(
+    page: Page, service: RunningService, answers: dict[Path, Any], tmp_path: Path
+) -> None:
+    file, image = tmp_path / "letter.txt", next(iter(answers))
+    file.write_text("<img src=x> no image")
+    told = requests.post(
+        f"{service.url}/predict",
+        data=file.read_bytes(),
+        headers={"Content-Type": "application/octet-stream"},
+        timeout=WAIT_SECONDS,
+    ).json()["error"]["message"]
+    page.open(service.url)
+
+    page.pick(file, image)
+
+    page.wait_for("#pictures :is(.agree, .disagree)")  # the other is answered
+    assert page.text("#verdict") == "No answer"
+    assert page.text("#overlap") == told
+    assert "letter.txt" in page.text("#caption")
+
+
+@contextmanager
+def _serving(store: Store, config: ServingConfig, *, port: int = 0) -> Iterator[int]:
+    """Its port, while it serves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        pool = open_pool(config, Metrics())
+    pool.load_wanted()
+    app = create_app(config, pool=pool)
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, name="test-service")
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join(WAIT_SECONDS)
+        server.server_close()
+
+
+def test_a_version_that_is_not_loaded_is_asked_by_a_tick(
+    page: Page, store: Store, answers: dict[Path, Any]
+) -> None:
+    file = _find(answers, agree=False)
+    with _serving(store, ServingConfig(versions="all")) as port:
+        page.open(f"http://127.0.0.1:{port}")
+        page.pick(file)
+        assert len(page.tables(1)) == 1
+        page.wait_for("summary")[0].click()
+
+        page.wait_for("#available input")[0].click()
+
+        assert page.tables(2) == answers[file]
+        page.wait_for("#loaded input:checked", count=2)
+
+
+def test_a_service_that_is_gone_is_told_and_asked_again(
+    page: Page, store: Store, answers: dict[Path, Any]
+) -> None:
+    file = _find(answers, agree=True)
+    config = ServingConfig(versions="v1,v2")
+    with _serving(store, config) as port:
+        page.open(f"http://127.0.0.1:{port}")
+
+    page.pick(file)
+
+    page.wait_for_text("#message", "is the service running?")
+    with _serving(store, config, port=port):
+        page.wait_for("#again")[0].click()
+        assert page.tables(2) == answers[file]
+    page.wait_for("#trouble[hidden]")
+
+
+def test_a_key_is_asked_for_and_what_is_served_may_be_changed(
+    page: Page, store: Store, answers: dict[Path, Any], tmp_path: Path
+) -> None:
+    file = _find(answers, agree=False)
+    keys = tmp_path / "keys"
+    keys.write_text(f"someone admin {hashlib.sha256(b'secret').hexdigest()}\n")
+    with _serving(store, ServingConfig(versions="v2", keys=keys)) as port:
+        page.open(f"http://127.0.0.1:{port}")
+        assert "asks for a key" in page.text("#message")
+
+        page.type("#key", "guess", Keys.ENTER)
+        page.wait_for_text("#message", "the key is not known here")
+        page.type("#key", "secret", Keys.ENTER)
+        page.wait_for("#key-form[hidden]")
+        page.pick(file)
+        assert page.tables(1) == [answers[file][1]]
+        page.wait_for("summary")[0].click()
+        page.wait_for("#ask-1")[0].click()
+        assert "version 'v1' is not served" in page.text(".card .refusal")
+        page.wait_for(".card button")[0].click()
+        assert page.tables(2) == answers[file]
+
+        assert page.run("return [localStorage.length, document.cookie]") == [0, ""]

@@ -1,0 +1,462 @@
+"""Requests in, batches through a network, answers out; the network is a function."""
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Event, Thread, current_thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.inference.batcher import (
+    BatchDone,
+    BatchFailed,
+    Cores,
+    Logits,
+    MicroBatcher,
+    NotFinite,
+    Overloaded,
+)
+from serving.inference.request_queue import Answer, DeadlinePassed, Images
+
+CLASSES = 3
+RUN_HERE = {"run_here": True}
+
+
+def _images(*values: int) -> Images:
+    """One pixel each."""
+    return np.array(values, np.uint8)[:, None, None, None].repeat(3, axis=3)
+
+
+def _logits(images: Images) -> Logits:
+    return images[:, 0, 0].astype(np.float32)
+
+
+def _first(answer: "Future[Answer]") -> list[float]:
+    logits: list[float] = answer.result(timeout=5).logits[:, 0].tolist()
+    return logits
+
+
+class Held:
+    """A network that waits before its first batch, and notes the sizes of all."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.started, self.release = Event(), Event()
+
+    def __call__(self, images: Images) -> Logits:
+        self.sizes.append(len(images))
+        self.started.set()
+        assert self.release.wait(5)
+        return _logits(images)
+
+
+def test_requests_waiting_behind_a_batch_share_the_next_one() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        first = batcher.submit(_images(1))
+        assert held.started.wait(5)
+        waiting = [batcher.submit(_images(n)) for n in (2, 3, 4)]
+        assert batcher.queued == 3
+        held.release.set()
+        answers = [_first(answer) for answer in (first, *waiting)]
+
+    assert answers == [[1], [2], [3], [4]]
+    assert held.sizes == [1, 3]
+
+
+def test_a_large_request_is_cut_and_its_answer_is_whole() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=4) as batcher:
+        batcher.submit(_images(0))
+        assert held.started.wait(5)
+        small = batcher.submit(_images(1, 2))
+        large = batcher.submit(_images(*range(3, 10)))
+        held.release.set()
+
+        assert _first(small) == [1, 2]
+        assert _first(large) == list(range(3, 10))
+
+    assert held.sizes == [1, 4, 4, 1]
+
+
+def test_a_batch_waits_for_company_until_it_is_full() -> None:
+    sizes = []
+
+    def logits(images: Images) -> Logits:
+        sizes.append(len(images))
+        return _logits(images)
+
+    with MicroBatcher(
+        logits, name="v1", classes=CLASSES, max_batch_size=3, max_wait_ms=60_000
+    ) as batcher:
+        answers = [batcher.submit(_images(n)) for n in (1, 2, 3)]
+        assert [_first(answer) for answer in answers] == [[1], [2], [3]]
+
+    assert sizes == [3]
+
+
+def test_a_batch_that_waits_for_company_is_answered_when_the_end_comes() -> None:
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=3, max_wait_ms=60_000
+    ) as batcher:
+        answer = batcher.submit(_images(1))
+
+    assert _first(answer) == [1]
+
+
+def test_an_image_the_network_fails_about_fails_alone() -> None:
+    held = Held()
+
+    def logits(images: Images) -> Logits:
+        if (images == 66).any():
+            raise ZeroDivisionError("66")
+        return held(images)
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        batcher.submit(_images(0))
+        assert held.started.wait(5)
+        fine = batcher.submit(_images(1))
+        mixed = batcher.submit(_images(2, 66, 3))
+        held.release.set()
+
+        assert _first(fine) == [1]
+        answer = mixed.result(timeout=5)
+
+    assert answer.logits[[0, 2], 0].tolist() == [2, 3]
+    assert [type(answer.failures[place]) for place in answer.failures] == [
+        ZeroDivisionError
+    ]
+    assert list(answer.failures) == [1]
+
+
+def test_an_answer_that_is_no_number_is_a_failure_of_that_image() -> None:
+    def logits(images: Images) -> Logits:
+        answer = _logits(images)
+        answer[images[:, 0, 0, 0] == 66, 1] = np.inf
+        return answer
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        answer = batcher.submit(_images(1, 66)).result(timeout=5)
+
+    assert isinstance(answer.failures[1], NotFinite)
+    assert list(answer.failures) == [1]
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
+    held = Held()
+
+    with MicroBatcher(
+        held, name="v1", classes=CLASSES, max_batch_size=1, max_queued=3
+    ) as batcher:
+        batcher.submit(_images(1))
+        assert held.started.wait(5)
+        taken = batcher.submit(_images(*range(9)))  # alone it may be larger
+        with pytest.raises(Overloaded, match=r"9 images wait .* and 3 may") as refused:
+            batcher.submit(_images(1))
+        held.release.set()
+
+        assert _first(taken) == list(range(9))
+    # No batch was done yet: one image a second is assumed.
+    assert refused.value.retry_after_seconds == 9
+
+
+def test_who_waited_longer_than_it_may_is_never_run() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=1) as batcher:
+        batcher.submit(_images(1))
+        assert held.started.wait(5)
+        late = batcher.submit(_images(2), deadline=time.monotonic())
+        in_time = batcher.submit(_images(3), deadline=math.inf)
+        held.release.set()
+
+        assert _first(in_time) == [3]
+        with pytest.raises(DeadlinePassed, match="not begun"):
+            late.result(timeout=5)
+
+    assert held.sizes == [1, 1]
+
+
+def test_who_gave_up_is_never_run() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=1) as batcher:
+        batcher.submit(_images(1))
+        assert held.started.wait(5)
+        assert batcher.submit(_images(2)).cancel()
+        last = batcher.submit(_images(3))
+        held.release.set()
+        assert _first(last) == [3]
+
+    assert held.sizes == [1, 1]
+    assert batcher.queued == 0
+
+
+def test_who_comes_after_the_end_is_answered_all_the_same() -> None:
+    sizes = []
+
+    def logits(images: Images) -> Logits:
+        sizes.append(len(images))
+        return _logits(images)
+
+    batcher = MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=2)
+    batcher.close()
+
+    assert _first(batcher.submit(_images(1, 2, 3))) == [1, 2, 3]
+    assert sizes == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, CLASSES + 1), np.float32),
+        np.zeros((2, CLASSES), np.float32),
+        np.zeros((0, CLASSES), np.float32),
+        np.zeros((1, CLASSES), np.int64),
+        np.array([["a", "b", "c"]]),
+        None,
+    ],
+    ids=["wide", "long", "empty", "whole", "text", "none"],
+)
+def test_logits_of_another_kind_fail_their_image_alone(wrong: Any) -> None:
+    def logits(images: Images) -> Logits:
+        answer: Logits = wrong if (images == 66).any() else _logits(images)
+        return answer
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        answer = batcher.submit(_images(1, 66, 2)).result(timeout=5)
+        lone = batcher.submit(_images(66), run_here=True).result(timeout=5)
+
+        assert _first(batcher.submit(_images(3))) == [3]
+
+    assert list(answer.failures) == [1]
+    assert answer.logits[[0, 2], 0].tolist() == [1, 2]
+    assert list(lone.failures) == [0]
+
+
+class Turns(Cores):
+    """Cores that fail as often as is asked for, with what is asked for."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        super().__init__(1)
+        self._failures = list(failures)
+
+    @contextmanager
+    def batch(self) -> Iterator[bool]:
+        if self._failures:
+            raise self._failures.pop()
+        with super().batch() as is_alone:
+            yield is_alone
+
+
+@pytest.mark.parametrize("run_here", [False, True])
+@pytest.mark.parametrize("failure", [KeyError("x"), MemoryError(), SystemExit(1)])
+def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
+    failure: BaseException, run_here: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = Turns(failure)
+
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=8, cores=turns
+    ) as batcher:
+        failed = batcher.submit(_images(1), run_here=run_here)
+        with pytest.raises(BatchFailed) as told:
+            failed.result(timeout=5)
+        for _ in range(2):
+            assert _first(batcher.submit(_images(2), run_here=True)) == [2]
+            assert _first(batcher.submit(_images(3))) == [3]
+
+    assert told.value.__cause__ is failure
+    assert "a batch failed requests=1" in caplog.text
+
+
+def test_all_requests_of_a_batch_that_cannot_be_put_together_fail() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        first = batcher.submit(_images(1))
+        assert held.started.wait(5)
+        odd = [batcher.submit(np.zeros((1, n, n, 3), np.uint8)) for n in (1, 2)]
+        held.release.set()
+        assert _first(first) == [1]
+        for answer in odd:
+            with pytest.raises(BatchFailed, match="must match exactly"):
+                answer.result(timeout=5)
+
+        assert _first(batcher.submit(_images(2))) == [2]
+
+
+def test_a_request_of_which_one_batch_fails_is_over_and_its_rest_is_not_run() -> None:
+    held = Held()
+    held.release.set()
+
+    with MicroBatcher(
+        held,
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=2,
+        cores=Turns(KeyError("x")),
+    ) as batcher:
+        with pytest.raises(BatchFailed):
+            batcher.submit(_images(*range(9))).result(timeout=5)
+        assert _first(batcher.submit(_images(1))) == [1]
+
+    assert held.sizes == [1]
+
+
+def test_who_measures_and_fails_takes_no_answer_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def observe(batch: BatchDone) -> None:
+        raise ValueError("no such label")
+
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=2, observe=observe
+    ) as batcher:
+        for run_here in (False, True, False):
+            assert _first(batcher.submit(_images(1), run_here=run_here)) == [1]
+
+    assert "a batch was not measured" in caplog.text
+
+
+def test_each_batch_is_told_to_who_measures() -> None:
+    seen: list[BatchDone] = []
+
+    with MicroBatcher(
+        _logits, name="v1", classes=CLASSES, max_batch_size=2, observe=seen.append
+    ) as batcher:
+        batcher.submit(_images(1, 2, 3)).result(timeout=5)
+
+    assert [batch.images for batch in seen] == [2, 1]
+    assert [len(batch.queue_seconds) for batch in seen] == [1, 0]
+    assert all(batch.inference_seconds >= 0 for batch in seen)
+
+
+def test_as_many_batches_run_at_once_as_there_are_cores() -> None:
+    alone, beside = Held(), Held()
+
+    with MicroBatcher(
+        alone,
+        on_one_core=beside,
+        cores=Cores(2),
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=8,
+    ) as batcher:
+        first = batcher.submit(_images(1))
+        assert alone.started.wait(5)
+        second = batcher.submit(_images(2, 3))
+        assert beside.started.wait(5)
+        third = batcher.submit(_images(4))
+        assert batcher.queued == 1
+        beside.release.set()
+        assert [_first(second), _first(third)] == [[2, 3], [4]]
+        alone.release.set()
+        assert _first(first) == [1]
+
+    assert alone.sizes == [1]
+    assert beside.sizes == [2, 1]
+
+
+def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> None:
+    alone, beside = Held(), Held()
+    beside.release.set()
+
+    with MicroBatcher(
+        alone,
+        on_one_core=beside,
+        cores=Cores(2),
+        name="v1",
+        classes=CLASSES,
+        max_batch_size=2,
+    ) as batcher:
+        answer = batcher.submit(_images(*range(7)))
+        assert alone.started.wait(5)
+        while batcher.queued:
+            beside.started.wait(0.01)
+        assert not answer.done()
+        alone.release.set()
+        assert _first(answer) == list(range(7))
+
+
+def test_versions_share_the_cores_of_a_process() -> None:
+    alone, beside, cores = Held(), Held(), Cores(2)
+    beside.release.set()
+
+    with (
+        MicroBatcher(
+            alone, name="v1", classes=CLASSES, max_batch_size=8, cores=cores
+        ) as one,
+        MicroBatcher(
+            _logits,
+            on_one_core=beside,
+            cores=cores,
+            name="v2",
+            classes=CLASSES,
+            max_batch_size=8,
+        ) as other,
+    ):
+        first = one.submit(_images(1))
+        assert alone.started.wait(5)
+        assert _first(other.submit(_images(2))) == [2]
+        alone.release.set()
+        assert _first(first) == [1]
+
+    assert beside.sizes == [1]
+
+
+def test_a_lone_request_is_run_by_who_asks() -> None:
+    threads: list[str] = []
+
+    def logits(images: Images) -> Logits:
+        threads.append(current_thread().name)
+        return _logits(images)
+
+    with MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=2) as batcher:
+        for _ in range(2):
+            assert batcher.submit(_images(1), run_here=True).done()
+        large = batcher.submit(_images(1, 2, 3), run_here=True)
+        assert _first(large) == [1, 2, 3]
+
+    here = current_thread().name
+    assert threads == [here, here, "v1", "v1"]
+
+
+def test_who_comes_while_a_lone_request_runs_is_answered_after_it() -> None:
+    held = Held()
+
+    with MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8) as batcher:
+        asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
+        asking.start()
+        assert held.started.wait(5)
+        waiting = [batcher.submit(_images(n), run_here=True) for n in (2, 3)]
+        assert batcher.queued == 2
+        held.release.set()
+        assert [_first(answer) for answer in waiting] == [[2], [3]]
+        asking.join(5)
+
+    assert held.sizes == [1, 2]
+
+
+def test_the_end_waits_for_a_lone_request() -> None:
+    held = Held()
+    batcher = MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
+    asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
+    asking.start()
+    assert held.started.wait(5)
+
+    closing = Thread(target=batcher.close)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    held.release.set()
+
+    closing.join(5)
+    assert not closing.is_alive()
+    asking.join(5)

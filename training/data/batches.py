@@ -1,0 +1,146 @@
+"""The batches of an epoch, on the device before they are wanted."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from classifier.metrics import IntArray
+from training.compute import World
+from training.data.augmentations import BatchSlice
+from training.data.decoded_images import DecodedPart
+
+GPU_SHARE = 0.5
+"""Of a GPU's free memory that images may take; Tiny ImageNet's are 1.2 GB."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of a batch of the run."""
+
+    images: Tensor
+    """uint8 [n, H, W, 3]."""
+
+    targets: Tensor
+    """int64 [n]."""
+
+    within: BatchSlice
+    """Which images of the run's batch these are."""
+
+
+class Batches:
+    """The training images in batches, in an order of seed and epoch alone."""
+
+    def __init__(
+        self,
+        part: DecodedPart,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        world: World,
+    ) -> None:
+        self._seed = seed
+        self._world = world
+        self._device = device
+        self._part = part
+        # Batch norm needs two images in each process.
+        self._bounds = batch_bounds(len(part), batch_size, least=2 * world.size)
+        self._on_device: tuple[Tensor, Tensor] | None = None
+        if device.type == "cuda" and _fits(part, device):
+            self._on_device = (
+                torch.from_numpy(np.array(part.images)).to(device),
+                torch.from_numpy(part.targets).to(device),
+            )
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    @property
+    def images(self) -> int:
+        return len(self._part)
+
+    @property
+    def decoded(self) -> NDArray[np.uint8]:
+        """All of them, [N, H, W, 3], in the order of the part."""
+        return self._part.images
+
+    @property
+    def full_size(self) -> int:
+        """Images of a full batch in this process."""
+        start, end = self._world.share(*self._bounds[0])
+        return end - start
+
+    def generator(self, epoch: int) -> Generator:
+        """Of all that is drawn in an epoch, so that resuming needs no state of it."""
+        return Generator().manual_seed(self._seed * 1_000_003 + epoch)
+
+    def of_epoch(self, generator: Generator) -> Iterator[Batch]:
+        """All images once; the next batch is fetched while this one is worked on."""
+        order = torch.randperm(len(self._part), generator=generator)
+        fetch = self._fetcher(order)
+        with ThreadPoolExecutor(1, "prefetch") as thread:
+            coming = thread.submit(fetch, *self._bounds[0])
+            for following in [*self._bounds[1:], None]:
+                batch = coming.result()
+                if following is not None:
+                    coming = thread.submit(fetch, *following)
+                yield batch
+
+    def _fetcher(self, order: Tensor) -> Callable[[int, int], Batch]:
+        """From a batch's place in `order` to the batch."""
+        if self._on_device is not None:
+            images, targets = self._on_device
+            order = order.to(self._device)
+
+            def index(start: int, end: int) -> Batch:
+                first, last = self._world.share(start, end)
+                at = order[first:last]
+                return Batch(images[at], targets[at], _slice(start, first, last, end))
+
+            return index
+
+        positions: IntArray = order.numpy()
+
+        def gather(start: int, end: int) -> Batch:
+            first, last = self._world.share(start, end)
+            at = positions[first:last]
+            return Batch(
+                self._sent(torch.from_numpy(self._part.images[at])),
+                self._sent(torch.from_numpy(self._part.targets[at])),
+                _slice(start, first, last, end),
+            )
+
+        return gather
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor
+
+
+def _slice(start: int, first: int, last: int, end: int) -> BatchSlice:
+    return BatchSlice(start=first - start, end=last - start, total=end - start)
+
+
+def batch_bounds(
+    count: int, batch_size: int, *, least: int = 2
+) -> list[tuple[int, int]]:
+    """Start and end of each batch; the last, smaller one is kept.
+
+    A last batch of under `least` images joins the one before: batch norm over a 1x1 map
+    has nothing to average in a single image, and torch refuses.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] < least <= batch_size:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
+
+
+def _fits(part: DecodedPart, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return part.images.nbytes <= GPU_SHARE * free

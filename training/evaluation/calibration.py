@@ -1,0 +1,122 @@
+"""How far a network's confidence is from being right, and what would mend it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.metrics import FloatArray, IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How far confidence is from being right; fractions 0..1."""
+
+    error: float
+    """Expected calibration error of the answers as they are, 15 bins."""
+
+    temperature: float
+    """What to divide logits by, fitted on all validation images; never applied."""
+
+    cross_fitted_error: float
+    """The error with each half of the images divided by the other half's temperature:
+    what a temperature would do on images it was not fitted on."""
+
+
+BINS = 15
+"""As compare's report has: equal bins (low, high]."""
+
+TEMPERATURES = (0.01, 100.0)
+"""Where one is looked for. Answers that are all right or all of no use have their best
+temperature at zero or infinity; these bounds are what they get."""
+
+PRECISION = 0.001
+"""Of the logarithm of a temperature: 0.1 %."""
+
+_FARTHEST = 1e30
+"""Nats that a class may lie behind the first; over TEMPERATURES[0], still a float32."""
+
+
+def calibrate(logits: FloatArray, targets: IntArray) -> Calibration:
+    """All of history.Calibration, in 0.05 s for 10,000 images of 200 classes.
+
+    `logits` [N, K], `targets` [N]. Error and temperature are equation 3 and section 4.2
+    of Guo et al., "On Calibration of Modern Neural Networks", ICML 2017; the
+    temperature of no images is 1. The halves of the cross-fit are a fixed drawing:
+    images may stand in the order of their classes.
+    """
+    behind = _behind_first(logits)
+    right = logits.argmax(axis=1) == targets
+    order = np.random.default_rng(0).permutation(len(targets))
+    halves = np.array_split(order, 2)
+    fitted = [_fit(behind[h], targets[h], between=TEMPERATURES) for h in halves]
+    confidences = np.empty(len(targets))
+    for half, temperature in zip(halves, reversed(fitted), strict=True):
+        confidences[half] = _confidences(behind[half], temperature)
+    # Cross-entropy is convex in 1 / temperature, so the temperature of the whole lies
+    # between those of its halves; an empty half's is 1 and says nothing.
+    bounds = sorted(fitted) if len(targets) > 1 else TEMPERATURES
+    return Calibration(
+        error=_error_of(_confidences(behind, 1.0), right),
+        temperature=_fit(behind, targets, between=(bounds[0], bounds[1])),
+        cross_fitted_error=_error_of(confidences, right),
+    )
+
+
+def _behind_first(logits: FloatArray) -> NDArray[np.float32]:
+    """How far each class's logit lies behind its row's highest, [N, K], 0 or less.
+
+    Half as many bytes as float64 and twice as fast; a loss keeps 7 digits.
+    """
+    differences = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    behind: NDArray[np.float32] = np.maximum(differences, -_FARTHEST).astype(np.float32)
+    return behind
+
+
+def _log_sums(behind: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """The logarithm of each row's sum of exponentials, [N]."""
+    log_sums: NDArray[np.float32] = np.log(
+        np.exp(behind / np.float32(temperature)).sum(axis=1)
+    )
+    return log_sums
+
+
+def _confidences(
+    behind: NDArray[np.float32], temperature: float
+) -> NDArray[np.float64]:
+    log_sums = _log_sums(behind, temperature).astype(np.float64)
+    confidences: NDArray[np.float64] = np.exp(-log_sums)
+    return confidences
+
+
+def _fit(
+    behind: NDArray[np.float32], targets: IntArray, *, between: tuple[float, float]
+) -> float:
+    # 0.2 s to import, which would delay the first step.
+    from scipy.optimize import minimize_scalar
+
+    if not len(targets):
+        return 1.0
+    of_target = behind[np.arange(len(targets)), targets].astype(np.float64)
+
+    def cross_entropy(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        log_sums = _log_sums(behind, temperature)
+        return float((log_sums - of_target / temperature).mean())
+
+    found = minimize_scalar(
+        cross_entropy,
+        bounds=(math.log(between[0]), math.log(between[1])),
+        method="bounded",
+        options={"xatol": PRECISION},
+    )
+    return math.exp(float(found.x))
+
+
+def _error_of(confidences: FloatArray, right: NDArray[np.bool_]) -> float:
+    """Mean distance, 0..1, of confidence from accuracy over BINS bins; both are [N]."""
+    edges = np.linspace(0, 1, BINS + 1)
+    bins = np.clip(np.digitize(confidences, edges, right=True) - 1, 0, BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidences.astype(np.float64))
+    return float(np.abs(gaps).sum() / len(confidences))

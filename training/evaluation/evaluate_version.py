@@ -1,0 +1,135 @@
+"""`--evaluate`: a version's accuracy, printed as the seed report printed it."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from classifier.bundle.files import Bundle, read_bundle
+from classifier.bundle.labels import Labels, unicode_hint
+from classifier.datasets.dataset import BadDataset, Dataset
+from classifier.datasets.source import open_dataset
+from classifier.networks import ImageClassifier
+from classifier.store.registry import Registry
+from training.compute import DeviceUnavailable, choose_compute
+from training.config import EvaluationConfig
+from training.data.decoded_images import decode_part
+from training.evaluation.evaluate import BATCH_SIZE, logits_by_batch, measure
+from training.evaluation.onnx_inference import OnnxNetwork
+
+logger = logging.getLogger(__name__)
+
+PRINT_EVERY = 10
+"""Batches between two lines, as in pytorch/examples' imagenet/main.py."""
+
+
+@dataclass
+class _Meter:
+    """The latest value and the average over all images, `name value (average)`."""
+
+    name: str
+    format: str
+    value: float = 0.0
+    total: float = 0.0
+    count: int = 0
+
+    def update(self, value: float, count: int) -> None:
+        self.value = value
+        self.total += value * count
+        self.count += count
+
+    def __str__(self) -> str:
+        average = self.total / self.count
+        return f"{self.name} {self.value:{self.format}} ({average:{self.format}})"
+
+
+def print_evaluation(config: EvaluationConfig) -> None:
+    registry = Registry()
+    version = registry.resolve(registry.model_name(config.model), config.version)
+    bundle = read_bundle(registry.fetch(version))
+    dataset = open_dataset(config.data, cache=config.cache_folder, want_train=False)
+    log_notes(dataset)
+    check_classes_known(dataset, bundle.labels)
+    val = decode_part(
+        dataset.val,
+        what="val",
+        labels=bundle.labels,
+        preprocessing=bundle.preprocessing,
+        cache=config.cache_folder,
+        skip_broken=config.skip_broken,
+        max_megapixels=config.max_megapixels,
+    )
+    answers = _answers(bundle, val.images, device=config.device)
+    meters = (
+        _Meter("Time", "6.3f"),
+        _Meter("Loss", ".4e"),
+        _Meter("Acc@1", "6.2f"),
+        _Meter("Acc@5", "6.2f"),
+    )
+    batches = math.ceil(len(val) / BATCH_SIZE)
+    logits: list[NDArray[np.float32]] = []
+    started = time.perf_counter()
+    for index, batch in enumerate(answers):
+        targets = val.targets[len(logits) * BATCH_SIZE :][: len(batch)]
+        logits.append(batch)
+        metrics = measure(batch, targets)
+        values = (
+            time.perf_counter() - started,
+            metrics.loss,
+            100 * metrics.top1_accuracy,
+            100 * metrics.top5_accuracy,
+        )
+        for meter, value in zip(meters, values, strict=True):
+            meter.update(value, len(batch))
+        if index % PRINT_EVERY == 0:
+            print(_progress_line(index, batches, meters), flush=True)
+        started = time.perf_counter()
+    overall = measure(np.concatenate(logits), val.targets)
+    print(
+        f" *   Acc@1 {100 * overall.top1_accuracy:.3f} "
+        f"Acc@5 {100 * overall.top5_accuracy:.3f}"
+    )
+
+
+def _answers(
+    bundle: Bundle, images: NDArray[np.uint8], *, device: str
+) -> Iterator[NDArray[np.float32]]:
+    """float32 [n, K] for each BATCH_SIZE of `images`: by torch, or an int8 form's."""
+    if bundle.network.precision == "int8":
+        if device == "cuda":
+            raise DeviceUnavailable(
+                "--device cuda was asked for, but an int8 form is measured on the CPU, "
+                "which it is made for; use --device auto or cpu"
+            )
+        return OnnxNetwork(bundle).logits_by_batch(images)
+    compute = choose_compute(device)
+    classifier = ImageClassifier.from_bundle(bundle).to(compute.device)
+    classifier = classifier.to(memory_format=torch.channels_last)
+    return logits_by_batch(classifier, images)
+
+
+def log_notes(dataset: Dataset) -> None:
+    """On standard error: programs read what `--evaluate` prints."""
+    for note in dataset.notes:
+        logger.warning("%s", note)
+
+
+def check_classes_known(dataset: Dataset, labels: Labels) -> None:
+    unknown = sorted(set(dataset.val.class_ids) - set(labels.ids))
+    if unknown:
+        hint = unicode_hint(unknown, labels.ids)
+        raise BadDataset(
+            f"the version does not know {len(unknown)} of the data's classes: "
+            f"{', '.join(unknown[:5])}{', …' if len(unknown) > 5 else ''}; "
+            f"{hint or 'it was trained on other data, so name its data with --data'}"
+        )
+
+
+def _progress_line(index: int, batches: int, meters: Sequence[_Meter]) -> str:
+    width = len(str(batches))
+    return "\t".join([f"Test: [{index:{width}d}/{batches}]", *map(str, meters)])

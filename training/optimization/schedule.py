@@ -1,0 +1,73 @@
+"""Learning rate, batch size, averaging and image size, step by step."""
+
+import math
+
+from training.recipes import FULL_BATCH, LEAST_STEPS, Recipe
+
+SMALLEST_SIZE = 8
+"""Sizes of growing images are multiples of this many pixels."""
+
+
+def auto_batch_size(images: int, *, processes: int = 1) -> int:
+    """FULL_BATCH, or less where an epoch would have under LEAST_STEPS steps.
+
+    Not below two images for each of the `processes`, which batch norm needs.
+    """
+    # A last batch of one image joins the one before: batches.py.
+    if math.ceil((images - 1) / FULL_BATCH) >= LEAST_STEPS:
+        return FULL_BATCH
+    return max(2 * processes, min(FULL_BATCH, images // LEAST_STEPS))
+
+
+def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:
+    """The recipe's highest learning rate with batches of another size.
+
+    In proportion: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
+    """
+    return recipe.lr * batch_size / FULL_BATCH
+
+
+def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:
+    """Steps between two updates of the average: an epoch has four at least.
+
+    What is published after an epoch lacks a quarter of its steps at most, and is never
+    the average from before it; epochs of under four steps update at each.
+    """
+    return max(1, min(recipe.average_every, steps_an_epoch // 4))
+
+
+def average_decay(recipe: Recipe, *, steps_an_epoch: int) -> float:
+    """Of one update of the average, 0..1."""
+    every = average_interval(recipe, steps_an_epoch=steps_an_epoch)
+    updates = recipe.average_epochs * steps_an_epoch / every
+    return max(0.0, 1 - 1 / updates)
+
+
+def learning_rate(recipe: Recipe, *, step: int, steps: int) -> float:
+    """Of step 0..steps-1: up in a straight line, then down a half cosine to nearly 0.
+
+    A function of the step alone, so that resuming needs no state of it.
+    """
+    if recipe.schedule == "constant":
+        return recipe.lr
+    rising = recipe.warm_up * steps
+    if step < rising:
+        return recipe.lr * (1 / 25 + (1 - 1 / 25) * step / rising)
+    falling = (step - rising) / (steps - rising)
+    return recipe.lr * (1 + math.cos(math.pi * falling)) / 2
+
+
+def size_at(recipe: Recipe, *, epoch: int, epochs: int, full_size: int) -> int:
+    """Height and width of the training images in an epoch, in pixels.
+
+    Small images first (Howard's progressive resizing, DAWNBench 2018), the last epochs
+    see what is served. No recipe here does it: docs/decisions.md says why.
+    """
+    done = (epoch - 1) / max(1, epochs - 1)
+    if recipe.growing == 0 or done >= recipe.growing:
+        return full_size
+    grown = done / recipe.growing
+    size = full_size * (recipe.first_size + (1 - recipe.first_size) * grown)
+    # Not below what digits and thumbnails need to be told apart.
+    least = min(full_size, 32)
+    return max(least, int(size) // SMALLEST_SIZE * SMALLEST_SIZE)

@@ -1,0 +1,134 @@
+"""An exponential moving average of a network's weights."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from classifier.networks import ImageClassifier
+from training.evaluation.evaluate import BATCH_SIZE
+from training.optimization.schedule import auto_batch_size
+from training.recipes import FULL_BATCH, LEAST_STEPS
+
+
+class WeightAverage:
+    """Weights and batch norm's statistics, averaged over the steps of a run.
+
+    Each update moves the average towards the network by 1 - decay. The decay of update
+    n is at most (1 + n) / (10 + n), so that the random start is forgotten: as in
+    TensorFlow's ExponentialMovingAverage. Counters are copied.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float, every: int = 1) -> None:
+        """Starts at the network; `decay` is that of one update, not of one step."""
+        if not 0 <= decay < 1 or every < 1:
+            raise ValueError(
+                f"an average needs a decay in [0, 1) and every >= 1 steps, got {decay} "
+                f"and {every}"
+            )
+        self._decay = decay
+        self._every = every
+        self._steps = 0
+        self._state = {
+            name: tensor.detach().clone()
+            for name, tensor in network.state_dict().items()
+        }
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """The average under the names of the network's state; the next update moves it.
+
+        The tensors themselves, not copies.
+        """
+        return self._state
+
+    @property
+    def steps(self) -> int:
+        """Calls of `update` so far."""
+        return self._steps
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """To be called after each step; every `every`-th one counts."""
+        self._steps += 1
+        if self._steps % self._every:
+            return
+        updates = self._steps // self._every - 1
+        decay = min(self._decay, (1 + updates) / (10 + updates))
+        averages, currents = [], []
+        for name, current in network.state_dict().items():
+            if current.is_floating_point():
+                averages.append(self._state[name])
+                currents.append(current)
+            else:
+                self._state[name].copy_(current)
+        # One call, and few kernels on a GPU; torch's own AveragedModel uses it too.
+        torch._foreach_lerp_(averages, currents, 1 - decay)
+
+    @torch.no_grad()
+    def take_buffers(self, network: nn.Module) -> None:
+        """Batch norm's statistics and counters as `network` has them, from here on."""
+        for name, buffer in network.named_buffers():
+            self._state[name].copy_(buffer)
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor], *, steps: int) -> None:
+        """Goes on from a `state` and `steps` that were saved; they are copied.
+
+        ValueError where the names or shapes are those of another network.
+        """
+        shapes = {name: tensor.shape for name, tensor in state.items()}
+        expected = {name: tensor.shape for name, tensor in self._state.items()}
+        if shapes != expected:
+            differing = sorted(
+                name
+                for name in shapes.keys() | expected.keys()
+                if shapes.get(name) != expected.get(name)
+            )
+            raise ValueError(
+                f"the saved average is of another network: {differing[0]!r} and "
+                f"{len(differing) - 1} more tensors differ; resume with the run's own"
+            )
+        for name, tensor in self._state.items():
+            tensor.copy_(state[name])
+        self._steps = steps
+
+
+MOST_IMAGES = 2048
+"""Images that statistics are of: the standard error is 2 % of a channel's spread."""
+
+
+def is_unsettled(*, images: int, steps: int) -> bool:
+    """Whether an epoch over so many `images` in so many `steps` leaves them unsettled.
+
+    Momentum 0.1 keeps 0.9^20 = 12 % of the start after 20 steps, and follows the last
+    ten batches, which are small where images are few.
+    """
+    return auto_batch_size(images) < FULL_BATCH or steps < LEAST_STEPS
+
+
+def take_statistics(classifier: ImageClassifier, images: NDArray[np.uint8]) -> None:
+    """Replaces the network's statistics by those of `images` [N, H, W, 3].
+
+    "Precise BN" (Wu and Johnson 2021, section 3.1), on images as they are. The same
+    weights and images give the same statistics. A network without batch norm is left
+    as it is.
+    """
+    images = images[:: math.ceil(len(images) / MOST_IMAGES)]
+    # Every n-th image: they lie in the order of classes, and a batch needs all of them.
+    count = math.ceil(len(images) / BATCH_SIZE)
+    device = next(classifier.parameters()).device
+    with torch.no_grad():
+        update_bn(
+            (
+                classifier.normalise(
+                    torch.from_numpy(np.array(images[place::count])).to(device)
+                )
+                for place in range(count)
+            ),
+            classifier.network,
+        )

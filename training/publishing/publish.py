@@ -1,0 +1,176 @@
+"""Makes a version of the network as it stands after an epoch."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifier.store.registry import Registry
+from classifier.store.versions import Version
+from training.data.decoded_images import DecodedPart
+from training.evaluation.epoch import Checkpoint
+from training.evaluation.evaluate import Predictions
+from training.publishing.export import VersionParts, prove_export, write_version
+from training.publishing.tracking import RunTracker
+
+PROOF_IMAGES = 64
+"""Validation images on which ONNX is compared with torch; 0.1 s on two cores."""
+
+DIFFERENCE_TAG = "onnx_max_abs_diff"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Knows where versions of a run go, and what is the same for all of them."""
+
+    registry: Registry
+    tracker: RunTracker
+    model: str
+    parts: VersionParts
+    val: DecodedPart
+    dataset_tags: dict[str, str]
+    workspace: Path
+    """An empty folder on the store's disk, for files on their way."""
+
+    def publish(self, checkpoint: Checkpoint, *, again: bool = False) -> Version:
+        """The new version, proved, stored, measured and registered, in this order.
+
+        `again`, after an attempt that was interrupted anywhere, does what is missing:
+        the version is registered last, and whatever is before it is found or redone.
+        ExportMismatch before anything is stored.
+        """
+        started = time.perf_counter()
+        epoch = checkpoint.record.epoch
+        version = self._registered(epoch) if again else None
+        if version is None:
+            name = f"epoch-{epoch:02}"
+            model_id = self.tracker.models.find(name) if again else None
+            version = self._register(
+                checkpoint, model_id or self._store(checkpoint, name)
+            )
+        self._move_aliases()
+        logger.info(
+            "published version=%s epoch=%d seconds=%.2f",
+            version.number,
+            epoch,
+            time.perf_counter() - started,
+        )
+        return version
+
+    def _registered(self, epoch: int) -> Version | None:
+        if not self.registry.has_model(self.model):
+            return None
+        for version in self.registry.versions(self.model):
+            if version.run_id == self.tracker.run_id and version.epoch == epoch:
+                return version
+        return None
+
+    def _store(self, checkpoint: Checkpoint, name: str) -> str:
+        """The logged model with the files."""
+        with tempfile.TemporaryDirectory(dir=self.workspace) as folder:
+            bundle = write_version(Path(folder), checkpoint.weights, self.parts)
+            difference = prove_export(
+                bundle,
+                np.array(self.val.images[:PROOF_IMAGES]),
+                checkpoint.predictions.logits[:PROOF_IMAGES],
+            )
+            write_validation_predictions(
+                bundle.validation_predictions, self.val.names, checkpoint.predictions
+            )
+            tags = {
+                "epoch": str(checkpoint.record.epoch),
+                DIFFERENCE_TAG: repr(difference),
+            }
+            return self.tracker.models.add(bundle, name=name, tags=tags)
+
+    def _register(self, checkpoint: Checkpoint, model_id: str) -> Version:
+        record = checkpoint.record
+        self.tracker.add_output(model_id, epoch=record.epoch)
+        self.tracker.log_running(record.training.points)
+        self.tracker.log_epoch(record, model_id=model_id)
+        tags = {
+            "run_id": self.tracker.run_id,
+            "epoch": str(record.epoch),
+            "val_loss": repr(record.val.loss),
+            "val_top1_accuracy": repr(record.val.top1_accuracy),
+            "val_top5_accuracy": repr(record.val.top5_accuracy),
+            **_difference_tag(self.tracker.models.tags_of(model_id)),
+            "expected_calibration_error": repr(record.calibration.error),
+            "temperature": repr(record.calibration.temperature),
+            "cross_fitted_calibration_error": repr(
+                record.calibration.cross_fitted_error
+            ),
+            **self.dataset_tags,
+        }
+        return self.registry.register(
+            self.model, model_id=model_id, run_id=self.tracker.run_id, tags=tags
+        )
+
+    def _move_aliases(self) -> None:
+        """`best` and `best-loss`, among all versions measured on the same images.
+
+        Found anew from the registry each time, so that a death between registering and
+        moving is mended by the next version, and a worse run takes over nothing.
+        """
+        digest = self.dataset_tags["dataset_digest"]
+        rivals = [
+            version
+            for version in self.registry.versions(self.model)
+            if version.dataset_digest == digest
+        ]
+        best = _first_best(rivals, lambda version: version.val_top1_accuracy)
+        best_loss = _first_best(rivals, lambda version: _negated(version.val_loss))
+        for alias, found in (("best", best), ("best-loss", best_loss)):
+            if found is not None and alias not in found.aliases:
+                self.registry.set_alias(self.model, alias, found.number)
+
+
+def _difference_tag(tags: Mapping[str, str]) -> dict[str, str]:
+    """Empty where somebody has taken it off the logged model since."""
+    return {DIFFERENCE_TAG: tags[DIFFERENCE_TAG]} if DIFFERENCE_TAG in tags else {}
+
+
+def _first_best(
+    versions: Sequence[Version], measure: Callable[[Version], float | None]
+) -> Version | None:
+    """The earliest version with the highest measure; one without a measure is left
+    out, and None is for no version with one."""
+    measured = [
+        (m, version) for version in versions if (m := measure(version)) is not None
+    ]
+    return max(measured, key=lambda pair: pair[0])[1] if measured else None
+
+
+def _negated(loss: float | None) -> float | None:
+    return None if loss is None else -loss
+
+
+def write_validation_predictions(
+    path: Path, names: tuple[str, ...], predictions: Predictions
+) -> None:
+    """`image`, `target`, `index_1..5`, `probability_1..5`; null beyond the classes."""
+    probabilities = predictions.probabilities
+    top = predictions.top_five
+    top_probabilities = np.take_along_axis(probabilities, top, axis=1)
+    columns: dict[str, Any] = {
+        "image": pa.array(names, pa.string()),
+        "target": pa.array(predictions.targets, pa.int32()),
+    }
+    for kind, values, type_ in (
+        ("index", top, pa.int32()),
+        ("probability", top_probabilities, pa.float32()),
+    ):
+        for place in range(5):
+            exists = place < values.shape[1]
+            column = values[:, place] if exists else [None] * len(names)
+            columns[f"{kind}_{place + 1}"] = pa.array(column, type_)
+    pq.write_table(pa.table(columns), path)

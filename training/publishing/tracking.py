@@ -1,0 +1,306 @@
+"""A run in MLflow: what it was asked, what it measured, and its pictures."""
+
+import contextlib
+import getpass
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+
+import mlflow.entities as entities
+
+from classifier.store.location import StoreUnavailable
+from classifier.store.logged_models import LoggedModels
+from classifier.store.registry import Registry, open_experiment, store_call
+from training.evaluation.epoch import EpochRecord, RunningPoint
+from training.evaluation.evaluate import Metrics
+from training.launch import program
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+)
+
+
+def run_tags(arguments: Sequence[str]) -> dict[str, str]:
+    """Tags of the MLflow run; those that begin with `mlflow.` its page shows on top."""
+    command = f"{program()} {shlex.join(arguments)}"
+    tags = {
+        "command": command,
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    commit = _git_commit()
+    if commit is not None:
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def library_versions() -> dict[str, str]:
+    versions = {name: version(name) for name in LIBRARIES}
+    versions["onnxruntime"] = _onnxruntime_version()
+    return {"python": platform.python_version(), **versions}
+
+
+def _onnxruntime_version() -> str:
+    """It goes by one of two names, for CPUs alone or with CUDA."""
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    raise PackageNotFoundError("onnxruntime")
+
+
+def this_process() -> str:
+    """This process's name in the world: machine since its boot, number, start."""
+    return f"{_machine()} {os.getpid()} {_started_ticks(os.getpid())}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether `this_process()` of another one runs no more; False if one cannot tell,
+    as of another machine's."""
+    machine, _, rest = process.partition(" ")
+    number, _, started = rest.partition(" ")
+    if machine != _machine() or not number.isdigit():
+        return False
+    return _started_ticks(int(number)) != started
+
+
+def process_started_at() -> float:
+    """time.time() when this process began, interpreter and imports included."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    ticks = int(_started_ticks(os.getpid()))
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _machine() -> str:
+    """A container's host name, and the kernel's boot: numbers are used again."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip()}"
+
+
+def _started_ticks(process: int) -> str:
+    """Clock ticks after boot; empty where there is no such process. `man proc`."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = text.rpartition(")")[2].split()  # the name may hold anything
+    return "" if state == "Z" else fields[18]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return str(os.getuid())
+
+
+def _git_commit() -> str | None:
+    """Of the working directory; None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+BATCH_LIMIT = 1000
+"""Metrics in one log_batch (mlflow/utils/validation.py)."""
+
+
+PROCESS_TAG = "process"
+
+
+class RunTracker:
+    """One MLflow run, from its start to `finish()`.
+
+    A context manager that ends it also where that was not reached.
+
+    Only the client API is used: the fluent one links a metric to every model of an
+    equal step number, and steps of epochs and of batches overlap.
+    """
+
+    def __init__(self, registry: Registry, run: entities.Run) -> None:
+        self._client = registry.client
+        self.run_id: str = run.info.run_id
+        self.run_name: str = run.info.run_name
+        self.models = LoggedModels(
+            registry, experiment_id=run.info.experiment_id, run_id=self.run_id
+        )
+
+    @classmethod
+    def start(
+        cls, registry: Registry, *, experiment: str, tags: Mapping[str, str]
+    ) -> "RunTracker":
+        experiment_id = open_experiment(
+            registry, experiment, advice="name another with --experiment"
+        )
+        _end_dead_runs(registry, experiment_id)
+        with store_call("start a run"):
+            run = registry.client.create_run(
+                experiment_id, tags={**tags, PROCESS_TAG: this_process()}
+            )
+        return cls(registry, run)
+
+    @classmethod
+    def reopen(cls, registry: Registry, run_id: str) -> "RunTracker":
+        """Goes on with a run, whatever it ended as."""
+        with store_call(f"open run {run_id}"):
+            run = registry.client.get_run(run_id)
+            _end_dead_runs(registry, run.info.experiment_id, besides=run_id)
+            registry.client.set_tag(run_id, PROCESS_TAG, this_process())
+            registry.client.update_run(run_id, "RUNNING")
+        return cls(registry, run)
+
+    def __enter__(self) -> "RunTracker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            return
+        # What ended the run tells more than that it cannot be noted.
+        with contextlib.suppress(StoreUnavailable):
+            self._end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def finish(self) -> None:
+        self._end("FINISHED")
+
+    @store_call("end the run")
+    def _end(self, status: str) -> None:
+        self._client.set_terminated(self.run_id, status)
+
+    @store_call("log parameters")
+    def log_params(self, params: Mapping[str, object]) -> None:
+        entries = [entities.Param(key, str(value)) for key, value in params.items()]
+        self._client.log_batch(self.run_id, params=entries)
+
+    @store_call("log the data set")
+    def log_dataset(self, *, name: str, digest: str, source: str, size: str) -> None:
+        # MLflow's field holds 36 characters; the whole digest is a tag and a param.
+        dataset = entities.Dataset(
+            name=name,
+            digest=digest[:36],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps({"size": size}),
+        )
+        context = entities.InputTag("mlflow.data.context", "training, validation")
+        self._client.log_inputs(
+            self.run_id, [entities.DatasetInput(dataset, [context])]
+        )
+
+    @store_call("log tags")
+    def log_tags(self, tags: Mapping[str, object]) -> None:
+        entries = [entities.RunTag(key, str(value)) for key, value in tags.items()]
+        self._client.log_batch(self.run_id, tags=entries)
+
+    @store_call("log running metrics")
+    def log_running(self, points: Sequence[RunningPoint]) -> None:
+        """`running/*`; the step is the optimiser's. Again adds nothing."""
+        self._log(
+            [
+                entities.Metric(f"running/{name}", value, point.time_ms, point.step)
+                for point in points
+                for name, value in _named(point.metrics).items()
+            ]
+        )
+
+    @store_call("log an epoch's metrics")
+    def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
+        """`train/*`, `val/*` and the rest; the step is the epoch, the model is its.
+
+        Again adds nothing.
+        """
+        training = record.training
+        values = {
+            **{f"train/{k}": v for k, v in _named(training.metrics).items()},
+            **{f"train_sample/{k}": v for k, v in _named(record.train_subset).items()},
+            **{f"val/{k}": v for k, v in _named(record.val).items()},
+            "val/expected_calibration_error": record.calibration.error,
+            "lr": training.lr,
+            "images_per_second": training.images_per_second,
+        }
+        self._log(
+            [
+                entities.Metric(
+                    key, value, record.time_ms, record.epoch, model_id=model_id
+                )
+                for key, value in values.items()
+            ]
+        )
+
+    @store_call("list a version among the run's outputs")
+    def add_output(self, model_id: str, *, epoch: int) -> None:
+        """Again adds nothing."""
+        outputs = self._client.get_run(self.run_id).outputs
+        listed = outputs.model_outputs if outputs is not None else []
+        if model_id not in {output.model_id for output in listed}:
+            output = entities.LoggedModelOutput(model_id, step=epoch)
+            self._client.log_outputs(self.run_id, [output])
+
+    @store_call("log a model's measures")
+    def log_measures(
+        self, values: Mapping[str, float], *, model_id: str, epoch: int
+    ) -> None:
+        """Of a model that no epoch of this run has made."""
+        now_ms = round(1000 * time.time())
+        self._log(
+            [
+                entities.Metric(key, value, now_ms, epoch, model_id=model_id)
+                for key, value in values.items()
+            ]
+        )
+
+    @store_call("log a text")
+    def log_text(self, text: str, name: str) -> None:
+        self._client.log_text(self.run_id, text, name)
+
+    @store_call("log pictures")
+    def log_folder(self, folder: Path, name: str) -> None:
+        self._client.log_artifacts(self.run_id, str(folder), name)
+
+    def _log(self, metrics: Sequence[entities.Metric]) -> None:
+        for start in range(0, len(metrics), BATCH_LIMIT):
+            self._client.log_batch(self.run_id, metrics[start : start + BATCH_LIMIT])
+
+
+def _named(metrics: Metrics) -> dict[str, float]:
+    return {
+        "loss": metrics.loss,
+        "top1_accuracy": metrics.top1_accuracy,
+        "top5_accuracy": metrics.top5_accuracy,
+    }
+
+
+def _end_dead_runs(
+    registry: Registry, experiment_id: str, *, besides: str = ""
+) -> None:
+    """Ends the runs whose process was killed: it could not do so itself."""
+    with store_call("look for runs that were killed"):
+        running = registry.client.search_runs(
+            [experiment_id], "attributes.status = 'RUNNING'"
+        )
+        for run in running:
+            process = run.data.tags.get(PROCESS_TAG)
+            if process and run.info.run_id != besides and is_dead(process):
+                registry.client.set_terminated(run.info.run_id, "KILLED")

@@ -1,0 +1,78 @@
+"""What a run prints on standard output: what it is, its epochs, what came of it.
+
+A run is not ended by who stops reading it: nothing more is printed then.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from classifier.text import printable_lines
+from training.evaluation.epoch import EpochRecord
+
+HEADER = "  epoch   train loss   top-1      val loss   top-1{}    images/s  version"
+TOP5 = "    top-5"
+
+logger = logging.getLogger(__name__)
+
+
+def print_start(
+    *,
+    model: str,
+    run: str,
+    network: str,
+    compute: str,
+    images: str,
+    store: str,
+    resumed: str | None,
+    has_top5: bool,
+    notes: Sequence[str] = (),
+) -> None:
+    """`has_top5` with more than five classes: of five, five answers hold the truth."""
+    _print(f"model    {model}, {network}")
+    _print(f"run      {run} in {store}")
+    _print(f"data     {images}")
+    for note in notes:
+        print_note(note)
+    _print(f"compute  {compute}")
+    if resumed is not None:
+        _print(f"goes on  {resumed}")
+    _print(f"\n{HEADER.format(TOP5 if has_top5 else '')}")
+
+
+def print_epoch(
+    record: EpochRecord, *, epochs: int, version: str, has_top5: bool
+) -> None:
+    training, val = record.training, record.val
+    top5 = f" {val.top5_accuracy:8.2%}" if has_top5 else ""
+    _print(
+        f"{record.epoch:4}/{epochs:<4}"
+        f"{training.metrics.loss:9.4f} {training.metrics.top1_accuracy:9.2%}"
+        f"{val.loss:12.4f} {val.top1_accuracy:8.2%}{top5}"
+        f"{training.images_per_second:10,.0f}   v{version}"
+    )
+
+
+def print_outcome(diagnosis: str) -> None:
+    _print(f"\n{diagnosis}", end="")
+
+
+def print_finished(run_id: str) -> None:
+    _print(f"run {run_id} is finished; there is nothing to go on with")
+
+
+def print_note(note: str) -> None:
+    _print(f"note     {note}")
+
+
+def _print(text: str, end: str = "\n") -> None:
+    try:
+        print(printable_lines(text), end=end, flush=True)
+    except OSError as error:
+        logger.warning("standard output is gone, the run goes on: %s", error)
+        # What is still in its buffer would fail again at the interpreter's end:
+        # docs.python.org/3/library/signal.html, "Note on SIGPIPE".
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

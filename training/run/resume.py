@@ -1,0 +1,259 @@
+"""From a run's saved state to where it goes on."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from classifier.datasets.dataset import BadDataset
+from classifier.store.location import StoreUnavailable
+from training.compute import PeerLost
+from training.config import ResumeConfig, TrainingConfig
+from training.evaluation.epoch import Checkpoint, EpochRecord, History
+from training.evaluation.evaluate import Predictions
+from training.launch import program
+from training.recipes import RECIPES
+from training.run.setup import Setting
+from training.run.state import RunState, StateFolder, UnknownRun, byte_size
+
+FIRST_ANSWERS = "validation/first_answers"
+TARGET_PROBABILITIES = "validation/target_probabilities"
+LOGITS = "validation/logits"
+
+_RECORDS = TypeAdapter(list[EpochRecord])
+
+
+class OtherFlags(ValueError):
+    """A run goes on as it was begun; it was asked to go on otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What a run did before it was stopped."""
+
+    run_id: str
+    started_ms: int
+    asked: TrainingConfig
+    """As it was typed when the run was begun."""
+
+    config: TrainingConfig
+    """`asked`, on the device and in the precision that it began with."""
+
+    history: History
+    tensors: Mapping[str, Tensor]
+    content: Mapping[str, Any]
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history.epochs)
+
+    def last_checkpoint(self, setting: Setting) -> Checkpoint:
+        """The last epoch's, to publish what is missing of its version."""
+        kind = "average/" if setting.recipe.average_epochs else "network/"
+        return Checkpoint(
+            record=self.history.epochs[-1],
+            weights={
+                name.removeprefix(kind): tensor.numpy()
+                for name, tensor in self.tensors.items()
+                if name.startswith(kind)
+            },
+            predictions=Predictions(self.tensors[LOGITS].numpy(), setting.val.targets),
+            training_state=self.tensors,
+        )
+
+
+def read_past(folder: StateFolder, asked: ResumeConfig) -> Past | None:
+    """None where the run is finished. OtherFlags names the flag that differs."""
+    state = folder.read()
+    config = _asked(state.content, asked)
+    if state.is_finished:
+        return None
+    tensors = folder.tensors()
+    return Past(
+        run_id=state.run_id,
+        started_ms=state.started_ms,
+        asked=config,
+        config=_resolved(config, state.content),
+        history=_history(state, tensors),
+        tensors=tensors,
+        content=state.content,
+    )
+
+
+def check_same_data(past: Past, setting: Setting) -> None:
+    """BadDataset where the images are no longer those the run began with."""
+    for part, digest in _digests(setting).items():
+        if past.content[part] != digest:
+            raise BadDataset(
+                f"the {part.removesuffix('_digest')} images at {setting.dataset.source}"
+                f" are not those that run {past.run_id} began with (digest "
+                f"{digest[:12]}, was {past.content[part][:12]}); put them back, or "
+                f"start a new run"
+            )
+
+
+def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """What the state's JSON says of a run, besides its epoch."""
+    return {
+        "config": asdict(setting.asked) | {"cache": None},
+        "model": setting.model,
+        "experiment": setting.experiment,
+        "device": setting.compute.device.type,
+        "precision": setting.compute.precision,
+        "compiled": setting.compiled,
+        "batch_size": setting.batch_size,
+        "lr": setting.recipe.lr,
+        **_digests(setting),
+        "records": _RECORDS.dump_python(list(records), mode="json"),
+    }
+
+
+def answer_tensors(
+    history: History, logits: NDArray[np.float32], *, epochs: int
+) -> dict[str, Tensor]:
+    """First answers and probabilities of each epoch, and the last one's `logits`.
+
+    Of one size from the first of the `epochs` to the last.
+    """
+    tensors = _empty_answers(epochs=epochs, images=len(logits))
+    for name, rows in (
+        (FIRST_ANSWERS, history.first_answers),
+        (TARGET_PROBABILITIES, history.target_probabilities),
+    ):
+        tensors[name].numpy()[: len(history.epochs)] = rows
+    return {**tensors, LOGITS: torch.from_numpy(logits)}
+
+
+def state_size(training_state: Mapping[str, Tensor], setting: Setting) -> int:
+    """Bytes of the file that an epoch's state will take; before the first epoch."""
+    images, classes = len(setting.val), len(setting.dataset.labels)
+    return byte_size(
+        {
+            **training_state,
+            **_empty_answers(epochs=setting.config.epochs, images=images),
+            LOGITS: torch.empty(images, classes),
+        }
+    )
+
+
+def _empty_answers(*, epochs: int, images: int) -> dict[str, Tensor]:
+    return {
+        FIRST_ANSWERS: torch.full((epochs, images), -1, dtype=torch.int32),
+        TARGET_PROBABILITIES: torch.zeros(epochs, images),
+    }
+
+
+def _digests(setting: Setting) -> dict[str, str]:
+    return {"train_digest": setting.train.digest, "val_digest": setting.val.digest}
+
+
+def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
+    """The run's own; what is typed again must be what was typed first."""
+    config = TrainingConfig(**content["config"])
+    of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
+    for name, value in asked.given.items():
+        if name != "cache" and of_run[name] != value:
+            raise OtherFlags(
+                f"--{name.replace('_', '-')} {value} was asked for, but the run was "
+                f"begun with {of_run[name]}; leave the flag out, or start a new run "
+                f"without --resume"
+            )
+    return replace(config, cache=asked.cache)
+
+
+def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:
+    """With what came of `auto` and of the recipe when the run was begun."""
+    return replace(
+        config,
+        device=content["device"],
+        precision=content["precision"],
+        compile="on" if content["compiled"] else "off",
+        batch_size=content.get("batch_size", config.batch_size),
+        # Runs without it were begun when no rate followed the batch size.
+        lr=content.get("lr", config.lr or RECIPES[config.recipe].lr),
+    )
+
+
+def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
+    records = _RECORDS.validate_python(state.content["records"])
+    if not records:
+        return History()
+    done = len(records)
+    # Copies: the tensors are views of a file that later states are written into.
+    return History(
+        records,
+        list(tensors[FIRST_ANSWERS][:done].numpy().astype(np.int64)),
+        list(tensors[TARGET_PROBABILITIES][:done].numpy().copy()),
+    )
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped from outside; says how to go on with it."""
+
+
+@contextmanager
+def telling_how_to_resume(folder: StateFolder, *, epochs: int) -> Iterator[None]:
+    """Adds to what ends the run how many of its `epochs` are kept, as `folder` has it.
+
+    Of a run that keeps nothing yet there is nothing to say.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = _kept(folder, epochs)
+        if kept is None:
+            raise
+        raise Interrupted(f"interrupted; {kept}") from error
+    except (StoreUnavailable, PeerLost, OSError) as error:
+        kept = _kept(folder, epochs)
+        if kept is not None:
+            error.add_note(kept)
+        raise
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM as well as Ctrl-C: so a cluster stops a job that it wants to go on later.
+
+    Afterwards both do what they did before.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_more_signals() -> None:
+    """The first one ends the run; the next must not end the writing that is under way.
+
+    torchrun sends SIGTERM after the terminal's SIGINT. Ctrl-\\ still kills.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            # Not SIG_IGN, which processes started from here would have as well.
+            signal.signal(number, lambda *_: None)
+
+
+def _kept(folder: StateFolder, epochs: int) -> str | None:
+    try:
+        done = folder.read().epochs_done
+    except UnknownRun:
+        return None
+    return (
+        f"{done} of {epochs} epochs are kept; go on with: {program()} --resume "
+        f"{folder.run_id}"
+    )

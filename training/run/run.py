@@ -1,0 +1,277 @@
+"""The outside of a run: MLflow, its versions, and the state it can go on from."""
+
+import functools
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from classifier.store.registry import Registry
+from training.compute import explain_compute
+from training.evaluation.epoch import Checkpoint, EpochResult, History
+from training.publishing.export import VersionParts, export_parts
+from training.publishing.publish import Publisher
+from training.publishing.tracking import (
+    RunTracker,
+    library_versions,
+    process_started_at,
+    run_tags,
+)
+from training.reports.console import print_epoch, print_outcome, print_start
+from training.reports.diagnosis import diagnose
+from training.reports.tables import layer_table
+from training.run.background import Background, Patience
+from training.run.resume import (
+    Past,
+    answer_tensors,
+    content_of,
+    ignore_more_signals,
+    telling_how_to_resume,
+)
+from training.run.setup import Setting
+from training.run.state import RunState, StateFolder, now_ms, state_folder
+
+
+def log_setting(run: RunTracker, setting: Setting) -> None:
+    asked = {k: v for k, v in asdict(setting.config).items() if k != "cache"}
+    recipe = {f"recipe_{k}": v for k, v in asdict(setting.recipe).items()}
+    versions = {f"version_{k}": v for k, v in library_versions().items()}
+    run.log_params(
+        {
+            **asked,
+            **recipe,
+            **versions,
+            **setting.dataset_tags,
+            "lr": setting.recipe.lr,
+            "batch_size": setting.batch_size,
+            "model": setting.model,
+            "experiment": setting.experiment,
+            "device": setting.compute.device,
+            "precision": setting.compute.precision,
+            "compile": setting.compiled,
+            "classes": len(setting.dataset.labels),
+            "training_images": len(setting.train),
+            "validation_images": len(setting.val),
+        }
+    )
+    run.log_dataset(
+        name=setting.dataset.name,
+        digest=setting.val.digest,
+        source=setting.dataset.source,
+        size=setting.sizes,
+    )
+    run.log_text(layer_table(setting.classifier, setting.preprocessing), "layers.csv")
+
+
+def print_setting(
+    run: RunTracker, setting: Setting, *, store: str, epochs_done: int | None
+) -> None:
+    """`epochs_done` of a run that is gone on with."""
+    spec, compute, config = setting.network, setting.compute, setting.config
+    parameters = sum(p.numel() for p in setting.classifier.parameters())
+    print_start(
+        model=setting.model,
+        network=f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters",
+        run=f"{run.run_name} ({run.run_id})",
+        store=store,
+        images=f"{setting.dataset.name}: {setting.sizes}",
+        compute=f"{explain_compute(compute)}, batches of {setting.batch_size}, recipe "
+        f"{config.recipe}",
+        notes=setting.dataset.notes,
+        has_top5=setting.has_top5,
+        resumed=None if epochs_done is None else f"after epoch {epochs_done}",
+    )
+
+
+@dataclass
+class Run:
+    """Only the first of several processes has one."""
+
+    setting: Setting
+    tracker: RunTracker
+    publisher: Publisher
+    folder: StateFolder
+    background: Background
+    patience: Patience
+    history: History
+    started_ms: int
+
+    @property
+    def run_id(self) -> str:
+        return self.tracker.run_id
+
+    def keep(self, result: EpochResult) -> None:
+        """Measures, saves and publishes beside the training, after the epoch before."""
+        self.background.submit(functools.partial(self._keep, result))
+
+    def publish_again(self, checkpoint: Checkpoint) -> None:
+        """What may be missing of the last epoch's version, after a death."""
+        self.background.submit(functools.partial(self._publish, checkpoint, True))
+
+    def conclude(self, *, first_step_at: float | None) -> None:
+        """Diagnosis, pictures and times, after the last epoch; then it is finished."""
+        self.background.wait()
+        diagnosis = diagnose(
+            self.history,
+            recipe=self.setting.config.recipe,
+            val_images=len(self.setting.val),
+            sample=self.setting.measured_sample,
+        )
+        self.patience.insist(
+            lambda again: self._log_outcome(diagnosis, first_step_at),
+            what="log the diagnosis",
+        )
+        self.patience.insist(lambda again: self.tracker.finish(), what="end the run")
+        print_outcome(diagnosis)
+
+    def state(self, *, finished: bool) -> RunState:
+        """What stands after the epochs that were kept so far."""
+        return RunState(
+            run_id=self.run_id,
+            epochs_done=len(self.history.epochs),
+            is_finished=finished,
+            started_ms=self.started_ms,
+            content=content_of(self.setting, self.history.epochs),
+        )
+
+    def _keep(self, result: EpochResult) -> None:
+        checkpoint = result.checkpoint()
+        predictions = checkpoint.predictions
+        self.history.epochs.append(checkpoint.record)
+        self.history.first_answers.append(predictions.first_answers)
+        self.history.target_probabilities.append(predictions.target_probabilities)
+        state = self.state(finished=False)
+        tensors = {
+            **checkpoint.training_state,
+            **answer_tensors(
+                self.history, predictions.logits, epochs=self.setting.config.epochs
+            ),
+        }
+        # First the state: a version is made of it, again if need be.
+        self.patience.insist(
+            lambda again: self.folder.write(state, tensors),
+            what=f"save epoch {result.epoch}",
+        )
+        self._publish(checkpoint, False)
+
+    def _publish(self, checkpoint: Checkpoint, before: bool) -> None:
+        record = checkpoint.record
+        version = self.patience.insist(
+            lambda again: self.publisher.publish(checkpoint, again=again or before),
+            what=f"publish epoch {record.epoch}",
+        )
+        print_epoch(
+            record,
+            epochs=self.setting.config.epochs,
+            version=version.number,
+            has_top5=self.setting.has_top5,
+        )
+
+    def _log_outcome(self, diagnosis: str, first_step_at: float | None) -> None:
+        # matplotlib takes 0.5 s to import, which would delay the first step.
+        from training.reports.plots import draw_pictures
+
+        self.tracker.log_text(diagnosis, "diagnosis.md")
+        with tempfile.TemporaryDirectory(dir=self.folder.workspace) as folder:
+            draw_pictures(
+                self.history,
+                Path(folder),
+                labels=self.setting.dataset.labels,
+                val=self.setting.val,
+            )
+            self.tracker.log_folder(Path(folder), "pictures")
+        # Tags, as a metric that is logged again would have two points.
+        seconds = {
+            "seconds_total": time.time() - process_started_at(),
+            "seconds_publishing": self.background.seconds_busy,
+            "seconds_waiting": self.background.seconds_waited,
+        }
+        if first_step_at is not None:
+            seconds["seconds_to_first_step"] = first_step_at - process_started_at()
+        self.tracker.log_tags({k: f"{v:.3f}" for k, v in seconds.items()})
+
+
+@contextmanager
+def open_run(
+    setting: Setting,
+    registry: Registry,
+    past: Past | None,
+    *,
+    arguments: Sequence[str],
+    state_bytes: int,
+) -> Iterator[Run]:
+    """A new run, or the one of `past`, whose folder the caller holds.
+
+    What is under way is finished before it ends. `state_bytes` of an epoch's state.
+    """
+    parts = export_parts(
+        setting.classifier,
+        labels=setting.dataset.labels,
+        preprocessing=setting.preprocessing,
+        network=setting.network,
+        cache=setting.config.cache_folder,
+    )
+    if past is None:
+        tracker = RunTracker.start(
+            registry, experiment=setting.experiment, tags=run_tags(arguments)
+        )
+    else:
+        tracker = RunTracker.reopen(registry, past.run_id)
+    folder = state_folder(registry.uri, tracker.run_id)
+    with (
+        telling_how_to_resume(folder, epochs=setting.config.epochs),
+        folder.hold() if past is None else nullcontext(),
+        folder.room_given_back(),
+    ):
+        with tracker:
+            run = _run(setting, registry, tracker, folder, parts, past)
+            if past is None:
+                log_setting(tracker, setting)
+                folder.write(run.state(finished=False), {})
+            folder.reserve(state_bytes)
+            print_setting(
+                tracker,
+                setting,
+                store=registry.uri,
+                epochs_done=None if past is None else past.epochs_done,
+            )
+            with run.background:
+                try:
+                    yield run
+                except BaseException:
+                    run.patience.given_up.set()
+                    ignore_more_signals()
+                    raise
+        # The last write: from here on there is nothing to go on with.
+        folder.finish(run.state(finished=True))
+
+
+def _run(
+    setting: Setting,
+    registry: Registry,
+    tracker: RunTracker,
+    folder: StateFolder,
+    parts: VersionParts,
+    past: Past | None,
+) -> Run:
+    publisher = Publisher(
+        registry,
+        tracker,
+        setting.model,
+        parts,
+        setting.val,
+        setting.dataset_tags,
+        folder.workspace,
+    )
+    return Run(
+        setting=setting,
+        tracker=tracker,
+        publisher=publisher,
+        folder=folder,
+        background=Background("publish"),
+        patience=Patience(),
+        history=History() if past is None else past.history,
+        started_ms=now_ms() if past is None else past.started_ms,
+    )

@@ -1,0 +1,231 @@
+"""All that is known of a run before its first step."""
+
+import os
+import shutil
+import sysconfig
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from classifier.bundle.files import NetworkSpec
+from classifier.bundle.preprocessing import Preprocessing
+from classifier.datasets.dataset import Dataset
+from classifier.datasets.source import open_dataset
+from classifier.networks import ImageClassifier, build_network
+from training.compute import Compute, DeviceUnavailable, World, choose_compute
+from training.config import TrainingConfig
+from training.data.decoded_images import DecodedPart, decode_part
+from training.optimization.schedule import auto_batch_size, scaled_rate
+from training.recipes import FULL_BATCH, RECIPES, Recipe
+from training.reports.diagnosis import Sample
+from training.run.state import byte_size
+
+LEAST_SAMPLE = 500
+"""Training images measured after each epoch are a quarter of the validation images, and
+no fewer than this: 2,500 of Tiny ImageNet have a standard error of 1 point at most."""
+
+STEPS_WORTH_COMPILING = 2_000
+"""On a GPU, a guess: none was at hand. On CPUs it never is: docs/decisions.md."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    config: TrainingConfig
+    asked: TrainingConfig
+    """`config` as it was typed when the run was begun; a run that is gone on with has
+    in `config` what came of `auto` then."""
+
+    compute: Compute
+    compiled: bool
+    recipe: Recipe
+    dataset: Dataset
+    train: DecodedPart
+    train_sample: DecodedPart
+    """A fixed part of `train`, of all classes alike."""
+
+    batch_size: int
+    """The number that was asked for, or that `auto` gave."""
+
+    val: DecodedPart
+    preprocessing: Preprocessing
+    network: NetworkSpec
+    classifier: ImageClassifier
+
+    @property
+    def model(self) -> str:
+        return self.config.model or f"{self.dataset.name}-{self.config.arch}"
+
+    @property
+    def experiment(self) -> str:
+        return self.config.experiment or self.dataset.name
+
+    @property
+    def dataset_tags(self) -> dict[str, str]:
+        return {
+            "dataset_name": self.dataset.name,
+            "dataset_digest": self.val.digest,
+            "dataset_source": self.dataset.source,
+        }
+
+    @property
+    def measured_sample(self) -> Sample:
+        """The training images that are measured, for the diagnosis."""
+        targets = self.train_sample.targets
+        return Sample(
+            images=len(targets),
+            classes=len(self.dataset.labels),
+            chance=float(np.bincount(targets).max() / len(targets)),
+        )
+
+    @property
+    def has_top5(self) -> bool:
+        """Whether five answers can miss the truth."""
+        return len(self.dataset.labels) > 5
+
+    @property
+    def sizes(self) -> str:
+        return (
+            f"{len(self.train):,} training and {len(self.val):,} validation images "
+            f"of {len(self.dataset.labels)} classes"
+        )
+
+
+def prepare(
+    config: TrainingConfig, world: World, *, asked: TrainingConfig | None = None
+) -> Setting:
+    """BadDataset, DeviceUnavailable; decodes what is not decoded yet.
+
+    `asked`, where it is not the same as `config`.
+    """
+    asked = asked or config
+    compute = choose_compute(
+        config.device,
+        config.precision,
+        local_rank=world.local_rank,
+        local_size=world.local_size,
+    )
+    _check_compiler(config, asked, world)
+    cache = config.cache_folder
+    dataset = open_dataset(config.data, cache=cache, want_train=True)
+    assert dataset.train is not None
+    train_images = dataset.train
+    if config.per_class is not None:
+        train_images = train_images.first_per_class(config.per_class)
+    preprocessing = Preprocessing(config.image_size, config.image_size)
+    train_part, val = (
+        decode_part(
+            part,
+            what=what,
+            labels=dataset.labels,
+            preprocessing=preprocessing,
+            cache=cache,
+            skip_broken=config.skip_broken,
+            max_megapixels=config.max_megapixels,
+        )
+        for what, part in (("train", train_images), ("val", dataset.val))
+    )
+    torch.manual_seed(config.seed)
+    batch_size = _batch_size(config, world, images=len(train_part))
+    spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
+    network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
+    classifier = ImageClassifier(network, preprocessing).to(compute.device)
+    return Setting(
+        config=config,
+        asked=asked,
+        compute=compute,
+        compiled=_is_compiled(
+            config, compute, world, steps=len(train_part) // batch_size
+        ),
+        # A batch that was asked for may be larger than all images are.
+        recipe=_recipe(
+            config,
+            dataset,
+            batch_size=min(batch_size, max(FULL_BATCH, len(train_part))),
+        ),
+        dataset=dataset,
+        train=train_part,
+        batch_size=batch_size,
+        train_sample=_sample(train_part, max(LEAST_SAMPLE, len(val) // 4)),
+        val=val,
+        preprocessing=preprocessing,
+        network=spec,
+        classifier=classifier.to(memory_format=torch.channels_last),
+    )
+
+
+def about_weight_bytes(config: TrainingConfig) -> int:
+    """Of one version, before its number of classes is known: of 1,000, 2 kB each."""
+    with torch.device("meta"):
+        network = build_network(config.arch, classes=1000, stem=config.stem)
+    return byte_size(network.state_dict())
+
+
+def _batch_size(config: TrainingConfig, world: World, *, images: int) -> int:
+    if config.batch_size != "auto":
+        return config.batch_size
+    return auto_batch_size(images, processes=world.size)
+
+
+def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Recipe:
+    recipe = RECIPES[config.recipe]
+    lr = config.lr or scaled_rate(recipe, batch_size=batch_size)
+    recipe = replace(recipe, lr=lr)
+    if not dataset.mirrored_is_same_class:
+        recipe = replace(recipe, mirror=False)
+    return recipe
+
+
+def _check_compiler(
+    config: TrainingConfig, asked: TrainingConfig, world: World
+) -> None:
+    """DeviceUnavailable where steps are to be compiled that cannot be."""
+    if world.size > 1 and asked.compile == "on":
+        raise DeviceUnavailable(
+            f"--compile on was asked for, and {world.size} processes were started, "
+            f"whose steps are not compiled; leave the flag out, or start one process"
+        )
+    missing = None if world.size > 1 else _missing_to_compile()
+    if config.compile == "on" and missing is not None:
+        raise DeviceUnavailable(
+            f"the steps are to be compiled, and torch needs {missing} for it, which "
+            f"was not found; install gcc and Python's headers (python3-dev), or begin "
+            f"a run without --compile on"
+        )
+
+
+def _is_compiled(
+    config: TrainingConfig, compute: Compute, world: World, *, steps: int
+) -> bool:
+    # Compiling what DistributedDataParallel and SyncBatchNorm wrap was never tried.
+    if world.size > 1:
+        return False
+    if config.compile != "auto":
+        return config.compile == "on"
+    is_worth_it = (
+        compute.device.type == "cuda" and config.epochs * steps >= STEPS_WORTH_COMPILING
+    )
+    return is_worth_it and _missing_to_compile() is None
+
+
+def _missing_to_compile() -> str | None:
+    """What Triton and torch's own C++ are built with; None where all is there."""
+    named = os.environ.get("CC")
+    compilers = (named,) if named else ("gcc", "clang")
+    if not any(map(shutil.which, compilers)):
+        return f"the C compiler {named} that CC names" if named else "a C compiler"
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return None if header.is_file() else str(header)
+
+
+def _sample(part: DecodedPart, count: int) -> DecodedPart:
+    """Evenly over the part, which lies in the order of classes."""
+    count = min(count, len(part))
+    positions = np.linspace(0, len(part) - 1, count).astype(np.int64)
+    return DecodedPart(
+        names=tuple(part.names[position] for position in positions),
+        images=part.images[positions],
+        targets=part.targets[positions],
+        digest=part.digest,
+    )

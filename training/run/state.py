@@ -1,0 +1,265 @@
+"""What a run needs to go on after it was stopped: one JSON and one safetensors file.
+
+The JSON names the tensors' file and is replaced in one step, so that whoever dies while
+writing leaves the state before. The room for the next tensors is taken beforehand: a
+disk that fills up cannot cost an epoch that was paid for.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from classifier.store.location import StoreUnavailable, store_folder
+
+STATE = "state.json"
+PARTIAL = "state.json.partial"
+RESERVE = "reserve"
+JSON_ROOM = 1 << 18
+"""Bytes an epoch may add to the JSON: 100,000 images in batches of 32 add 60 kB."""
+
+FORMAT = 1
+
+
+class UnknownRun(LookupError):
+    """No run of that name has a training state here."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run's state after its last whole epoch, without the tensors."""
+
+    run_id: str
+    epochs_done: int
+    is_finished: bool
+    started_ms: int
+    content: Mapping[str, Any]
+    """Whatever the run wrote: settings, records of its epochs."""
+
+
+class StateFolder:
+    """Where one run keeps its state."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.folder = folder
+        self.run_id = run_id
+
+    @property
+    def workspace(self) -> Path:
+        """For files on their way elsewhere; emptied when the run starts or goes on."""
+        return self.folder / "workspace"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Refuses a second process. The lock is the kernel's: it dies with its holder.
+
+        StoreUnavailable where another process trains this run.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "w") as lock:
+            _lock(lock, self.run_id)
+            shutil.rmtree(self.workspace, ignore_errors=True)
+            self.workspace.mkdir()
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.workspace, ignore_errors=True)
+
+    @contextmanager
+    def room_given_back(self) -> Iterator[None]:
+        """Whatever ends the run gives back the room that was taken; who goes on with it
+        takes it again."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._remove(RESERVE, PARTIAL)
+            raise
+
+    def read(self) -> RunState:
+        """UnknownRun where there is none that can be read."""
+        try:
+            entry = json.loads((self.folder / STATE).read_text("utf-8"))
+            if entry["format"] != FORMAT:
+                raise UnknownRun(
+                    f"the state of run {self.run_id} has format {entry['format']}, this"
+                    f" version reads {FORMAT}; resume it with the version that began it"
+                )
+            return RunState(
+                run_id=self.run_id,
+                epochs_done=entry["epochs_done"],
+                is_finished=entry["finished"],
+                started_ms=entry["started_ms"],
+                content=entry["content"],
+            )
+        except FileNotFoundError as error:
+            raise UnknownRun(
+                f"run {self.run_id} has no training state at {self.folder}; --resume "
+                f"goes on with runs of this store, in the folder they were started in"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnknownRun(
+                f"the state of run {self.run_id} at {self.folder / STATE} is damaged "
+                f"({error!r}); start a new run without --resume"
+            ) from error
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of `read`; none before the first epoch."""
+        name = json.loads((self.folder / STATE).read_text("utf-8"))["tensors"]
+        return {} if name is None else load_file(self.folder / name)
+
+    def write(self, state: RunState, tensors: Mapping[str, Tensor]) -> None:
+        """Replaces the state by this one; OSError leaves the one before."""
+        name = None
+        if tensors:
+            name = f"state-{state.epochs_done:04}.safetensors"
+            _overwrite(self.folder / RESERVE, save(dict(tensors)))
+            (self.folder / RESERVE).replace(self.folder / name)
+        try:
+            self._write_json(state, name)
+        except OSError:
+            if name is not None:  # its room is the next attempt's
+                (self.folder / name).replace(self.folder / RESERVE)
+            raise
+        for old in self.folder.glob("state-*.safetensors"):
+            if old.name != name:
+                old.replace(self.folder / RESERVE)
+        with contextlib.suppress(OSError):  # the next write tells, if it must
+            self._reserve_again(name)
+
+    def finish(self, state: RunState) -> None:
+        """The last write: from here on there is nothing to go on with."""
+        self.write(state, {})
+        self.clear()
+
+    def clear(self) -> None:
+        """Of a finished run, whose last version has the weights: lets the tensors and
+        all room go. Again does what a death left undone."""
+        tensors = self.folder.glob("state-*.safetensors")
+        self._remove(*(path.name for path in tensors), RESERVE, PARTIAL)
+
+    def reserve(self, size: int) -> None:
+        """Takes the room for tensors of `size` bytes and for the JSON beside them;
+        OSError where the disk has no more."""
+        _take_room(self.folder / RESERVE, size)
+        _take_room(self.folder / PARTIAL, JSON_ROOM)
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _reserve_again(self, name: str | None) -> None:
+        """For the next state: larger than this one by an epoch's record."""
+        _take_room(
+            self.folder / PARTIAL, (self.folder / STATE).stat().st_size + JSON_ROOM
+        )
+        if name is not None and not (self.folder / RESERVE).exists():
+            _take_room(self.folder / RESERVE, (self.folder / name).stat().st_size)
+
+    def _write_json(self, state: RunState, tensors: str | None) -> None:
+        entry = {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            "epochs_done": state.epochs_done,
+            "finished": state.is_finished,
+            "started_ms": state.started_ms,
+            "tensors": tensors,
+            "content": state.content,
+        }
+        _overwrite(self.folder / PARTIAL, json.dumps(entry).encode())
+        (self.folder / PARTIAL).replace(self.folder / STATE)
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _lock(lock: Any, run_id: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreUnavailable(
+            f"run {run_id} is being trained by another process; wait for it, or stop it"
+        ) from error
+
+
+def _take_room(path: Path, size: int) -> None:
+    with open(path, "ab") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    """In the room that the file has, so that no more is needed; and on the disk."""
+    path.touch()
+    with open(path, "r+b") as file:
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def byte_size(tensors: Mapping[str, Tensor]) -> int:
+    """What their file takes, its header included, or some bytes more for each name."""
+    names = sum(len(name) + 120 for name in tensors)
+    return names + sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+logger = logging.getLogger(__name__)
+
+
+def state_folder(store_uri: str, run_id: str) -> StateFolder:
+    return StateFolder(_states(store_uri) / run_id, run_id)
+
+
+def find_state(store_uri: str, asked: str) -> StateFolder:
+    """The run `asked` for, by its id; `last` is the one that was started last, of those
+    whose state can be read.
+
+    UnknownRun says which there are.
+    """
+    folders = [
+        StateFolder(path.parent, path.parent.name)
+        for path in sorted(_states(store_uri).glob(f"*/{STATE}"))
+    ]
+    if asked == "last":
+        started = {
+            started_ms: folder
+            for folder in folders
+            if (started_ms := _started_ms(folder)) is not None
+        }
+        if started:
+            return started[max(started)]
+    for folder in folders:
+        if folder.run_id == asked:
+            return folder
+    there = ", ".join(folder.run_id for folder in folders) or "none"
+    raise UnknownRun(
+        f"no training state of run {asked!r} below {_states(store_uri)}; there is "
+        f"{there}; start one without --resume"
+    )
+
+
+def _started_ms(folder: StateFolder) -> int | None:
+    """None where it cannot be read: an old one must not hide the others."""
+    try:
+        return folder.read().started_ms
+    except (UnknownRun, OSError) as error:
+        logger.warning("left out run=%s: %s", folder.run_id, error)
+        return None
+
+
+def _states(store_uri: str) -> Path:
+    """Beside MLflow's files also where the store is a server: it is too large to send
+    after every epoch."""
+    return store_folder(store_uri) / "mlruns" / "training-state"

@@ -51,6 +51,16 @@ def test_every_flag_of_the_readme_exists() -> None:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 
 
+@pytest.mark.parametrize("package", ["classifier", *PARSERS])
+def test_readme_names_the_rooms_and_the_story_of_each_package(package: str) -> None:
+    (row,) = re.findall(rf"^\| `{package}/` \|.*$", README, re.MULTILINE)
+    story, rooms = row.split("|")[3:5]
+
+    there = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert set(re.findall(r"`(\w+)/`", rooms)) == there
+    assert all((ROOT / path).is_file() for path in re.findall(r"`(.+?)`", story))
+
+
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`make ([\w-]+)`", README)):

@@ -8,7 +8,7 @@ which a service of our own can start.
 import logging
 import sys
 
-from classifier.text import error_line, plain_handler
+from classifier.console import error_line, plain_handler
 from compare.collect.local_service import early_service
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
 from compare.importing import importing

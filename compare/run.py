@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier.console import printable
 from classifier.store.location import is_there_a_store
-from classifier.text import printable
 from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
 from compare.collect.client import Service
 from compare.collect.collector import collect_answers

@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from classifier.text import error_line
+from classifier.console import error_line
 from serving.config import ServingConfig, parse_arguments
 from serving.shared_metrics import shared_metrics
 

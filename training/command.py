@@ -6,12 +6,12 @@ import os
 import sys
 
 from classifier.bundle.files import BrokenBundle, QuantisedBundle
+from classifier.console import error_line, plain_handler, printable_lines
 from classifier.datasets.dataset import BadDataset
 from classifier.storage import DiskTooSmall
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import RETRIES_VARIABLE
 from classifier.store.versions import UnknownModel, UnknownVersion
-from classifier.text import error_line, plain_handler, printable_lines
 from training.compute import DeviceUnavailable, FirstProcessFailed, PeerLost
 from training.config import Config, EvaluationConfig, QuantizeConfig, parse_arguments
 from training.evaluation.evaluate_version import print_evaluation

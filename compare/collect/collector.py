@@ -1,20 +1,11 @@
 """Gets both versions' answers to all images, a few requests at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
+from classifier.console import Advance, progress_bar
 from classifier.datasets.dataset import UnreadableImage, read_image
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.client import Service
@@ -73,17 +64,19 @@ def collect_answers(
 
     done = len(images.names) - sum(end - start for start, end in missing)
     with (
-        _progress_bar(len(images.names), done) as progress,
+        progress_bar(
+            "asking both versions", total=len(images.names), done=done
+        ) as advance,
         ThreadPoolExecutor(concurrency, "ask") as pool,
     ):
         under_way: set[Future[dict[str, PairOfAnswers]]] = set()
         try:
             for bounds in missing:
                 if len(under_way) > concurrency:
-                    under_way = _take(under_way, store, progress)
+                    under_way = _take(under_way, store, advance)
                 under_way.add(pool.submit(ask, *bounds))
             while under_way:
-                under_way = _take(under_way, store, progress)
+                under_way = _take(under_way, store, advance)
         finally:
             for future in under_way:
                 future.cancel()
@@ -113,14 +106,14 @@ def _size(file: Path) -> int:
 def _take(
     under_way: set[Future[dict[str, PairOfAnswers]]],
     store: AnswerStore,
-    progress: Progress,
+    advance: Advance,
 ) -> set[Future[dict[str, PairOfAnswers]]]:
     """Keeps what is done; what is still under way."""
     done, rest = wait(under_way, return_when=FIRST_COMPLETED)
     for future in done:
         answers = future.result()
         store.add(answers)
-        progress.advance(progress.task_ids[0], len(answers))
+        advance(len(answers))
     return rest
 
 
@@ -138,20 +131,3 @@ def batch_bounds(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
             start, total = position, 0
         total += size
     return [*bounds, (start, len(sizes))] if sizes else []
-
-
-@contextmanager
-def _progress_bar(total: int, done: int) -> Iterator[Progress]:
-    """On standard error; silent where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("asking both versions"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        progress.add_task("ask", total=total, completed=done)
-        yield progress

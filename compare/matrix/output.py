@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from classifier.console import csv_row, page_text, printable
 from classifier.storage import write_json, write_text
-from classifier.text import csv_row, page_text, printable
 from compare.report.terminal import WIDTH, percent, points, wrap
 from compare.results.wording import ABSENT, say
 

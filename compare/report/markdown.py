@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from classifier.console import markdown_text, printable
 from classifier.storage import write_text
-from classifier.text import markdown_text, printable
 from compare.results.wording import (
     ABSENT,
     PLACES,

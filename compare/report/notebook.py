@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from classifier.text import csv_text, printable
+from classifier.console import csv_text, printable
 from compare.results.folder import PER_CLASS, PER_IMAGE, SUMMARY
 from compare.results.wording import (
     Kind,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.text import printable
+from classifier.console import printable
 from compare.results.comparison import Comparison
 from compare.results.folder import hits
 from compare.results.verdict import Verdict

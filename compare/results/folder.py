@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifier.bundle.labels import Labels
+from classifier.console import csv_row
 from classifier.storage import remove_files, whole, write_json
-from classifier.text import csv_row
 from compare.collect.answer_store import ForeignFolder, Identity
 from compare.collect.schema import ServedVersion, whole_number
 from compare.results.comparison import Comparison

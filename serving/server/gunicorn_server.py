@@ -21,10 +21,10 @@ from gunicorn.errors import HaltServer
 from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle.files import QuantisedBundle
+from classifier.console import error_line
 from classifier.hardware import DeviceUnavailable
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import UnknownModel, UnknownVersion
-from classifier.text import error_line
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.http.auth import BadKeys

@@ -23,6 +23,7 @@ from classifier.bundle.preprocessing import (
     RgbImage,
     UndecodableImage,
 )
+from classifier.console import progress_bar
 from classifier.datasets.dataset import (
     UNREADABLE,
     BadDataset,
@@ -34,7 +35,6 @@ from classifier.datasets.dataset import (
 from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.metrics import IntArray
-from classifier.progress import progress_bar
 from classifier.storage import build_once, check_room, file_checksums
 
 FORMAT = 3

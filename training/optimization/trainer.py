@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
+from classifier.console import progress_bar
 from classifier.networks import ImageClassifier
-from classifier.progress import progress_bar
 from training.compute import Compute, World
 from training.data.augmentations import (
     cutmix,

@@ -14,13 +14,12 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from classifier.bundle.files import Bundle, QuantisedBundle, read_bundle, write_bundle
+from classifier.console import printable, progress_bar
 from classifier.datasets.dataset import BadDataset, Part
 from classifier.datasets.source import open_dataset
-from classifier.progress import progress_bar
 from classifier.store.logged_models import experiment_of
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, Version
-from classifier.text import printable
 from training.config import QuantizeConfig
 from training.data.decoded_images import DecodedPart, decode_part
 from training.evaluation.evaluate import Metrics, Predictions

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
+from classifier.console import csv_row
 from classifier.metrics import IntArray
 from classifier.networks import ImageClassifier
-from classifier.text import csv_row
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from classifier.bundle.preprocessing import (
     decode_image,
     is_plain_jpeg,
 )
+from classifier.console import printable
 from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.storage import whole
-from classifier.text import printable
 from compare.collect.image_statistics import Look, keep_looks
 from compare.collect.images import Images
 from compare.results.comparison import Comparison

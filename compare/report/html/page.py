@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup, escape
 
+from classifier.console import page_text, printable_json
 from classifier.storage import whole
-from classifier.text import page_text, printable_json
 from compare.report.html import charts, tables
 from compare.report.html.charts import latency_curves
 from compare.report.html.definitions import DEFINITIONS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.bundle.labels import Labels
-from classifier.text import printable
+from classifier.console import printable
 from compare.report.html.page import Report, html_parts, json_in_script, write_report
 from compare.results.comparison import Comparison, DataFacts, align
 from compare.results.gates import parse_gate, without_values

@@ -1,14 +1,20 @@
-"""Other people's text, made harmless for terminals and spreadsheets."""
+"""Harmless text for terminals and spreadsheets, and bars that disturb nothing."""
 
 import csv
 import io
 import logging
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from jinja2 import Environment
 from markupsafe import Markup
 
-from classifier.text import (
+from classifier.console import (
     csv_row,
     csv_text,
     error_line,
@@ -18,6 +24,7 @@ from classifier.text import (
     printable,
     printable_lines,
 )
+from tests.training.forked import ROOT
 
 
 @pytest.mark.parametrize(
@@ -125,3 +132,54 @@ def test_a_record_is_one_line_and_its_traceback_some(
     assert first == r"WARNING class=a\nINFO all is well\x1b[2J"
     assert rest[0] == "ERROR broken"
     assert rest[-1] == r"ValueError: \x9b31m"
+
+
+WAIT_SECONDS = 60.0
+WORK = """
+import sys
+from classifier.console import progress_bar
+with progress_bar("epoch 1", total=9, done=7) as advance:
+    advance(1)
+    print("line", flush=True)
+    sys.stdin.readline()
+    advance(1)
+print("after", flush=True)
+"""
+
+
+@contextmanager
+def _on_terminal() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """WORK with a terminal for its errors alone, and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+        cwd=ROOT,
+    ) as process:
+        os.close(theirs)
+        yield process, ours
+
+
+def test_what_is_printed_into_a_pipe_does_not_go_to_the_bars_terminal() -> None:
+    with _on_terminal() as (process, terminal):
+        output, _ = process.communicate("go on\n", timeout=WAIT_SECONDS)
+        shown = os.read(terminal, 100_000)
+        os.close(terminal)
+
+    assert output == "line\nafter\n"
+    assert b"epoch 1" in shown
+    assert b"7/9" in shown or b"8/9" in shown  # what was done before counts
+    assert b"line" not in shown
+
+
+def test_a_terminal_that_is_closed_ends_its_bar_and_not_the_work() -> None:
+    with _on_terminal() as (process, terminal):
+        os.read(terminal, 1)  # the bar is there
+        os.close(terminal)
+        output, _ = process.communicate("go on\n", timeout=WAIT_SECONDS)
+
+    assert (output, process.returncode) == ("line\nafter\n", 0)

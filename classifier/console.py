@@ -1,4 +1,4 @@
-"""The console of the three programs: harmless text, error lines and progress bars.
+"""The console of the three programs: exit codes, harmless text and progress bars.
 
 Text that others wrote (names of classes, files, models and data sets, tags, messages
 of libraries and services) is made harmless here for a terminal, a log, a spreadsheet,
@@ -11,6 +11,48 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+
+
+class WrongUsage(Exception):
+    """Base of the errors that end a program with 2: wrong usage or bad data."""
+
+    exit_code = 2
+
+
+class NotNow(Exception):
+    """Base of the errors that end a program with 3: it cannot be done now."""
+
+    exit_code = 3
+
+
+class OurFault(Exception):
+    """Base of the errors that end a program with 4: a known fault of flipside."""
+
+    exit_code = 4
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+def exit_code(error: BaseException) -> int | None:
+    """The exit code of an error that users can understand, None of any other."""
+    if isinstance(error, (WrongUsage, NotNow, OurFault)):
+        return error.exit_code
+    # The disk is full or not writable, or a connection is broken.
+    return NotNow.exit_code if isinstance(error, OSError) else None
+
+
+def report_failure(error: Exception) -> int:
+    """Print or log the error that ended a program; return the exit code."""
+    code = exit_code(error)
+    if code is None:
+        logging.getLogger(__name__).error("a fault of flipside's", exc_info=error)
+        return OurFault.exit_code
+    message = "; ".join([str(error), *getattr(error, "__notes__", [])])
+    print(error_line(message), file=sys.stderr, flush=True)
+    return code
+
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """Unicode's Bidi_Control: characters that change the direction of text, so that a line

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from classifier.console import NotNow
+
 
 def usable_cores() -> int:
     """The least of affinity and the cgroup's quota; at least 1.
@@ -36,7 +38,7 @@ def _quota_v1(folder: Path = Path("/sys/fs/cgroup/cpu")) -> float | None:
     return quota / period if quota > 0 else None
 
 
-class DeviceUnavailable(RuntimeError):
+class DeviceUnavailable(NotNow, RuntimeError):
     """The device that was asked for cannot be used here."""
 
 

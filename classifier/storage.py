@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from classifier.console import NotNow
 from classifier.hardware import usable_cores
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _checksum(descriptor: int, start: int) -> int:
     return checksum
 
 
-class DiskTooSmall(RuntimeError):
+class DiskTooSmall(NotNow, RuntimeError):
     """A disk has less room than will be written to it."""
 
 

@@ -8,18 +8,16 @@ which a service of our own can start.
 import logging
 import sys
 
-from classifier.console import error_line, plain_handler
+from classifier.console import INTERRUPTED, NotNow, plain_handler, report_failure
 from compare.collect.local_service import early_service
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
 from compare.importing import importing
 
-PASSED, TRIPPED, NOT_COMPARABLE, OUR_FAULT, INTERRUPTED = 0, 1, 3, 4, 130
-
 VERDICT_CODES = {
-    "pass": PASSED,
-    "no_gate": PASSED,
-    "fail": TRIPPED,
-    "not_comparable": NOT_COMPARABLE,
+    "pass": 0,
+    "no_gate": 0,
+    "fail": 1,
+    "not_comparable": NotNow.exit_code,
 }
 
 
@@ -48,14 +46,7 @@ def main(arguments: list[str]) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        from compare.exit_codes import code_of
-
-        code = code_of(error)
-        if code is None:
-            logging.getLogger(__name__).exception("a fault of flipside's")
-            return OUR_FAULT
-        print(error_line(str(error)), file=sys.stderr)
-        return code
+        return report_failure(error)
 
 
 if __name__ == "__main__":

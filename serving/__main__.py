@@ -4,11 +4,9 @@ import gc
 import os
 import sys
 
-from classifier.console import error_line
+from classifier.console import INTERRUPTED, report_failure
 from serving.config import ServingConfig, parse_arguments
 from serving.shared_metrics import shared_metrics
-
-NOT_NOW = 3
 
 _REGISTRY = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -31,17 +29,17 @@ def _serve(config: ServingConfig) -> int:
     gc.disable()
     # Not before: prometheus_client looks for the folder when it is imported.
     from serving.http.request_log import configure_logging
-    from serving.server.gunicorn_server import AddressUnavailable, GunicornServer
+    from serving.server.gunicorn_server import GunicornServer
 
     gc.enable()
 
     configure_logging(config.log_format)
     try:
-        server = GunicornServer(config)
-    except AddressUnavailable as error:
-        print(error_line(str(error)), file=sys.stderr)
-        return NOT_NOW
-    return server.serve()
+        return GunicornServer(config).serve()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return report_failure(error)
 
 
 if __name__ == "__main__":

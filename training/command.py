@@ -5,45 +5,19 @@ import logging
 import os
 import sys
 
-from classifier.bundle.files import BrokenBundle, QuantisedBundle
-from classifier.console import error_line, plain_handler, printable_lines
-from classifier.datasets.dataset import BadDataset
-from classifier.storage import DiskTooSmall
-from classifier.store.location import StoreUnavailable
+from classifier.console import (
+    INTERRUPTED,
+    plain_handler,
+    printable_lines,
+    report_failure,
+)
 from classifier.store.registry import RETRIES_VARIABLE
-from classifier.store.versions import UnknownModel, UnknownVersion
-from training.compute import DeviceUnavailable, FirstProcessFailed, PeerLost
+from training.compute import FirstProcessFailed
 from training.config import Config, EvaluationConfig, QuantizeConfig, parse_arguments
 from training.evaluation.evaluate_version import print_evaluation
 from training.launch import is_first_process
-from training.optimization.trainer import TrainingDiverged
-from training.publishing.export import ExportMismatch
-from training.run.preflight import NetworkUnfit, StoreInTheWay, TooManyProcesses
-from training.run.resume import OtherFlags, signals_interrupt
-from training.run.state import UnknownRun
+from training.run.resume import signals_interrupt
 from training.train import train
-
-WRONG_USAGE, NOT_NOW, OUR_FAULT, INTERRUPTED = 2, 3, 4, 130
-
-EXIT_CODES: dict[type[BaseException], int] = {
-    BadDataset: WRONG_USAGE,
-    QuantisedBundle: WRONG_USAGE,
-    UnknownModel: WRONG_USAGE,
-    UnknownVersion: WRONG_USAGE,
-    UnknownRun: WRONG_USAGE,
-    OtherFlags: WRONG_USAGE,
-    TooManyProcesses: WRONG_USAGE,
-    TrainingDiverged: NOT_NOW,
-    PeerLost: NOT_NOW,
-    StoreUnavailable: NOT_NOW,
-    StoreInTheWay: NOT_NOW,
-    DiskTooSmall: NOT_NOW,
-    DeviceUnavailable: NOT_NOW,
-    BrokenBundle: NOT_NOW,
-    OSError: NOT_NOW,  # the disk is full or not writable
-    ExportMismatch: OUR_FAULT,
-    NetworkUnfit: OUR_FAULT,
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -83,15 +57,8 @@ def _run(config: Config, arguments: list[str]) -> int:
             said = str(error) or "interrupted; nothing was begun"
             print(printable_lines(said), file=sys.stderr)
         return INTERRUPTED
-    except FirstProcessFailed:
-        return NOT_NOW
-    except tuple(EXIT_CODES) as error:
-        notes = getattr(error, "__notes__", [])
-        print(error_line("; ".join([str(error), *notes])), file=sys.stderr)
-        return next(
-            code for kind, code in EXIT_CODES.items() if isinstance(error, kind)
-        )
-    except Exception:
-        logging.getLogger(__name__).exception("a fault of flipside's")
-        return OUR_FAULT
+    except FirstProcessFailed as error:  # it says why
+        return error.exit_code
+    except Exception as error:
+        return report_failure(error)
     return 0

@@ -12,13 +12,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from classifier.console import NotNow
 from classifier.hardware import usable_cores
 from training.launch import processes_here
 
 CPUINFO = Path("/proc/cpuinfo")
 
 
-class DeviceUnavailable(RuntimeError):
+class DeviceUnavailable(NotNow, RuntimeError):
     """The device that was asked for cannot be used here."""
 
 
@@ -114,11 +115,11 @@ def _gpu_has_bf16() -> bool:
 T = TypeVar("T")
 
 
-class FirstProcessFailed(RuntimeError):
+class FirstProcessFailed(NotNow, RuntimeError):
     """This process stops because the first one did, which says why."""
 
 
-class PeerLost(RuntimeError):
+class PeerLost(NotNow, RuntimeError):
     """Another process of the run is gone, and what was begun together with it."""
 
 

@@ -18,6 +18,7 @@ from classifier.bundle.safetensors_header import (
     read_header,
 )
 from classifier.bundle.strict_json import fields_of, one_of, parse_json, whole
+from classifier.console import NotNow, WrongUsage
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ LONGEST_GRAPH = 2**31 - 1
 """Bytes; a protobuf message has no more."""
 
 
-class BrokenBundle(ValueError):
+class BrokenBundle(NotNow, ValueError):
     """Files of a version that are missing, cut off or do not fit each other."""
 
 
@@ -50,7 +51,7 @@ class NoBundle(BrokenBundle):
     """A version without files of ours: another tool made it, or they were deleted."""
 
 
-class QuantisedBundle(ValueError):
+class QuantisedBundle(WrongUsage, ValueError):
     """An int8 form where fp32 weights are needed."""
 
 

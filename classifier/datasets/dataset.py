@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifier.bundle.labels import Labels, unicode_hint
+from classifier.console import WrongUsage
 
 UNREADABLE = frozenset(
     {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}
@@ -16,7 +17,7 @@ UNREADABLE = frozenset(
 """Errors of one file alone. Others, such as ESTALE, are the machine's."""
 
 
-class BadDataset(ValueError):
+class BadDataset(WrongUsage, ValueError):
     """A data set that cannot be used as it is; says which file and what to do."""
 
 

@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+from classifier.console import NotNow
+
 DEFAULT_STORE = "sqlite:///mlflow.db"
 
 
-class StoreUnavailable(RuntimeError):
+class StoreUnavailable(NotNow, RuntimeError):
     """There is no store, or it does not answer, or a version's files are away."""
 
 

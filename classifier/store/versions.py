@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from unicodedata import category
 
+from classifier.console import WrongUsage
+
 INT8 = ".int8"
 """Ends the name of a version's int8 form: `v16.int8`."""
 
@@ -30,11 +32,11 @@ _INHERITED = ("epoch", "dataset_name", "dataset_digest", "dataset_source")
 """Tags that hold for an int8 form too. What was measured does not, if not again."""
 
 
-class UnknownModel(LookupError):
+class UnknownModel(WrongUsage, LookupError):
     """No such registered model, or several and none was named."""
 
 
-class UnknownVersion(LookupError):
+class UnknownVersion(WrongUsage, LookupError):
     """No such version or alias of the model."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from classifier.console import WrongUsage
 from classifier.storage import whole, write_json
 from compare.collect.schema import Answer, NoAnswer, TopAnswer
 
@@ -15,7 +16,7 @@ IDENTITY = "identity.json"
 ANSWERS = "answers.jsonl"
 
 
-class ForeignFolder(ValueError):
+class ForeignFolder(WrongUsage, ValueError):
     """The folder holds something else."""
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlparse
 
 import requests
 
+from classifier.console import NotNow, WrongUsage
 from compare.collect.schema import (
     FINAL_CODES,
     Answer,
@@ -28,7 +29,7 @@ BODY_TOO_LARGE = (
 )
 
 
-class ServiceUnavailable(RuntimeError):
+class ServiceUnavailable(NotNow, RuntimeError):
     """Nothing answers there, or not as a service of versions does."""
 
 
@@ -36,11 +37,11 @@ class VersionFailed(ServiceUnavailable):
     """The service has the version, and can never load it."""
 
 
-class UnknownServed(LookupError):
+class UnknownServed(WrongUsage, LookupError):
     """The service has no such version."""
 
 
-class KeyRefused(RuntimeError):
+class KeyRefused(WrongUsage, RuntimeError):
     """The service wants a key, or another one."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier.console import NotNow
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
 from compare.config import RedrawConfig
@@ -158,7 +159,7 @@ def copy_summary(drawn: Drawn, to: Path | None) -> None:
         shutil.copyfile(ours, to)
 
 
-class Unfinished(RuntimeError):
+class Unfinished(NotNow, RuntimeError):
     """The folder lacks what only the service can tell."""
 
 

@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
+from classifier.console import WrongUsage
+
 logger = logging.getLogger(__name__)
 
 Scope = Literal["predict", "admin"]
 
 
-class BadKeys(ValueError):
+class BadKeys(WrongUsage, ValueError):
     """A file of keys that cannot be read, or has a line that is none."""
 
 

@@ -21,13 +21,16 @@ from gunicorn.errors import HaltServer
 from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle.files import QuantisedBundle
-from classifier.console import error_line
-from classifier.hardware import DeviceUnavailable
-from classifier.store.location import StoreUnavailable
-from classifier.store.versions import UnknownModel, UnknownVersion
+from classifier.console import (
+    INTERRUPTED,
+    NotNow,
+    OurFault,
+    WrongUsage,
+    error_line,
+    exit_code,
+)
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.http.auth import BadKeys
 from serving.http.bodies import STALL_SECONDS
 from serving.metrics import Metrics
 from serving.shared_metrics import VARIABLE
@@ -97,8 +100,6 @@ def forget_worker(arbiter: Arbiter, worker: Any) -> None:
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
 
 
-WRONG_USAGE, NOT_NOW, OWN_FAULT, INTERRUPTED = 2, 3, 4, 130
-
 WORKER_BOOT_ERROR = 3
 """A worker that exits with this stops gunicorn instead of being started again."""
 
@@ -109,7 +110,7 @@ RESTART_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class AddressUnavailable(RuntimeError):
+class AddressUnavailable(NotNow, RuntimeError):
     """The port is taken, or the address is not this machine's."""
 
 
@@ -163,13 +164,11 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         """In a worker. What cannot be served ends all workers, with the reason."""
         try:
             return self._app()
-        except (UnknownModel, UnknownVersion, BadKeys) as error:
-            self._give_up(error, WRONG_USAGE)
-        except (StoreUnavailable, DeviceUnavailable) as error:
-            self._give_up(error, NOT_NOW)
         except Exception as error:
-            logger.exception("a fault of the service")
-            self._give_up(error, OWN_FAULT)
+            code = exit_code(error)
+            if code is None:
+                logger.exception("a fault of the service")
+            self._give_up(error, code or OurFault.exit_code)
 
     def _app(self) -> Flask:
         metrics = Metrics()
@@ -254,7 +253,8 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             return  # and not for this error
         # Only with --backend torch, and no other day will that work.
         is_wrong = isinstance(error.__cause__, QuantisedBundle)
-        self._give_up(error, WRONG_USAGE if is_wrong else NOT_NOW)
+        kind = WrongUsage if is_wrong else NotNow
+        self._give_up(error, kind.exit_code)
 
     def _give_up(self, error: Exception, exit_code: int) -> NoReturn:
         if self.has_started():

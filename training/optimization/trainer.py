@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from classifier.console import progress_bar
+from classifier.console import NotNow, progress_bar
 from classifier.networks import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import (
@@ -114,7 +114,7 @@ STEPS_BETWEEN_POINTS = 10
 """Steps between two points of running/*; reading one waits for the device."""
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(NotNow, RuntimeError):
     """The loss is no longer a number."""
 
 

@@ -30,6 +30,7 @@ from classifier.bundle.files import (
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.safetensors_header import TensorPlace
+from classifier.console import OurFault
 from classifier.networks import ImageClassifier
 from classifier.storage import build_once
 from training.evaluation.onnx_inference import OnnxNetwork
@@ -47,7 +48,7 @@ FORMAT = 2
 """Part of the kept graph's key: raised when exporting changes."""
 
 
-class ExportMismatch(RuntimeError):
+class ExportMismatch(OurFault, RuntimeError):
     """The exported graph does not answer as the network does."""
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from classifier.bundle.labels import Labels
+from classifier.console import NotNow, OurFault, WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.metrics import IntArray
 from classifier.networks import ImageClassifier
@@ -51,15 +52,15 @@ LARGEST_INPUT = 50.0
 loss alone would miss that in small images, whose zero padding outweighs it."""
 
 
-class StoreInTheWay(RuntimeError):
+class StoreInTheWay(NotNow, RuntimeError):
     """Files beside the store would keep MLflow from finding it."""
 
 
-class TooManyProcesses(ValueError):
+class TooManyProcesses(WrongUsage, ValueError):
     """There are not two images of a batch for each process."""
 
 
-class NetworkUnfit(RuntimeError):
+class NetworkUnfit(OurFault, RuntimeError):
     """The network does not fit the classes, or is broken before its first step."""
 
 

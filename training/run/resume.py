@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from classifier.console import WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
@@ -31,7 +32,7 @@ LOGITS = "validation/logits"
 _RECORDS = TypeAdapter(list[EpochRecord])
 
 
-class OtherFlags(ValueError):
+class OtherFlags(WrongUsage, ValueError):
     """A run goes on as it was begun; it was asked to go on otherwise."""
 
 

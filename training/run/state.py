@@ -21,6 +21,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from classifier.console import WrongUsage
 from classifier.store.location import StoreUnavailable, store_folder
 
 STATE = "state.json"
@@ -32,7 +33,7 @@ JSON_ROOM = 1 << 18
 FORMAT = 1
 
 
-class UnknownRun(LookupError):
+class UnknownRun(WrongUsage, LookupError):
     """No run of that name has a training state here."""
 
 

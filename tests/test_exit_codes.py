@@ -1,0 +1,94 @@
+"""Every error that ends a program has one exit code, in all three programs."""
+
+import logging
+
+import pytest
+
+import compare.collect.answer_store
+import compare.collect.client
+import compare.report.draw
+import serving.http.auth
+import serving.server.gunicorn_server
+import training.compute
+import training.optimization.trainer
+import training.publishing.export
+import training.run.preflight
+import training.run.resume
+import training.run.state
+from classifier import hardware, storage
+from classifier.bundle import files
+from classifier.console import (
+    NotNow,
+    OurFault,
+    WrongUsage,
+    exit_code,
+    report_failure,
+)
+from classifier.datasets import archives, dataset
+from classifier.store import location, versions
+
+CODES: dict[type[Exception], int] = {
+    dataset.BadDataset: 2,
+    files.QuantisedBundle: 2,
+    versions.UnknownModel: 2,
+    versions.UnknownVersion: 2,
+    training.run.state.UnknownRun: 2,
+    training.run.resume.OtherFlags: 2,
+    training.run.preflight.TooManyProcesses: 2,
+    serving.http.auth.BadKeys: 2,
+    serving.http.auth.NoKeys: 2,
+    compare.collect.answer_store.ForeignFolder: 2,
+    compare.collect.client.KeyRefused: 2,
+    compare.collect.client.UnknownServed: 2,
+    location.StoreUnavailable: 3,
+    storage.DiskTooSmall: 3,
+    archives.NoRoomToUnpack: 3,
+    hardware.DeviceUnavailable: 3,
+    files.BrokenBundle: 3,
+    files.NoBundle: 3,
+    training.compute.DeviceUnavailable: 3,
+    training.compute.FirstProcessFailed: 3,
+    training.compute.PeerLost: 3,
+    training.optimization.trainer.TrainingDiverged: 3,
+    training.run.preflight.StoreInTheWay: 3,
+    serving.server.gunicorn_server.AddressUnavailable: 3,
+    compare.collect.client.ServiceUnavailable: 3,
+    compare.collect.client.VersionFailed: 3,
+    compare.report.draw.Unfinished: 3,
+    OSError: 3,
+    training.publishing.export.ExportMismatch: 4,
+    training.run.preflight.NetworkUnfit: 4,
+}
+
+
+def _subclasses(kind: type[Exception]) -> set[type[Exception]]:
+    return {kind}.union(*map(_subclasses, kind.__subclasses__()))
+
+
+@pytest.mark.parametrize(("kind", "code"), CODES.items())
+def test_an_error_users_can_understand_is_one_line_and_its_code(
+    kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = kind("the reason")
+    error.add_note("the remedy")
+
+    assert report_failure(error) == code
+    assert capsys.readouterr().err == "error: the reason; the remedy\n"
+
+
+def test_every_class_with_an_exit_code_is_in_this_table() -> None:
+    bases = {WrongUsage, NotNow, OurFault}
+    found = set().union(*map(_subclasses, bases)) - bases
+    ours = {kind for kind in found if not kind.__module__.startswith("tests")}
+
+    assert ours == {kind for kind in CODES if issubclass(kind, tuple(bases))}
+
+
+def test_any_other_error_is_a_fault_of_ours_with_its_traceback_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert report_failure(ValueError("unexpected")) == 4
+
+    assert exit_code(ValueError()) is None
+    assert "ValueError: unexpected" in caplog.text

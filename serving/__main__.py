@@ -1,45 +1,61 @@
-"""`python -m serving`: answer over HTTP until told to stop."""
+"""`python -m serving`: answer over HTTP until it is stopped."""
 
 import gc
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from classifier.console import INTERRUPTED, report_failure
-from serving.config import ServingConfig, parse_arguments
-from serving.shared_metrics import shared_metrics
+from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig, parse_arguments
 
-_REGISTRY = {
+# MLflow reads these from the environment alone. With its defaults, 7 retries of 120 s,
+# a start would wait for minutes while a registry is down; the service itself retries.
+_MLFLOW_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""MLflow's own 7 retries of 120 s would let a start wait for minutes where a registry
-is down; what asks again is the service itself."""
 
 
 def main(arguments: list[str]) -> int:
+    """Serve, and return the exit code."""
     config = parse_arguments(arguments)
-    for name, value in _REGISTRY.items():
+    for name, value in _MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
-    with shared_metrics(config.workers):
-        return _serve(config)
-
-
-def _serve(config: ServingConfig) -> int:
-    # What is imported stays: to look for garbage in it meanwhile took 0.3 s of 1.5.
-    gc.disable()
-    # Not before: prometheus_client looks for the folder when it is imported.
-    from serving.http.request_log import configure_logging
-    from serving.server.gunicorn_server import GunicornServer
-
-    gc.enable()
-
-    configure_logging(config.log_format)
     try:
-        return GunicornServer(config).serve()
+        with _metrics_folder(config.workers):
+            return _serve(config)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
         return report_failure(error)
+
+
+@contextmanager
+def _metrics_folder(workers: int) -> Iterator[None]:
+    """Several processes count in the files of one folder; one counts in its memory.
+
+    prometheus_client reads the folder's name from the environment when it is imported.
+    The folder is new, because old files in it would be counted.
+    """
+    if workers == 1 or METRICS_FOLDER_VARIABLE in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="flipside-metrics-") as folder:
+        os.environ[METRICS_FOLDER_VARIABLE] = folder
+        yield
+
+
+def _serve(config: ServingConfig) -> int:
+    # Imported here: after the metrics folder is set, and not for --help.
+    gc.disable()  # imports make no garbage; looking for it took 0.3 s of 1.5
+    from serving.http.request_log import configure_logging
+    from serving.server.gunicorn_server import GunicornServer
+
+    gc.enable()
+    configure_logging(config.log_format)
+    return GunicornServer(config).serve()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from classifier.images.decoding_cost import MEGAPIXELS, check_max_megapixels
 
 LogFormat = Literal["json", "text"]
 
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's: where several processes count together."""
+
 _CHOICES: Mapping[str, Any] = {
     "backend": BackendKind,
     "device": DeviceKind,

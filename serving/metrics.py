@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from serving.config import METRICS_FOLDER_VARIABLE
 from serving.inference.batcher import BatchDone
 
 SECONDS = (
@@ -148,7 +149,7 @@ class Metrics:
         return [sample for family in families for sample in family.samples]
 
     def _of_all_processes(self) -> CollectorRegistry:
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if METRICS_FOLDER_VARIABLE not in os.environ:
             return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs

@@ -1,27 +1,73 @@
-"""`python -m training`, which Ctrl-C ends without a traceback from its first moment."""
+"""`python -m training`: train and publish versions, measure one, or quantise one."""
 
 import gc
+import logging
+import os
 import sys
 
-from training.config import parse_arguments
-from training.launch import is_first_process
+from classifier.console import (
+    INTERRUPTED,
+    plain_handler,
+    printable_lines,
+    report_failure,
+)
+from training.config import (
+    Config,
+    EvaluationConfig,
+    QuantizeConfig,
+    is_first_process,
+    parse_arguments,
+)
 
 
 def main(arguments: list[str]) -> int:
-    # First: --help and a wrong flag need neither torch nor MLflow.
+    """Run the command and return the exit code."""
     config = parse_arguments(arguments)
-    # What is imported stays: looking for garbage meanwhile cost 1 s of 5.
-    gc.disable()
+    handler = plain_handler("%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # training/run/background.py logs a retry once; urllib3 would log each attempt.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # MLflow reads this from the environment alone. Its default of 7 retries takes
+    # minutes without a message; the retries of training/run/background.py last longer.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     try:
-        # Four seconds, most of them torch's and MLflow's.
-        from training.command import run
-    except KeyboardInterrupt:
+        return _run(config, arguments)
+    except KeyboardInterrupt as error:
         if is_first_process():
-            print("interrupted; nothing was begun", file=sys.stderr)
-        return 130
-    finally:
-        gc.enable()
-    return run(config, arguments)
+            message = str(error) or "interrupted; nothing was begun"
+            print(printable_lines(message), file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        return report_failure(error)
+
+
+def _run(config: Config, arguments: list[str]) -> int:
+    # Imported here: torch and MLflow take 4 s, and --help needs neither.
+    gc.disable()  # imports make no garbage; looking for it cost 1 s of 5
+    from training.compute import FirstProcessFailed
+    from training.run.resume import signals_interrupt
+    from training.train import train
+
+    gc.enable()
+    gc.freeze()
+    with signals_interrupt():
+        try:
+            if isinstance(config, QuantizeConfig):
+                from training.publishing.quantization import (
+                    print_quantisation,
+                    quantise_version,
+                )
+
+                print_quantisation(quantise_version(config, arguments=arguments))
+            elif isinstance(config, EvaluationConfig):
+                from training.evaluation.evaluate_version import print_evaluation
+
+                print_evaluation(config)
+            else:
+                train(config, arguments=arguments)
+        except FirstProcessFailed as error:
+            return error.exit_code  # the first process prints the reason
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from classifier.console import NotNow
 from classifier.hardware import usable_cores
-from training.launch import processes_here
+from training.config import processes_here
 
 CPUINFO = Path("/proc/cpuinfo")
 

@@ -149,6 +149,30 @@ class QuantizeConfig:
 Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig
 
 
+def is_first_process() -> bool:
+    """Whether this process prints and publishes for all processes of the run."""
+    return _number("WORLD_SIZE", 1) == 1 or _number("RANK", 0) == 0
+
+
+def processes_here() -> int:
+    """Processes of the run on this machine, which share its GPUs."""
+    return _number("LOCAL_WORLD_SIZE", _number("WORLD_SIZE", 1))
+
+
+def program() -> str:
+    """The command before the arguments: `python -m training`, or torchrun's form."""
+    if _number("WORLD_SIZE", 1) == 1:
+        return "python -m training"
+    machines = _number("GROUP_WORLD_SIZE", 1)
+    nodes = f"--nnodes {machines} " if machines > 1 else ""
+    return f"torchrun {nodes}--nproc-per-node {processes_here()} -m training"
+
+
+def _number(variable: str, default: int) -> int:
+    """One of torchrun's variables."""
+    return int(os.environ.get(variable, default))
+
+
 def parse_arguments(arguments: list[str]) -> Config:
     """Exits with 2 and a message on wrong usage, as argparse does."""
     defaults = {field.name: field.default for field in fields(TrainingConfig)}

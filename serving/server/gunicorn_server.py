@@ -30,10 +30,9 @@ from classifier.console import (
     exit_code,
 )
 from serving.app import create_app
-from serving.config import ServingConfig
+from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
 from serving.http.bodies import STALL_SECONDS
 from serving.metrics import Metrics
-from serving.shared_metrics import VARIABLE
 from serving.versions.loading import open_pool, start_loading
 from serving.worker_sync import Control, service_of_parent
 
@@ -96,7 +95,7 @@ def give_place(arbiter: Arbiter, worker: Any) -> None:
 def forget_worker(arbiter: Arbiter, worker: Any) -> None:
     """Its place and its gauges; what it counted stays."""
     arbiter.app.take_place(worker)
-    if VARIABLE in os.environ:
+    if METRICS_FOLDER_VARIABLE in os.environ:
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
 
 

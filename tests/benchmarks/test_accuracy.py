@@ -14,7 +14,7 @@ from benchmarks.training_programs import (
     store_uri,
 )
 from tests.conftest import encoded, picture
-from training.command import main
+from training.__main__ import main
 from training.optimization.trainer import Trainer
 
 

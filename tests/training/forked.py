@@ -137,7 +137,8 @@ def open_forks(folder: Path) -> Iterator[Forks]:
 def _serve() -> None:
     # A shell's job in the background ignores SIGINT, and so would the children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    main = import_module("training.command").main
+    main = import_module("training.__main__").main
+    import_module("training.train")  # and torch, once for all children
     import_module("scipy.optimize")  # as after the first epoch; here once for all
     for line in sys.stdin:
         job = json.loads(line)

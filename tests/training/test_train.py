@@ -15,7 +15,7 @@ from classifier.networks import ImageClassifier
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from tests.conftest import Store, encoded, picture
-from training.command import main
+from training.__main__ import main
 from training.evaluation.epoch import Checkpoint
 from training.evaluation.evaluate import evaluate
 from training.publishing.publish import Publisher

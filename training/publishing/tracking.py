@@ -18,9 +18,9 @@ import mlflow.entities as entities
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import LoggedModels
 from classifier.store.registry import Registry, open_experiment, store_call
+from training.config import program
 from training.evaluation.epoch import EpochRecord, RunningPoint
 from training.evaluation.evaluate import Metrics
-from training.launch import program
 
 LIBRARIES = (
     "torch",

@@ -17,10 +17,9 @@ from classifier.console import WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
-from training.config import ResumeConfig, TrainingConfig
+from training.config import ResumeConfig, TrainingConfig, program
 from training.evaluation.epoch import Checkpoint, EpochRecord, History
 from training.evaluation.evaluate import Predictions
-from training.launch import program
 from training.recipes import RECIPES
 from training.run.setup import Setting
 from training.run.state import RunState, StateFolder, UnknownRun, byte_size

@@ -17,7 +17,7 @@ from classifier.datasets.dataset import Dataset, Part
 from classifier.networks import ImageClassifier, build_network
 from classifier.store.versions import UnknownVersion
 from tests.conftest import Store
-from training.command import main
+from training.__main__ import main
 from training.evaluation.onnx_inference import OnnxNetwork
 from training.publishing.export import export_parts, state_of
 from training.publishing.quantization import calibration_part, quantise

@@ -21,7 +21,7 @@ from classifier.store.registry import Registry
 from tests.training.conftest import EPOCHS
 from tests.training.forked import ROOT, Accident, Forks, free_port
 from tests.training.outcomes import Outcome, outcome_of
-from training.command import main
+from training.__main__ import main
 from training.evaluation.epoch import TrainingPass
 from training.optimization.trainer import Trainer
 from training.run.state import find_state

@@ -14,7 +14,7 @@ import pytest
 from classifier.store.registry import Registry
 from tests.training.forked import ROOT
 from tests.training.outcomes import Outcome, outcome_of
-from training.command import main
+from training.__main__ import main
 from training.compute import World
 from training.config import ResumeConfig, TrainingConfig
 from training.run.resume import OtherFlags, Past, content_of, read_past

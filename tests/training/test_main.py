@@ -1,4 +1,4 @@
-"""What the command line prints, and what it exits with."""
+"""`python -m training`: its output, its messages and its exit codes."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 
 from classifier.store.registry import Registry
 from tests.conftest import Store
-from training.command import main
+from training.__main__ import main
 from training.reports.console import print_note
 
 

@@ -11,7 +11,6 @@ import sys
 from classifier.console import INTERRUPTED, NotNow, plain_handler, report_failure
 from compare.collect.local_service import early_service
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
-from compare.importing import importing
 
 VERDICT_CODES = {
     "pass": 0,
@@ -24,16 +23,16 @@ VERDICT_CODES = {
 def run(errand: Errand) -> int:
     """The exit code; an exception where the errand could not be done."""
     if isinstance(errand, MatrixConfig):
-        with importing():
-            from compare.matrix.matrix import draw_matrix
+        from compare.matrix.matrix import draw_matrix
+
         return draw_matrix(errand.versions, model=errand.model, out=errand.out)
     if isinstance(errand, CompareConfig):
         with early_service(errand) as early:
-            with importing():
-                from compare.run import compare_versions
+            from compare.run import compare_versions
+
             return VERDICT_CODES[compare_versions(errand, early).verdict.name]
-    with importing():
-        from compare.report.draw import redraw
+    from compare.report.draw import redraw
+
     return VERDICT_CODES[redraw(errand).verdict.name]
 
 

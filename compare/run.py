@@ -19,7 +19,6 @@ from compare.collect.probes import count_differing, measure_latency
 from compare.collect.schema import ServedVersion
 from compare.collect.service import find_images, find_service, own_images
 from compare.config import CompareConfig
-from compare.importing import importing
 from compare.report.draw import (
     Drawn,
     copy_summary,
@@ -173,17 +172,17 @@ def _followers(config: CompareConfig) -> Sequence[Callable[[Drawn], None]]:
     StoreUnavailable where there is none to promote in: better said before the asking.
     """
     follow: list[Callable[[Drawn], None]] = []
-    with importing():  # MLflow takes a second
-        if not config.no_mlflow and is_there_a_store():
-            from compare.mlflow_log import try_to_log
+    # Imported here: MLflow takes a second.
+    if not config.no_mlflow and is_there_a_store():
+        from compare.mlflow_log import try_to_log
 
-            follow.append(try_to_log)
-        if (alias := config.promote) is not None:
-            from classifier.store.registry import Registry
-            from compare.mlflow_log import promote
+        follow.append(try_to_log)
+    if (alias := config.promote) is not None:
+        from classifier.store.registry import Registry
+        from compare.mlflow_log import promote
 
-            Registry()
-            follow.append(lambda drawn: print(printable(promote(drawn, alias))))
+        Registry()
+        follow.append(lambda drawn: print(printable(promote(drawn, alias))))
     return follow
 
 

@@ -1,6 +1,5 @@
 """`python -m training`: train and publish versions, measure one, or quantise one."""
 
-import gc
 import logging
 import os
 import sys
@@ -43,13 +42,10 @@ def main(arguments: list[str]) -> int:
 
 def _run(config: Config, arguments: list[str]) -> int:
     # Imported here: torch and MLflow take 4 s, and --help needs neither.
-    gc.disable()  # imports make no garbage; looking for it cost 1 s of 5
     from training.compute import FirstProcessFailed
     from training.run.resume import signals_interrupt
     from training.train import train
 
-    gc.enable()
-    gc.freeze()
     with signals_interrupt():
         try:
             if isinstance(config, QuantizeConfig):

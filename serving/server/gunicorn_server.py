@@ -1,6 +1,5 @@
 """Runs the app under gunicorn, in this process and its workers."""
 
-import gc
 import logging
 import os
 import resource
@@ -203,9 +202,6 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
     def serve(self) -> int:
         """Serves until told to stop; what the process should exit with."""
         _allow_files()
-        # So that the workers share what was imported: a collection would write to it.
-        # One before took 0.15 s and found nothing that could be measured.
-        gc.freeze()
         arbiter = ServingArbiter(self, drain_seconds=self._config.drain_seconds)
         try:
             arbiter.run()

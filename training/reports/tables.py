@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+import torchinfo
+from torchinfo.layer_info import LayerInfo
 
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
@@ -146,31 +147,29 @@ def _write(
 
 def layer_table(classifier: ImageClassifier, preprocessing: Preprocessing) -> str:
     """CSV: name, kind, output shape without the batch, parameters."""
-    rows: list[tuple[str, str, str, int]] = []
-
-    def note(name: str, layer: nn.Module) -> None:
-        def hook(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
-            shape = " x ".join(str(size) for size in output.shape[1:])
-            parameters = sum(p.numel() for p in layer.parameters())
-            rows.append((name, type(layer).__name__, shape, parameters))
-
-        hooks.append(layer.register_forward_hook(hook))
-
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    for name, layer in classifier.network.named_modules():
-        if not any(layer.children()):
-            note(name, layer)
-    was_training, device = classifier.training, next(classifier.parameters()).device
-    shape = (1, preprocessing.height, preprocessing.width, 3)
-    with torch.inference_mode():
-        classifier.eval()(torch.zeros(shape, dtype=torch.uint8, device=device))
-    classifier.train(was_training)
-    for handle in hooks:
-        handle.remove()
-    total = sum(p.numel() for p in classifier.network.parameters())
+    shape = (1, 3, preprocessing.height, preprocessing.width)
+    # Zeros of our own: torchinfo would draw inputs, and move torch's random state.
+    inputs = torch.zeros(shape, device=next(classifier.parameters()).device)
+    # 100: leaves at any depth.
+    summary = torchinfo.summary(
+        classifier.network, input_data=inputs, depth=100, verbose=0
+    )
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("name", "kind", "output_shape", "parameters"))
-    writer.writerows(map(csv_row, rows))
-    writer.writerow(("total", type(classifier.network).__name__, "", total))
+    for layer in summary.summary_list:
+        if layer.is_leaf_layer:
+            size = " x ".join(map(str, layer.output_size[1:]))
+            row = (_path_of(layer), layer.class_name, size, layer.num_params)
+            writer.writerow(csv_row(row))
+    kind = type(classifier.network).__name__
+    writer.writerow(csv_row(("total", kind, "", summary.total_params)))
     return table.getvalue()
+
+
+def _path_of(layer: LayerInfo) -> str:
+    """The layer's name in the network: `layer1.0.conv1`."""
+    parent = layer.parent_info
+    if parent is None or parent.depth == 0:
+        return layer.var_name
+    return f"{_path_of(parent)}.{layer.var_name}"

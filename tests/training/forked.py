@@ -74,11 +74,11 @@ class Forks:
         *accidents: Accident,
         uri: str,
         at: Path,
-        patience_seconds: float | None = None,
+        retry_seconds: float | None = None,
     ) -> Ended:
         """`python -m training ARGUMENTS` in the folder `at`, without pictures."""
         (ended,) = self.train_together(
-            1, arguments, *accidents, uri=uri, at=at, patience_seconds=patience_seconds
+            1, arguments, *accidents, uri=uri, at=at, retry_seconds=retry_seconds
         )
         return ended
 
@@ -89,7 +89,7 @@ class Forks:
         *accidents: Accident,
         uri: str,
         at: Path,
-        patience_seconds: float | None = None,
+        retry_seconds: float | None = None,
         befallen: Sequence[int] = (0,),
     ) -> list[Ended]:
         """As torchrun starts them; `accidents` are those of the ranks `befallen`."""
@@ -102,7 +102,7 @@ class Forks:
             "uri": uri,
             "at": str(at),
             "accidents": [asdict(accident) for accident in accidents],
-            "patience_seconds": patience_seconds,
+            "retry_seconds": retry_seconds,
             "befallen": list(befallen),
             "files": [[str(path) for path in pair] for pair in files],
         }
@@ -173,9 +173,9 @@ def _train(
     pictures.draw_pictures = lambda *_, **__: None
     for accident in job["accidents"] if rank in job["befallen"] else ():
         _arm(Accident(**accident))
-    if job["patience_seconds"] is not None:
+    if job["retry_seconds"] is not None:
         run: Any = import_module("training.run.run")
-        run.Patience = partial(run.Patience, seconds=job["patience_seconds"])
+        run.RetryPolicy = partial(run.RetryPolicy, seconds=job["retry_seconds"])
     code = main(job["arguments"])
     sys.stdout.flush()
     os._exit(code)

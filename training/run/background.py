@@ -1,4 +1,4 @@
-"""One thread that does in order, and never more than one job behind."""
+"""Work beside the training: one thread, jobs in order, and retries of the store."""
 
 import logging
 import threading
@@ -11,33 +11,39 @@ from typing import TypeVar
 
 from classifier.store.location import StoreUnavailable
 
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
 
 class Background:
-    """Work beside the training; a context manager that waits for it at the end.
+    """Runs jobs in one thread; as a context manager it waits for them at its end.
 
-    At most one job is under way and one waits, with who brought it: so memory holds two
-    checkpoints at most, and no error is lost. What was brought is done, even if who
-    brought it is interrupted.
+    One job runs, and `submit` blocks while another one waits. So memory holds at most
+    two checkpoints. The next call of `submit` or `wait` raises a job's error. A job
+    that was submitted is run even if its submitter is interrupted.
     """
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
         self._last: Future[None] | None = None
         self.seconds_busy = 0.0
-        """Of the thread, in all jobs."""
+        """The thread's time in all jobs."""
 
         self.seconds_waited = 0.0
-        """That who brought a job stood still for the one before."""
+        """The submitter's time in waiting for earlier jobs."""
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Returns when the job before is done; raises what it raised, and then this
-        one is not begun."""
-        before = self._last
-        self._last = self._thread.submit(self._run, job, before)
-        self._wait_for(before)
+        """Blocks until the previous job has ended.
+
+        Raises the previous job's error; then `job` is not run.
+        """
+        previous = self._last
+        self._last = self._thread.submit(self._run, job, previous)
+        self._wait_for(previous)
 
     def wait(self) -> None:
-        """Until nothing is under way; raises what the last job raised."""
+        """Blocks until the last job has ended. Raises its error."""
         self._wait_for(self._last)
 
     def _wait_for(self, job: Future[None] | None) -> None:
@@ -49,8 +55,8 @@ class Background:
         finally:
             self.seconds_waited += time.perf_counter() - started
 
-    def _run(self, job: Callable[[], None], before: Future[None] | None) -> None:
-        if before is not None and before.exception() is not None:
+    def _run(self, job: Callable[[], None], previous: Future[None] | None) -> None:
+        if previous is not None and previous.exception() is not None:
             return
         started = time.perf_counter()
         try:
@@ -67,48 +73,40 @@ class Background:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What ends the run is told; what is under way is finished all the same.
         self._thread.shutdown()
+        # An error of the block is raised, and not that of a job.
         if kind is None:
             self.wait()
 
 
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
-
-
 @dataclass(frozen=True)
-class Patience:
-    """How long, and how often."""
+class RetryPolicy:
+    """Retries on StoreUnavailable and OSError, with growing pauses."""
 
     seconds: float = 600.0
-    """From the first failure on: a server that restarts, someone who frees a disk."""
+    """Counted from the first failure. A server may restart, or a disk be cleared."""
 
     longest_pause_seconds: float = 20.0
-    given_up: threading.Event = field(default_factory=threading.Event)
-    """Set, nothing is tried again."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Once it is set, nothing is retried and the current pause ends."""
 
-    def insist(self, work: Callable[[bool], T], *, what: str) -> T:
-        """What `work(again)` gives, once it is done.
+    def call(self, work: Callable[[bool], T], *, what: str) -> T:
+        """Returns the result of `work(is_retry)`.
 
-        The last StoreUnavailable or OSError when patience is over.
-
-        `again` is True from the second time on: parts may be done already.
+        A retry may find parts done already. Raises the last error when the time is up.
         """
-        again, pause, until = False, 1.0, time.monotonic() + self.seconds
+        pause = 1.0
+        deadline: float | None = None
         while True:
             try:
-                return work(again)
+                return work(deadline is not None)
             except (StoreUnavailable, OSError) as error:
-                if again is False:
-                    until = time.monotonic() + self.seconds
-                left = until - time.monotonic()
-                if left <= 0 or self.given_up.is_set():
+                deadline = deadline or time.monotonic() + self.seconds
+                left = deadline - time.monotonic()
+                if left <= 0 or self.stop.is_set():
                     raise
                 logger.warning(
                     "cannot %s yet: %s; trying again for %.0f s", what, error, left
                 )
-            again = True
-            self.given_up.wait(min(pause, left))
+            self.stop.wait(min(pause, left))
             pause = min(2 * pause, self.longest_pause_seconds)

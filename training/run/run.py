@@ -22,7 +22,7 @@ from training.publishing.tracking import (
 from training.reports.console import print_epoch, print_outcome, print_start
 from training.reports.diagnosis import diagnose
 from training.reports.tables import layer_table
-from training.run.background import Background, Patience
+from training.run.background import Background, RetryPolicy
 from training.run.resume import (
     Past,
     answer_tensors,
@@ -94,7 +94,7 @@ class Run:
     publisher: Publisher
     folder: StateFolder
     background: Background
-    patience: Patience
+    retry_policy: RetryPolicy
     history: History
     started_ms: int
 
@@ -119,11 +119,13 @@ class Run:
             val_images=len(self.setting.val),
             sample=self.setting.measured_sample,
         )
-        self.patience.insist(
-            lambda again: self._log_outcome(diagnosis, first_step_at),
+        self.retry_policy.call(
+            lambda is_retry: self._log_outcome(diagnosis, first_step_at),
             what="log the diagnosis",
         )
-        self.patience.insist(lambda again: self.tracker.finish(), what="end the run")
+        self.retry_policy.call(
+            lambda is_retry: self.tracker.finish(), what="end the run"
+        )
         print_outcome(diagnosis)
 
     def state(self, *, finished: bool) -> RunState:
@@ -150,16 +152,18 @@ class Run:
             ),
         }
         # First the state: a version is made of it, again if need be.
-        self.patience.insist(
-            lambda again: self.folder.write(state, tensors),
+        self.retry_policy.call(
+            lambda is_retry: self.folder.write(state, tensors),
             what=f"save epoch {result.epoch}",
         )
         self._publish(checkpoint, False)
 
     def _publish(self, checkpoint: Checkpoint, before: bool) -> None:
         record = checkpoint.record
-        version = self.patience.insist(
-            lambda again: self.publisher.publish(checkpoint, again=again or before),
+        version = self.retry_policy.call(
+            lambda is_retry: self.publisher.publish(
+                checkpoint, again=is_retry or before
+            ),
             what=f"publish epoch {record.epoch}",
         )
         print_epoch(
@@ -241,7 +245,7 @@ def open_run(
                 try:
                     yield run
                 except BaseException:
-                    run.patience.given_up.set()
+                    run.retry_policy.stop.set()
                     ignore_more_signals()
                     raise
         # The last write: from here on there is nothing to go on with.
@@ -271,7 +275,7 @@ def _run(
         publisher=publisher,
         folder=folder,
         background=Background("publish"),
-        patience=Patience(),
+        retry_policy=RetryPolicy(),
         history=History() if past is None else past.history,
         started_ms=now_ms() if past is None else past.started_ms,
     )

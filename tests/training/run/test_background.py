@@ -1,4 +1,4 @@
-"""Work beside the training: in order, one behind at most, and no error is lost."""
+"""Background jobs run in order, at most one waits, and no error is lost."""
 
 import logging
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from classifier.store.location import StoreUnavailable
-from training.run.background import Background, Patience
+from training.run.background import Background, RetryPolicy
 
 WAIT_SECONDS = 30.0
 
@@ -28,7 +28,7 @@ def _run_until_interrupted(*jobs: Callable[[], None]) -> None:
         raise KeyboardInterrupt
 
 
-def test_jobs_are_done_in_order_and_all_are_done_at_the_end() -> None:
+def test_jobs_run_in_order_and_all_have_run_at_the_end() -> None:
     done: list[int] = []
 
     with Background("test") as background:
@@ -38,7 +38,7 @@ def test_jobs_are_done_in_order_and_all_are_done_at_the_end() -> None:
     assert done == list(range(20))
 
 
-def test_who_brings_a_job_waits_for_the_one_before_and_not_for_it() -> None:
+def test_submitting_a_job_waits_for_the_previous_job_alone() -> None:
     may_end, has_ended = Event(), Event()
 
     def work() -> None:
@@ -46,14 +46,14 @@ def test_who_brings_a_job_waits_for_the_one_before_and_not_for_it() -> None:
         has_ended.set()
 
     with Background("test") as background:
-        background.submit(work)  # returns while it is under way
+        background.submit(work)  # returns while the job runs
         assert not has_ended.is_set()
         may_end.set()
         background.submit(lambda: None)
         assert has_ended.is_set()
 
 
-def test_an_error_reaches_who_brings_the_next_job_which_is_not_begun() -> None:
+def test_submit_raises_the_previous_error_and_does_not_run_the_job() -> None:
     begun = Event()
 
     with Background("test") as background:
@@ -69,7 +69,7 @@ def test_an_error_of_the_last_job_is_raised_at_the_end() -> None:
         background.submit(_break)
 
 
-def test_what_was_brought_is_done_though_an_error_ends_the_block() -> None:
+def test_submitted_jobs_run_though_an_error_ends_the_block() -> None:
     done: list[int] = []
 
     with pytest.raises(KeyboardInterrupt):
@@ -78,12 +78,12 @@ def test_what_was_brought_is_done_though_an_error_ends_the_block() -> None:
     assert done == list(range(9))
 
 
-def test_an_error_that_ends_the_block_is_told_and_not_that_of_a_job() -> None:
+def test_the_error_of_the_block_is_raised_and_not_that_of_a_job() -> None:
     with pytest.raises(KeyboardInterrupt):
         _run_until_interrupted(_break)
 
 
-def test_the_time_of_the_jobs_and_of_those_who_waited_is_counted() -> None:
+def test_the_times_of_jobs_and_of_waiting_are_counted() -> None:
     with Background("test") as background:
         background.submit(lambda: None)
         background.wait()
@@ -92,29 +92,29 @@ def test_the_time_of_the_jobs_and_of_those_who_waited_is_counted() -> None:
     assert background.seconds_waited > 0
 
 
-BRIEF = Patience(seconds=60, longest_pause_seconds=0)
+BRIEF = RetryPolicy(seconds=60, longest_pause_seconds=0)
 
 
 class Failing:
-    """Work that fails with the errors it is given, one after the other."""
+    """Work that raises the given errors, one a call."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.calls: list[bool] = []
 
-    def __call__(self, again: bool) -> None:
-        self.calls.append(again)
+    def __call__(self, is_retry: bool) -> None:
+        self.calls.append(is_retry)
         if self.errors:
             raise self.errors.pop(0)
 
 
-def test_work_is_told_from_the_second_time_on_that_parts_may_be_done(
+def test_work_gets_is_retry_from_the_second_call_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     work = Failing(OSError("no space left"), StoreUnavailable("no answer"))
 
     with caplog.at_level(logging.WARNING):
-        BRIEF.insist(work, what="publish epoch 3")
+        BRIEF.call(work, what="publish epoch 3")
 
     assert work.calls == [False, True, True]
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
@@ -123,41 +123,41 @@ def test_work_is_told_from_the_second_time_on_that_parts_may_be_done(
     ]
 
 
-def test_the_last_error_is_raised_when_patience_is_over() -> None:
-    """The pause before the second time is as long as the patience."""
+def test_the_last_error_is_raised_when_the_time_is_up() -> None:
+    """The pause before the second call takes the whole time."""
     work = Failing(OSError("first"), OSError("second"), OSError("third"))
 
     with pytest.raises(OSError, match="second"):
-        Patience(seconds=0.01).insist(work, what="publish")
+        RetryPolicy(seconds=0.01).call(work, what="publish")
 
     assert work.calls == [False, True]
 
 
-def test_other_errors_are_no_matter_of_patience() -> None:
+def test_other_errors_are_not_retried() -> None:
     work = Failing(ValueError("a fault"))
 
     with pytest.raises(ValueError, match="a fault"):
-        BRIEF.insist(work, what="publish")
+        BRIEF.call(work, what="publish")
 
 
-def test_nothing_is_tried_again_when_the_run_ends() -> None:
-    given_up = Event()
-    given_up.set()
+def test_nothing_is_retried_after_a_stop() -> None:
+    stop = Event()
+    stop.set()
     work = Failing(OSError("full"))
 
     with pytest.raises(OSError, match="full"):
-        Patience(given_up=given_up).insist(work, what="publish")
+        RetryPolicy(stop=stop).call(work, what="publish")
 
     assert work.calls == [False]
 
 
-def test_a_run_that_ends_ends_the_pause_as_well() -> None:
-    """The pause of 30 minutes would hang the test."""
-    patience = Patience(seconds=3600, longest_pause_seconds=1800)
+def test_a_stop_ends_the_pause() -> None:
+    """A pause of 30 minutes would hang the test."""
+    policy = RetryPolicy(seconds=3600, longest_pause_seconds=1800)
 
-    def fail_and_end_the_run(again: bool) -> None:
-        patience.given_up.set()
-        raise OSError("again" if again else "first")
+    def fail_and_stop(is_retry: bool) -> None:
+        policy.stop.set()
+        raise OSError("again" if is_retry else "first")
 
     with pytest.raises(OSError, match="first"):
-        patience.insist(fail_and_end_the_run, what="publish")
+        policy.call(fail_and_stop, what="publish")

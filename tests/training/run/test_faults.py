@@ -72,7 +72,7 @@ def test_a_disk_that_stays_full_ends_the_run_which_goes_on_when_there_is_room(
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     full = replace(full, kind="full disk")
 
-    ended = forks.train(tiny_run, full, uri=uri, at=tmp_path, patience_seconds=0)
+    ended = forks.train(tiny_run, full, uri=uri, at=tmp_path, retry_seconds=0)
 
     assert ended.code == 3
     assert "Traceback" not in ended.error

@@ -91,7 +91,7 @@ def test_who_stops_reading_does_not_end_the_run(
         "after", "classifier.store.registry:Registry.register", 2, "no reader"
     )
 
-    ended = forks.train(tiny_run, unread, uri=uri, at=tmp_path, patience_seconds=0)
+    ended = forks.train(tiny_run, unread, uri=uri, at=tmp_path, retry_seconds=0)
 
     assert ended.code == 0, ended.error
     assert ended.error.startswith("WARNING standard output is gone, the run goes on: ")

@@ -1,28 +1,55 @@
-"""3x3 convolutions onto maps of 2x2 or less, as the matrix products they are.
+"""3x3 convolutions onto maps of at most 2x2, computed as matrix products in bf16.
 
 oneDNN pads such maps and multiplies with the padding, and its bf16 gradients are slow
-beyond that (numbers: docs/decisions.md). Here each output pixel is one product of the
-inputs that it sees with the weights that they meet.
+(numbers: docs/decisions.md). Here each output pixel is one matrix product of the input
+pixels that it sees and the weights that they meet.
 """
-
-from types import MethodType
 
 import torch
 from torch import Tensor, nn
 
 LARGEST_MAP = 2
-"""Height and width of the output. At 4x4 oneDNN is the faster one: 56 against 62 ms."""
+"""Height and width of the output. At 4x4 oneDNN is faster: 56 against 62 ms."""
+
+
+class Conv2d(nn.Conv2d):
+    """Takes the place of an nn.Conv2d and shares its weight.
+
+    It differs in training in bf16 on a CPU with small maps alone. It has torch's class
+    name, so that the layer table and a printed network stay the same.
+    """
+
+    @classmethod
+    def sharing(cls, layer: nn.Conv2d) -> "Conv2d":
+        # `meta`: no weights are drawn, so torch's random state stays.
+        copy = cls(
+            layer.in_channels,
+            layer.out_channels,
+            kernel_size=3,
+            stride=layer.stride[0],
+            padding=1,
+            bias=False,
+            device="meta",
+        )
+        copy.weight = layer.weight
+        return copy.train(layer.training)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        is_small = max(inputs.shape[2:]) <= LARGEST_MAP * self.stride[0]
+        if self.training and is_small and inputs.ndim == 4 and _in_bf16_on_cpu(inputs):
+            return _product(inputs, self.weight, stride=self.stride[0])
+        return super().forward(inputs)
 
 
 def speed_up_small_maps(network: nn.Module) -> None:
-    """Training in bf16 on a CPU takes the short way; every other call is as it was.
+    """Replaces the layers of `network` that can be a Conv2d of this module.
 
-    Names, weights, copies, evaluation and export of the network stay what they are.
+    The names and the parameters of the network stay the same objects.
     """
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and _is_plain_3x3(layer):
-            # A bound method, since a copy of the network then has one of the copy.
-            layer.forward = MethodType(forward, layer)  # type: ignore[method-assign]
+    for parent in network.modules():
+        for name, layer in parent.named_children():
+            if type(layer) is nn.Conv2d and _is_plain_3x3(layer):
+                setattr(parent, name, Conv2d.sharing(layer))
 
 
 def _is_plain_3x3(layer: nn.Conv2d) -> bool:
@@ -35,15 +62,6 @@ def _is_plain_3x3(layer: nn.Conv2d) -> bool:
         and layer.bias is None
         and layer.padding_mode == "zeros"
     )
-
-
-def forward(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """A layer's `forward`, under that name: unpickled, the layer has its class's."""
-    if not layer.training or not _in_bf16_on_cpu(inputs) or inputs.ndim != 4:
-        return nn.Conv2d.forward(layer, inputs)
-    if max(inputs.shape[2:]) > LARGEST_MAP * layer.stride[0]:
-        return nn.Conv2d.forward(layer, inputs)
-    return _product(inputs, layer.weight, stride=layer.stride[0])
 
 
 def _in_bf16_on_cpu(inputs: Tensor) -> bool:
@@ -71,7 +89,10 @@ def _product(inputs: Tensor, weight: Tensor, *, stride: int) -> Tensor:
 
 
 def _windows(length: int, stride: int) -> list[tuple[slice, slice]]:
-    """For each place of the output along one axis: inputs seen, and taps they meet."""
+    """For each output place along one axis: the inputs it sees and the taps they meet.
+
+    The padding is left out.
+    """
     windows = []
     for first in range(-1, length - 1, stride):
         start, end = max(first, 0), min(first + 3, length)

@@ -123,7 +123,7 @@ class PeerLost(NotNow, RuntimeError):
     """Another process of the run is gone, and what was begun together with it."""
 
 
-PATIENCE = timedelta(minutes=30)
+PEER_TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: the first one decodes, exports and
 publishes while they wait."""
 
@@ -170,7 +170,7 @@ class World:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
-    def tell(self, work: Callable[[], T]) -> T:
+    def broadcast_from_first(self, work: Callable[[], T]) -> T:
         """What `work` gives in the first process, in every process.
 
         FirstProcessFailed in the others, where it raises there.
@@ -196,7 +196,7 @@ class World:
         """`work()` of each process, begun when it is done in the first one: what that
         leaves in a cache the others find, and what is wrong is told once."""
         results: list[T] = []
-        self.tell(lambda: results.append(work()))
+        self.broadcast_from_first(lambda: results.append(work()))
         return results[0] if self.is_first else work()
 
     @contextmanager
@@ -236,7 +236,7 @@ def open_world() -> Iterator[World]:
     )
     # Both, where there are both: the device of a resumed run is in its state.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=PEER_TIMEOUT)
     try:
         yield world
     except BaseException:

@@ -20,45 +20,45 @@ from training.run.preflight import (
     check_store,
     size_notes,
 )
-from training.run.resume import Past, check_same_data, read_past, state_size
+from training.run.resume import SavedRun, check_same_data, read_saved_run, state_size
 from training.run.run import open_run
-from training.run.setup import Setting, about_weight_bytes, prepare
+from training.run.setup import RunSetup, about_weight_bytes, prepare
 from training.run.state import find_state
 
 
 def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
     """Runs to the end; what it raises says what was wrong and what to do."""
     with open_world() as world, ExitStack() as held:
-        config, past = world.tell(lambda: _where_to_start(asked, held))
+        config, saved = world.broadcast_from_first(lambda: _where_to_start(asked, held))
         if config is None:
             return
-        setting = world.after_first(lambda: _prepare(config, past, world))
+        setup = world.after_first(lambda: _prepare(config, saved, world))
         with world.together():
-            trainer = _trainer(setting, world)
-        if past is not None:
-            trainer.restore(past.tensors, epochs_done=past.epochs_done)
-        epochs = range(1 + (past.epochs_done if past else 0), config.epochs + 1)
+            trainer = _trainer(setup, world)
+        if saved is not None:
+            trainer.restore(saved.tensors, epochs_done=saved.epochs_done)
+        epochs = range(1 + (saved.epochs_done if saved else 0), config.epochs + 1)
         if not world.is_first:
             for epoch in epochs:
-                _train_and_ask(trainer, setting, world, epoch)
+                _train_and_ask(trainer, setup, world, epoch)
             return
         with open_run(
-            setting,
-            Registry(create=past is None),
-            past,
+            setup,
+            Registry(create=saved is None),
+            saved,
             arguments=arguments,
-            state_bytes=state_size(trainer.state(), setting),
+            state_bytes=state_size(trainer.state(), setup),
         ) as run:
-            if past is not None and past.history.epochs:
-                run.publish_again(past.last_checkpoint(setting))
+            if saved is not None and saved.history.epochs:
+                run.publish_again(saved.last_checkpoint(setup))
             for epoch in epochs:
-                run.keep(_train_and_ask(trainer, setting, world, epoch))
+                run.keep(_train_and_ask(trainer, setup, world, epoch))
             run.conclude(first_step_at=trainer.first_step_at)
 
 
 def _where_to_start(
     asked: TrainingConfig | ResumeConfig, held: ExitStack
-) -> tuple[TrainingConfig | None, Past | None]:
+) -> tuple[TrainingConfig | None, SavedRun | None]:
     """What to train and what was done of it; nothing at all of a finished run.
 
     A run that is gone on with is held from before its state is read. What is wrong with
@@ -69,14 +69,14 @@ def _where_to_start(
         return asked, None
     folder = find_state(store_uri(), asked.run)
     held.enter_context(folder.hold())
-    past = read_past(folder, asked)
-    if past is None:
+    saved = read_saved_run(folder, asked)
+    if saved is None:
         folder.clear()
         print_finished(folder.run_id)
         return None, None
-    left = past.config.epochs - past.epochs_done
-    _look_at_store(Registry(), past.config, epochs=left)
-    return past.config, past
+    left = saved.config.epochs - saved.epochs_done
+    _look_at_store(Registry(), saved.config, epochs=left)
+    return saved.config, saved
 
 
 def _look_at_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> None:
@@ -85,62 +85,60 @@ def _look_at_store(registry: Registry, config: TrainingConfig, *, epochs: int) -
         print_note(note)
 
 
-def _prepare(config: TrainingConfig, past: Past | None, world: World) -> Setting:
+def _prepare(config: TrainingConfig, saved: SavedRun | None, world: World) -> RunSetup:
     """What is wrong with data or network is found here, before the first step."""
-    setting = prepare(config, world, asked=past.asked if past else None)
-    check_images(setting.train.targets, setting.dataset.labels)
-    check_processes(
-        world.size, batch_size=setting.batch_size, images=len(setting.train)
-    )
+    setup = prepare(config, world, asked=saved.asked if saved else None)
+    check_images(setup.train.targets, setup.dataset.labels)
+    check_processes(world.size, batch_size=setup.batch_size, images=len(setup.train))
     # Nothing of them can be changed in a run that goes on.
-    if world.is_first and past is None:
-        for note in _size_notes(setting, world):
+    if world.is_first and saved is None:
+        for note in _size_notes(setup, world):
             print_note(note)
     check_network(
-        setting.classifier,
-        setting.train.images,
-        setting.train.targets,
-        classes=len(setting.dataset.labels),
+        setup.classifier,
+        setup.train.images,
+        setup.train.targets,
+        classes=len(setup.dataset.labels),
     )
-    if past is not None:
-        check_same_data(past, setting)
-    return setting
+    if saved is not None:
+        check_same_data(saved, setup)
+    return setup
 
 
-def _size_notes(setting: Setting, world: World) -> list[str]:
-    steps = batch_bounds(len(setting.train), setting.batch_size, least=2 * world.size)
+def _size_notes(setup: RunSetup, world: World) -> list[str]:
+    steps = batch_bounds(len(setup.train), setup.batch_size, least=2 * world.size)
     return size_notes(
-        setting.train.targets,
-        setting.dataset.labels,
-        batch_size=setting.batch_size,
+        setup.train.targets,
+        setup.dataset.labels,
+        batch_size=setup.batch_size,
         processes=world.size,
         steps=len(steps),
-        val_images=len(setting.val),
+        val_images=len(setup.val),
     )
 
 
-def _trainer(setting: Setting, world: World) -> Trainer:
-    config = setting.config
+def _trainer(setup: RunSetup, world: World) -> Trainer:
+    config = setup.config
     batches = Batches(
-        setting.train,
-        batch_size=setting.batch_size,
+        setup.train,
+        batch_size=setup.batch_size,
         seed=config.seed,
-        device=setting.compute.device,
+        device=setup.compute.device,
         world=world,
     )
     return Trainer(
-        setting.classifier,
+        setup.classifier,
         batches,
-        setting.recipe,
-        compute=setting.compute,
+        setup.recipe,
+        compute=setup.compute,
         epochs=config.epochs,
         world=world,
-        compiled=setting.compiled,
+        compiled=setup.compiled,
     )
 
 
 def _train_and_ask(
-    trainer: Trainer, setting: Setting, world: World, epoch: int
+    trainer: Trainer, setup: RunSetup, world: World, epoch: int
 ) -> EpochResult:
     """An epoch, and its answers in fp32, by the weights that its version will have."""
     with world.together(TrainingDiverged):
@@ -148,7 +146,7 @@ def _train_and_ask(
         classifier = trainer.published()
         predictions, of_sample = (
             evaluate(classifier, part.images, part.targets, world=world)
-            for part in (setting.val, setting.train_sample)
+            for part in (setup.val, setup.train_sample)
         )
         check_finite(predictions.logits, epoch=epoch)
     return EpochResult(

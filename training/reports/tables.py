@@ -32,7 +32,7 @@ class ClassResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confusion:
+class ConfusionCount:
     """How many images of one class are taken for another."""
 
     truth: int
@@ -46,8 +46,8 @@ class Confusion:
 class ConfusedPair:
     """Two classes and their confusions, the more frequent one first."""
 
-    there: Confusion
-    back: Confusion
+    there: ConfusionCount
+    back: ConfusionCount
 
     @property
     def images(self) -> int:
@@ -77,8 +77,8 @@ def confused_pairs(targets: IntArray, first_answers: IntArray) -> list[ConfusedP
     classes, class_images = np.unique(targets, return_counts=True)
     of = dict(zip(classes.tolist(), class_images.tolist(), strict=True))
 
-    def confusion(truth: int, answer: int) -> Confusion:
-        return Confusion(
+    def confusion(truth: int, answer: int) -> ConfusionCount:
+        return ConfusionCount(
             truth=truth,
             answer=answer,
             images=counts.get((truth, answer), 0),

@@ -21,7 +21,7 @@ from training.config import ResumeConfig, TrainingConfig, program
 from training.evaluation.epoch import Checkpoint, EpochRecord, History
 from training.evaluation.evaluate import Predictions
 from training.recipes import RECIPES
-from training.run.setup import Setting
+from training.run.setup import RunSetup
 from training.run.state import RunState, StateFolder, UnknownRun, byte_size
 
 FIRST_ANSWERS = "validation/first_answers"
@@ -36,7 +36,7 @@ class OtherFlags(WrongUsage, ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
+class SavedRun:
     """What a run did before it was stopped."""
 
     run_id: str
@@ -55,9 +55,9 @@ class Past:
     def epochs_done(self) -> int:
         return len(self.history.epochs)
 
-    def last_checkpoint(self, setting: Setting) -> Checkpoint:
+    def last_checkpoint(self, setup: RunSetup) -> Checkpoint:
         """The last epoch's, to publish what is missing of its version."""
-        kind = "average/" if setting.recipe.average_epochs else "network/"
+        kind = "average/" if setup.recipe.average_epochs else "network/"
         return Checkpoint(
             record=self.history.epochs[-1],
             weights={
@@ -65,19 +65,19 @@ class Past:
                 for name, tensor in self.tensors.items()
                 if name.startswith(kind)
             },
-            predictions=Predictions(self.tensors[LOGITS].numpy(), setting.val.targets),
+            predictions=Predictions(self.tensors[LOGITS].numpy(), setup.val.targets),
             training_state=self.tensors,
         )
 
 
-def read_past(folder: StateFolder, asked: ResumeConfig) -> Past | None:
+def read_saved_run(folder: StateFolder, asked: ResumeConfig) -> SavedRun | None:
     """None where the run is finished. OtherFlags names the flag that differs."""
     state = folder.read()
     config = _asked(state.content, asked)
     if state.is_finished:
         return None
     tensors = folder.tensors()
-    return Past(
+    return SavedRun(
         run_id=state.run_id,
         started_ms=state.started_ms,
         asked=config,
@@ -88,30 +88,30 @@ def read_past(folder: StateFolder, asked: ResumeConfig) -> Past | None:
     )
 
 
-def check_same_data(past: Past, setting: Setting) -> None:
+def check_same_data(saved: SavedRun, setup: RunSetup) -> None:
     """BadDataset where the images are no longer those the run began with."""
-    for part, digest in _digests(setting).items():
-        if past.content[part] != digest:
+    for part, digest in _digests(setup).items():
+        if saved.content[part] != digest:
             raise BadDataset(
-                f"the {part.removesuffix('_digest')} images at {setting.dataset.source}"
-                f" are not those that run {past.run_id} began with (digest "
-                f"{digest[:12]}, was {past.content[part][:12]}); put them back, or "
+                f"the {part.removesuffix('_digest')} images at {setup.dataset.source}"
+                f" are not those that run {saved.run_id} began with (digest "
+                f"{digest[:12]}, was {saved.content[part][:12]}); put them back, or "
                 f"start a new run"
             )
 
 
-def content_of(setting: Setting, records: Sequence[EpochRecord]) -> dict[str, Any]:
+def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any]:
     """What the state's JSON says of a run, besides its epoch."""
     return {
-        "config": asdict(setting.asked) | {"cache": None},
-        "model": setting.model,
-        "experiment": setting.experiment,
-        "device": setting.compute.device.type,
-        "precision": setting.compute.precision,
-        "compiled": setting.compiled,
-        "batch_size": setting.batch_size,
-        "lr": setting.recipe.lr,
-        **_digests(setting),
+        "config": asdict(setup.asked) | {"cache": None},
+        "model": setup.model,
+        "experiment": setup.experiment,
+        "device": setup.compute.device.type,
+        "precision": setup.compute.precision,
+        "compiled": setup.compiled,
+        "batch_size": setup.batch_size,
+        "lr": setup.recipe.lr,
+        **_digests(setup),
         "records": _RECORDS.dump_python(list(records), mode="json"),
     }
 
@@ -132,13 +132,13 @@ def answer_tensors(
     return {**tensors, LOGITS: torch.from_numpy(logits)}
 
 
-def state_size(training_state: Mapping[str, Tensor], setting: Setting) -> int:
+def state_size(training_state: Mapping[str, Tensor], setup: RunSetup) -> int:
     """Bytes of the file that an epoch's state will take; before the first epoch."""
-    images, classes = len(setting.val), len(setting.dataset.labels)
+    images, classes = len(setup.val), len(setup.dataset.labels)
     return byte_size(
         {
             **training_state,
-            **_empty_answers(epochs=setting.config.epochs, images=images),
+            **_empty_answers(epochs=setup.config.epochs, images=images),
             LOGITS: torch.empty(images, classes),
         }
     )
@@ -151,8 +151,8 @@ def _empty_answers(*, epochs: int, images: int) -> dict[str, Tensor]:
     }
 
 
-def _digests(setting: Setting) -> dict[str, str]:
-    return {"train_digest": setting.train.digest, "val_digest": setting.val.digest}
+def _digests(setup: RunSetup) -> dict[str, str]:
+    return {"train_digest": setup.train.digest, "val_digest": setup.val.digest}
 
 
 def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
@@ -203,7 +203,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def telling_how_to_resume(folder: StateFolder, *, epochs: int) -> Iterator[None]:
+def with_resume_hint(folder: StateFolder, *, epochs: int) -> Iterator[None]:
     """Adds to what ends the run how many of its `epochs` are kept, as `folder` has it.
 
     Of a run that keeps nothing yet there is nothing to say.

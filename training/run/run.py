@@ -24,63 +24,63 @@ from training.reports.diagnosis import diagnose
 from training.reports.tables import layer_table
 from training.run.background import Background, RetryPolicy
 from training.run.resume import (
-    Past,
+    SavedRun,
     answer_tensors,
     content_of,
     ignore_more_signals,
-    telling_how_to_resume,
+    with_resume_hint,
 )
-from training.run.setup import Setting
+from training.run.setup import RunSetup
 from training.run.state import RunState, StateFolder, now_ms, state_folder
 
 
-def log_setting(run: RunTracker, setting: Setting) -> None:
-    asked = {k: v for k, v in asdict(setting.config).items() if k != "cache"}
-    recipe = {f"recipe_{k}": v for k, v in asdict(setting.recipe).items()}
+def log_setup(run: RunTracker, setup: RunSetup) -> None:
+    asked = {k: v for k, v in asdict(setup.config).items() if k != "cache"}
+    recipe = {f"recipe_{k}": v for k, v in asdict(setup.recipe).items()}
     versions = {f"version_{k}": v for k, v in library_versions().items()}
     run.log_params(
         {
             **asked,
             **recipe,
             **versions,
-            **setting.dataset_tags,
-            "lr": setting.recipe.lr,
-            "batch_size": setting.batch_size,
-            "model": setting.model,
-            "experiment": setting.experiment,
-            "device": setting.compute.device,
-            "precision": setting.compute.precision,
-            "compile": setting.compiled,
-            "classes": len(setting.dataset.labels),
-            "training_images": len(setting.train),
-            "validation_images": len(setting.val),
+            **setup.dataset_tags,
+            "lr": setup.recipe.lr,
+            "batch_size": setup.batch_size,
+            "model": setup.model,
+            "experiment": setup.experiment,
+            "device": setup.compute.device,
+            "precision": setup.compute.precision,
+            "compile": setup.compiled,
+            "classes": len(setup.dataset.labels),
+            "training_images": len(setup.train),
+            "validation_images": len(setup.val),
         }
     )
     run.log_dataset(
-        name=setting.dataset.name,
-        digest=setting.val.digest,
-        source=setting.dataset.source,
-        size=setting.sizes,
+        name=setup.dataset.name,
+        digest=setup.val.digest,
+        source=setup.dataset.source,
+        size=setup.sizes,
     )
-    run.log_text(layer_table(setting.classifier, setting.preprocessing), "layers.csv")
+    run.log_text(layer_table(setup.classifier, setup.preprocessing), "layers.csv")
 
 
-def print_setting(
-    run: RunTracker, setting: Setting, *, store: str, epochs_done: int | None
+def print_setup(
+    run: RunTracker, setup: RunSetup, *, store: str, epochs_done: int | None
 ) -> None:
     """`epochs_done` of a run that is gone on with."""
-    spec, compute, config = setting.network, setting.compute, setting.config
-    parameters = sum(p.numel() for p in setting.classifier.parameters())
+    spec, compute, config = setup.network, setup.compute, setup.config
+    parameters = sum(p.numel() for p in setup.classifier.parameters())
     print_start(
-        model=setting.model,
+        model=setup.model,
         network=f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters",
         run=f"{run.run_name} ({run.run_id})",
         store=store,
-        images=f"{setting.dataset.name}: {setting.sizes}",
-        compute=f"{explain_compute(compute)}, batches of {setting.batch_size}, recipe "
+        images=f"{setup.dataset.name}: {setup.sizes}",
+        compute=f"{explain_compute(compute)}, batches of {setup.batch_size}, recipe "
         f"{config.recipe}",
-        notes=setting.dataset.notes,
-        has_top5=setting.has_top5,
+        notes=setup.dataset.notes,
+        has_top5=setup.has_top5,
         resumed=None if epochs_done is None else f"after epoch {epochs_done}",
     )
 
@@ -89,7 +89,7 @@ def print_setting(
 class Run:
     """Only the first of several processes has one."""
 
-    setting: Setting
+    setup: RunSetup
     tracker: RunTracker
     publisher: Publisher
     folder: StateFolder
@@ -115,9 +115,9 @@ class Run:
         self.background.wait()
         diagnosis = diagnose(
             self.history,
-            recipe=self.setting.config.recipe,
-            val_images=len(self.setting.val),
-            sample=self.setting.measured_sample,
+            recipe=self.setup.config.recipe,
+            val_images=len(self.setup.val),
+            sample=self.setup.measured_sample,
         )
         self.retry_policy.call(
             lambda is_retry: self._log_outcome(diagnosis, first_step_at),
@@ -135,7 +135,7 @@ class Run:
             epochs_done=len(self.history.epochs),
             is_finished=finished,
             started_ms=self.started_ms,
-            content=content_of(self.setting, self.history.epochs),
+            content=content_of(self.setup, self.history.epochs),
         )
 
     def _keep(self, result: EpochResult) -> None:
@@ -148,7 +148,7 @@ class Run:
         tensors = {
             **checkpoint.training_state,
             **answer_tensors(
-                self.history, predictions.logits, epochs=self.setting.config.epochs
+                self.history, predictions.logits, epochs=self.setup.config.epochs
             ),
         }
         # First the state: a version is made of it, again if need be.
@@ -168,9 +168,9 @@ class Run:
         )
         print_epoch(
             record,
-            epochs=self.setting.config.epochs,
+            epochs=self.setup.config.epochs,
             version=version.number,
-            has_top5=self.setting.has_top5,
+            has_top5=self.setup.has_top5,
         )
 
     def _log_outcome(self, diagnosis: str, first_step_at: float | None) -> None:
@@ -182,8 +182,8 @@ class Run:
             draw_pictures(
                 self.history,
                 Path(folder),
-                labels=self.setting.dataset.labels,
-                val=self.setting.val,
+                labels=self.setup.dataset.labels,
+                val=self.setup.val,
             )
             self.tracker.log_folder(Path(folder), "pictures")
         # Tags, as a metric that is logged again would have two points.
@@ -199,47 +199,47 @@ class Run:
 
 @contextmanager
 def open_run(
-    setting: Setting,
+    setup: RunSetup,
     registry: Registry,
-    past: Past | None,
+    saved: SavedRun | None,
     *,
     arguments: Sequence[str],
     state_bytes: int,
 ) -> Iterator[Run]:
-    """A new run, or the one of `past`, whose folder the caller holds.
+    """A new run, or the one of `saved`, whose folder the caller holds.
 
     What is under way is finished before it ends. `state_bytes` of an epoch's state.
     """
     parts = export_parts(
-        setting.classifier,
-        labels=setting.dataset.labels,
-        preprocessing=setting.preprocessing,
-        network=setting.network,
-        cache=setting.config.cache_folder,
+        setup.classifier,
+        labels=setup.dataset.labels,
+        preprocessing=setup.preprocessing,
+        network=setup.network,
+        cache=setup.config.cache_folder,
     )
-    if past is None:
+    if saved is None:
         tracker = RunTracker.start(
-            registry, experiment=setting.experiment, tags=run_tags(arguments)
+            registry, experiment=setup.experiment, tags=run_tags(arguments)
         )
     else:
-        tracker = RunTracker.reopen(registry, past.run_id)
+        tracker = RunTracker.reopen(registry, saved.run_id)
     folder = state_folder(registry.uri, tracker.run_id)
     with (
-        telling_how_to_resume(folder, epochs=setting.config.epochs),
-        folder.hold() if past is None else nullcontext(),
-        folder.room_given_back(),
+        with_resume_hint(folder, epochs=setup.config.epochs),
+        folder.hold() if saved is None else nullcontext(),
+        folder.release_reserve_on_error(),
     ):
         with tracker:
-            run = _run(setting, registry, tracker, folder, parts, past)
-            if past is None:
-                log_setting(tracker, setting)
+            run = _run(setup, registry, tracker, folder, parts, saved)
+            if saved is None:
+                log_setup(tracker, setup)
                 folder.write(run.state(finished=False), {})
             folder.reserve(state_bytes)
-            print_setting(
+            print_setup(
                 tracker,
-                setting,
+                setup,
                 store=registry.uri,
-                epochs_done=None if past is None else past.epochs_done,
+                epochs_done=None if saved is None else saved.epochs_done,
             )
             with run.background:
                 try:
@@ -253,29 +253,29 @@ def open_run(
 
 
 def _run(
-    setting: Setting,
+    setup: RunSetup,
     registry: Registry,
     tracker: RunTracker,
     folder: StateFolder,
     parts: VersionParts,
-    past: Past | None,
+    saved: SavedRun | None,
 ) -> Run:
     publisher = Publisher(
         registry,
         tracker,
-        setting.model,
+        setup.model,
         parts,
-        setting.val,
-        setting.dataset_tags,
+        setup.val,
+        setup.dataset_tags,
         folder.workspace,
     )
     return Run(
-        setting=setting,
+        setup=setup,
         tracker=tracker,
         publisher=publisher,
         folder=folder,
         background=Background("publish"),
         retry_policy=RetryPolicy(),
-        history=History() if past is None else past.history,
-        started_ms=now_ms() if past is None else past.started_ms,
+        history=History() if saved is None else saved.history,
+        started_ms=now_ms() if saved is None else saved.started_ms,
     )

@@ -31,7 +31,7 @@ STEPS_WORTH_COMPILING = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class RunSetup:
     config: TrainingConfig
     asked: TrainingConfig
     """`config` as it was typed when the run was begun; a run that is gone on with has
@@ -94,7 +94,7 @@ class Setting:
 
 def prepare(
     config: TrainingConfig, world: World, *, asked: TrainingConfig | None = None
-) -> Setting:
+) -> RunSetup:
     """BadDataset, DeviceUnavailable; decodes what is not decoded yet.
 
     `asked`, where it is not the same as `config`.
@@ -131,7 +131,7 @@ def prepare(
     spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
     network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
-    return Setting(
+    return RunSetup(
         config=config,
         asked=asked,
         compute=compute,

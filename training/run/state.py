@@ -78,7 +78,7 @@ class StateFolder:
                 shutil.rmtree(self.workspace, ignore_errors=True)
 
     @contextmanager
-    def room_given_back(self) -> Iterator[None]:
+    def release_reserve_on_error(self) -> Iterator[None]:
         """Whatever ends the run gives back the room that was taken; who goes on with it
         takes it again."""
         try:

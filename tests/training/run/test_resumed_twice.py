@@ -8,7 +8,7 @@ import pytest
 from tests.training.forked import Accident, Forks
 from tests.training.outcomes import Outcome, outcome_of
 from training.config import ResumeConfig
-from training.run.resume import read_past
+from training.run.resume import read_saved_run
 from training.run.state import find_state
 
 MODEL = "digits-tiny"
@@ -72,14 +72,14 @@ def test_the_answers_of_past_epochs_outlive_the_file_they_were_read_from(
     assert forks.train(tiny_run, REGISTERED, uri=uri, at=tmp_path).code == -9
     folder = find_state(uri, "last")
     file = folder.folder / "state-0001.safetensors"
-    past = read_past(folder, ResumeConfig(run="last", given={}))
-    assert past is not None
-    expected = past.tensors["validation/target_probabilities"][0].numpy().copy()
+    saved = read_saved_run(folder, ResumeConfig(run="last", given={}))
+    assert saved is not None
+    expected = saved.tensors["validation/target_probabilities"][0].numpy().copy()
 
     with open(file, "r+b") as opened:
         opened.write(bytes(file.stat().st_size))
 
-    (probabilities,) = past.history.target_probabilities
+    (probabilities,) = saved.history.target_probabilities
     np.testing.assert_array_equal(probabilities, expected)
     assert probabilities.any()
 

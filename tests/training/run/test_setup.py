@@ -17,7 +17,7 @@ from tests.training.outcomes import Outcome, outcome_of
 from training.__main__ import main
 from training.compute import World
 from training.config import ResumeConfig, TrainingConfig
-from training.run.resume import OtherFlags, Past, content_of, read_past
+from training.run.resume import OtherFlags, SavedRun, content_of, read_saved_run
 from training.run.setup import prepare
 from training.run.state import RunState, StateFolder
 from training.train import _prepare
@@ -108,25 +108,25 @@ def test_batch_size_and_rate_follow_the_data_unless_they_are_given(
         data="digits", arch="tiny", image_size=16, device="cpu", cache=cache, **asked
     )
 
-    setting = prepare(config, World())
+    setup = prepare(config, World())
 
-    assert setting.batch_size == size
-    assert setting.recipe.lr == pytest.approx(lr)
+    assert setup.batch_size == size
+    assert setup.recipe.lr == pytest.approx(lr)
 
 
 def test_a_run_goes_on_with_the_batches_and_the_rate_that_it_began_with(
     cache: Path, tmp_path: Path
 ) -> None:
     begun = TrainingConfig(data="digits", arch="tiny", image_size=16, cache=cache)
-    setting = prepare(begun, World())
+    setup = prepare(begun, World())
 
-    past = _past(tmp_path, content_of(setting, []), given={"batch_size": "auto"})
+    saved = _saved_run(tmp_path, content_of(setup, []), given={"batch_size": "auto"})
 
-    assert past.asked == replace(begun, cache=None)
-    assert past.config.batch_size == 45
-    assert prepare(past.config, World()).recipe == setting.recipe
+    assert saved.asked == replace(begun, cache=None)
+    assert saved.config.batch_size == 45
+    assert prepare(saved.config, World()).recipe == setup.recipe
     with pytest.raises(OtherFlags, match="--batch-size 45 was asked for, but the run"):
-        _past(tmp_path, content_of(setting, []), given={"batch_size": 45})
+        _saved_run(tmp_path, content_of(setup, []), given={"batch_size": 45})
 
 
 def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
@@ -137,9 +137,9 @@ def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
     content = content_of(prepare(replace(config, cache=cache), World()), [])
     del content["batch_size"], content["lr"]
 
-    past = _past(tmp_path, content, given={})
+    saved = _saved_run(tmp_path, content, given={})
 
-    assert (past.config.batch_size, past.config.lr) == (64, 0.2)
+    assert (saved.config.batch_size, saved.config.lr) == (64, 0.2)
 
 
 def test_a_run_that_goes_on_is_not_told_what_it_cannot_change(
@@ -148,19 +148,21 @@ def test_a_run_that_goes_on_is_not_told_what_it_cannot_change(
     config = TrainingConfig(
         data="digits", arch="tiny", image_size=16, batch_size=901, cache=cache
     )
-    setting = _prepare(config, None, World())
+    setup = _prepare(config, None, World())
     assert "note     an epoch is 1 step" in capsys.readouterr().out
 
-    past = _past(tmp_path, content_of(setting, []), given={})
-    _prepare(past.config, past, World())
+    saved = _saved_run(tmp_path, content_of(setup, []), given={})
+    _prepare(saved.config, saved, World())
 
     assert capsys.readouterr().out == ""
 
 
-def _past(folder: Path, content: dict[str, Any], *, given: dict[str, Any]) -> Past:
+def _saved_run(
+    folder: Path, content: dict[str, Any], *, given: dict[str, Any]
+) -> SavedRun:
     state = StateFolder(folder, "r")
     begun = RunState("r", 0, is_finished=False, started_ms=0, content=content)
     state.write(begun, {})
-    past = read_past(state, ResumeConfig(run="r", given=given))
-    assert past is not None
-    return past
+    saved = read_saved_run(state, ResumeConfig(run="r", given=given))
+    assert saved is not None
+    return saved

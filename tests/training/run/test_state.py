@@ -226,7 +226,7 @@ def test_a_state_that_cannot_be_read_does_not_hide_the_others(
 def test_whatever_ends_a_run_gives_its_room_back(folder: StateFolder) -> None:
     _write(folder, 1)
 
-    with pytest.raises(KeyboardInterrupt), folder.room_given_back():
+    with pytest.raises(KeyboardInterrupt), folder.release_reserve_on_error():
         raise KeyboardInterrupt
 
     assert _files(folder) == {"state.json", "state-0001.safetensors"}

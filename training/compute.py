@@ -1,4 +1,4 @@
-"""Which device and which precision a run uses."""
+"""Where a run computes: device, precision, and the processes that share it."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -25,13 +25,13 @@ class DeviceUnavailable(NotNow, RuntimeError):
 
 @dataclass(frozen=True)
 class Compute:
-    """Where the arithmetic is done, and in what."""
+    """Device and precision of the training steps."""
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
 
     def autocast(self) -> torch.autocast:
-        """For training steps; measuring is fp32 throughout."""
+        """For training steps. Evaluation is always fp32."""
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
@@ -40,10 +40,10 @@ class Compute:
 def choose_compute(
     device: str, precision: str = "fp32", *, local_rank: int = 0, local_size: int = 1
 ) -> Compute:
-    """Each of this machine's processes has a GPU of its own.
+    """Chooses this process's own device and its precision.
 
-    DeviceUnavailable where `cuda` is asked for and there is no usable GPU, and where
-    there are fewer than processes.
+    Raises DeviceUnavailable if `cuda` is asked for and no GPU is usable, or if this
+    machine has fewer GPUs than processes.
     """
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
@@ -54,11 +54,11 @@ def choose_compute(
     chosen = torch.device("cpu")
     if has_cuda and device != "cpu":
         _check_enough_gpus(local_size)
-        # By number: in another thread `cuda` alone is the first GPU, not this one's.
+        # With a number: in another thread plain `cuda` is the first GPU.
         chosen = torch.device("cuda", local_rank)
         torch.cuda.set_device(chosen)
-    # fp32 is to mean fp32: cuDNN's default of TF32 keeps 10 bits, and what is published
-    # would differ from what was measured by more than the proof of an export allows.
+    # fp32 must be fp32. cuDNN's default of TF32 keeps 10 bits, and a published version
+    # would differ from the measured network by more than the export check allows.
     torch.backends.cudnn.allow_tf32 = False
     has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else cpu_has_bf16()
     if precision == "bf16" or (precision == "auto" and has_bf16):
@@ -77,7 +77,7 @@ def _check_enough_gpus(processes: int) -> None:
 
 
 def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
-    """What a run uses and why, for people: `cpu, 2 cores, bf16 by avx512_bf16`."""
+    """Device, precision and reason, for people: `cpu, 2 cores, bf16 by avx512_bf16`."""
     if compute.device.type == "cuda":
         where = torch.cuda.get_device_name(compute.device)
         bf16 = "by its tensor cores" if _gpu_has_bf16() else ""
@@ -91,7 +91,7 @@ def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
 
 
 def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether bf16 is faster than fp32: elsewhere it is emulated, and slower.
+    """Whether bf16 is faster than fp32. Without instructions for it, it is emulated.
 
     github.com/pytorch/pytorch/issues/86550
     """
@@ -99,7 +99,7 @@ def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def cpu_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
-    """The instruction sets for bf16 that the kernel finds in the processor."""
+    """The processor's instruction sets for bf16, as the kernel lists them."""
     try:
         text = cpuinfo.read_text()
     except OSError:
@@ -116,24 +116,27 @@ T = TypeVar("T")
 
 
 class FirstProcessFailed(NotNow, RuntimeError):
-    """This process stops because the first one did, which says why."""
+    """This process stops because the first one failed. The first one prints why."""
 
 
 class PeerLost(NotNow, RuntimeError):
-    """Another process of the run is gone, and what was begun together with it."""
+    """Another process of the run ended, so collective operations fail."""
 
 
 PEER_TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others: the first one decodes, exports and
-publishes while they wait."""
+"""How long a process waits for the others. They wait while the first one decodes,
+exports and publishes."""
 
 _GONE = ("by peer", "Broken pipe", "pair closure", "Timed out")
-"""How gloo says it, which has no class for it."""
+"""Parts of gloo's messages about a lost peer; gloo has no error class for it."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is, of how many; the first one tells, logs and publishes."""
+    """This process's rank and the number of processes.
+
+    Only the first process prints, logs and publishes.
+    """
 
     rank: int = 0
     size: int = 1
@@ -148,14 +151,14 @@ class World:
         return self.rank == 0
 
     def share(self, start: int, end: int) -> tuple[int, int]:
-        """This process's part of the positions start..end, one after the other."""
+        """This process's contiguous part of the positions start..end."""
         first, last = (
             self._cut(end - start, rank) for rank in (self.rank, self.rank + 1)
         )
         return start + first, start + last
 
     def _cut(self, count: int, rank: int) -> int:
-        """Even, as images are mixed in pairs (mixing.py)."""
+        """Even, as augmentations mix images in pairs."""
         return count if rank == self.size else rank * count // self.size // 2 * 2
 
     def sum_up(self, tensor: Tensor) -> Tensor:
@@ -165,65 +168,66 @@ class World:
         return tensor
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """What the first process has, in place."""
+        """Overwrites the tensors with those of the first process."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
     def broadcast_from_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives in the first process, in every process.
+        """Runs `work` in the first process and returns its result in every process.
 
-        FirstProcessFailed in the others, where it raises there.
+        If `work` raises, the other processes raise FirstProcessFailed.
         """
         if self.size == 1:
             return work()
-        told: list[tuple[T] | None] = [None]
+        message: list[tuple[T] | None] = [None]
         if self.is_first:
             try:
-                told = [(work(),)]
+                message = [(work(),)]
             except BaseException:
-                # What was wrong here says more than who is gone meanwhile.
+                # This error matters more than a peer that is gone.
                 with suppress(PeerLost):
-                    self._send_round(told)
+                    self._broadcast(message)
                 raise
-        self._send_round(told)
-        (result,) = told
+        self._broadcast(message)
+        (result,) = message
         if result is None:
-            raise FirstProcessFailed("the first process stopped, and says why")
+            raise FirstProcessFailed("the first process failed and prints why")
         return result[0]
 
     def after_first(self, work: Callable[[], T]) -> T:
-        """`work()` of each process, begun when it is done in the first one: what that
-        leaves in a cache the others find, and what is wrong is told once."""
+        """Runs `work` in the first process, then in the others.
+
+        The others find what the first one left in a cache. An error is printed once.
+        """
         results: list[T] = []
         self.broadcast_from_first(lambda: results.append(work()))
         return results[0] if self.is_first else work()
 
     @contextmanager
-    def together(self, *told: type[Exception]) -> Iterator[None]:
-        """Around what all do at the same time: PeerLost where another one is gone.
+    def together(self, *shared: type[Exception]) -> Iterator[None]:
+        """Wraps collective operations. Raises PeerLost if another process ended.
 
-        FirstProcessFailed in all but the first, whoever is gone, and in place of errors
-        that the first one tells as well: those `told`.
+        `shared` errors occur in all processes. They and PeerLost stay as they are in
+        the first process, and become FirstProcessFailed in the others.
         """
-        errors: tuple[type[Exception], ...] = (PeerLost, *told)
+        errors: tuple[type[Exception], ...] = (PeerLost, *shared)
         try:
-            with _needing_all():
+            with _peer_lost_on_failure():
                 yield
         except errors as error:
             if self.is_first:
                 raise
-            raise FirstProcessFailed("the first process says why") from error
+            raise FirstProcessFailed("the first process prints why") from error
 
-    def _send_round(self, told: list[tuple[T] | None]) -> None:
-        """What the first process has in it, to all."""
+    def _broadcast(self, message: list[tuple[T] | None]) -> None:
         with self.together():
-            dist.broadcast_object_list(told, src=0)
+            dist.broadcast_object_list(message, src=0)
 
 
 @contextmanager
 def open_world() -> Iterator[World]:
-    """Joins the processes that torchrun's variables tell of; alone without them."""
+    """Joins the processes named by torchrun's variables; without them, a single one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World()
@@ -234,13 +238,13 @@ def open_world() -> Iterator[World]:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         local_size=processes_here(),
     )
-    # Both, where there are both: the device of a resumed run is in its state.
+    # Both backends: the device of a resumed run is in its state, not yet known.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=PEER_TIMEOUT)
     try:
         yield world
     except BaseException:
-        # NCCL would wait for those who are gone.
+        # Otherwise NCCL would wait for processes that have ended.
         assert dist.group.WORLD is not None
         dist.group.WORLD.abort()
         raise
@@ -249,7 +253,7 @@ def open_world() -> Iterator[World]:
 
 
 @contextmanager
-def _needing_all() -> Iterator[None]:
+def _peer_lost_on_failure() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
@@ -258,5 +262,5 @@ def _needing_all() -> Iterator[None]:
             raise
         raise PeerLost(
             "another process of this run ended, and its part of the training with it; "
-            "see what it said, and start all of them again"
+            "see its output, and start all of them again"
         ) from error

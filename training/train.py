@@ -1,4 +1,4 @@
-"""The story of a run: each epoch trains, measures, and leaves a version."""
+"""The story of a run: each epoch trains, is evaluated, and becomes a version."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,9 +27,9 @@ from training.run.state import find_state
 
 
 def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
-    """Runs to the end; what it raises says what was wrong and what to do."""
+    """Runs to the end. Each error's message says what is wrong and what to do."""
     with open_world() as world, ExitStack() as held:
-        config, saved = world.broadcast_from_first(lambda: _where_to_start(asked, held))
+        config, saved = world.broadcast_from_first(lambda: _open_saved_run(asked, held))
         if config is None:
             return
         setup = world.after_first(lambda: _prepare(config, saved, world))
@@ -40,7 +40,7 @@ def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> 
         epochs = range(1 + (saved.epochs_done if saved else 0), config.epochs + 1)
         if not world.is_first:
             for epoch in epochs:
-                _train_and_ask(trainer, setup, world, epoch)
+                _train_and_evaluate(trainer, setup, world, epoch)
             return
         with open_run(
             setup,
@@ -52,20 +52,20 @@ def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> 
             if saved is not None and saved.history.epochs:
                 run.publish_again(saved.last_checkpoint(setup))
             for epoch in epochs:
-                run.keep(_train_and_ask(trainer, setup, world, epoch))
+                run.keep(_train_and_evaluate(trainer, setup, world, epoch))
             run.conclude(first_step_at=trainer.first_step_at)
 
 
-def _where_to_start(
+def _open_saved_run(
     asked: TrainingConfig | ResumeConfig, held: ExitStack
 ) -> tuple[TrainingConfig | None, SavedRun | None]:
-    """What to train and what was done of it; nothing at all of a finished run.
+    """The run's settings, and its saved state if it is resumed.
 
-    A run that is gone on with is held from before its state is read. What is wrong with
-    the store is found here: decoding may take minutes.
+    Both are None for a finished run. A resumed run is locked before its state is read.
+    The store is checked here, before decoding, which may take minutes.
     """
     if isinstance(asked, TrainingConfig):
-        _look_at_store(Registry(create=True), asked, epochs=asked.epochs)
+        _check_store(Registry(create=True), asked, epochs=asked.epochs)
         return asked, None
     folder = find_state(store_uri(), asked.run)
     held.enter_context(folder.hold())
@@ -75,22 +75,22 @@ def _where_to_start(
         print_finished(folder.run_id)
         return None, None
     left = saved.config.epochs - saved.epochs_done
-    _look_at_store(Registry(), saved.config, epochs=left)
+    _check_store(Registry(), saved.config, epochs=left)
     return saved.config, saved
 
 
-def _look_at_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> None:
+def _check_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> None:
     size = about_weight_bytes(config)
     for note in check_store(registry.uri, epochs=epochs, weight_bytes=size):
         print_note(note)
 
 
 def _prepare(config: TrainingConfig, saved: SavedRun | None, world: World) -> RunSetup:
-    """What is wrong with data or network is found here, before the first step."""
+    """Checks data and network, before the first step."""
     setup = prepare(config, world, asked=saved.asked if saved else None)
     check_images(setup.train.targets, setup.dataset.labels)
     check_processes(world.size, batch_size=setup.batch_size, images=len(setup.train))
-    # Nothing of them can be changed in a run that goes on.
+    # A resumed run cannot change its sizes.
     if world.is_first and saved is None:
         for note in _size_notes(setup, world):
             print_note(note)
@@ -137,10 +137,10 @@ def _trainer(setup: RunSetup, world: World) -> Trainer:
     )
 
 
-def _train_and_ask(
+def _train_and_evaluate(
     trainer: Trainer, setup: RunSetup, world: World, epoch: int
 ) -> EpochResult:
-    """An epoch, and its answers in fp32, by the weights that its version will have."""
+    """One epoch, and the fp32 predictions of the weights that its version gets."""
     with world.together(TrainingDiverged):
         training = trainer.run_epoch(epoch)
         classifier = trainer.published()

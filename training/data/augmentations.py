@@ -1,22 +1,25 @@
-"""Random changes to a batch of images: shifts, mirrors, windows and holes.
+"""Random changes to a batch of images: shift, mirror, window, hole, mixing.
 
-Every number is drawn anew for each image, from the generator handed in, which lives on
-the CPU. Where several processes share a batch, each draws for the whole of it and keeps
-what is its own (`within`): its images change as they would in a single process.
-Nothing is read back from a device.
+Each image has its own random numbers, drawn from a generator on the CPU. If several
+processes share a batch, each draws for the whole batch and uses its own part
+(`within`), so an image changes as it would in a single process. No function reads a
+tensor back from a device.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
 
+from training.recipes import Recipe
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSlice:
-    """The images `start:end` of a batch of `total`: what one process holds."""
+    """Images `start:end` of a batch of `total` images: the part of one process."""
 
     start: int
     end: int
@@ -29,6 +32,66 @@ class BatchSlice:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Inputs of a training step and the classes to learn from them."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Examples):
+    """Images of two classes each.
+
+    The loss of image i is `share[i]` times that of `targets[i]` plus `1 - share[i]`
+    times that of `other_targets[i]`.
+    """
+
+    other_targets: Tensor
+    share: Tensor
+    """float32 [N], 0..1."""
+
+
+def augment(
+    images: Tensor,
+    targets: Tensor,
+    recipe: Recipe,
+    *,
+    normalise: Callable[[Tensor], Tensor],
+    size: int,
+    generator: Generator,
+    within: BatchSlice | None = None,
+) -> Examples:
+    """Images uint8 [N, H, W, 3] as the recipe changes them, `size` x `size` pixels."""
+    if recipe.crop_padding:
+        images = random_crop(
+            images, padding=recipe.crop_padding, generator=generator, within=within
+        )
+    if recipe.mirror:
+        images = random_mirror(images, generator=generator, within=within)
+    inputs = normalise(images)
+    if recipe.least_area < 1:
+        inputs = random_resized_crop(
+            inputs,
+            least_area=recipe.least_area,
+            size=size,
+            generator=generator,
+            within=within,
+        )
+    else:
+        inputs = resize(inputs, size)
+    if not recipe.cutmix:
+        return Examples(inputs=inputs, targets=targets)
+    return cutmix(
+        inputs,
+        targets,
+        generator=generator,
+        probability=recipe.cutmix,
+        within=within,
+    )
+
+
 def random_crop(
     images: Tensor,
     *,
@@ -36,13 +99,13 @@ def random_crop(
     generator: Generator,
     within: BatchSlice | None = None,
 ) -> Tensor:
-    """Each image shifted by up to `padding` pixels each way, over black.
+    """Shifts each image by up to `padding` pixels each way, over black.
 
-    uint8 [N, H, W, 3], the same as cropping H x W out of the padded image.
+    uint8 [N, H, W, 3]. The same as cropping H x W out of the padded image.
     """
     count, height, width, _ = images.shape
     drawn = uniform(2, images, generator, within)
-    # A float32 below 1, times an odd number, is never rounded up to that number.
+    # The product of a float32 below 1 and an odd number stays below that number.
     top, left = (drawn * (2 * padding + 1)).long()
     padded = pad(images, (0, 0, padding, padding, padding, padding))
     windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # a view
@@ -53,7 +116,7 @@ def random_crop(
 def random_mirror(
     images: Tensor, *, generator: Generator, within: BatchSlice | None = None
 ) -> Tensor:
-    """Each image mirrored left to right with probability a half; uint8 [N, H, W, 3]."""
+    """Mirrors each image left to right with probability 0.5; uint8 [N, H, W, 3]."""
     (drawn,) = uniform(1, images, generator, within)
     return torch.where(drawn[:, None, None, None] < 0.5, images.flip(2), images)
 
@@ -66,18 +129,19 @@ def random_resized_crop(
     generator: Generator,
     within: BatchSlice | None = None,
 ) -> Tensor:
-    """A window of each image, stretched to `size` x `size`; float [N, 3, H, W].
+    """Stretches a random window of each image to `size` x `size`; float [N, 3, H, W].
 
-    The window holds `least_area`..1 of the image's area, uniformly; its aspect is
-    3/4..4/3 of the image's, uniformly in the logarithm and no further than fits. After
+    The window has `least_area`..1 of the image's area, uniformly. Its aspect is
+    3/4..4/3 of the image's, uniformly in the logarithm and within what fits. After
     Szegedy et al. 2015, arXiv 1409.4842, without the retries.
 
-    Bilinear, not antialiased: for windows of up to twice `size`. Off Tiny ImageNet's
-    antialiased windows by 3 of 255 (rms) at 1.1 times `size`, by 10 at 1.7.
+    Bilinear without antialiasing, for windows of up to twice `size`. On Tiny ImageNet
+    it differs from antialiased windows by 3 of 255 (rms) at 1.1 times `size`, and by 10
+    at 1.7 times.
     """
     drawn = uniform(4, inputs, generator, within)
     area = least_area + (1 - least_area) * drawn[0]
-    # An aspect of more than 1 / area is wider than the image.
+    # A window with an aspect above 1 / area would be wider than the image.
     most = (-area.log()).clamp(max=math.log(4 / 3))
     aspect = ((2 * drawn[1] - 1) * most).exp()
     width, height = (area * aspect).sqrt(), (area / aspect).sqrt()
@@ -86,7 +150,7 @@ def random_resized_crop(
     windows[:, 0, 2] = (2 * drawn[2] - 1) * (1 - width)
     windows[:, 1, 2] = (2 * drawn[3] - 1) * (1 - height)
     grid = affine_grid(windows, [len(inputs), 3, size, size], align_corners=False)
-    # Half a pixel beyond the edge is all that is asked for: the edge itself.
+    # Samples reach half a pixel beyond the edge; they get the edge's value.
     cropped = grid_sample(inputs, grid, padding_mode="border", align_corners=False)
     return cropped.contiguous(memory_format=torch.channels_last)
 
@@ -105,10 +169,10 @@ def cutout(
     generator: Generator,
     within: BatchSlice | None = None,
 ) -> Tensor:
-    """A square hole in each image, `side` of its width and height; [N, 3, H, W].
+    """Cuts a hole of `side` times width and height into each image; [N, 3, H, W].
 
-    Its centre is anywhere and it may reach over the edge: DeVries and Taylor 2017,
-    arXiv 1708.04552. It is filled with 0, the mean of normalised inputs.
+    Its centre is anywhere, and it may reach over the edge: DeVries and Taylor 2017,
+    arXiv 1708.04552. The hole is 0, the mean of normalised inputs.
     """
     drawn = uniform(2, inputs, generator, within)
     holes = boxes(inputs, centres=drawn, sides=torch.full_like(drawn[0], side))
@@ -122,14 +186,15 @@ def uniform(
     held = within or BatchSlice(start=0, end=len(batch), total=len(batch))
     assert held.end - held.start == len(batch)
     drawn = torch.rand(numbers, held.total, generator=generator)
-    # Blocking, the copy would wait until the device has done all it was given.
+    # A blocking copy would wait until the device has finished all queued work.
     return drawn[:, held.start : held.end].to(batch.device, non_blocking=True)
 
 
 def boxes(inputs: Tensor, *, centres: Tensor, sides: Tensor) -> Tensor:
-    """bool [N, 1, H, W]: the pixels whose middle is inside the box.
+    """bool [N, 1, H, W]: the pixels whose middle is inside the image's box.
 
-    Centres [2, N] from the top and from the left, and sides [N], in heights and widths.
+    `centres` [2, N] from the top and the left, and `sides` [N], as fractions of height
+    and width.
     """
     inside = []
     for pixels, centre in zip(inputs.shape[2:], centres, strict=True):
@@ -140,21 +205,6 @@ def boxes(inputs: Tensor, *, centres: Tensor, sides: Tensor) -> Tensor:
     return box[:, None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mixed:
-    """Images of two classes each, to be learned in proportion.
-
-    The loss of image i is `share[i]` times that of `targets[i]`, and the rest of 1
-    times that of `other_targets[i]`.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    other_targets: Tensor
-    share: Tensor
-    """float32 [N], 0..1."""
-
-
 def cutmix(
     inputs: Tensor,
     targets: Tensor,
@@ -163,11 +213,11 @@ def cutmix(
     probability: float = 1.0,
     within: BatchSlice | None = None,
 ) -> Mixed:
-    """Each image with a box of its neighbour's pixels in the same place; [N, 3, H, W].
+    """Copies a box of pixels from each image's neighbour; [N, 3, H, W].
 
-    The box's area is uniform, its centre anywhere, what reaches over the edge is
-    lost: Yun et al. 2019, arXiv 1905.04899. The share counts pixels. With 1 -
-    `probability` an image stays whole. Who the neighbour is: `_neighbours`.
+    The box's area is uniform and its centre is anywhere; it is cut at the edge: Yun et
+    al. 2019, arXiv 1905.04899. The share counts pixels. An image stays whole with
+    probability 1 - `probability`. `_neighbours` defines the neighbour.
     """
     drawn = uniform(4, inputs, generator, within)
     sides = torch.where(drawn[3] < probability, drawn[2].sqrt(), 0.0)
@@ -189,10 +239,11 @@ def mixup(
     probability: float = 1.0,
     within: BatchSlice | None = None,
 ) -> Mixed:
-    """Each image blended with its neighbour, in a share uniform in 0..1; [N, 3, H, W].
+    """Blends each image with its neighbour; the share is uniform in 0..1.
 
-    Zhang et al. 2018, arXiv 1710.09412, with alpha = 1, as they use it on CIFAR. With
-    1 - `probability` an image stays whole. Who the neighbour is: `_neighbours`.
+    [N, 3, H, W]. Zhang et al. 2018, arXiv 1710.09412, with alpha = 1 as on CIFAR. An
+    image stays whole with probability 1 - `probability`. `_neighbours` defines the
+    neighbour.
     """
     drawn = uniform(2, inputs, generator, within)
     share = torch.where(drawn[1] < probability, drawn[0], 1.0)
@@ -206,15 +257,15 @@ def mixup(
 
 
 def _neighbours(inputs: Tensor, within: BatchSlice | None) -> Tensor:
-    """int64 [N]: images 2j and 2j + 1 of the whole batch are each other's neighbour.
+    """int64 [N]: images 2j and 2j + 1 of the whole batch are neighbours.
 
-    A batch comes in random order, so they are a random pair. Its last image is its own
-    neighbour where the number is odd. ValueError where a slice parts a pair.
+    A batch has random order, so the pair is random. The last image of an odd batch is
+    its own neighbour. Raises ValueError if a slice separates a pair.
     """
     if within and (within.start % 2 or (within.end % 2 and within.end != within.total)):
         raise ValueError(
-            f"images {within.start}:{within.end} of {within.total} part a pair that is "
-            "to be mixed; start and end slices at even places"
+            f"images {within.start}:{within.end} of {within.total} separate a pair to "
+            "be mixed; start and end slices at even places"
         )
     count = len(inputs)
     places = torch.arange(count, device=inputs.device)

@@ -1,10 +1,9 @@
-"""The optimiser's steps: one pass over the training images after the other."""
+"""Training steps of an epoch: loss, optimiser, weight average, running metrics."""
 
 import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,13 +16,7 @@ from torch.optim import SGD
 from classifier.console import NotNow, progress_bar
 from classifier.networks import ImageClassifier
 from training.compute import Compute, World
-from training.data.augmentations import (
-    cutmix,
-    random_crop,
-    random_mirror,
-    random_resized_crop,
-    resize,
-)
+from training.data.augmentations import Examples, Mixed, augment
 from training.data.batches import Batch, Batches
 from training.evaluation.epoch import RunningPoint, TrainingPass
 from training.evaluation.evaluate import Metrics
@@ -41,85 +34,16 @@ from training.optimization.weight_average import (
 )
 from training.recipes import Recipe
 
-
-@dataclass(frozen=True)
-class Question:
-    """What the network is asked, and what it should answer."""
-
-    inputs: Tensor
-    targets: Tensor
-    other_targets: Tensor | None
-    """The second class of mixed images; None where they are whole."""
-
-    share: Tensor | None
-    """Of the first class in each image, 0..1."""
-
-
-def question_of(
-    batch: Batch,
-    classifier: ImageClassifier,
-    recipe: Recipe,
-    *,
-    size: int,
-    generator: Generator,
-) -> Question:
-    """The batch as the recipe changes it, in `size` x `size` pixels."""
-    images, within = batch.images, batch.within
-    if recipe.crop_padding:
-        images = random_crop(
-            images, padding=recipe.crop_padding, generator=generator, within=within
-        )
-    if recipe.mirror:
-        images = random_mirror(images, generator=generator, within=within)
-    inputs = classifier.normalise(images)
-    if recipe.least_area < 1:
-        inputs = random_resized_crop(
-            inputs,
-            least_area=recipe.least_area,
-            size=size,
-            generator=generator,
-            within=within,
-        )
-    else:
-        inputs = resize(inputs, size)
-    if not recipe.cutmix:
-        return Question(inputs, batch.targets, None, None)
-    mixed = cutmix(
-        inputs,
-        batch.targets,
-        generator=generator,
-        probability=recipe.cutmix,
-        within=within,
-    )
-    return Question(mixed.inputs, mixed.targets, mixed.other_targets, mixed.share)
-
-
-def losses_of(logits: Tensor, question: Question, *, label_smoothing: float) -> Tensor:
-    """float32 [n], in nats."""
-
-    def against(targets: Tensor) -> Tensor:
-        return cross_entropy(
-            logits, targets, label_smoothing=label_smoothing, reduction="none"
-        )
-
-    if question.other_targets is None or question.share is None:
-        return against(question.targets)
-    rest = 1 - question.share
-    return question.share * against(question.targets) + rest * against(
-        question.other_targets
-    )
-
-
 STEPS_BETWEEN_POINTS = 10
-"""Steps between two points of running/*; reading one waits for the device."""
+"""Steps between two points of `running/*`. Reading a point waits for the device."""
 
 
 class TrainingDiverged(NotNow, RuntimeError):
-    """The loss is no longer a number."""
+    """The loss or a logit is not finite."""
 
 
 class Trainer:
-    """The state that moves from step to step: weights, their average, momentum."""
+    """Holds what a step changes: weights, their average, momentum, the step number."""
 
     def __init__(
         self,
@@ -158,9 +82,9 @@ class Trainer:
         """time.time() when the first step of this process began."""
 
     def run_epoch(self, epoch: int) -> TrainingPass:
-        """One pass over the images in an order that depends on seed and epoch alone.
+        """Trains on all images once, in an order fixed by seed and epoch.
 
-        TrainingDiverged at the first measured point whose loss is not finite.
+        Raises TrainingDiverged at the first running point whose loss is not finite.
         """
         generator = self._batches.generator(epoch)
         sums = torch.zeros(3, dtype=torch.float64, device=self._compute.device)
@@ -188,23 +112,25 @@ class Trainer:
         )
 
     def published(self) -> ImageClassifier:
-        """The classifier that an epoch's version is made of: the weights' average,
-        where the recipe keeps one, the same in all processes."""
+        """The classifier to publish after an epoch, the same in all processes.
+
+        It has the average of the weights if the recipe keeps one.
+        """
         published = self._published
         if self._average is not None:
             published.network.load_state_dict(self._average.state)
         steps, images = len(self._batches), self._batches.images
         if is_unsettled(images=images, steps=steps):
             take_statistics(published, self._batches.decoded)
-        # Batch norm's statistics are of each process's own images.
+        # Each process has batch norm statistics of its own images.
         self._world.copy_from_first(published.network.state_dict().values())
         if self._average is not None:
-            # `state` must have what was published: a run that resumes publishes it.
+            # A resumed run publishes `state` again, so both must be the same.
             self._average.take_buffers(published.network)
         return published
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of all that the next epoch depends on, on the CPU."""
+        """Copies on the CPU of all tensors that the next epoch depends on."""
         network = self._classifier.network
         state = {f"network/{k}": v for k, v in network.state_dict().items()}
         if self._average is not None:
@@ -214,14 +140,14 @@ class Trainer:
             state[f"momentum/{name}"] = (
                 torch.zeros_like(parameter) if momentum is None else momentum
             )
-        # Contiguous: the files of tensors know no channels_last.
+        # Contiguous: safetensors files have no channels_last.
         return {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, tensor in state.items()
         }
 
     def restore(self, state: Mapping[str, Tensor], *, epochs_done: int) -> None:
-        """Goes on from a `state` after so many epochs, in all processes alike."""
+        """Loads a `state` saved after `epochs_done` epochs; called in all processes."""
         self._step = epochs_done * len(self._batches)
         if epochs_done == 0:
             return
@@ -235,31 +161,39 @@ class Trainer:
             ).copy_(state[f"momentum/{name}"])
 
     def _optimise(self, batch: Batch, generator: Generator, epoch: int) -> Tensor:
-        """One step; the batch's sums of loss, first answers right and top five right.
+        """One step. Returns the batch's sums of loss, top-1 and top-5 hits, [3].
 
-        They stay on the device: fetching them would wait for every step to end.
+        They stay on the device: reading them would wait for the step to end.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(
                 self._recipe, step=self._step, steps=self._epochs * len(self._batches)
             )
-        question = question_of(
-            batch,
-            self._classifier,
+        size = size_at(
             self._recipe,
-            size=self._size(batch, epoch),
+            epoch=epoch,
+            epochs=self._epochs,
+            full_size=batch.images.shape[1],
+        )
+        examples = augment(
+            batch.images,
+            batch.targets,
+            self._recipe,
+            normalise=self._classifier.normalise,
+            size=size,
             generator=generator,
+            within=batch.within,
         )
         is_full = len(batch.images) == self._batches.full_size
         network = self._network_compiled if is_full else None
         with self._compute.autocast():
-            logits = (network or self._network)(question.inputs)
+            logits = (network or self._network)(examples.inputs)
         logits = logits.float()
         losses = losses_of(
-            logits, question, label_smoothing=self._recipe.label_smoothing
+            logits, examples, label_smoothing=self._recipe.label_smoothing
         )
         self._optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over processes, whose parts may differ by an image.
+        # DDP averages gradients over processes, whose parts may differ by an image.
         loss = losses.sum() * self._world.size / batch.within.total
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
@@ -270,12 +204,6 @@ class Trainer:
             five = logits.topk(min(5, logits.shape[1])).indices
             hits = five == batch.targets[:, None]
             return torch.stack((losses.sum(), hits[:, 0].sum(), hits.sum()))
-
-    def _size(self, batch: Batch, epoch: int) -> int:
-        full_size = batch.images.shape[1]
-        return size_at(
-            self._recipe, epoch=epoch, epochs=self._epochs, full_size=full_size
-        )
 
     def _point(self, sums: Tensor, seen: int, epoch: int) -> RunningPoint:
         loss, top1, top5 = (self._world.sum_up(sums.clone()) / seen).tolist()
@@ -292,10 +220,25 @@ class Trainer:
         )
 
 
-def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
-    """TrainingDiverged where the network answers with what is no number.
+def losses_of(logits: Tensor, examples: Examples, *, label_smoothing: float) -> Tensor:
+    """Cross-entropy per image in nats, float32 [n]."""
 
-    The loss of an epoch's last step is measured before that step is taken.
+    def against(targets: Tensor) -> Tensor:
+        return cross_entropy(
+            logits, targets, label_smoothing=label_smoothing, reduction="none"
+        )
+
+    first = against(examples.targets)
+    if not isinstance(examples, Mixed):
+        return first
+    other = against(examples.other_targets)
+    return examples.share * first + (1 - examples.share) * other
+
+
+def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
+    """Raises TrainingDiverged if a logit is not finite.
+
+    The running loss does not show it: it is measured before the epoch's last step.
     """
     if not np.isfinite(logits).all():
         raise TrainingDiverged(
@@ -306,14 +249,14 @@ def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
 
 def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
     decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
+    not_decayed: list[nn.Parameter] = []
     for parameter in network.parameters():
-        # Norm scales and all biases are vectors; the weights of layers are not.
+        # Norm scales and biases are vectors; the weights of layers are not.
         is_decayed = recipe.decay_norms_and_biases or parameter.ndim > 1
-        (decayed if is_decayed else spared).append(parameter)
+        (decayed if is_decayed else not_decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
     return SGD(
         [group for group in groups if group["params"]],
@@ -325,7 +268,7 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
 
 
 def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], Tensor]:
-    """The network whose gradients are those of all processes together."""
+    """The network, its gradients averaged over all processes."""
     if world.size == 1:
         return classifier.network
     if next(classifier.parameters()).device.type == "cuda":
@@ -335,9 +278,9 @@ def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], T
 
 
 def _compiled(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """For full batches alone: another size would be compiled anew.
+    """For full batches alone, as every other size would be compiled again.
 
-    CUDA graphs, as a ResNet-18 step at 64 px is bound by launching its kernels.
+    With CUDA graphs: kernel launches limit a ResNet-18 step at 64 px.
     """
     compiled: Callable[[Tensor], Tensor] = torch.compile(
         network, dynamic=False, mode="reduce-overhead"

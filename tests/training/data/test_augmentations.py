@@ -127,7 +127,7 @@ def test_a_slice_that_parts_a_pair_is_refused(mix: Mix, start: int, end: int) ->
     inputs, targets = torch.rand(3, 3, 8, 8), torch.arange(3)
     within = BatchSlice(start=start, end=end, total=8)
 
-    with pytest.raises(ValueError, match="part a pair"):
+    with pytest.raises(ValueError, match="separate a pair"):
         mix(inputs, targets, generator=_generator(), within=within)
 
 

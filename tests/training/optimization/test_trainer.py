@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.networks import ImageClassifier, build_network
 from training.compute import Compute, World
+from training.data.augmentations import Mixed
 from training.data.batches import Batches
 from training.data.decoded_images import DecodedPart
-from training.optimization.trainer import Question, Trainer, TrainingDiverged, losses_of
+from training.optimization.trainer import Trainer, TrainingDiverged, losses_of
 from training.recipes import RECIPES, Recipe
 
 CPU = Compute(torch.device("cpu"), "fp32")
@@ -201,9 +202,11 @@ def test_images_of_two_classes_are_learned_as_both() -> None:
     logits = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     targets, others = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
     share = torch.tensor([1.0, 0.75, 0.0])
-    question = Question(torch.empty(0), targets, others, share)
+    examples = Mixed(
+        inputs=torch.empty(0), targets=targets, other_targets=others, share=share
+    )
 
-    losses = losses_of(logits, question, label_smoothing=0.1)
+    losses = losses_of(logits, examples, label_smoothing=0.1)
 
     first, second = (
         cross_entropy(logits, classes, label_smoothing=0.1, reduction="none")

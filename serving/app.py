@@ -12,7 +12,7 @@ from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import Keys, add_access
 from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
 from serving.http.errors import Problem, problem_of
-from serving.http.pages import add_pages, add_reference
+from serving.http.pages import add_pages
 from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
@@ -77,7 +77,6 @@ def create_app(
     open_inference.add_open_inference(app, service)
     add_pages(app)
     mlflow_scoring.add_mlflow_scoring(app, service)
-    add_reference(app)
     _add_errors(app, metrics)
     return app
 

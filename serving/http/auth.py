@@ -156,7 +156,10 @@ PROBES = frozenset(
 )
 """For whoever watches the service, by any name."""
 
-OPEN = PROBES | {"/", "/docs", "/openapi.json", "/static/<path:filename>"}
+OPEN = PROBES | {
+    *("/", "/docs", "/openapi.json"),
+    *("/static/<path:filename>", "/static/swagger-ui/<path:filename>"),
+}
 """Probes, and pages that hold nothing of the models."""
 
 CHANGES = frozenset(

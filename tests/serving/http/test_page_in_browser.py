@@ -18,6 +18,7 @@ from werkzeug.serving import make_server
 from classifier.datasets.dataset import Dataset
 from serving.app import create_app
 from serving.config import ServingConfig
+from serving.http.pages import WRITTEN_FOR, read_document
 from serving.metrics import Metrics
 from serving.versions.loading import open_pool
 from tests.conftest import WAIT_SECONDS, RunningService, Store
@@ -70,6 +71,27 @@ def test_it_may_load_nothing_from_elsewhere(service: RunningService) -> None:
     assert "style=" not in answer.text
     for each in (answer, script):
         assert each.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_reference_shows_each_route_and_how_to_ask_it(
+    page: Page, service: RunningService
+) -> None:
+    page.driver.get(f"{service.url}/docs")
+    operations = [
+        operation
+        for path in read_document()["paths"].values()
+        for operation in path.values()
+        if "summary" in operation
+    ]
+    shown = page.wait_for(".opblock", count=len(operations))
+    summaries = {each.text.split("\n")[-1] for each in shown}
+    assert {o["summary"] for o in operations} <= summaries
+
+    page.driver.get(f"{service.url}/docs#/Predictions/predict")
+    page.driver.refresh()
+    (about,) = page.wait_for("#operations-Predictions-predict .opblock-description")
+    assert f"-F image=@y.jpg {service.url}/predict" in about.text
+    assert WRITTEN_FOR not in about.text
 
 
 def test_a_picked_picture_is_answered_by_every_version_as_predict_does(

@@ -16,7 +16,6 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
 from serving.config import METRICS_FOLDER_VARIABLE
 from serving.inference.batcher import BatchDone
@@ -142,11 +141,6 @@ class Metrics:
         info = CollectorRegistry()
         info.register(_ModelInfo(served))
         return generate_latest(self._of_all_processes()) + generate_latest(info)
-
-    def samples(self) -> list[Sample]:
-        """Each value as it is now."""
-        families = self._of_all_processes().collect()
-        return [sample for family in families for sample in family.samples]
 
     def _of_all_processes(self) -> CollectorRegistry:
         if METRICS_FOLDER_VARIABLE not in os.environ:

@@ -1,12 +1,11 @@
 """The Open Inference Protocol, version 2: its routes, below /v2."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, request
-from prometheus_client.samples import Sample
 
 from classifier.hardware import BackendKind
 from serving.http.bodies import MAX_IMAGES, SMALL_BODY_BYTES, BadRequest, read_body
@@ -72,51 +71,6 @@ def configuration(predictor: Predictor) -> dict[str, Any]:
         ],
         "dynamic_batching": {},
     }
-
-
-def statistics(
-    samples: Iterable[Sample], *, model: str, version: str
-) -> dict[str, Any]:
-    """Since the service started, over all processes and dialects.
-
-    A request's whole time is not kept by version, so `success` has the part of it that
-    is: the waits for the network and its runs. What is not known at all is 0.
-    """
-    own = [s for s in samples if s.labels.get("version") == version]
-    waited = _seconds(own, "serving_queue_duration_seconds")
-    ran = _seconds(own, "serving_inference_duration_seconds")
-    answered = _sum(own, "serving_requests_total", code="200")
-    refused = _sum(own, "serving_requests_total") - answered
-    return {
-        "name": model,
-        "version": version,
-        "inference_count": int(_sum(own, "serving_batch_size_sum")),  # of images
-        "execution_count": ran["count"],
-        "inference_stats": {
-            "success": {"count": int(answered), "ns": waited["ns"] + ran["ns"]},
-            "fail": {"count": int(refused), "ns": 0},
-            "queue": waited,
-            "compute_input": {"count": 0, "ns": 0},
-            "compute_infer": ran,
-            "compute_output": {"count": 0, "ns": 0},
-        },
-        "batch_stats": [],
-    }
-
-
-def _seconds(samples: Iterable[Sample], histogram: str) -> dict[str, int]:
-    return {
-        "count": int(_sum(samples, f"{histogram}_count")),
-        "ns": round(1e9 * _sum(samples, f"{histogram}_sum")),
-    }
-
-
-def _sum(samples: Iterable[Sample], name: str, **labels: str) -> float:
-    return sum(
-        sample.value
-        for sample in samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 STATES: Mapping[State, str] = {
@@ -203,7 +157,7 @@ PREFIX = "/v2"
 
 EXTENSIONS = (
     *("binary_tensor_data", "classification", "model_configuration"),
-    *("model_repository", "statistics"),
+    "model_repository",
 )
 
 
@@ -279,19 +233,6 @@ def _add_model(routes: Blueprint, service: Service) -> None:
     @routes.get("/models/<model>/versions/<version>/config")
     def model_config(model: str, version: str | None = None) -> dict[str, Any]:
         return configuration(get(version))
-
-    @routes.get("/models/stats")
-    @routes.get("/models/<model>/stats")
-    @routes.get("/models/<model>/versions/<version>/stats")
-    def stats(model: str = "", version: str | None = None) -> dict[str, Any]:
-        asked = pool.loaded() if version is None else [pool.served_status(version)]
-        samples = service.metrics.samples()
-        return {
-            "model_stats": [
-                statistics(samples, model=pool.model, version=status.version.number)
-                for status in asked
-            ]
-        }
 
 
 def _add_inference(routes: Blueprint, service: Service) -> None:

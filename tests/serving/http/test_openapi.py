@@ -252,7 +252,7 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
         ("GET", path, {})
         for path in (
             *("/v2", "/v2/health/live", "/v2/health/ready"),
-            *("/v2/models", "/v2/models/stats"),
+            "/v2/models",
         )
     ),
     *(
@@ -262,7 +262,7 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
             {"path_parameters": {"model": MODEL, "version": "1"}},
         )
         for version in ("", "/versions/{version}")
-        for what in (version, *(f"{version}/{w}" for w in ("ready", "config", "stats")))
+        for what in (version, *(f"{version}/{w}" for w in ("ready", "config")))
     ),
     *(
         (

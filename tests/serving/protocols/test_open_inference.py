@@ -292,7 +292,6 @@ def test_the_asyncio_client_is_served_alike(
             assert (await client.get_model_metadata(MODEL))["name"] == MODEL
             assert (await client.get_model_config(MODEL))["name"] == MODEL
             assert await client.get_model_repository_index()
-            assert await client.get_inference_statistics(MODEL)
             with pytest.raises(InferenceServerException, match="no model 'another'"):
                 await client.get_model_metadata("another")
             inputs = (_pixels(images), _pixels(images, is_binary=False))
@@ -351,28 +350,6 @@ def test_the_repository_shows_what_the_registry_has(
         {"name": MODEL, "version": number, "state": "READY", "reason": ""}
         for number in ("1", "2")
     ]
-
-
-def test_statistics_count_images_and_requests(
-    client: triton.InferenceServerClient, images: Array
-) -> None:
-    (before,) = client.get_inference_statistics(MODEL, "v1")["model_stats"]
-    client.infer(MODEL, [_pixels(images)], "v1")
-    with pytest.raises(InferenceServerException):
-        client.infer(MODEL, [_encoded([b"no image"])], "v1")
-    (after,) = client.get_inference_statistics(MODEL, "v1")["model_stats"]
-
-    assert after["inference_count"] == before["inference_count"] + len(images)
-    assert after["execution_count"] == before["execution_count"] + 1
-    for name in ("success", "fail", "queue", "compute_infer"):
-        counts = [stats["inference_stats"][name]["count"] for stats in (before, after)]
-        assert counts[1] == counts[0] + 1, name
-    taken = [
-        stats["inference_stats"]["compute_infer"]["ns"] for stats in (before, after)
-    ]
-    assert taken[1] > taken[0]
-    everything = client.get_inference_statistics()["model_stats"]
-    assert [stats["version"] for stats in everything] == ["1", "2"]
 
 
 def test_the_client_reads_what_went_wrong(

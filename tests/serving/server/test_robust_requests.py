@@ -65,7 +65,7 @@ RIGHT = [
         head(target=target, method="GET")
         for target in (
             *("/versions", "/versions/v1", "/metrics", "/", "/openapi.json"),
-            *("/version", "/static/page.js", "/v2/models/digits-tiny/stats"),
+            *("/version", "/static/page.js", "/v2/models/digits-tiny/config"),
         )
     ),
 ]

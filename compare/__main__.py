@@ -27,7 +27,12 @@ def run(errand: Errand) -> int:
 
         return draw_matrix(errand.versions, model=errand.model, out=errand.out)
     if isinstance(errand, CompareConfig):
-        with early_service(errand) as early:
+        with early_service(
+            url=errand.url,
+            model=errand.model,
+            versions=(errand.a, errand.b),
+            max_megapixels=errand.max_megapixels,
+        ) as early:
             from compare.run import compare_versions
 
             return VERDICT_CODES[compare_versions(errand, early).verdict.name]

@@ -9,17 +9,11 @@ from typing import Any
 
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
+from compare.collect.local_service import BATCH_SIZE
 from compare.command_line import NotAKey, Refusal, check_errand, new_parser, read_key
 from compare.results.gates import Gate, UnknownGate, parse_gate
 
 LONGEST_ALIAS = 255
-
-BATCH_SIZE = 64
-"""Images in a request, and in a batch of our own service: 5 % more answers a second
-than with 32 (ResNet-18, 64 x 64), and no more with 128."""
-
-DEFAULT_ADDRESS = ("127.0.0.1", 8000)
-"""Where a service is looked for when none is named."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from classifier.storage import write_json
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry, open_experiment, sent_once, store_call
 from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
-from compare.collect.registered import registered
 from compare.collect.schema import ServedVersion
 from compare.report.draw import Drawn
 from compare.results.folder import ANSWERED, REPORTS
@@ -141,9 +140,24 @@ def _versions(
 ) -> tuple[list[Version], str]:
     """Both entries; none, and why, where the service's store is another one."""
     try:
-        return [registered(registry, a), registered(registry, b)], ""
+        return [_registered(registry, a), _registered(registry, b)], ""
     except (UnknownModel, UnknownVersion) as error:
         return [], str(error)
+
+
+def _registered(registry: Registry, served: ServedVersion) -> Version:
+    """The registry's entry of a version that answered.
+
+    Raises UnknownModel or UnknownVersion if the service has another store.
+    """
+    version = registry.resolve(registry.model_name(served.model), served.number)
+    if served.run_id is not None and version.run_id != served.run_id:
+        raise UnknownVersion(
+            f"v{served.number} of {served.model!r} in {registry.uri} is of run "
+            f"{version.run_id}, and the service's is of run {served.run_id}; set "
+            "MLFLOW_TRACKING_URI to the service's store"
+        )
+    return version
 
 
 def _fill(
@@ -231,7 +245,7 @@ def promote(drawn: Drawn, alias: str) -> str:
             f"{drawn.verdict.name.replace('_', ' ')}"
         )
     registry = Registry()
-    version = registered(registry, candidate)
+    version = _registered(registry, candidate)
     before = [v.number for v in registry.versions(version.model) if alias in v.aliases]
     if before == [version.number]:
         return f"@{alias} is v{version.number} already"

@@ -13,11 +13,11 @@ from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
 from compare.collect.client import Service
 from compare.collect.collector import collect_answers
 from compare.collect.image_statistics import Look, look_at
-from compare.collect.images import Images
+from compare.collect.images import Images, find_images, open_images
 from compare.collect.local_service import OwnService
 from compare.collect.probes import count_differing, measure_latency
 from compare.collect.schema import ServedVersion
-from compare.collect.service import find_images, find_service, own_images
+from compare.collect.service import find_service
 from compare.config import CompareConfig
 from compare.report.draw import (
     Drawn,
@@ -130,16 +130,36 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     seen: Mapping[str, Look] = {}
     if early is not None:  # meanwhile; another's is asked first whether it is there
         follow = _followers(config)
-        images = own_images(config, model=config.model, version=config.a)
+        images = open_images(
+            config.data,
+            model=config.model,
+            version=config.a,
+            limit=config.limit,
+            cache=config.cache,
+        )
         seen = look_at(
             images.names,
             images.files,
             max_megapixels=config.max_megapixels,
             until=early.has_started,
         )
-    with find_service(config, early) as service:
+    with find_service(
+        early,
+        url=config.url,
+        model=config.model,
+        versions=(config.a, config.b),
+        key=config.key,
+        patience_seconds=config.patience,
+        max_megapixels=config.max_megapixels,
+    ) as service:
         a, b = service.version(config.a), service.version(config.b)
-        images = images or find_images(config, a)
+        images = images or find_images(
+            config.data,
+            model=a.model,
+            version=a.number,
+            limit=config.limit,
+            cache=config.cache,
+        )
         follow = follow or _followers(config)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
         record = _open(folder, _record(config, images, a, b), fresh=config.fresh)

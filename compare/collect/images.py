@@ -1,6 +1,7 @@
 """The images that two versions are asked about, with the truth where there is one."""
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifier.datasets.dataset import (
+    BadDataset,
     Dataset,
     dataset_digest,
     file_sha256,
@@ -20,6 +22,12 @@ from classifier.datasets.listing import (
     list_images,
     say_left_out,
 )
+from classifier.datasets.source import open_dataset
+from classifier.storage import default_cache
+from classifier.store.location import StoreUnavailable
+from classifier.store.versions import UnknownModel, UnknownVersion
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +94,67 @@ def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> lis
         due[place] = (seen[class_id] + 0.5) / sizes[class_id] if seen[class_id] else 0
         seen[class_id] += 1
     return sorted(by_hash, key=due.__getitem__)
+
+
+def find_images(
+    source: str | None,
+    *,
+    model: str | None,
+    version: str,
+    limit: int | None,
+    cache: Path | None,
+) -> Images:
+    """The images at `source`, else those that `version` was validated on.
+
+    Raises BadDataset if nothing says which images, or if there are none.
+    """
+    try:
+        return open_images(
+            source, model=model, version=version, limit=limit, cache=cache
+        )
+    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
+        raise BadDataset(
+            f"which images? The registry cannot tell ({error}); name them with --data"
+        ) from error
+
+
+def open_images(
+    source: str | None,
+    *,
+    model: str | None,
+    version: str,
+    limit: int | None,
+    cache: Path | None,
+) -> Images:
+    """The same for a version of our own store.
+
+    A folder of images without a layout is taken as it is, without labels. Raises
+    BadDataset, and StoreUnavailable, UnknownModel or UnknownVersion of the store.
+    """
+    if source is None:
+        source = _recorded_source(model, version)
+        # Anybody can write there, and these images go to the service.
+        logger.info("the images are those of %s, says the registry", source)
+    if is_unlabelled(source):
+        logger.info("%s has images and no labels", source)
+        return unlabelled_images(source, limit)
+    dataset = open_dataset(source, cache=cache or default_cache(), want_train=False)
+    return labelled_images(dataset, limit)
+
+
+def _recorded_source(model: str | None, asked: str) -> str:
+    """The data that a version was validated on, as the registry has it."""
+    from classifier.store.registry import Registry  # MLflow takes 1.3 s
+
+    registry = Registry()
+    version = registry.resolve(registry.model_name(model), asked)
+    source = version.dataset_source
+    if source is None:
+        raise BadDataset(
+            f"which images? The registry does not say what v{version.number} was "
+            "trained on; name them with --data"
+        )
+    return source
 
 
 def labelled_images(dataset: Dataset, limit: int | None) -> Images:

@@ -1,30 +1,20 @@
-"""Where the answers and the images come from, when the user does not say."""
+"""The service that answers: the one named, one that runs already, or one of our own."""
 
 import base64
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
-from classifier.datasets.dataset import BadDataset
-from classifier.datasets.source import open_dataset
-from classifier.storage import default_cache
-from classifier.store.location import StoreUnavailable
-from classifier.store.versions import UnknownModel, UnknownVersion
+from classifier.store.versions import UnknownModel
 from compare.collect.client import (
     KeyRefused,
     Service,
     ServiceUnavailable,
     UnknownServed,
 )
-from compare.collect.images import (
-    Images,
-    is_unlabelled,
-    labelled_images,
-    unlabelled_images,
-)
-from compare.collect.local_service import OwnService, own_service
+from compare.collect.local_service import DEFAULT_ADDRESS, OwnService, own_service
 from compare.collect.schema import ServedVersion
-from compare.config import DEFAULT_ADDRESS, CompareConfig
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)
 
@@ -38,118 +28,117 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def find_service(
-    config: CompareConfig, early: OwnService | None = None
+    early: OwnService | None,
+    *,
+    url: str | None,
+    model: str | None,
+    versions: Sequence[str],
+    key: str | None,
+    patience_seconds: float,
+    max_megapixels: float,
 ) -> Iterator[Service]:
-    """The one at --url; else one at the default address that answers for both versions;
-    else one of our own, stopped at the end; `early` is one that was started already."""
-    running = None
-    if config.url is not None:
-        running = _checked(config.url, config)
-    elif early is None:
-        running = _look(config)
-    if running is not None:
-        with contextlib.closing(running):
-            yield running
-        return
-    with _started(config) if early is None else contextlib.nullcontext(early) as own:
-        try:
-            url = own.wait_for_url()
-        except ServiceUnavailable:
-            _numbers(config)  # what is unknown is told better here
-            raise
-        logger.info("serving on %s", url)
-        with contextlib.closing(own), contextlib.closing(_ask_at(url, config)) as ours:
-            yield ours
+    """Yield a client of a service that answers for `versions`.
 
-
-def find_images(config: CompareConfig, a: ServedVersion) -> Images:
-    """--data's, else those that the baseline was validated on as the registry has it.
-
-    A folder of images without a layout is taken as it is, without labels. BadDataset
-    where there are no images.
+    The service is, in this order: the one at `url`; `early`, which is being started
+    already; one at the default address that answers for all versions; one that is
+    started here. A service of our own is stopped at the end.
     """
-    try:
-        return own_images(config, model=a.model, version=a.number)
-    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
-        raise BadDataset(
-            f"which images? The registry cannot tell ({error}); name them with --data"
-        ) from error
+    connect = partial(Service, patience_seconds=patience_seconds, key=key)
+    with contextlib.ExitStack() as stack:
+        service = None
+        if url is not None:
+            service = connect(url)
+        elif early is None and (there := _versions_at_default(model, versions, key)):
+            service = _if_it_answers(connect(DEFAULT_URL), there)
+        if service is None:
+            own = early or stack.enter_context(
+                _start(model, versions, max_megapixels=max_megapixels)
+            )
+            service = connect(_wait_for_url(own, model, versions))
+            stack.callback(own.close)
+        stack.enter_context(contextlib.closing(service))
+        if url is not None:
+            _check_model(service, model)
+        yield service
 
 
-def own_images(config: CompareConfig, *, model: str | None, version: str) -> Images:
-    """Those for versions of our own store, which nobody else serves.
-
-    As find_images(), and StoreUnavailable, UnknownModel or UnknownVersion.
-    """
-    source = config.data
-    if source is None:
-        from compare.collect.registered import recorded_source
-
-        source = recorded_source(model, version)
-        # Anybody can write there, and these images go to the service.
-        logger.info("the images are those of %s, says the registry", source)
-    if is_unlabelled(source):
-        logger.info("%s has images and no labels", source)
-        return unlabelled_images(source, config.limit)
-    cache = config.cache or default_cache()
-    dataset = open_dataset(source, cache=cache, want_train=False)
-    return labelled_images(dataset, config.limit)
-
-
-def _started(config: CompareConfig) -> contextlib.AbstractContextManager[OwnService]:
-    model, versions = _numbers(config)
-    return own_service(
-        model=model, versions=versions, max_megapixels=config.max_megapixels
-    )
-
-
-def _numbers(config: CompareConfig) -> tuple[str, list[str]]:
-    from compare.collect.registered import numbers_of
-
-    return numbers_of(config.model, [config.a, config.b])
-
-
-def _ask_at(url: str, config: CompareConfig) -> Service:
-    return Service(url, patience_seconds=config.patience, key=config.key)
-
-
-def _checked(url: str, config: CompareConfig) -> Service:
-    service = _ask_at(url, config)
+def _check_model(service: Service, model: str | None) -> None:
     served = service.list_versions()["model"]
-    if config.model is not None and served != config.model:
-        raise UnknownModel(f"{url} serves {served!r}, not {config.model!r}")
-    return service
+    if model is not None and served != model:
+        raise UnknownModel(f"{service.url} serves {served!r}, not {model!r}")
 
 
-def _look(config: CompareConfig) -> Service | None:
-    """The service at the default address; None without one for both versions."""
-    service = Service(DEFAULT_URL, patience_seconds=0, key=config.key)
+def _versions_at_default(
+    model: str | None, asked: Sequence[str], key: str | None
+) -> list[ServedVersion]:
+    """The versions as the service at the default address lists them.
+
+    Empty if there is no service, or if it lacks one of them.
+    """
+    service = Service(DEFAULT_URL, patience_seconds=0, key=key)
     try:
         with contextlib.closing(service):
-            model = service.list_versions()["model"]
-            if config.model not in (None, model):
-                logger.info("%s serves %s, another model", DEFAULT_URL, model)
-                return None
-            versions = [service.version(asked) for asked in (config.a, config.b)]
+            served = service.list_versions()["model"]
+            if model not in (None, served):
+                logger.info("%s serves %s, another model", DEFAULT_URL, served)
+                return []
+            return [service.version(name) for name in asked]
     except ServiceUnavailable:
-        return None
+        return []
     except UnknownServed as error:
         logger.info("%s does not serve both: %s", DEFAULT_URL, error)
-        return None
+        return []
     except KeyRefused as error:
-        if config.key is not None:
+        if key is not None:
             raise
         logger.info("not asked: %s", error)
-        return None
-    found = _ask_at(DEFAULT_URL, config)
+        return []
+
+
+def _if_it_answers(
+    service: Service, versions: Sequence[ServedVersion]
+) -> Service | None:
+    """`service` if it predicts with all versions, else None.
+
+    A service with a list shows the registry's other versions too, but predicts with the
+    listed ones alone. A service without a list loads what it is asked for.
+    """
     try:
-        # A service with a list shows the registry's other versions, but answers for
-        # the list alone; one without loads what it is asked for.
         for version in versions:
-            found.ask([("probe.png", PROBE)], [version])
+            service.ask([("probe.png", PROBE)], [version])
     except (UnknownServed, ServiceUnavailable) as error:
-        found.close()
+        service.close()
         logger.info("%s does not answer for both: %s", DEFAULT_URL, error)
         return None
     logger.info("asking the service at %s", DEFAULT_URL)
-    return found
+    return service
+
+
+def _start(
+    model: str | None, versions: Sequence[str], *, max_megapixels: float
+) -> contextlib.AbstractContextManager[OwnService]:
+    name, numbers = _resolve(model, versions)
+    return own_service(model=name, versions=numbers, max_megapixels=max_megapixels)
+
+
+def _wait_for_url(own: OwnService, model: str | None, versions: Sequence[str]) -> str:
+    try:
+        url = own.wait_for_url()
+    except ServiceUnavailable:
+        _resolve(model, versions)  # says which name is unknown, if that is the reason
+        raise
+    logger.info("serving on %s", url)
+    return url
+
+
+def _resolve(model: str | None, versions: Sequence[str]) -> tuple[str, list[str]]:
+    """The model's name and the versions' numbers, each once, from the registry.
+
+    Raises StoreUnavailable, UnknownModel or UnknownVersion.
+    """
+    from classifier.store.registry import Registry  # MLflow takes 1.3 s
+
+    registry = Registry()
+    name = registry.model_name(model)
+    numbers = [registry.resolve(name, version).number for version in versions]
+    return name, list(dict.fromkeys(numbers))

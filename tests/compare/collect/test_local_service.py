@@ -1,19 +1,27 @@
 """A service of our own is started before anything else, where that is certain."""
 
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import requests
 
-from compare.collect.local_service import early_service
-from compare.config import CompareConfig
+from compare.collect.local_service import OwnService, early_service
 from tests.conftest import Store, encoded, picture
 
 
 @pytest.fixture(autouse=True)
 def _use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+
+
+def _early(
+    a: str, b: str, *, url: str | None = None, max_megapixels: float = 100.0
+) -> AbstractContextManager[OwnService | None]:
+    return early_service(
+        url=url, model=None, versions=(a, b), max_megapixels=max_megapixels
+    )
 
 
 def _free_address() -> tuple[str, int]:
@@ -28,8 +36,7 @@ def test_versions_named_by_number_are_served_at_once(
         "compare.collect.local_service.DEFAULT_ADDRESS", _free_address()
     )
 
-    config = CompareConfig(a="v1", b="V002", max_megapixels=0.001)
-    with early_service(config) as early:
+    with _early("v1", "V002", max_megapixels=0.001) as early:
         assert early is not None
         url = early.wait_for_url()
         listed = requests.get(f"{url}/versions", timeout=60).json()
@@ -43,22 +50,22 @@ def test_versions_named_by_number_are_served_at_once(
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("a", "b", "url"),
     [
-        CompareConfig(a="v1", b="v2", url="http://127.0.0.1:9"),
-        CompareConfig(a="v1", b="latest"),
-        CompareConfig(a="@best", b="v2"),
-        CompareConfig(a="v1", b="best.int8"),
+        ("v1", "v2", "http://127.0.0.1:9"),
+        ("v1", "latest", None),
+        ("@best", "v2", None),
+        ("v1", "best.int8", None),
     ],
 )
 def test_an_alias_or_a_service_that_is_named_is_looked_up_first(
-    config: CompareConfig, monkeypatch: pytest.MonkeyPatch
+    a: str, b: str, url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "compare.collect.local_service.DEFAULT_ADDRESS", _free_address()
     )
 
-    with early_service(config) as early:
+    with _early(a, b, url=url) as early:
         assert early is None
 
 
@@ -69,7 +76,7 @@ def test_whoever_listens_at_the_default_address_is_asked_first(
         address = taken.getsockname()
         monkeypatch.setattr("compare.collect.local_service.DEFAULT_ADDRESS", address)
 
-        with early_service(CompareConfig(a="v1", b="v2")) as early:
+        with _early("v1", "v2") as early:
             assert early is None
 
 
@@ -84,7 +91,7 @@ def test_our_own_service_has_no_settings_of_the_one_that_others_ask(
     monkeypatch.setenv("SERVING_KEYS", str(keys))
     monkeypatch.setenv("SERVING_BACKEND", "torch")
 
-    with early_service(CompareConfig(a="v1", b="v2")) as early:
+    with _early("v1", "v2") as early:
         assert early is not None
         answer = requests.get(f"{early.wait_for_url()}/versions/v1", timeout=60)
 

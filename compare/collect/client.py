@@ -1,4 +1,4 @@
-"""Asks a service about versions and images, and keeps asking while that makes sense."""
+"""Client of a service: what it retries, for how long, and what it gives up."""
 
 import json
 import logging
@@ -23,7 +23,21 @@ from compare.collect.schema import (
     read_version,
 )
 
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
 RETRIED = frozenset({429, 502, 503, 504})
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+
+FIRST_ANSWER_SECONDS = 5.0
+"""A service that has not answered by then is not there: with the start of the program,
+which takes 3 s, exit code 3 comes within 10 s."""
+
+CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
+SHORTEST_READ_SECONDS = 2.0
+"""With no patience either, a busy service has this long to answer."""
+
 BODY_TOO_LARGE = (
     "the service, or a proxy before it, takes no request of this image's size"
 )
@@ -45,8 +59,8 @@ class KeyRefused(WrongUsage, RuntimeError):
     """The service wants a key, or another one."""
 
 
-class Retry(Exception):
-    """Worth asking again, after a pause."""
+class TransientFailure(Exception):
+    """A request that may succeed after a pause."""
 
     def __init__(
         self,
@@ -58,97 +72,21 @@ class Retry(Exception):
     ) -> None:
         super().__init__(reason)
         self.pause_seconds = pause_seconds
+        """The pause that the service asks for."""
+
         self.is_silence = is_silence
         """Nobody answered at all, as against an answer that is of no use yet."""
 
         self.fallback = fallback
-        """What to take when patience is over; None is nothing."""
+        """The result when patience is over; None raises ServiceUnavailable."""
 
 
 class ImageRefused(Exception):
-    """A request with an image that cannot be read, or with more than is taken."""
+    """A request with an image that cannot be read, or with too many bytes."""
 
     def __init__(self, answer: NoAnswer) -> None:
         super().__init__(answer.message)
         self.answer = answer
-
-
-def key_advice(url: str, status: int, key: str | None) -> str:
-    if key is None:
-        return (
-            f"{url} wants a key (status {status}); name a file whose first line is "
-            "yours with --key FILE"
-        )
-    return (
-        f"{url} does not take the key of --key (status {status}); ask who runs it for "
-        "one that may predict"
-    )
-
-
-def read_response(
-    status: int, body: bytes, *, retry_after: str | None, asked: str, has_images: bool
-) -> dict[str, Any]:
-    """The JSON object of a success; of anything else what it means is raised.
-
-    ImageRefused only of a request that `has_images`.
-    """
-    code, message = _refusal(body) if status in RETRIED else ("", "")
-    if code == "version_failed":
-        raise VersionFailed(message)
-    if status in RETRIED:
-        why = f", {code}: {message}" if code else ""
-        raise Retry(f"status {status}{why}", pause_seconds=_seconds(retry_after))
-    if has_images and status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        # Often said by a proxy, whose page is no JSON.
-        raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Retry(f"{asked} gave status {status}, no JSON") from error
-    if not isinstance(document, dict):
-        raise Retry(f"{asked} gave JSON that is no object")
-    if status == 200:
-        return document
-    code, message = _refusal(body)
-    if has_images and code in FINAL_CODES:
-        raise ImageRefused(NoAnswer(code, message))
-    if code == "unknown_version":
-        raise UnknownServed(message)
-    raise ServiceUnavailable(f"{asked} was refused with status {status}: {message}")
-
-
-def _refusal(body: bytes) -> tuple[str, str]:
-    """Code and message of the contract's error; no code where it is another one."""
-    try:
-        refusal = json.loads(body)["error"]
-    except (ValueError, TypeError, LookupError, RecursionError):
-        return "", "no error in its JSON"
-    if not isinstance(refusal, dict):
-        return "", str(refusal)
-    return str(refusal.get("code")), str(refusal.get("message"))
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """The date form of the header is not used by services of this kind."""
-    try:
-        return max(0.05, float(retry_after or ""))
-    except ValueError:
-        return None
-
-
-T = TypeVar("T")
-
-logger = logging.getLogger(__name__)
-
-FIRST_ANSWER_SECONDS = 5.0
-"""A service that has not answered by then is not there: with the start of the program,
-which takes 3 s, exit code 3 comes within 10 s."""
-
-CONNECT_SECONDS, READ_SECONDS = 3.0, 60.0
-SHORTEST_READ_SECONDS = 2.0
-"""A busy service takes a moment also to one who has no patience."""
-
-LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Service:
@@ -167,20 +105,20 @@ class Service:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Ends all waiting in other threads; they raise ServiceUnavailable."""
+        """End all retries in other threads; they raise ServiceUnavailable."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Ends the connections: gunicorn waits for open ones before it stops."""
+        """End the connections: gunicorn waits for open ones before it stops."""
         self.stop()
         for session in self._sessions:
             session.close()
 
     def list_versions(self) -> Mapping[str, Any]:
-        """`GET /versions`; ServiceUnavailable where no service answers in time."""
+        """`GET /versions`. Raises ServiceUnavailable if no service answers in time."""
         limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
-        listed = self._insist(
-            # Also one that takes the connection and is silent is given up in time.
+        listed = self._retry(
+            # A service that accepts the connection and is silent is given up too.
             lambda: self._send(
                 "GET", "/versions", read_seconds=max(SHORTEST_READ_SECONDS, limit)
             ),
@@ -193,11 +131,10 @@ class Service:
         return listed
 
     def version(self, asked: str) -> ServedVersion:
-        """UnknownServed where the service has none such."""
+        """One version as the service shows it. Raises UnknownServed."""
         listed = self.list_versions()
-        entry = self._insist(
-            lambda: self._send("GET", f"/versions/{quote(asked, safe='')}")
-        )
+        path = f"/versions/{quote(asked, safe='')}"
+        entry = self._retry(lambda: self._send("GET", path))
         try:
             return read_version(entry, listed)
         except NotTheContract as error:
@@ -208,68 +145,67 @@ class Service:
     ) -> list[tuple[Answer, ...]]:
         """For each (name, file's bytes) the answer of each version, in their order.
 
-        Images that are refused together are asked about in halves.
+        A batch that is refused is sent again in halves.
         """
-
-        def attempt() -> list[tuple[Answer, ...]]:
-            document = self._send(
-                "POST",
-                "/predict",
-                params=[("version", version.number) for version in versions],
-                files=[
-                    ("image", (name, data, "application/octet-stream"))
-                    for name, data in images
-                ],
-            )
-            try:
-                answers = read_results(document, len(images), versions)
-            except NotTheContract as error:
-                raise Retry(str(error)) from error
-            passing = [
-                answer
-                for answer in chain.from_iterable(answers)
-                if isinstance(answer, NoAnswer) and not answer.is_final
-            ]
-            if passing:
-                reason = f"an image failed: {passing[0].code}, {passing[0].message}"
-                raise Retry(reason, fallback=answers)
-            return answers
-
         try:
-            return self._insist(attempt)
+            return self._retry(lambda: self._predict(images, versions))
         except ImageRefused as refused:
             if len(images) == 1:
                 return [(refused.answer,) * len(versions)]
         half = len(images) // 2
         return [*self.ask(images[:half], versions), *self.ask(images[half:], versions)]
 
-    def _insist(
+    def _predict(
+        self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
+    ) -> list[tuple[Answer, ...]]:
+        document = self._send(
+            "POST",
+            "/predict",
+            params=[("version", version.number) for version in versions],
+            files=[
+                ("image", (name, data, "application/octet-stream"))
+                for name, data in images
+            ],
+        )
+        try:
+            answers = read_results(document, len(images), versions)
+        except NotTheContract as error:
+            raise TransientFailure(str(error)) from error
+        for answer in chain.from_iterable(answers):
+            if isinstance(answer, NoAnswer) and not answer.is_final:
+                reason = f"an image failed: {answer.code}, {answer.message}"
+                raise TransientFailure(reason, fallback=answers)
+        return answers
+
+    def _retry(
         self, attempt: Callable[[], T], *, silence_seconds: float | None = None
     ) -> T:
-        """Until it works, or nothing has worked for as long as patience lasts.
+        """Repeat `attempt` until it succeeds, or nothing has for as long as patience.
 
         `silence_seconds` is how long nobody at all may answer; None is patience too.
+        Neither urllib3's Retry nor tenacity does this: patience counts from the last
+        success of any thread, and the reason to retry is often in an answer's body.
         """
-        started, pause = time.monotonic(), 0.1
+        started, pause = time.monotonic(), FIRST_PAUSE_SECONDS
         while not self._stopped.is_set():
             try:
                 result = attempt()
-            except Retry as reason:
+            except TransientFailure as failure:
                 limit = self._patience_seconds
-                if reason.is_silence and silence_seconds is not None:
+                if failure.is_silence and silence_seconds is not None:
                     limit = silence_seconds
-                wait = reason.pause_seconds or pause
+                wait = failure.pause_seconds or pause
                 idle = time.monotonic() - max(started, self._last_success)
                 if idle + wait > limit:
-                    if reason.fallback is not None:
-                        fallback: T = reason.fallback
+                    if failure.fallback is not None:
+                        fallback: T = failure.fallback
                         return fallback
                     raise ServiceUnavailable(
                         f"{self.url} gave no usable answer for {idle:.0f} s, and "
-                        f"{wait:.1f} s more would be too long: {reason}; start it with "
-                        "python -m serving, or wait longer with --patience"
-                    ) from reason
-                logger.info("retry pause=%.1f reason=%s", wait, reason)
+                        f"{wait:.1f} s more would be too long: {failure}; start it "
+                        "with python -m serving, or wait longer with --patience"
+                    ) from failure
+                logger.info("retry pause=%.1f reason=%s", wait, failure)
                 self.retries += 1
                 self._stopped.wait(wait)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -288,14 +224,16 @@ class Service:
     ) -> dict[str, Any]:
         """The JSON object that the service answers with.
 
-        Retry where another try may help, ImageRefused, UnknownServed, or
-        ServiceUnavailable where no try will.
+        Raises TransientFailure if another try may help. If none will, raises
+        ImageRefused, UnknownServed, KeyRefused or ServiceUnavailable.
         """
+        # An answer that takes longer than patience lasts is none.
+        longest = max(SHORTEST_READ_SECONDS, self._patience_seconds)
         try:
             response = self._session.request(
                 method,
                 f"{self.url}{path}",
-                timeout=(CONNECT_SECONDS, min(read_seconds, self._longest_read)),
+                timeout=(CONNECT_SECONDS, min(read_seconds, longest)),
                 **options,
             )
         except (
@@ -304,27 +242,16 @@ class Service:
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
-            raise Retry(_short(error), is_silence=True) from error
+            raise TransientFailure(_innermost(error), is_silence=True) from error
         except requests.RequestException as error:
             raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
         if response.status_code in (401, 403):
-            raise KeyRefused(key_advice(self.url, response.status_code, self._key))
-        return read_response(
-            response.status_code,
-            response.content,
-            retry_after=response.headers.get("Retry-After"),
-            asked=f"{method} {path}",
-            has_images=method == "POST",
-        )
-
-    @property
-    def _longest_read(self) -> float:
-        """An answer that takes longer than patience lasts is none."""
-        return max(SHORTEST_READ_SECONDS, self._patience_seconds)
+            raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
+        return _read_response(response, f"{method} {path}", has_images=method == "POST")
 
     @property
     def _session(self) -> requests.Session:
-        """One a thread: a session's connections are not to be shared."""
+        """One session a thread: its connections cannot be shared."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
             # No proxy stands between this machine and itself.
@@ -348,8 +275,69 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def _short(error: Exception) -> str:
-    """Of the chain of reasons that requests and urllib3 wrap, the innermost."""
+def _key_advice(url: str, status: int, key: str | None) -> str:
+    if key is None:
+        return (
+            f"{url} wants a key (status {status}); name a file whose first line is "
+            "yours with --key FILE"
+        )
+    return (
+        f"{url} does not take the key of --key (status {status}); ask who runs it for "
+        "one that may predict"
+    )
+
+
+def _read_response(
+    response: requests.Response, asked: str, *, has_images: bool
+) -> dict[str, Any]:
+    """The JSON object of a success; every other answer raises what it means."""
+    status = response.status_code
+    code, message = _read_error(response.content) if status != 200 else ("", "")
+    if status in RETRIED:
+        if code == "version_failed":
+            raise VersionFailed(message)
+        why = f", {code}: {message}" if code else ""
+        pause = _seconds(response.headers.get("Retry-After"))
+        raise TransientFailure(f"status {status}{why}", pause_seconds=pause)
+    if has_images and status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # A proxy often answers so, with a page that is no JSON.
+        raise ImageRefused(NoAnswer("body_too_large", BODY_TOO_LARGE))
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError) as error:
+        raise TransientFailure(f"{asked} gave status {status}, no JSON") from error
+    if not isinstance(document, dict):
+        raise TransientFailure(f"{asked} gave JSON that is no object")
+    if status == HTTPStatus.OK:
+        return document
+    if has_images and code in FINAL_CODES:
+        raise ImageRefused(NoAnswer(code, message))
+    if code == "unknown_version":
+        raise UnknownServed(message)
+    raise ServiceUnavailable(f"{asked} was refused with status {status}: {message}")
+
+
+def _read_error(body: bytes) -> tuple[str, str]:
+    """Code and message of the contract's error; another error has an empty code."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return "", "no error in its JSON"
+    if not isinstance(error, dict):
+        return "", str(error)
+    return str(error.get("code")), str(error.get("message"))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """None for the header's date form, which services of this kind do not use."""
+    try:
+        return max(0.05, float(retry_after or ""))
+    except ValueError:
+        return None
+
+
+def _innermost(error: Exception) -> str:
+    """The first of the errors that requests and urllib3 wrap in one another."""
     reason: BaseException = error
     while (inner := reason.__cause__ or reason.__context__) is not None:
         reason = inner

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels
 from classifier.hardware import usable_cores
-from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
+from compare.collect.answer_store import AnswerStore, open_folder
 from compare.collect.schema import ServedVersion, TopAnswer
 from compare.results.folder import RUN, Record, keep_record
 
@@ -126,7 +126,7 @@ def write_comparison(folder: Path, images: int) -> None:
             batch = enumerate(names[start : start + IMAGES_A_REQUEST], start)
             store.add(
                 {
-                    name: PairOfAnswers(_answer(rng, image), _answer(rng, image))
+                    name: (_answer(rng, image), _answer(rng, image))
                     for image, name in batch
                 }
             )

@@ -1,4 +1,4 @@
-"""The answers of two versions, kept on disk as they come."""
+"""Answers of two versions on the disk, one line an image, appended as they come."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ class ForeignFolder(WrongUsage, ValueError):
 
 @dataclass(frozen=True)
 class Identity:
-    """What kept answers are about; the service's address is no part of it."""
+    """Versions and data of kept answers; the service's address is no part of it."""
 
     model: str
     a_version: str
@@ -33,32 +33,28 @@ class Identity:
     dataset_digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class PairOfAnswers:
-    """To one image."""
+PairOfAnswers = tuple[Answer, Answer]
+"""Both versions' answers to one image, a's first."""
 
-    a: Answer
-    b: Answer
 
-    @property
-    def is_final(self) -> bool:
-        """Asking again would bring the same."""
-        return all(isinstance(x, TopAnswer) or x.is_final for x in (self.a, self.b))
+def is_final(pair: PairOfAnswers) -> bool:
+    """Whether the same request would bring the same answers again."""
+    return all(isinstance(x, TopAnswer) or x.is_final for x in pair)
 
 
 class AnswerStore:
-    """Appends one line an image, and has read those of earlier runs.
+    """The answers in a folder; new ones are appended.
 
-    A line that is no answer, such as one that a kill cut off, is dropped when the
-    folder is opened again, and its image asked again. Nothing waits for the disk: what
-    a power cut takes is a tail, and asked again as well.
+    A line that is no answer is dropped when the folder is opened, such as the last one
+    after a kill; its image is asked again. No write waits for the disk (fsync): a power
+    cut takes a tail, whose images are asked again too.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / ANSWERS
         self.kept: dict[str, PairOfAnswers] = {}
         self.failed: dict[str, PairOfAnswers] = {}
-        """What went wrong this time, until the store is closed."""
+        """Failures of this run, which another run asks again; never written."""
 
         is_whole = True
         for line in _read_lines(self._path):
@@ -77,19 +73,16 @@ class AnswerStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # After a full disk something is left to write, and still cannot be written.
+        # On a full disk the last lines cannot be written now either.
         with suppress(OSError):
             self._file.close()
 
     def add(self, answers: Mapping[str, PairOfAnswers]) -> None:
-        """Those that are already kept stay as they are.
-
-        What may succeed another time is not kept, but asked again then.
-        """
+        """Keep final answers; those that are kept already stay as they are."""
         for name, pair in answers.items():
             if name in self.kept:
                 continue
-            if pair.is_final:
+            if is_final(pair):
                 self.kept[name] = pair
                 self._file.write(_line(name, pair))
             else:
@@ -103,14 +96,14 @@ class AnswerStore:
 
 
 def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
-    """Makes the folder, or finds that it is about the same; ForeignFolder else."""
+    """Make the folder. Raises ForeignFolder if it has anything but this comparison."""
     if folder.exists() and not folder.is_dir():
         raise ForeignFolder(f"{folder} is a file; name another folder with --out")
     if fresh:
         for name in (IDENTITY, ANSWERS):
             (folder / name).unlink(missing_ok=True)
     elif folder.exists() and any(
-        # What a kill left of the first moment is no comparison, and nothing foreign.
+        # A kill in the first moment leaves this file alone; it is nothing foreign.
         file.name != f"{IDENTITY}.partial"
         for file in folder.iterdir()
     ):
@@ -137,20 +130,20 @@ def _check_same(folder: Path, identity: Identity) -> None:
 
 
 def read_answers(folder: Path) -> Mapping[str, PairOfAnswers]:
-    """Those that are kept; the folder stays as it is."""
+    """The kept answers by image; the folder stays as it is."""
     lines = _read_lines(folder / ANSWERS)
     return dict(line for line in lines if line is not None)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers] | None]:
-    """None for a line that is no answer, and after one that lacks its end."""
+    """Image and answers of each line; None for a line that is no answer or cut off."""
     if not path.is_file():
         return
     with path.open("rb") as lines:
         for line in lines:
             try:
                 entry = json.loads(line)
-                pair = PairOfAnswers(_parse(entry["a"]), _parse(entry["b"]))
+                pair = (_parse(entry["a"]), _parse(entry["b"]))
                 yield str(entry["image"]), pair
             except (ValueError, KeyError, TypeError):
                 yield None
@@ -159,7 +152,8 @@ def _read_lines(path: Path) -> Iterator[tuple[str, PairOfAnswers] | None]:
 
 
 def _line(name: str, pair: PairOfAnswers) -> str:
-    entry = {"image": name, "a": _to_json(pair.a), "b": _to_json(pair.b)}
+    a, b = pair
+    entry = {"image": name, "a": _to_json(a), "b": _to_json(b)}
     return json.dumps(entry, separators=(",", ":")) + "\n"
 
 
@@ -170,7 +164,7 @@ def _to_json(answer: Answer) -> dict[str, Any]:
 
 
 def _parse(entry: Mapping[str, Any]) -> Answer:
-    """KeyError, TypeError or ValueError where it is none."""
+    """Raises KeyError, TypeError or ValueError if `entry` is no answer."""
     if "code" in entry:
         return NoAnswer(str(entry["code"]), str(entry["message"]))
     indices = tuple(map(int, entry["indices"]))

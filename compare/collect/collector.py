@@ -57,7 +57,7 @@ def collect_answers(
         batch, unread = _read(names, files)
         answers = service.ask(batch, versions) if batch else []
         answered = {
-            name: PairOfAnswers(answer[0], answer[-1])
+            name: (answer[0], answer[-1])
             for (name, _), answer in zip(batch, answers, strict=True)
         }
         return {**answered, **unread}
@@ -88,13 +88,14 @@ def _read(
     names: Sequence[str], files: Sequence[Path]
 ) -> tuple[list[tuple[str, bytes]], dict[str, PairOfAnswers]]:
     """Names and bytes of the files that can be read, and why the others cannot."""
-    batch, unread = [], {}
+    batch: list[tuple[str, bytes]] = []
+    unread: dict[str, PairOfAnswers] = {}
     for name, file in zip(names, files, strict=True):
         try:
             batch.append((name, read_image(file)))
         except UnreadableImage as error:
             why = NoAnswer(UNREADABLE_FILE, str(error))
-            unread[name] = PairOfAnswers(why, why)
+            unread[name] = (why, why)
     return batch, unread
 
 

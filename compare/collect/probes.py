@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.collect.answer_store import PairOfAnswers
+from compare.collect.answer_store import PairOfAnswers, is_final
 from compare.collect.client import Service, ServiceUnavailable
 from compare.collect.images import Images
 from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
@@ -67,13 +67,9 @@ def count_differing(
                         f"{name} was answered, and now fails: {answer.message}; try "
                         "again later, answers are kept"
                     )
-            second[name] = PairOfAnswers(answers[0], answers[-1])
+            second[name] = (answers[0], answers[-1])
     names = [images.names[place] for place in probed]
-    same = [
-        _agree(answered[name].a, second[name].a)
-        and _agree(answered[name].b, second[name].b)
-        for name in names
-    ]
+    same = [all(map(_agree, answered[name], second[name])) for name in names]
     return len(names), same.count(False)
 
 
@@ -139,7 +135,7 @@ def measure_latency(
                 break
             place, before = places[number % len(places)], service.retries
             pair, times = _ask_in_turn(service, images, place, a, b)
-            if pair.is_final:
+            if is_final(pair):
                 answers[images.names[place]] = pair
             if service.retries == before:
                 times_ms.append(times)
@@ -166,7 +162,7 @@ def _ask_in_turn(
     (of_b,) = service.ask([image], [b])
     ended = time.perf_counter()
     times_ms = 1000 * (between - started), 1000 * (ended - between)
-    return PairOfAnswers(of_a[0], of_b[0]), times_ms
+    return (of_a[0], of_b[0]), times_ms
 
 
 def _described(times_ms: NDArray[np.float64]) -> dict[str, Any]:

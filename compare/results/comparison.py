@@ -121,8 +121,8 @@ def align(
         labels=a.labels,
         names=tuple(names[position] for position in kept),
         targets=targets,
-        a=_top_five([pair.a for pair in pairs], list(range(len(a.labels)))),
-        b=_top_five([pair.b for pair in pairs], b_to_a),
+        a=_top_five([of_a for of_a, _ in pairs], list(range(len(a.labels)))),
+        b=_top_five([of_b for _, of_b in pairs], b_to_a),
         missing=missing,
         labelled=class_ids is not None,
     )
@@ -149,7 +149,7 @@ def _failure(
     pair = answers.get(name)
     if pair is None:
         return NOT_ANSWERED
-    for version, answer in ((a, pair.a), (b, pair.b)):
+    for version, answer in zip((a, b), pair, strict=True):
         if isinstance(answer, NoAnswer):
             return f"v{version.number}: {answer.code}, {answer.message}"
     return ""

@@ -43,8 +43,7 @@ def made_up_answers(count: int, seed: int = 0) -> dict[str, PairOfAnswers]:
         return TopAnswer(tuple(map(int, top)), tuple(probabilities[top].tolist()))
 
     return {
-        f"img_{n}.png": PairOfAnswers(answer(n % CLASSES), answer(n % CLASSES))
-        for n in range(count)
+        f"img_{n}.png": (answer(n % CLASSES), answer(n % CLASSES)) for n in range(count)
     }
 
 

@@ -22,7 +22,7 @@ IDENTITY = Identity("m", "8", "r8", "16", "r16", "digits", "abc")
 def test_answers_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
     answers = made_up_answers(20)
     broken = NoAnswer("undecodable_image", "why")
-    answers["broken.png"] = replace(answers["img_0.png"], b=broken)
+    answers["broken.png"] = (answers["img_0.png"][0], broken)
     with AnswerStore(tmp_path) as store:
         store.add(answers)
 
@@ -32,7 +32,7 @@ def test_answers_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
 
 def test_what_may_succeed_another_time_is_known_but_not_kept(tmp_path: Path) -> None:
     answers = made_up_answers(2)
-    late = replace(answers["img_1.png"], b=NoAnswer("timeout", "late"))
+    late = (answers["img_1.png"][0], NoAnswer("timeout", "late"))
     with AnswerStore(tmp_path) as store:
         store.add({**answers, "img_1.png": late})
         assert list(store.kept) == ["img_0.png"]

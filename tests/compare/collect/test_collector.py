@@ -1,8 +1,10 @@
 """How images are put into requests."""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -11,7 +13,7 @@ from compare.collect.answer_store import AnswerStore
 from compare.collect.client import Service
 from compare.collect.collector import MAX_BATCH_BYTES, batch_bounds, collect_answers
 from compare.collect.images import labelled_images
-from compare.collect.schema import TopAnswer
+from tests.compare.collect.conftest import Reply, Script, Wire
 from tests.compare.conftest import served
 
 
@@ -32,35 +34,41 @@ def test_a_request_is_bounded_in_images_and_bytes(
     assert batch_bounds(sizes, most) == bounds
 
 
-class _Asked:
-    """Answers everything, and knows what it was asked."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def ask(self, batch: Sequence[tuple[str, bytes]], versions: object) -> Any:
-        self.names += [name for name, _ in batch]
-        return [(TopAnswer((0,), (1.0,)), TopAnswer((0,), (1.0,)))] * len(batch)
-
-
 def test_a_larger_sample_is_asked_about_what_the_smaller_one_lacks(
-    digits: Dataset, tmp_path: Path
+    digits: Dataset, tmp_path: Path, start: Callable[[Script], Wire]
 ) -> None:
-    asked: list[set[str]] = []
+    def script(path: str, count: int) -> Reply:
+        images = len(_names(wire.bodies[-1]))
+        top = [{"index": i, "probability": 0.5 / (i + 1)} for i in range(5)]
+        rows = [
+            {"image": image, "version": version, "top": top}
+            for image in range(images)
+            for version in ("8", "16")
+        ]
+        return 200, {}, json.dumps({"results": rows}).encode()
+
+    wire = start(script)
+    asked: list[list[str]] = []
     for limit in (20, 50, None):
-        images, service = labelled_images(digits, limit), _Asked()
-        with AnswerStore(tmp_path) as store:
+        wire.bodies.clear()
+        with (
+            closing(Service(wire.url, patience_seconds=30)) as service,
+            AnswerStore(tmp_path) as store,
+        ):
             collect_answers(
-                cast(Service, service),
-                images.in_sampling_order(),
+                service,
+                labelled_images(digits, limit).in_sampling_order(),
                 store,
                 a=served("8"),
                 b=served("16"),
                 batch_size=10,
                 concurrency=1,
             )
-        asked.append(set(service.names))
-        assert len(service.names) == len(asked[-1])
+        asked.append([name for body in wire.bodies for name in _names(body)])
 
     assert [len(names) for names in asked] == [20, 30, 896 - 50]
-    assert set.union(*asked) == set(digits.val.names)
+    assert {name for names in asked for name in names} == set(digits.val.names)
+
+
+def _names(body: bytes) -> list[str]:
+    return [name.decode() for name in re.findall(rb'filename="([^"]+)"', body)]

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import TopAnswer
 from compare.report.terminal import clipped, report_lines, shown_lines
 from compare.results.comparison import Comparison, DataFacts, Probe, align
@@ -200,7 +199,7 @@ def test_what_is_cut_off_shows_that_there_was_more() -> None:
 def test_words_about_chance_are_those_of_mid_p() -> None:
     top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
     other = TopAnswer((1, 0, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
-    answers = {"x": PairOfAnswers(top, other)}
+    answers = {"x": (top, other)}
     one = align(["x"], ["n0"], answers, a=served("8"), b=served("16"))
 
     verdict = judge(one, a=served("8"), b=served("16"), gates=(), data=DATA)
@@ -263,8 +262,8 @@ def test_the_first_images_of_tiny_imagenet_are_in_the_seed_reports_order() -> No
     top = TopAnswer((0, 1, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
     third = TopAnswer((0, 1, 7, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
     second = TopAnswer((0, 7, 2, 3, 4), (0.5, 0.2, 0.1, 0.05, 0.01))
-    answers = {name: PairOfAnswers(top, top) for name in names}
-    answers["val_10.JPEG"] = PairOfAnswers(third, second)
+    answers = dict.fromkeys(names, (top, top))
+    answers["val_10.JPEG"] = (third, second)
     a, b = served("8"), served("16")
 
     lines = shown_lines(align(names, ["n7"] * len(names), answers, a=a, b=b), 5)

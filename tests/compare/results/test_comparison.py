@@ -18,7 +18,7 @@ FIVE = (0.5, 0.2, 0.1, 0.05, 0.01)
 
 
 def _pair(a: tuple[int, ...], b: tuple[int, ...]) -> PairOfAnswers:
-    return PairOfAnswers(TopAnswer(a, FIVE), TopAnswer(b, FIVE))
+    return (TopAnswer(a, FIVE), TopAnswer(b, FIVE))
 
 
 def test_truth_is_joined_by_name_and_class_id_never_by_order() -> None:
@@ -70,7 +70,7 @@ def test_every_image_has_one_category() -> None:
 
 
 def test_an_image_without_an_answer_is_missing_and_never_broken() -> None:
-    lost = PairOfAnswers(TopAnswer((0, 1, 2, 3, 4), FIVE), NoAnswer("timeout", "late"))
+    lost = (TopAnswer((0, 1, 2, 3, 4), FIVE), NoAnswer("timeout", "late"))
     answers = {"x": lost, "y": _pair((0, 1, 2, 3, 4), (0, 1, 2, 3, 4))}
 
     joined = align(["x", "y", "z"], ["n0"] * 3, answers, a=served("1"), b=served("2"))

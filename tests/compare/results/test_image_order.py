@@ -12,7 +12,7 @@ def _pair(a: int, a_confidence: float, b: int, b_confidence: float) -> PairOfAns
         others = tuple(i for i in range(8) if i != first)[:4]
         return TopAnswer((first, *others), (confidence, *([(1 - confidence) / 7] * 4)))
 
-    return PairOfAnswers(answer(a, a_confidence), answer(b, b_confidence))
+    return (answer(a, a_confidence), answer(b, b_confidence))
 
 
 def test_both_versions_must_be_sure_of_the_same_wrong_label() -> None:

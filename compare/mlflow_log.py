@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Ve
 from compare.collect.schema import ServedVersion
 from compare.report.draw import Drawn
 from compare.results.folder import ANSWERED, REPORTS
+from compare.results.summary import Summary, places, value_at
 
 EXPERIMENT = "compare"
 LOGGED = "mlflow.json"
@@ -126,8 +127,8 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
         "b.run_id": record.b.run_id,
         "dataset.name": record.data_name,
         "dataset.digest": record.data_digest,
-        "verdict": summary["verdict"],
-        "gates": "; ".join(gate["expression"] for gate in summary["gates"]),
+        "verdict": summary.verdict,
+        "gates": "; ".join(gate.expression for gate in summary.gates),
     }
     name = f"v{record.b.number} in place of v{record.a.number}"
     return registry.client.create_run(
@@ -186,17 +187,18 @@ def _fill(
             client.log_artifact(run_id, str(drawn.folder / name))
 
 
-def scalars(summary: Mapping[str, Any], path: str = "") -> dict[str, float]:
-    """All numbers of a summary that exist, by the paths that gates have for them."""
-    found: dict[str, float] = {}
-    for key, value in summary.items():
-        name = f"{path}{key}"
-        if isinstance(value, Mapping):
-            found |= scalars(value, f"{name}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name.removesuffix(".value")] = float(value)
-    found.pop("schema", None)
-    return found
+def scalars(summary: Summary) -> dict[str, float]:
+    """All numbers of a summary that exist, by the names that gates have for them."""
+    found = {
+        ".".join(place.path).removesuffix(".value"): value_at(summary, place.path)
+        for place in places()
+        if place.is_number
+    }
+    return {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float)
+    }
 
 
 def _candidate_tags(
@@ -208,11 +210,10 @@ def _candidate_tags(
     """
     summary = drawn.verdict.summary
     prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{drawn.record.a.number}"
-    top1 = summary.get("top1") or {}
     values = {
-        "verdict": summary["verdict"],
-        "negative_flip_rate": (top1.get("negative_flip_rate") or {}).get("value"),
-        "delta": (top1.get("delta") or {}).get("value"),
+        "verdict": summary.verdict,
+        "negative_flip_rate": summary.top1.negative_flip_rate.value,
+        "delta": summary.top1.delta.value,
         "run_id": run.info.run_id,
     }
     tags = {

@@ -23,13 +23,18 @@ from compare.report.draw import (
     Drawn,
     copy_summary,
     draw,
-    read_facts,
     set_side_by_side,
     tell,
 )
 from compare.report.html.gallery import keep_pictures
 from compare.results.comparison import Comparison, NotComparable, check_classes
-from compare.results.folder import Record, keep_record, remove_everything
+from compare.results.folder import (
+    Record,
+    keep_record,
+    read_run,
+    remove_everything,
+    run_facts,
+)
 
 SHORT_PATIENCE_SECONDS = 3.0
 """The latency is not waited for; what it lacks of the probe is asked with patience."""
@@ -82,8 +87,9 @@ def _collect(
 
 def _measured_before(folder: Path, of: str) -> dict[str, Any]:
     """Empty where that was of other images, or not what a comparison can rest on."""
-    facts = read_facts(folder)
-    if facts.get("measured_of") != of or facts.get("probe", {}).get("differing") != 0:
+    facts = read_run(folder)
+    probe = run_facts(facts).probe
+    if facts.get("measured_of") != of or probe is None or probe.differing != 0:
         return {}
     names = ("probe", "latency", "latency_note", "measured_of")
     return {name: facts[name] for name in names if name in facts}

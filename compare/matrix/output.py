@@ -11,8 +11,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from classifier.console import csv_row, page_text, printable
 from classifier.storage import write_json, write_text
-from compare.report.terminal import WIDTH, percent, points, wrap
-from compare.results.wording import ABSENT, say
+from compare.report.terminal import WIDTH, wrap
+from compare.results.wording import ABSENT, plain, say
 
 
 def print_matrix(matrix: Mapping[str, Any], folder: Path) -> None:
@@ -90,9 +90,13 @@ def _version_lines(matrix: Mapping[str, Any], names: Sequence[str]) -> list[str]
         change = ""
         if before is not None:
             delta = pairs[before, version["version"]]["delta"]
-            change = f"{points(delta['value'])}  [{points(delta['low'])}, "
-            change += f"{points(delta['high'])}]"
-        top1, top5 = (percent(version[key]["value"]) for key in ("top1", "top5"))
+            change = (
+                f"{plain(delta['value'], 'points')}  [{plain(delta['low'], 'points')}, "
+            )
+            change += f"{plain(delta['high'], 'points')}]"
+        top1, top5 = (
+            plain(version[key]["value"], "percent") for key in ("top1", "top5")
+        )
         lines.append(f"{name:{width}}{top1:>12}{top5:>12}   {change}".rstrip())
         before = version["version"]
     return lines

@@ -1,11 +1,9 @@
 """The verdict and every report, drawn from what a comparison's folder keeps."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from classifier.console import NotNow
 from compare.collect.answer_store import PairOfAnswers, read_answers
@@ -18,25 +16,26 @@ from compare.report.terminal import print_report, print_shown
 from compare.results.comparison import (
     NOT_ANSWERED,
     Comparison,
-    DataFacts,
     NotComparable,
-    Probe,
     align,
     check_classes,
     check_coverage,
 )
 from compare.results.folder import (
     MARKDOWN,
-    RUN,
     Record,
+    RunFacts,
     read_record,
+    read_run,
     remove_results,
+    run_facts,
     write_per_class,
     write_per_image,
     write_run,
     write_summary,
 )
 from compare.results.gates import Gate
+from compare.results.numbers import DataFacts
 from compare.results.verdict import Verdict, judge, refuse
 
 
@@ -69,38 +68,39 @@ def draw(
     found: Comparison | NotComparable,
     *,
     gates: Sequence[Gate],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
 ) -> Drawn:
-    """Writes every file of the folder that is for reading; `facts` are run.json's."""
-    facts = {**facts, "missing": _missing(found, told=facts.get("missing", {}))}
-    verdict = _judged(folder, record, found, gates=gates, probe=facts.get("probe"))
+    """Write every file of the folder that is for reading; `facts` is run.json's."""
+    facts = {**facts, "missing": _missing(found, known=run_facts(facts).missing)}
+    run = run_facts(facts)
+    verdict = _judged(folder, record, found, gates=gates, run=run)
     if verdict.name == "not_comparable" or isinstance(found, NotComparable):
         remove_results(folder)  # rows of an earlier run beside a refusal would lie
         comparison = None
     else:
         comparison = found
         write_per_image(folder, comparison)
-        write_per_class(folder, verdict, comparison.labels)
-    write_summary(folder, verdict)
+        write_per_class(folder, verdict.classes, comparison.labels)
+    write_summary(folder, verdict.summary)
     write_run(folder, facts)
     report = Report(
         summary=verdict.summary,
         comparison=comparison,
         classes=verdict.classes,
-        facts=facts,
+        facts=run,
         thumbnails=Thumbnails.load(folder),
     )
     write_report(folder, report)
-    write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=facts)
+    write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=run)
     return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
 
 
 def _missing(
-    found: Comparison | NotComparable, *, told: Mapping[str, str]
+    found: Comparison | NotComparable, *, known: Mapping[str, str]
 ) -> dict[str, str]:
-    """Images and why; `told` was said of them when they were asked about."""
+    """Images without an answer, and why; `known` has the reasons of an earlier run."""
     return {
-        name: told.get(name, why) if why == NOT_ANSWERED else why
+        name: known.get(name, why) if why == NOT_ANSWERED else why
         for name, why in found.missing.items()
     }
 
@@ -111,7 +111,7 @@ def _judged(
     found: Comparison | NotComparable,
     *,
     gates: Sequence[Gate],
-    probe: Mapping[str, int] | None,
+    run: RunFacts,
 ) -> Verdict:
     data = DataFacts(
         record.data_name, record.data_digest, labelled=record.class_ids is not None
@@ -133,17 +133,8 @@ def _judged(
         notes=record.notes,
         data=data,
         images=facts_of(folder, found.names),
-        probe=None if probe is None else Probe(**probe),
+        probe=run.probe,
     )
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """run.json; empty where there is none."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / RUN).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts
 
 
 def tell(drawn: Drawn, *, show: int) -> None:
@@ -177,12 +168,12 @@ def redraw(config: RedrawConfig) -> Drawn:
 
 def _find_kept(
     folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
-) -> tuple[Comparison | NotComparable, dict[str, Any]]:
+) -> tuple[Comparison | NotComparable, dict[str, object]]:
     """Both versions side by side, or why not; and run.json's facts.
 
     Unfinished where the comparison was stopped before its end.
     """
-    facts = read_facts(folder)
+    facts = read_run(folder)
     try:
         check_classes(record.class_ids or (), record.a, record.b)
         _check_finished(folder, record, answers)

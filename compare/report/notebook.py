@@ -1,7 +1,6 @@
 """A comparison in Python: its verdict and its tables, shown as itself in a notebook."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -12,50 +11,43 @@ import pandas as pd
 
 from classifier.console import csv_text, printable
 from compare.results.folder import PER_CLASS, PER_IMAGE, SUMMARY
+from compare.results.summary import Summary, read_document
 from compare.results.wording import (
-    Kind,
     five_can_miss,
-    is_labelled,
     is_older,
-    look_up,
-    say_estimate,
     say_images,
+    say_value,
     verdict_in_words,
 )
-
-Row = tuple[str, str, Kind]
-
-ROWS: tuple[Row, ...] = (
-    ("first answer right, change in points", "top1.delta", "points"),
-    ("truth among five, change in points", "top5.delta", "points"),
-    ("broken", "top1.negative_flip_rate", "percent"),
-    ("fixed", "top1.positive_flip_rate", "percent"),
-    ("calibration error, change in points", "calibration_error_delta", "points"),
-    ("log loss, change", "log_loss_delta", "change"),
-)
+from compare.statistics.measure import Kind
+from compare.statistics.paired import NOTHING, Estimate
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What `python -m compare` found; the tables are read when they are asked for."""
+    """A finished comparison; its tables are read when they are used."""
 
     folder: Path
-    summary: dict[str, Any]
-    """summary.json."""
+    summary: dict[str, Any]  # as the file has it, for users' own code
+    """The document of summary.json."""
+
+    @cached_property
+    def numbers(self) -> Summary:
+        """The same, typed; what an older version did not write is None."""
+        return read_document(self.summary)
 
     @property
     def verdict(self) -> str:
         """`pass`, `fail`, `no_gate` or `not_comparable`."""
-        verdict = str(self.summary["verdict"])
         # Older summaries say that what was never asked has passed.
-        is_asked = verdict != "pass" or self.summary["gates"]
-        return verdict if is_asked else "no_gate"
+        is_asked = self.numbers.verdict != "pass" or self.numbers.gates
+        return self.numbers.verdict if is_asked else "no_gate"
 
     @cached_property
     def per_image(self) -> pd.DataFrame:
         """A row per image: per_image.parquet. FileNotFoundError if not comparable."""
         frame = pd.read_parquet(self.folder / PER_IMAGE)
-        if is_labelled(self.summary) and "a_right" not in frame:  # an older folder
+        if self.numbers.data.labelled and "a_right" not in frame:  # an older folder
             for side in "ab":
                 frame[f"{side}_right"] = frame[f"{side}_rank"] == 1
         return frame
@@ -72,22 +64,22 @@ class Loaded:
         )
 
     def __repr__(self) -> str:
-        summary = self.summary
+        numbers = self.numbers
         return printable(
-            f"<{summary['model']}: v{summary['b']['version']} in place of "
-            f"v{summary['a']['version']}, {self.verdict}>"
+            f"<{numbers.model}: {numbers.b.name} in place of {numbers.a.name}, "
+            f"{self.verdict}>"
         )
 
     def _repr_html_(self) -> str:
-        """What Jupyter shows; nothing in it needs scripts."""
-        words = verdict_in_words(self.summary)
+        """HTML for Jupyter, without scripts."""
+        words = verdict_in_words(self.numbers)
         said = "".join(f"<p>{_html(text)}</p>" for text in words.sentences)
         rows = "".join(
             f"<tr><th style='text-align:left'>{_html(name)}</th>"
-            f"<td>{_html(say_estimate(look_up(self.summary, path), kind))}</td></tr>"
-            for name, path, kind in _rows(self.summary)
+            f"<td>{_html(say_value(estimate, kind))}</td></tr>"
+            for name, estimate, kind in _rows(self.numbers)
         )
-        images = say_images(self.summary["images"] or 0)
+        images = say_images(self.numbers.images or 0)
         return (
             f"<div><h3>{_html(words.badge)}: {_html(words.headline)}</h3>{said}"
             f"<table><caption>{_html(repr(self)[1:-1])}, on {images}, with "
@@ -95,18 +87,26 @@ class Loaded:
         )
 
 
-def _rows(summary: Mapping[str, Any]) -> list[Row]:
-    """The numbers that exist, and say something."""
-    silent = set()
-    if not five_can_miss(summary):
-        silent.add("top5.delta")
-    if is_older(summary):
-        silent.add("calibration_error_delta")
-    return [
-        row
-        for row in ROWS
-        if row[1] not in silent and look_up(summary, f"{row[1]}.value") is not None
+def _rows(summary: Summary) -> list[tuple[str, Estimate, Kind]]:
+    """The numbers that exist and say something."""
+    top1 = summary.top1
+    rows: list[tuple[str, Estimate, Kind]] = [
+        ("first answer right, change in points", top1.delta, "points"),
+        (
+            "truth among five, change in points",
+            summary.top5.delta if five_can_miss(summary) else NOTHING,
+            "points",
+        ),
+        ("broken", top1.negative_flip_rate, "percent"),
+        ("fixed", top1.positive_flip_rate, "percent"),
+        (
+            "calibration error, change in points",
+            NOTHING if is_older(summary) else summary.calibration_error_delta,
+            "points",
+        ),
+        ("log loss, change", summary.log_loss_delta, "change"),
     ]
+    return [row for row in rows if row[1].value is not None]
 
 
 def _html(text: str) -> str:
@@ -114,7 +114,7 @@ def _html(text: str) -> str:
 
 
 def load_comparison(folder: Path) -> Loaded:
-    """FileNotFoundError where the folder has no whole comparison."""
+    """FileNotFoundError if the folder has no finished comparison."""
     file = folder / SUMMARY
     if not file.is_file():
         raise FileNotFoundError(

@@ -169,19 +169,3 @@ def _some(ids: Sequence[str]) -> str:
     if not ids:
         return "none"
     return ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    name: str
-    digest: str
-    labelled: bool
-    """False where nobody knows the truth: nothing can be right or wrong then."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Images that were asked twice, and how many got another answer then."""
-
-    images: int
-    differing: int

@@ -2,14 +2,15 @@
 
 import csv
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from classifier.bundle.labels import Labels
 from classifier.console import csv_row
@@ -18,7 +19,10 @@ from compare.collect.answer_store import ForeignFolder, Identity
 from compare.collect.schema import ServedVersion, whole_number
 from compare.results.comparison import Comparison
 from compare.results.gates import Gate, parse_gate
-from compare.results.verdict import Verdict
+from compare.results.numbers import Probe
+from compare.results.summary import Summary, without_nulls, write_document
+from compare.statistics.classes import ClassChange
+from compare.statistics.paired import NOTHING, Estimate
 from compare.statistics.top_five import TOP, BoolArray, IntArray, TopFive
 
 SUMMARY, PER_IMAGE, PER_CLASS, RUN = (
@@ -57,13 +61,58 @@ def remove_everything(folder: Path) -> None:
         remove_files(folder, KEPT)
 
 
-def write_summary(folder: Path, verdict: Verdict) -> None:
-    write_json(folder / SUMMARY, verdict.summary)
+def write_summary(folder: Path, summary: Summary) -> None:
+    write_json(folder / SUMMARY, write_document(summary))
 
 
-def write_run(folder: Path, facts: Mapping[str, Any]) -> None:
-    """All that differs from run to run: times, address, retries, what was missing."""
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Single requests to one version."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    requests: int | None = None
+    samples_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    a: Latency
+    b: Latency
+    median_difference_ms: Estimate = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What differs from run to run, in run.json; the reports show it."""
+
+    started_unix_seconds: float | None = None
+    seconds: float | None = None
+    url: str = ""
+    retries: int | None = None
+    probe: Probe | None = None
+    latency: Latencies | None = None
+    latency_note: str = ""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Images without an answer, and why."""
+
+
+def write_run(folder: Path, facts: Mapping[str, object]) -> None:
+    """The document of run.json: RunFacts, and what only the next run reads."""
     write_json(folder / RUN, facts)
+
+
+def read_run(folder: Path) -> dict[str, object]:
+    """The document of run.json; empty if there is none."""
+    try:
+        facts: dict[str, object] = json.loads((folder / RUN).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts
+
+
+def run_facts(document: Mapping[str, object]) -> RunFacts:
+    return TypeAdapter(RunFacts).validate_python(without_nulls(document))
 
 
 def write_per_image(folder: Path, comparison: Comparison) -> None:
@@ -94,7 +143,9 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
         pq.write_table(pa.table(columns), partial)
 
 
-def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
+def write_per_class(
+    folder: Path, classes: Sequence[ClassChange], labels: Labels
+) -> None:
     """A row per class; `csv_text` reads an id or a name back."""
     header = (
         "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
@@ -106,7 +157,7 @@ def write_per_class(folder: Path, verdict: Verdict, labels: Labels) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header.split(","))
-        for change in verdict.classes:
+        for change in classes:
             table, delta = change.table, change.delta
             writer.writerow(
                 csv_row(

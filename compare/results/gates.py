@@ -4,103 +4,14 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-NUMBER, OTHER = "number", "other"
-"""A leaf: what a gate can name, and what it cannot (words, yes or no, lists)."""
+from compare.results.numbers import GateResult
+from compare.results.summary import Summary, places, value_at
 
-_ESTIMATE = dict.fromkeys(("value", "low", "high"), NUMBER)
-
-_VERSION = {
-    "version": OTHER,
-    "run_id": OTHER,
-    "epoch": NUMBER,
-    "top1_accuracy": NUMBER,
-    "top5_accuracy": NUMBER,
-    "expected_calibration_error": NUMBER,
-    "log_loss": NUMBER,
-    "brier_score": NUMBER,
-    "top1": _ESTIMATE,
-    "top5": _ESTIMATE,
-    "mean_reciprocal_rank": NUMBER,
-    "mean_confidence": NUMBER,
-    "chosen_on_these_images": OTHER,
-    "reliability": OTHER,
-}
-
-_PAIRED = {
-    "both_right": NUMBER,
-    "broken": NUMBER,
-    "fixed": NUMBER,
-    "both_wrong": NUMBER,
-    "delta": _ESTIMATE,
-    "mcnemar_mid_p": NUMBER,
-    "mcnemar_exact_p": NUMBER,
-    "negative_flip_rate": _ESTIMATE,
-    "positive_flip_rate": _ESTIMATE,
-    "relative_flip_rate": NUMBER,
-    "backward_trust": _ESTIMATE,
-    "error_compatibility": _ESTIMATE,
-    "excess_churn": NUMBER,
-    "kappa": NUMBER,
-}
-
-NUMBERS: Mapping[str, Any] = {
-    "data": dict.fromkeys(("name", "digest", "labelled"), OTHER),
-    "a": _VERSION,
-    "b": _VERSION,
-    "images": NUMBER,
-    "missing": NUMBER,
-    "top1": _PAIRED,
-    "top5": _PAIRED,
-    "disagreement_rate": NUMBER,
-    "disagreement": dict.fromkeys(("low", "high"), NUMBER),
-    "agreement_kappa": NUMBER,
-    "mean_reciprocal_rank_delta": _ESTIMATE,
-    "calibration_error_delta": _ESTIMATE,
-    "log_loss_delta": _ESTIMATE,
-    "brier_score_delta": _ESTIMATE,
-    "rank_transitions": OTHER,
-    "rank_symmetry": dict.fromkeys(("statistic", "degrees_of_freedom", "p"), NUMBER),
-    "confidence": {
-        "delta": _ESTIMATE,
-        "truth_delta": _ESTIMATE,
-        "truth_images": NUMBER,
-        "table": OTHER,
-    },
-    "overlap": dict.fromkeys(
-        ("top5", "rank_biased_overlap", "jensen_shannon_lower_bound"), NUMBER
-    ),
-    "class_regressions": NUMBER,
-    "class_improvements": NUMBER,
-    "classes": dict.fromkeys(("tested", "could_be_flagged"), NUMBER),
-    "confusions": dict.fromkeys(("gained", "lost"), OTHER),
-    "slices": OTHER,
-    "probe": dict.fromkeys(("images", "differing"), NUMBER),
-    "label_suspects": OTHER,
-}
-"""Behind the verdict, its reasons, notes and gates, in the file's order."""
-
-
-def without_values(shape: Mapping[str, Any] = NUMBERS) -> dict[str, Any]:
-    """Every key, and None at each: what does not exist."""
-    return {
-        key: without_values(inner) if isinstance(inner, Mapping) else None
-        for key, inner in shape.items()
-    }
-
-
-def number_paths(
-    shape: Mapping[str, Any] = NUMBERS, *, above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, ...]]:
-    for key, inner in shape.items():
-        if isinstance(inner, Mapping):
-            yield from number_paths(inner, above=(*above, key))
-        elif inner == NUMBER:
-            yield (*above, key)
-
+PATHS = frozenset(place.path for place in places() if place.is_number)
+"""The numbers of summary.json that a gate can name."""
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -123,13 +34,18 @@ class Gate:
     comparison: str
     threshold: float
 
-    def trips(self, value: float | None) -> bool:
-        """A value that does not exist trips: what cannot be shown did not pass."""
-        return value is None or _OPERATORS[self.comparison](value, self.threshold)
+    def result(self, summary: Summary) -> GateResult:
+        """A number that does not exist trips: what cannot be shown did not pass."""
+        found = value_at(summary, self.path)
+        if not isinstance(found, int | float):
+            return GateResult(expression=self.expression, value=None, tripped=True)
+        value = float(found)
+        return GateResult(
+            expression=self.expression, value=value, tripped=self.trips(value)
+        )
 
-
-PATHS = frozenset(number_paths())
-"""The numbers of summary.json that a gate can name."""
+    def trips(self, value: float) -> bool:
+        return _OPERATORS[self.comparison](value, self.threshold)
 
 
 def gate_names() -> list[str]:
@@ -156,13 +72,6 @@ def parse_gate(expression: str) -> Gate:
     if not math.isfinite(threshold):
         raise UnknownGate(f"{expression!r}: {match[3]!r} is not a finite number")
     return Gate(expression, _whole_path(match[1]), match[2], threshold)
-
-
-def value_at(summary: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
-    value: Any = summary
-    for key in path:
-        value = value[key]
-    return None if value is None else float(value)
 
 
 def _whole_path(text: str) -> tuple[str, ...]:

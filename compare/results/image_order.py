@@ -1,7 +1,5 @@
 """Which images of a comparison are worth a look first."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from compare.results.comparison import Comparison
@@ -13,36 +11,20 @@ CONFIDENT = 0.5
 LISTED = 20
 
 
-@dataclass(frozen=True)
-class LabelSuspect:
-    """An image of which both versions confidently say the same, and not its label."""
+def suspect_rows(comparison: Comparison) -> IntArray:
+    """Rows of images whose label may be the mistake, at most 20.
 
-    row: int
-    answer: int
-    a_probability: float
-    b_probability: float
-
-
-def label_suspects(comparison: Comparison) -> list[LabelSuspect]:
-    """At most 20: the surest first, by the less confident version; equals in order.
-
-    The idea of Northcutt et al., "Confident Learning", JAIR 70:1373 (2021), for two
-    versions and five answers.
+    Both versions give the same answer, confidently, and it is not the label. The surest
+    come first, by the less confident version; equals keep their order. The idea of
+    Northcutt et al., "Confident Learning", JAIR 70:1373 (2021), for two versions and
+    five answers.
     """
-    a, b = comparison.a, comparison.b
-    surest = np.minimum(a.probabilities[:, 0], b.probabilities[:, 0])
+    surest = np.minimum(
+        comparison.a.probabilities[:, 0], comparison.b.probabilities[:, 0]
+    )
     suspect = ~comparison.disagrees & (comparison.a_ranks != 1) & (surest > CONFIDENT)
     rows = np.flatnonzero(suspect)
-    rows = rows[np.argsort(-surest[rows], kind="stable")][:LISTED]
-    return [
-        LabelSuspect(
-            row=int(row),
-            answer=int(a.indices[row, 0]),
-            a_probability=float(a.probabilities[row, 0]),
-            b_probability=float(b.probabilities[row, 0]),
-        )
-        for row in rows
-    ]
+    return rows[np.argsort(-surest[rows], kind="stable")][:LISTED]
 
 
 CATEGORIES = (
@@ -76,7 +58,7 @@ def showing_order(comparison: Comparison) -> IntArray:
             [0, 1, 2, 3, 4],
             5,
         )
-        groups[[suspect.row for suspect in label_suspects(comparison)]] = -1
+        groups[suspect_rows(comparison)] = -1
     change = np.abs(_first(comparison.b) - _first(comparison.a))
     order: IntArray = np.lexsort((-change, groups))
     return order

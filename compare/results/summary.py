@@ -1,241 +1,275 @@
-"""The numbers of summary.json, computed from a comparison."""
+"""The shape of summary.json: a frozen dataclass a level, a description for each field.
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+The fields give the paths that gates can name, the report's table of definitions,
+docs/summary.schema.json and the types of every report. Rates are fractions, 0..1;
+differences are candidate less baseline; a number that does not exist is None.
+"""
 
-from compare.collect.schema import ServedVersion
-from compare.results.comparison import Comparison, DataFacts, Probe
-from compare.results.gates import without_values
-from compare.results.image_order import label_suspects
-from compare.statistics.bootstrap import (
-    PairedChanges,
-    confidence_change,
-    paired_changes,
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
+from typing import Annotated, Literal, get_args, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from compare.results.numbers import (
+    BOOTSTRAP,
+    MINUS,
+    ClassCounts,
+    ConfidenceNumbers,
+    ConfusionChanges,
+    Counts,
+    DataFacts,
+    GateResult,
+    Interval,
+    OverlapNumbers,
+    PairedNumbers,
+    Probe,
+    SliceNumbers,
+    SuspectEntry,
+    VersionNumbers,
 )
-from compare.statistics.calibration import (
-    brier_scores,
-    confidence_table,
-    expected_calibration_error,
-    log_losses,
-    reliability,
-)
-from compare.statistics.classes import ClassChange, Confusion, confusion_changes
-from compare.statistics.paired import (
-    flips,
-    mcnemar_exact,
-    mcnemar_mid_p,
-    paired_difference,
-    share,
-)
-from compare.statistics.slices import ImageFacts, slices
-from compare.statistics.top_five import (
-    BoolArray,
-    IntArray,
-    TopFive,
-    agreement_kappa,
-    jensen_shannon_lower_bound,
-    mean_reciprocal_rank,
-    paired_table,
-    rank_biased_overlap,
-    rank_symmetry,
-    rank_transitions,
-    shared_share,
-)
+from compare.statistics.measure import Measure
+from compare.statistics.paired import NOTHING, Estimate
+from compare.statistics.top_five import Symmetry
 
-ALIASES_OF_TRAINING = frozenset({"best", "best-loss"})
-"""Training moves them to the version that does best on its validation images."""
+SCHEMA: Literal[1] = 1
+
+VerdictName = Literal["pass", "fail", "no_gate", "not_comparable"]
 
 
-def no_numbers(a: ServedVersion, b: ServedVersion, data: DataFacts) -> dict[str, Any]:
-    """Who was to be compared on what, and None at every number."""
-    numbers = without_values()
-    numbers["data"] = asdict(data)
-    for side, version in (("a", a), ("b", b)):
-        numbers[side]["version"] = version.number
-        numbers[side]["run_id"] = version.run_id
-        numbers[side]["epoch"] = version.epoch
-        numbers[side]["chosen_on_these_images"] = _chosen(version, data)
-    return numbers
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """summary.json, in the file's order. A is the baseline, B the candidate."""
 
-
-def numbers_without_truth(
-    comparison: Comparison,
-    numbers: dict[str, Any],
-    *,
-    changes: PairedChanges | None = None,
-    probe: Probe | None = None,
-) -> dict[str, Any]:
-    """`numbers` with all that two versions' answers to at least one image say."""
-    a, b, count = comparison.a, comparison.b, len(comparison.names)
-    changes = changes or confidence_change(a, b)
-    disagreement = share(int(comparison.disagrees.sum()), count)
-    first = {"baseline": a.indices[:, 0], "candidate": b.indices[:, 0]}
-    return {
-        **numbers,
-        "a": {**numbers["a"], "mean_confidence": float(a.probabilities[:, 0].mean())},
-        "b": {**numbers["b"], "mean_confidence": float(b.probabilities[:, 0].mean())},
-        "images": count,
-        "missing": len(comparison.missing),
-        "disagreement_rate": disagreement.value,
-        "disagreement": {"low": disagreement.low, "high": disagreement.high},
-        "agreement_kappa": agreement_kappa(**first),
-        "confidence": {
-            **numbers["confidence"],
-            "delta": asdict(changes.confidence),
-            "table": confidence_table(
-                baseline=a.probabilities[:, 0], candidate=b.probabilities[:, 0]
-            ),
-        },
-        "overlap": {
-            "top5": float(shared_share(a, b).mean()),
-            "rank_biased_overlap": float(rank_biased_overlap(a, b).mean()),
-            "jensen_shannon_lower_bound": float(
-                jensen_shannon_lower_bound(a, b).mean()
-            ),
-        },
-        "probe": numbers["probe"] if probe is None else asdict(probe),
-    }
-
-
-def numbers_with_truth(
-    comparison: Comparison,
-    numbers: dict[str, Any],
-    *,
-    classes: Sequence[ClassChange],
-    images: ImageFacts | None = None,
-    probe: Probe | None = None,
-) -> dict[str, Any]:
-    """Those and everything about being right; slices need what the files show."""
-    targets, count = comparison.targets, len(comparison.labels)
-    changes = paired_changes(targets, comparison.a, comparison.b, classes=count)
-    numbers = numbers_without_truth(comparison, numbers, changes=changes, probe=probe)
-    a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
-    top1 = {"baseline": a_ranks == 1, "candidate": b_ranks == 1}
-    transitions = rank_transitions(baseline=a_ranks, candidate=b_ranks)
-    return {
-        **numbers,
-        "a": {**numbers["a"], **_one_version(comparison.a, targets, count)},
-        "b": {**numbers["b"], **_one_version(comparison.b, targets, count)},
-        "top1": _paired(**top1),
-        "top5": _paired(baseline=a_ranks > 0, candidate=b_ranks > 0),
-        "mean_reciprocal_rank_delta": asdict(changes.reciprocal_rank),
-        "calibration_error_delta": asdict(changes.calibration_error),
-        "log_loss_delta": asdict(changes.log_loss),
-        "brier_score_delta": asdict(changes.brier_score),
-        "rank_transitions": transitions,
-        "rank_symmetry": asdict(rank_symmetry(transitions)),
-        "confidence": {
-            **numbers["confidence"],
-            "truth_delta": asdict(changes.truth),
-            "truth_images": changes.truth_images,
-        },
-        "class_regressions": sum(change.is_regression for change in classes),
-        "class_improvements": sum(change.is_improvement for change in classes),
-        "classes": {
-            "tested": len(classes),
-            "could_be_flagged": sum(change.could_be_flagged for change in classes),
-        },
-        "confusions": _confusions(comparison),
-        "slices": None if images is None else _slices(images, **top1),
-        "label_suspects": _label_suspects(comparison),
-    }
-
-
-def _chosen(version: ServedVersion, data: DataFacts) -> bool | None:
-    """Whether it was picked for doing best on these images: its figure is optimistic.
-
-    None where the service does not say what it was validated on or is called.
-    """
-    if version.dataset_digest is None or version.aliases is None:
-        return None
-    if version.dataset_digest != data.digest:
-        return False
-    return not ALIASES_OF_TRAINING.isdisjoint(version.aliases)
-
-
-def _one_version(top: TopFive, targets: IntArray, classes: int) -> dict[str, Any]:
-    ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
-    top1 = share(int((ranks == 1).sum()), len(ranks))
-    top5 = share(int((ranks > 0).sum()), len(ranks))
-    return {
-        "top1_accuracy": top1.value,
-        "top5_accuracy": top5.value,
-        "expected_calibration_error": expected_calibration_error(
-            confidences, ranks == 1
-        ),
-        "log_loss": float(log_losses(top, targets, classes=classes).mean()),
-        "brier_score": float(brier_scores(top, targets, classes=classes).mean()),
-        "top1": asdict(top1),
-        "top5": asdict(top5),
-        "mean_reciprocal_rank": mean_reciprocal_rank(ranks),
-        "reliability": [asdict(b) for b in reliability(confidences, ranks == 1)],
-    }
-
-
-def _paired(*, baseline: BoolArray, candidate: BoolArray) -> dict[str, Any]:
-    table = paired_table(baseline=baseline, candidate=candidate)
-    return {
-        **asdict(table),
-        "delta": asdict(paired_difference(table)),
-        "mcnemar_mid_p": mcnemar_mid_p(table),
-        "mcnemar_exact_p": mcnemar_exact(table),
-        "negative_flip_rate": asdict(share(table.broken, table.images)),
-        "positive_flip_rate": asdict(share(table.fixed, table.images)),
-        **asdict(flips(table)),
-    }
-
-
-def _confusions(comparison: Comparison) -> dict[str, Any]:
-    labels = comparison.labels
-
-    def entry(confusion: Confusion) -> dict[str, Any]:
-        return {
-            "target_id": labels.ids[confusion.target],
-            "target": labels.names[confusion.target],
-            "answer_id": labels.ids[confusion.answer],
-            "answer": labels.names[confusion.answer],
-            "a": confusion.baseline,
-            "b": confusion.candidate,
-        }
-
-    gained, lost = confusion_changes(
-        comparison.targets,
-        baseline=comparison.a.indices[:, 0],
-        candidate=comparison.b.indices[:, 0],
-        classes=len(labels),
+    schema: Annotated[Literal[1], Measure("version of this format")] = SCHEMA
+    model: Annotated[str, Measure("name of the registered model")]
+    verdict: Annotated[
+        VerdictName,
+        Measure("`no_gate`: nothing was asked of the numbers, so nothing passed"),
+    ]
+    reasons: Annotated[
+        tuple[str, ...], Measure("why the verdict is `fail` or `not_comparable`")
+    ] = ()
+    notes: Annotated[tuple[str, ...], Measure("what to know before reading on")] = ()
+    gates: Annotated[tuple[GateResult, ...], Measure("each gate and its result")] = ()
+    data: Annotated[DataFacts, Measure("the images of the comparison")] = field(
+        default_factory=DataFacts
     )
-    return {"gained": [*map(entry, gained)], "lost": [*map(entry, lost)]}
+    a: Annotated[VersionNumbers, Measure("the baseline")]
+    b: Annotated[VersionNumbers, Measure("the candidate")]
+    images: Annotated[int | None, Measure("images that both answered: N")] = None
+    missing: Annotated[int | None, Measure("images that one did not answer")] = None
+    top1: Annotated[
+        PairedNumbers, Measure("right is: the first answer is the truth")
+    ] = field(default_factory=PairedNumbers)
+    top5: Annotated[
+        PairedNumbers, Measure("right is: the truth is among the five answers")
+    ] = field(default_factory=PairedNumbers)
+    disagreement_rate: Annotated[
+        float | None,
+        Measure(
+            "how often the likeliest class is another; needs no labels",
+            name="Changed first answers (churn)",
+            kind="percent",
+            formula="images with other first answers / N",
+            source="Milani Fard et al., NIPS 2016",
+        ),
+    ] = None
+    disagreement: Annotated[
+        Interval, Measure("Wilson's interval of disagreement_rate")
+    ] = field(default_factory=Interval)
+    agreement_kappa: Annotated[
+        float | None,
+        Measure(
+            "how far first answers agree, beyond luck",
+            name="Kappa of first answers",
+            formula="as above, over classes",
+        ),
+    ] = None
+    mean_reciprocal_rank_delta: Annotated[
+        Estimate,
+        Measure(
+            "positive: the truth moves up",
+            name="Change of mean reciprocal rank",
+            kind="change",
+            formula=f"B {MINUS} A; {BOOTSTRAP}",
+        ),
+    ] = NOTHING
+    calibration_error_delta: Annotated[
+        Estimate,
+        Measure(
+            "positive: B's confidence says less. Chance makes both errors larger than "
+            "they are; the interval allows for that at both ends, and holds the true "
+            "change in 95 % of comparisons or more",
+            name="Change of calibration error",
+            kind="points",
+            formula=f"B {MINUS} A; 1.96 standard errors and the largest bias of the "
+            "15 bins",
+            source="Armstrong, Koles\u00e1r, Quantitative Economics 11:1 (2020); "
+            "Kumar, Liang, Ma, NeurIPS 2019",
+        ),
+    ] = NOTHING
+    log_loss_delta: Annotated[
+        Estimate,
+        Measure(
+            "positive: B finds the truth less probable, or is surer when it is wrong",
+            name="Change of log loss",
+            kind="change",
+            formula=f"B {MINUS} A; {BOOTSTRAP}",
+        ),
+    ] = NOTHING
+    brier_score_delta: Annotated[
+        Estimate,
+        Measure(
+            "positive: B's probabilities are further from the truth",
+            name="Change of Brier score",
+            kind="change",
+            formula=f"B {MINUS} A; {BOOTSTRAP}",
+        ),
+    ] = NOTHING
+    rank_transitions: Annotated[
+        Counts | None,
+        Measure("images by the truth's place in A (rows) and in B (columns)"),
+    ] = None
+    rank_symmetry: Annotated[
+        Symmetry, Measure("Bowker's test of the table of ranks")
+    ] = field(default_factory=Symmetry)
+    confidence: Annotated[
+        ConfidenceNumbers, Measure("probabilities of the answers")
+    ] = field(default_factory=ConfidenceNumbers)
+    overlap: Annotated[
+        OverlapNumbers, Measure("how alike the two lists of five answers are")
+    ] = field(default_factory=OverlapNumbers)
+    class_regressions: Annotated[
+        int | None,
+        Measure(
+            "that remain when one allows for having looked at all classes",
+            name="Classes shown to be worse",
+            kind="count",
+            formula="broken > fixed, Benjamini-Hochberg q of mid-p "
+            "\N{LESS-THAN OR EQUAL TO} 0.05",
+            source="Benjamini, Hochberg, J. R. Stat. Soc. B 57:289 (1995)",
+        ),
+    ] = None
+    class_improvements: Annotated[
+        int | None,
+        Measure(
+            "the same, the other way",
+            name="Classes shown to be better",
+            kind="count",
+            formula="fixed > broken, q \N{LESS-THAN OR EQUAL TO} 0.05",
+        ),
+    ] = None
+    classes: Annotated[ClassCounts, Measure("how many classes")] = field(
+        default_factory=ClassCounts
+    )
+    confusions: Annotated[
+        ConfusionChanges, Measure("pairs of a true class and a wrong first answer")
+    ] = field(default_factory=ConfusionChanges)
+    slices: Annotated[
+        tuple[SliceNumbers, ...] | None, Measure("the same on parts of the images")
+    ] = None
+    probe: Annotated[Probe, Measure("images that were asked twice")] = field(
+        default_factory=Probe
+    )
+    label_suspects: Annotated[
+        tuple[SuspectEntry, ...] | None,
+        Measure("images of which both versions are sure of the same other class"),
+    ] = None
+
+    @property
+    def changed_first_answers(self) -> Estimate:
+        """disagreement_rate with its interval, which the file keeps apart."""
+        return Estimate(
+            self.disagreement_rate, self.disagreement.low, self.disagreement.high
+        )
 
 
-def _slices(
-    images: ImageFacts, *, baseline: BoolArray, candidate: BoolArray
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": part.name,
-            "group": part.group,
-            "images": part.table.images,
-            "delta": asdict(part.delta),
-            "negative_flip_rate": asdict(part.negative_flip_rate),
-            "mid_p": part.mid_p,
-            "q_value": part.q_value,
-        }
-        for part in slices(images, baseline=baseline, candidate=candidate)
-    ]
+Path = tuple[str, ...]
+"""Names of fields from Summary down to one, such as ("top1", "delta", "low")."""
 
 
-def _label_suspects(comparison: Comparison) -> list[dict[str, Any]]:
-    labels = comparison.labels
-    return [
-        {
-            "image": comparison.names[suspect.row],
-            "target_id": labels.ids[comparison.targets[suspect.row]],
-            "target": labels.names[comparison.targets[suspect.row]],
-            "answer_id": labels.ids[suspect.answer],
-            "answer": labels.names[suspect.answer],
-            "a_probability": suspect.a_probability,
-            "b_probability": suspect.b_probability,
-        }
-        for suspect in label_suspects(comparison)
-    ]
+@dataclass(frozen=True)
+class Place:
+    """A field of Summary or of a level below it, but not of a list's entries."""
+
+    path: Path
+    type: object
+    measure: Measure
+
+    @property
+    def is_number(self) -> bool:
+        """True for what a gate can name; False for levels, text, bool and lists."""
+        return not {int, float}.isdisjoint(get_args(self.type))
+
+
+def places(level: object = Summary, above: Path = ()) -> Iterator[Place]:
+    """Every field in the file's order, a level before what is below it."""
+    for name, hint in get_type_hints(level, include_extras=True).items():
+        of_field, measure = get_args(hint)
+        yield Place((*above, name), of_field, measure)
+        if is_dataclass(of_field):
+            yield from places(of_field, (*above, name))
+
+
+def value_at(summary: Summary, path: Path) -> object:
+    value: object = summary
+    for name in path:
+        value = getattr(value, name)
+    return value
+
+
+def write_document(summary: Summary) -> dict[str, object]:
+    """The JSON document of summary.json."""
+    return asdict(summary)
+
+
+def read_document(document: Mapping[str, object]) -> Summary:
+    """ValueError if it is no summary. What an older version did not write is None."""
+    return _adapter().validate_python(without_nulls(document))
+
+
+def without_nulls(document: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in document.items()
+        if value is not None
+    }
+
+
+@cache
+def _adapter() -> TypeAdapter[Summary]:
+    return TypeAdapter(Summary)
+
+
+class _EveryField(GenerateJsonSchema):
+    """A schema in which every key is required: the file has null, but no gap."""
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField
+        | core_schema.DataclassField
+        | core_schema.TypedDictField,
+        total: bool,
+    ) -> bool:
+        return True
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def json_schema() -> JsonSchemaValue:
+    """docs/summary.schema.json."""
+    schema = _adapter().json_schema(mode="serialization", schema_generator=_EveryField)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))

@@ -1,38 +1,85 @@
-"""The one object that terminal, files and exit code are drawn from."""
+"""A comparison's summary: its numbers, and what the gates say of them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from compare.collect.schema import ServedVersion
-from compare.results.comparison import Comparison, DataFacts, Probe
-from compare.results.gates import Gate, value_at
-from compare.results.summary import (
-    no_numbers,
-    numbers_with_truth,
-    numbers_without_truth,
+from compare.results.comparison import Comparison
+from compare.results.gates import Gate
+from compare.results.image_order import suspect_rows
+from compare.results.numbers import (
+    ClassCounts,
+    ConfidenceNumbers,
+    ConfusionChange,
+    ConfusionChanges,
+    DataFacts,
+    GateResult,
+    Interval,
+    OverlapNumbers,
+    PairedNumbers,
+    Probe,
+    SliceNumbers,
+    SuspectEntry,
+    VersionNumbers,
 )
-from compare.statistics.classes import ClassChange, class_changes
-from compare.statistics.slices import ImageFacts
+from compare.results.summary import Summary, VerdictName
+from compare.statistics.bootstrap import (
+    PairedChanges,
+    confidence_change,
+    paired_changes,
+)
+from compare.statistics.calibration import (
+    brier_scores,
+    confidence_table,
+    expected_calibration_error,
+    log_losses,
+    reliability,
+)
+from compare.statistics.classes import (
+    ClassChange,
+    Confusion,
+    class_changes,
+    confusion_changes,
+)
+from compare.statistics.paired import (
+    backward_trust,
+    correctness_kappa,
+    error_compatibility,
+    excess_churn,
+    mcnemar_exact,
+    mcnemar_mid_p,
+    paired_difference,
+    relative_flip_rate,
+    share,
+)
+from compare.statistics.slices import ImageFacts, slices
+from compare.statistics.top_five import (
+    BoolArray,
+    IntArray,
+    TopFive,
+    agreement_kappa,
+    jensen_shannon_lower_bound,
+    mean_reciprocal_rank,
+    paired_table,
+    rank_biased_overlap,
+    rank_symmetry,
+    rank_transitions,
+    shared_share,
+)
 
-SCHEMA = 1
-
-Name = Literal["pass", "fail", "no_gate", "not_comparable"]
-"""`no_gate`: nothing was asked of the numbers, so nothing passed."""
+ALIASES_OF_TRAINING = frozenset({"best", "best-loss"})
+"""Training moves them to the version that does best on its validation images."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    summary: dict[str, Any]
-    """summary.json."""
-
+    summary: Summary
     classes: tuple[ClassChange, ...]
-    """Empty without labels, or where nothing could be compared."""
+    """Empty without labels, or if nothing could be compared."""
 
     @property
-    def name(self) -> Name:
-        name: Name = self.summary["verdict"]
-        return name
+    def name(self) -> VerdictName:
+        return self.summary.verdict
 
 
 def judge(
@@ -46,26 +93,37 @@ def judge(
     images: ImageFacts | None = None,
     probe: Probe | None = None,
 ) -> Verdict:
-    """`notes` are said in every report and change nothing.
+    """All numbers, and the verdict of the gates on them.
 
-    `images` is None where the files could not be read, `probe` where none was made.
+    `notes` stand in every report and change nothing. `images` is None if the files
+    could not be read, `probe` if none was made.
     """
-    breaches = _breaches(comparison, probe)
-    if breaches:
-        return refuse(breaches, a=a, b=b, gates=gates, notes=notes, data=data)
-    numbers = no_numbers(a, b, data)
-    if not comparison.labelled:
-        numbers = numbers_without_truth(comparison, numbers, probe=probe)
-        return _verdict(numbers, a.model, gates, notes, classes=())
-    classes = class_changes(
-        comparison.targets,
-        baseline=comparison.a_ranks == 1,
-        candidate=comparison.b_ranks == 1,
+    reasons = _obstacles(comparison, probe)
+    if reasons:
+        return refuse(reasons, a=a, b=b, gates=gates, notes=notes, data=data)
+    summary = _without_numbers(a, b, data, notes)
+    classes: Sequence[ClassChange] = ()
+    if comparison.labelled:
+        classes = class_changes(
+            comparison.targets,
+            baseline=comparison.a_ranks == 1,
+            candidate=comparison.b_ranks == 1,
+        )
+        summary = _with_truth(summary, comparison, classes=classes, images=images)
+    else:
+        changes = confidence_change(comparison.a, comparison.b)
+        summary = _without_truth(summary, comparison, changes)
+    summary = replace(summary, probe=probe or Probe())
+    results = tuple(gate.result(summary) for gate in gates)
+    tripped = [result for result in results if result.tripped]
+    passed: VerdictName = "pass" if results else "no_gate"
+    summary = replace(
+        summary,
+        verdict="fail" if tripped else passed,
+        reasons=tuple(map(_reason, tripped)),
+        gates=results,
     )
-    numbers = numbers_with_truth(
-        comparison, numbers, classes=classes, images=images, probe=probe
-    )
-    return _verdict(numbers, a.model, gates, notes, classes=classes)
+    return Verdict(summary, tuple(classes))
 
 
 def refuse(
@@ -78,84 +136,236 @@ def refuse(
     data: DataFacts,
 ) -> Verdict:
     """`not_comparable`: no number exists, so every gate trips."""
-    summary = _document(
-        "not_comparable",
-        reasons,
-        model=a.model,
-        notes=notes,
-        gates=[_told(gate, None) for gate in gates],
-        numbers=no_numbers(a, b, data),
+    summary = replace(
+        _without_numbers(a, b, data, notes),
+        reasons=tuple(reasons),
+        gates=tuple(
+            GateResult(expression=gate.expression, value=None, tripped=True)
+            for gate in gates
+        ),
     )
     return Verdict(summary, ())
 
 
-def _breaches(comparison: Comparison, probe: Probe | None) -> list[str]:
-    """Why the answers at hand cannot be judged, if they cannot."""
-    breaches = []
+def _obstacles(comparison: Comparison, probe: Probe | None) -> list[str]:
+    """Why the answers cannot be judged; empty if they can."""
+    obstacles = []
     if probe is not None and probe.differing:
-        breaches.append(
+        obstacles.append(
             f"{probe.differing} of {probe.images} images that were asked twice got "
             "another answer the second time, so a difference between the versions "
             "could be the service's own; see that nothing was loaded anew or is "
             "random, and if the first answers were the odd ones start with --fresh"
         )
     if not comparison.names:
-        breaches.append("no image was answered by both versions")
-    return breaches
+        obstacles.append("no image was answered by both versions")
+    return obstacles
 
 
-def _verdict(
-    numbers: Mapping[str, Any],
-    model: str,
-    gates: Sequence[Gate],
-    notes: Sequence[str],
+def _reason(result: GateResult) -> str:
+    if result.value is None:
+        return f"{result.expression} cannot be told: there is no value"
+    return f"{result.expression} is true"
+
+
+def _without_numbers(
+    a: ServedVersion, b: ServedVersion, data: DataFacts, notes: Sequence[str]
+) -> Summary:
+    """A refusal: which versions and data, and None at every number."""
+
+    def facts(version: ServedVersion) -> VersionNumbers:
+        return VersionNumbers(
+            version=version.number,
+            run_id=version.run_id,
+            epoch=version.epoch,
+            chosen_on_these_images=_is_chosen(version, data),
+        )
+
+    return Summary(
+        model=a.model,
+        verdict="not_comparable",
+        notes=tuple(notes),
+        data=data,
+        a=facts(a),
+        b=facts(b),
+    )
+
+
+def _is_chosen(version: ServedVersion, data: DataFacts) -> bool | None:
+    """Whether it was picked for doing best on these images: its figure is optimistic.
+
+    None if the service does not say its validation data or its aliases.
+    """
+    if version.dataset_digest is None or version.aliases is None:
+        return None
+    if version.dataset_digest != data.digest:
+        return False
+    return not ALIASES_OF_TRAINING.isdisjoint(version.aliases)
+
+
+def _without_truth(
+    summary: Summary, comparison: Comparison, changes: PairedChanges
+) -> Summary:
+    """`summary` with all that can be said of at least one image without its label."""
+    a, b, count = comparison.a, comparison.b, len(comparison.names)
+    disagreement = share(int(comparison.disagrees.sum()), count)
+    first = {"baseline": a.indices[:, 0], "candidate": b.indices[:, 0]}
+    confidences = {
+        "baseline": a.probabilities[:, 0],
+        "candidate": b.probabilities[:, 0],
+    }
+    return replace(
+        summary,
+        a=replace(summary.a, mean_confidence=float(a.probabilities[:, 0].mean())),
+        b=replace(summary.b, mean_confidence=float(b.probabilities[:, 0].mean())),
+        images=count,
+        missing=len(comparison.missing),
+        disagreement_rate=disagreement.value,
+        disagreement=Interval(low=disagreement.low, high=disagreement.high),
+        agreement_kappa=agreement_kappa(**first),
+        confidence=ConfidenceNumbers(
+            delta=changes.confidence,
+            truth_delta=changes.truth,
+            truth_images=changes.truth_images,
+            table=confidence_table(**confidences),
+        ),
+        overlap=OverlapNumbers(
+            top5=float(shared_share(a, b).mean()),
+            rank_biased_overlap=float(rank_biased_overlap(a, b).mean()),
+            jensen_shannon_lower_bound=float(jensen_shannon_lower_bound(a, b).mean()),
+        ),
+    )
+
+
+def _with_truth(
+    summary: Summary,
+    comparison: Comparison,
     *,
     classes: Sequence[ClassChange],
-) -> Verdict:
-    """Of the gates on the numbers."""
-    told = [_told(gate, value_at(numbers, gate.path)) for gate in gates]
-    tripped = [entry for entry in told if entry["tripped"]]
-    passed: Name = "pass" if told else "no_gate"
-    summary = _document(
-        "fail" if tripped else passed,
-        [*map(_reason, tripped)],
-        model=model,
-        notes=notes,
-        gates=told,
-        numbers=numbers,
+    images: ImageFacts | None,
+) -> Summary:
+    """`summary` with every number; its slices need `images`."""
+    targets, count = comparison.targets, len(comparison.labels)
+    changes = paired_changes(targets, comparison.a, comparison.b, classes=count)
+    summary = _without_truth(summary, comparison, changes)
+    a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
+    top1 = {"baseline": a_ranks == 1, "candidate": b_ranks == 1}
+    transitions = rank_transitions(baseline=a_ranks, candidate=b_ranks)
+    return replace(
+        summary,
+        a=_one_version(summary.a, comparison.a, targets, count),
+        b=_one_version(summary.b, comparison.b, targets, count),
+        top1=_paired(**top1),
+        top5=_paired(baseline=a_ranks > 0, candidate=b_ranks > 0),
+        mean_reciprocal_rank_delta=changes.reciprocal_rank,
+        calibration_error_delta=changes.calibration_error,
+        log_loss_delta=changes.log_loss,
+        brier_score_delta=changes.brier_score,
+        rank_transitions=transitions,
+        rank_symmetry=rank_symmetry(transitions),
+        class_regressions=sum(change.is_regression for change in classes),
+        class_improvements=sum(change.is_improvement for change in classes),
+        classes=ClassCounts(
+            tested=len(classes),
+            could_be_flagged=sum(change.could_be_flagged for change in classes),
+        ),
+        confusions=_confusions(comparison),
+        slices=None if images is None else _slices(images, **top1),
+        label_suspects=_label_suspects(comparison),
     )
-    return Verdict(summary, tuple(classes))
 
 
-def _document(
-    name: Name,
-    reasons: Sequence[str],
-    *,
-    model: str,
-    notes: Sequence[str],
-    gates: Sequence[Mapping[str, Any]],
-    numbers: Mapping[str, Any],
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "model": model,
-        "verdict": name,
-        "reasons": [*reasons],
-        "notes": [*notes],
-        "gates": [*gates],
-        **numbers,
-    }
+def _one_version(
+    numbers: VersionNumbers, top: TopFive, targets: IntArray, classes: int
+) -> VersionNumbers:
+    ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
+    top1 = share(int((ranks == 1).sum()), len(ranks))
+    top5 = share(int((ranks > 0).sum()), len(ranks))
+    return replace(
+        numbers,
+        top1_accuracy=top1.value,
+        top5_accuracy=top5.value,
+        expected_calibration_error=expected_calibration_error(confidences, ranks == 1),
+        log_loss=float(log_losses(top, targets, classes=classes).mean()),
+        brier_score=float(brier_scores(top, targets, classes=classes).mean()),
+        top1=top1,
+        top5=top5,
+        mean_reciprocal_rank=mean_reciprocal_rank(ranks),
+        reliability=tuple(reliability(confidences, ranks == 1)),
+    )
 
 
-def _told(gate: Gate, value: float | None) -> dict[str, Any]:
-    return {
-        "expression": gate.expression,
-        "value": value,
-        "tripped": gate.trips(value),
-    }
+def _paired(*, baseline: BoolArray, candidate: BoolArray) -> PairedNumbers:
+    table = paired_table(baseline=baseline, candidate=candidate)
+    return PairedNumbers(
+        **asdict(table),
+        delta=paired_difference(table),
+        mcnemar_mid_p=mcnemar_mid_p(table),
+        mcnemar_exact_p=mcnemar_exact(table),
+        negative_flip_rate=share(table.broken, table.images),
+        positive_flip_rate=share(table.fixed, table.images),
+        relative_flip_rate=relative_flip_rate(table),
+        backward_trust=backward_trust(table),
+        error_compatibility=error_compatibility(table),
+        excess_churn=excess_churn(table),
+        kappa=correctness_kappa(table),
+    )
 
 
-def _reason(told: Mapping[str, Any]) -> str:
-    if told["value"] is None:
-        return f"{told['expression']} cannot be told: there is no value"
-    return f"{told['expression']} is true"
+def _confusions(comparison: Comparison) -> ConfusionChanges:
+    labels = comparison.labels
+
+    def entry(confusion: Confusion) -> ConfusionChange:
+        return ConfusionChange(
+            target_id=labels.ids[confusion.target],
+            target=labels.names[confusion.target],
+            answer_id=labels.ids[confusion.answer],
+            answer=labels.names[confusion.answer],
+            a=confusion.baseline,
+            b=confusion.candidate,
+        )
+
+    gained, lost = confusion_changes(
+        comparison.targets,
+        baseline=comparison.a.indices[:, 0],
+        candidate=comparison.b.indices[:, 0],
+        classes=len(labels),
+    )
+    return ConfusionChanges(
+        gained=tuple(map(entry, gained)), lost=tuple(map(entry, lost))
+    )
+
+
+def _slices(
+    images: ImageFacts, *, baseline: BoolArray, candidate: BoolArray
+) -> tuple[SliceNumbers, ...]:
+    return tuple(
+        SliceNumbers(
+            name=part.name,
+            group=part.group,
+            images=part.table.images,
+            delta=paired_difference(part.table),
+            negative_flip_rate=share(part.table.broken, part.table.images),
+            mid_p=part.mid_p,
+            q_value=part.q_value,
+        )
+        for part in slices(images, baseline=baseline, candidate=candidate)
+    )
+
+
+def _label_suspects(comparison: Comparison) -> tuple[SuspectEntry, ...]:
+    labels, a, b = comparison.labels, comparison.a, comparison.b
+
+    def entry(row: int) -> SuspectEntry:
+        target, answer = comparison.targets[row], a.indices[row, 0]
+        return SuspectEntry(
+            image=comparison.names[row],
+            target_id=labels.ids[target],
+            target=labels.names[target],
+            answer_id=labels.ids[answer],
+            answer=labels.names[answer],
+            a_probability=float(a.probabilities[row, 0]),
+            b_probability=float(b.probabilities[row, 0]),
+        )
+
+    return tuple(map(entry, suspect_rows(comparison).tolist()))

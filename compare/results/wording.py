@@ -1,102 +1,116 @@
-"""Numbers and verdicts of a summary as people read them."""
+"""Numbers and verdicts of a summary in words: the one place that writes them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from compare.results.numbers import PairedNumbers
+from compare.results.summary import Summary
+from compare.statistics.measure import Kind
+from compare.statistics.paired import Estimate
 
 ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+ARROW = "\N{RIGHTWARDS ARROW}"
 SHOWN_BELOW_P = 0.05
 
 PLACES = ("1st", "2nd", "3rd", "4th", "5th", "none")
-"""Of the truth among five answers, as rows and columns of rank_transitions have it."""
-
-Kind = Literal["percent", "points", "number", "change", "p", "count", "ms"]
+"""Places of the truth among five answers: rows and columns of rank_transitions."""
 
 
-def look_up(document: object, path: str) -> Any:
-    """What stands at `top1.delta.value`; None where any part of the way is missing."""
-    value: Any = document
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def plain(value: object, kind: Kind) -> str:
+    """A number with its unit, in ASCII but for what is absent (an en dash).
 
-
-def five_can_miss(summary: Mapping[str, Any]) -> bool:
-    """False where both lists of five hold every truth and the same classes.
-
-    So of five classes or fewer, always: "truth among five" says nothing then.
-    """
-    paths = ("a.top5_accuracy", "b.top5_accuracy", "overlap.top5")
-    return any(look_up(summary, path) != 1 for path in paths)
-
-
-def is_older(summary: Mapping[str, Any]) -> bool:
-    """Whether it was written before 2026-11-30: it has no log loss, and its interval of
-    the change of calibration error did not hold what it said."""
-    return "log_loss_delta" not in summary
-
-
-def say(value: object, kind: Kind) -> str:
-    """A number with its unit; an en dash where there is none.
-
-    Fractions of 1 are said in percent or, differences, in percentage points.
+    Fractions of 1 are written in percent; differences of them in percentage points,
+    which have a sign and no unit.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ABSENT
-    return {
-        "percent": f"{100 * value:.2f} %",
-        "points": signed_points(value),
-        "number": f"{value:.3f}",
-        "change": signed_change(value),
-        "p": "< 0.0001" if value < 0.0001 else _p(value),
-        "count": f"{value:,.0f}",
-        "ms": f"{value:.2f} ms",
-    }[kind].replace("-", MINUS)
+    return _WRITTEN[kind](value)
 
 
-def signed_points(fraction: float) -> str:
-    """Percentage points, with two places."""
-    return _signed(100 * fraction, places=2)
-
-
-def signed_change(value: float) -> str:
-    """A difference of log losses or Brier scores, with three places."""
-    return _signed(value, places=3)
+def say(value: object, kind: Kind) -> str:
+    """plain() with a true minus sign."""
+    return plain(value, kind).replace("-", MINUS)
 
 
 def _signed(value: float, *, places: int) -> str:
-    """Two places more where these would hide on which side of 0 the value is."""
+    """Two places more if these would hide on which side of 0 the value is."""
     text, longer = f"{value:+.{places}f}", f"{value:+.{places + 2}f}"
     return longer if float(longer) and not float(text) else text
 
 
 def _p(value: float) -> str:
     """Two digits, or as many as show on which side of 0.05 it is."""
+    if value < 0.0001:
+        return "< 0.0001"
     texts = (f"{value:.{digits}g}" for digits in range(2, 18))
     below = value < SHOWN_BELOW_P
     return next(text for text in texts if (float(text) < SHOWN_BELOW_P) == below)
 
 
-def say_interval(estimate: object, kind: Kind) -> str:
-    """`9.18 to 10.35 %`; empty where there is no interval."""
-    low, high = look_up(estimate, "low"), look_up(estimate, "high")
-    if low is None or high is None:
+_WRITTEN: Mapping[Kind, Callable[[float], str]] = {
+    "percent": lambda value: f"{100 * value:.2f} %",
+    "points": lambda value: _signed(100 * value, places=2),
+    "number": lambda value: f"{value:.3f}",
+    "change": lambda value: _signed(value, places=3),
+    "p": _p,
+    "count": lambda value: f"{value:,.0f}",
+    "ms": lambda value: f"{value:.2f} ms",
+    "any": lambda value: f"{value:.4g}",
+}
+
+
+def plain_interval(estimate: Estimate, kind: Kind) -> str:
+    """`[-2.09, -0.31]`, without a unit; empty if there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = plain(estimate.low, kind), plain(estimate.high, kind)
+    return f"[{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
+
+
+def say_interval(estimate: Estimate, kind: Kind) -> str:
+    """`9.18 to 10.35 %`; empty if there is no interval."""
+    if estimate.low is None or estimate.high is None:
         return ""
     unit = {"percent": " %", "ms": " ms"}.get(kind, "")
-    return f"{say(low, kind).removesuffix(unit)} to {say(high, kind)}"
-
-
-def say_estimate(estimate: object, kind: Kind) -> str:
-    """`9.75 % (9.18 to 10.35 %)`, or the value alone."""
-    value = look_up(estimate, "value")
-    interval = say_interval(estimate, kind)
-    return f"{say(value, kind)} ({interval})" if interval else say(value, kind)
+    return f"{say(estimate.low, kind).removesuffix(unit)} to {say(estimate.high, kind)}"
 
 
 def say_value(value: object, kind: Kind) -> str:
-    """A number, or an estimate with its interval."""
-    return say_estimate(value, kind) if isinstance(value, Mapping) else say(value, kind)
+    """A number, or an estimate as `9.75 % (9.18 to 10.35 %)`."""
+    if not isinstance(value, Estimate):
+        return say(value, kind)
+    interval = say_interval(value, kind)
+    said = say(value.value, kind)
+    return f"{said} ({interval})" if interval else said
+
+
+def say_both(a: object, b: object, kind: Kind) -> str:
+    """`31.13 % → 29.93 %`: the baseline's, then the candidate's."""
+    return f"{say_value(a, kind)} {ARROW} {say_value(b, kind)}"
+
+
+def five_can_miss(summary: Summary) -> bool:
+    """False if both lists of five hold every truth and the same classes.
+
+    So it is with five classes or fewer: "truth among five" says nothing then.
+    """
+    shares = (
+        summary.a.top5_accuracy,
+        summary.b.top5_accuracy,
+        summary.overlap.top5,
+    )
+    return any(share != 1 for share in shares)
+
+
+def is_older(summary: Summary) -> bool:
+    """Whether a version before 2026-11-30 wrote it.
+
+    Such a summary has no log loss, and the interval of its change of calibration error
+    did not hold what it promised.
+    """
+    return summary.log_loss_delta.value is None
 
 
 def chance_in_words(p: float) -> str:
@@ -114,42 +128,34 @@ def say_images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
-def version_name(summary: Mapping[str, Any], side: str) -> str:
-    return f"v{look_up(summary, f'{side}.version')}"
-
-
-def is_labelled(summary: Mapping[str, Any]) -> bool:
-    return look_up(summary, "data.labelled") is not False
-
-
-def notes_of(summary: Mapping[str, Any]) -> list[str]:
-    """What to know before the numbers are believed; sentences without a full stop."""
-    notes = [*(summary.get("notes") or [])]
+def notes_of(summary: Summary) -> list[str]:
+    """What to know before reading the numbers; sentences without a full stop."""
+    notes = [*summary.notes]
     chosen = dict.fromkeys(
-        version_name(summary, side)
-        for side in ("a", "b")
-        if look_up(summary, f"{side}.chosen_on_these_images") is True
+        version.name
+        for version in (summary.a, summary.b)
+        if version.chosen_on_these_images is True
     )
-    if chosen and summary["verdict"] != "not_comparable":
+    if chosen and summary.verdict != "not_comparable":
         were = "were" if len(chosen) > 1 else "was"
         notes.append(
             f"{' and '.join(chosen)} {were} chosen as best on these very images, "
             "which flatters"
         )
-    if missing := summary.get("missing"):
-        are = "is" if missing == 1 else "are"
+    if summary.missing:
+        are = "is" if summary.missing == 1 else "are"
         # First: the terminal shows few lines of notes.
         notes.insert(
             0,
-            f"{say_images(missing)} {are} left out, as a version did not answer; "
-            "run.json says why",
+            f"{say_images(summary.missing)} {are} left out, as a version did not "
+            "answer; run.json says why",
         )
     return notes
 
 
 @dataclass(frozen=True)
 class Words:
-    """A verdict, said to somebody who has never met a p-value."""
+    """A verdict for a reader who has never met a p-value."""
 
     badge: str
     """Two or three words: what the gates say."""
@@ -161,66 +167,62 @@ class Words:
     sentences: tuple[str, ...]
 
 
-def verdict_in_words(
-    summary: Mapping[str, Any], *, with_accuracies: bool = True
-) -> Words:
-    a, b = version_name(summary, "a"), version_name(summary, "b")
-    if summary["verdict"] == "not_comparable":
+def verdict_in_words(summary: Summary, *, with_accuracies: bool = True) -> Words:
+    a, b = summary.a.name, summary.b.name
+    if summary.verdict == "not_comparable":
         headline = f"{b} cannot be compared with {a}"
-        return Words("NOT COMPARABLE", "open", headline, tuple(summary["reasons"]))
+        return Words("NOT COMPARABLE", "open", headline, summary.reasons)
     badge, mood = _badge(summary)
-    if not summary.get("images"):
+    if not summary.images:
         return Words(badge, mood, "No image was answered by both versions", ())
-    if not is_labelled(summary):
-        return Words(badge, mood, *_unlabelled(summary, a, b))
-    headline, sentences = _labelled(summary, a, b)
+    if not summary.data.labelled:
+        return Words(badge, mood, *_unlabelled(summary))
+    headline, sentences = _labelled(summary)
     if with_accuracies:
         sentences = (_accuracies(summary), *sentences)
     return Words(badge, mood, headline, sentences)
 
 
-def _badge(summary: Mapping[str, Any]) -> tuple[str, Literal["good", "bad", "open"]]:
-    if summary["verdict"] == "fail":
+def _badge(summary: Summary) -> tuple[str, Literal["good", "bad", "open"]]:
+    if summary.verdict == "fail":
         return "FAIL", "bad"
     # Older summaries have `pass` here too; nothing was asked, so nothing passed.
-    return ("PASS", "good") if summary["gates"] else ("NO GATE", "open")
+    return ("PASS", "good") if summary.gates else ("NO GATE", "open")
 
 
-def _unlabelled(
-    summary: Mapping[str, Any], a: str, b: str
-) -> tuple[str, tuple[str, ...]]:
-    rate = say(summary.get("disagreement_rate"), "percent")
+def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
+    a, b = summary.a.name, summary.b.name
+    rate = say(summary.disagreement_rate, "percent")
     return f"{b} answers otherwise than {a} on {rate} of the images", (
         "The images have no labels, so nobody can tell here which of the two is right: "
         "what follows is how much changes, not whether it changes for the better.",
     )
 
 
-def _labelled(
-    summary: Mapping[str, Any], a: str, b: str
-) -> tuple[str, tuple[str, ...]]:
-    top1 = summary["top1"]
-    broken, fixed, p = top1["broken"], top1["fixed"], top1["mcnemar_mid_p"]
-    changed = say(summary.get("disagreement_rate"), "percent")
+def _labelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
+    a, b, top1 = summary.a.name, summary.b.name, summary.top1
+    broken, fixed = top1.broken or 0, top1.fixed or 0
+    changed = say(summary.disagreement_rate, "percent")
     churn = f"The first answer changes on {changed} of the images."
     headline = _first_answers(top1, a, b)
-    if moved := moved_most(summary, b):
+    if moved := moved_most(summary):
         headline += f"; {moved}"
     if broken + fixed == 0:
         return headline, (churn,)
+    p = top1.mcnemar_mid_p
     return headline, (
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
         "it had wrong.",
         f"If neither were better, luck alone would split {say_images(broken + fixed)} "
-        f"at least this unevenly {chance_in_words(p)} (McNemar's mid-p {say(p, 'p')}; "
-        f"this very split counts half){_but(top1)}.",
+        f"at least this unevenly {chance_in_words(1.0 if p is None else p)} "
+        f"(McNemar's mid-p {say(p, 'p')}; this very split counts half){_but(top1)}.",
         churn,
     )
 
 
-def _first_answers(top1: Mapping[str, Any], a: str, b: str) -> str:
-    """The test and the interval of first answers, said together."""
-    broken, fixed = top1["broken"], top1["fixed"]
+def _first_answers(top1: PairedNumbers, a: str, b: str) -> str:
+    """The test and the interval of first answers, in one sentence."""
+    broken, fixed = top1.broken or 0, top1.fixed or 0
     if broken + fixed == 0:
         return f"{b} breaks no image and fixes none"
     change = "better" if fixed > broken else "worse"
@@ -231,28 +233,28 @@ def _first_answers(top1: Mapping[str, Any], a: str, b: str) -> str:
     return f"Neither {a} nor {b} is shown to be better"
 
 
-def _is_shown(paired: object) -> bool:
-    """Whether a difference is: McNemar's mid-p and Newcombe's interval must agree.
+def _is_shown(paired: PairedNumbers) -> bool:
+    """Whether McNemar's mid-p and Newcombe's interval both show a difference.
 
     The interval alone would call 2 fixed of 2 images better, mid-p alone 5 of 1,000
     beside an interval that holds 0.
     """
-    return _test_shows(paired) and _is_off_zero(look_up(paired, "delta"))
+    return _test_shows(paired) and _is_off_zero(paired.delta)
 
 
-def _test_shows(paired: object) -> bool:
-    p = look_up(paired, "mcnemar_mid_p")
+def _test_shows(paired: PairedNumbers) -> bool:
+    p = paired.mcnemar_mid_p
     return p is not None and p < SHOWN_BELOW_P
 
 
-def _is_off_zero(estimate: object) -> bool:
-    low, high = look_up(estimate, "low"), look_up(estimate, "high")
+def _is_off_zero(estimate: Estimate) -> bool:
+    low, high = estimate.low, estimate.high
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def _but(paired: Mapping[str, Any]) -> str:
-    """How test and interval disagree; empty where they do not."""
-    by_test, by_interval = _test_shows(paired), _is_off_zero(paired["delta"])
+def _but(paired: PairedNumbers) -> str:
+    """How test and interval disagree; empty if they agree."""
+    by_test, by_interval = _test_shows(paired), _is_off_zero(paired.delta)
     if by_test and not by_interval:
         return ", which is rare, but the interval of the change holds 0"
     if by_interval and not by_test:
@@ -260,67 +262,73 @@ def _but(paired: Mapping[str, Any]) -> str:
     return ""
 
 
-def moved_most(summary: Mapping[str, Any], b: str) -> str:
+def moved_most(summary: Summary) -> str:
     """The largest change that is shown, unless it is that of the first answers.
 
-    Empty where nothing else is. Points are compared with points; log loss and Brier
-    score, which have other units, are named where no share moves.
+    Empty if nothing else is. Points are compared with points; log loss and Brier score,
+    which have other units, are named if no share moves.
     """
     if is_older(summary):
         return ""
-    top1, top5 = summary.get("top1"), summary.get("top5")
-    shares = {
-        "top1": look_up(top1, "delta") if _is_shown(top1) else None,
-        "top5": look_up(top5, "delta") if _is_shown(top5) else None,
-        "expected_calibration_error": summary.get("calibration_error_delta"),
-    }
-    scores = {
-        "log_loss": summary.get("log_loss_delta"),
-        "brier_score": summary.get("brier_score_delta"),
-    }
+    a, b, top1, top5 = summary.a, summary.b, summary.top1, summary.top5
+    shares = [
+        (top1.delta if _is_shown(top1) else None, ""),
+        (top5.delta if _is_shown(top5) else None, _five_move(summary)),
+        (
+            summary.calibration_error_delta,
+            _move(
+                "calibration error",
+                a.expected_calibration_error,
+                b.expected_calibration_error,
+                "percent",
+            ),
+        ),
+    ]
+    scores = [
+        (summary.log_loss_delta, _move("log loss", a.log_loss, b.log_loss, "number")),
+        (
+            summary.brier_score_delta,
+            _move("the Brier score", a.brier_score, b.brier_score, "number"),
+        ),
+    ]
     for changes in (shares, scores):
-        moved = {
-            name: abs(look_up(change, "value"))
-            for name, change in changes.items()
-            if _is_off_zero(change)
-        }
+        moved = [
+            (abs(change.value or 0), words)
+            for change, words in changes
+            if change is not None and _is_off_zero(change)
+        ]
         if moved:
-            return _said_to_move(max(moved, key=lambda name: moved[name]), summary, b)
+            return max(moved, key=lambda entry: entry[0])[1]
     return ""
 
 
-def _said_to_move(name: str, summary: Mapping[str, Any], b: str) -> str:
-    if name == "top1":
+def _five_move(summary: Summary) -> str:
+    b, change = summary.b.name, summary.top5.delta.value or 0
+    often = f"{'more' if change > 0 else 'less'} often"
+    points = say(abs(change), "points").removeprefix("+")
+    return f"the truth is among {b}'s five answers {points} points {often}"
+
+
+def _move(name: str, before: float | None, after: float | None, kind: Kind) -> str:
+    if before is None or after is None:
         return ""
-    if name == "top5":
-        change = look_up(summary, "top5.delta.value")
-        more = "more" if change > 0 else "less"
-        points = say(abs(change), "points").removeprefix("+")
-        return f"the truth is among {b}'s five answers {points} points {more} often"
-    words, kind = _NAMES[name]
-    before, after = (look_up(summary, f"{side}.{name}") for side in "ab")
-    moves = f"{words} {'rises' if after > before else 'falls'}"
+    moves = f"{name} {'rises' if after > before else 'falls'}"
     if say(before, kind) != say(after, kind):
         return f"{moves} from {say(before, kind)} to {say(after, kind)}"
-    # Shown, and too small for the places that it is said with.
+    # Shown, and too small for the places that it is written with.
     size = abs(after - before)
-    by = f"{signed_points(size)} points" if kind == "percent" else signed_change(size)
+    is_share = kind == "percent"
+    by = f"{say(size, 'points')} points" if is_share else say(size, "change")
     return f"{moves} by {by.removeprefix('+')}"
 
 
-_NAMES: Mapping[str, tuple[str, Kind]] = {
-    "expected_calibration_error": ("calibration error", "percent"),
-    "log_loss": ("log loss", "number"),
-    "brier_score": ("the Brier score", "number"),
-}
-
-
-def _accuracies(summary: Mapping[str, Any]) -> str:
-    a, b = (say(summary[side]["top1_accuracy"], "percent") for side in "ab")
-    delta = summary["top1"]["delta"]
-    low, high = say(delta["low"], "points"), say(delta["high"], "points")
-    change = f"go from {a} to {b}: {say(delta['value'], 'points')} points"
-    if delta["value"] == 0:
+def _accuracies(summary: Summary) -> str:
+    a = say(summary.a.top1_accuracy, "percent")
+    b = say(summary.b.top1_accuracy, "percent")
+    delta = summary.top1.delta
+    low, high = say(delta.low, "points"), say(delta.high, "points")
+    change = f"go from {a} to {b}: {say(delta.value, 'points')} points"
+    if delta.value == 0:
         change = f"stay at {a}: 0 points"
     return (
         f"Right first answers {change}, and with 95 % confidence between {low} and "

@@ -1,9 +1,11 @@
 """How far confidence is from being right."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from compare.statistics.measure import Measure
 from compare.statistics.top_five import BoolArray, FloatArray, IntArray, TopFive
 
 CALIBRATION_BINS = 15
@@ -14,12 +16,15 @@ TENTHS = 10
 class ReliabilityBin:
     """The images whose confidence is in (low, high]; the first bin has 0 as well."""
 
-    low: float
-    high: float
-    images: int
-    accuracy: float | None
-    confidence: float | None
-    """Mean of the bin, as accuracy; None in an empty one."""
+    low: Annotated[float, Measure("confidence is more than this, or is 0")]
+    high: Annotated[float, Measure("and at most this")]
+    images: Annotated[int, Measure("images in the bin")]
+    accuracy: Annotated[
+        float | None, Measure("share that is right; null if there is no image")
+    ]
+    confidence: Annotated[
+        float | None, Measure("mean confidence; null if there is no image")
+    ]
 
 
 def calibration_bin(

@@ -1,23 +1,24 @@
 """Intervals and tests for shares, and for the difference of two paired ones."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from scipy.stats import binom
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
+from compare.statistics.measure import Measure
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval; None where one does not exist."""
-
-    value: float | None
-    low: float | None
-    high: float | None
+    value: Annotated[float | None, Measure("the value")] = None
+    low: Annotated[float | None, Measure("lower end of its 95 % interval")] = None
+    high: Annotated[float | None, Measure("upper end of its 95 % interval")] = None
 
 
-NOTHING = Estimate(None, None, None)
+NOTHING = Estimate()
 
 
 @dataclass(frozen=True)
@@ -125,47 +126,13 @@ def _joined(one: float, other: float, phi: float) -> float:
     return float(np.sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0)))
 
 
-@dataclass(frozen=True)
-class Flips:
-    """Beyond the counts; None where it does not exist."""
-
-    relative_flip_rate: float | None
-    """Broken images against those that two versions with these accuracies and errors
-    independent of each other would break; 1 is as if the candidate were no relative of
-    the baseline. Yan et al., CVPR 2021 (arXiv 2011.09161), the relative NFR."""
-
-    backward_trust: Estimate
-    """The share of what the baseline had right that stays right. Bansal et al., AAAI
-    2019, "Updates in Human-AI Teams" (BTC), over all images at once."""
-
-    error_compatibility: Estimate
-    """The share of what the baseline had wrong that stays wrong: BEC as in Microsoft's
-    BackwardCompatibilityML. (Srivastava et al., KDD 2020, divide by the candidate's
-    errors instead.)"""
-
-    excess_churn: float | None
-    """The share of images whose rightness changes although the difference of the
-    accuracies does not ask for it: all flips, less |fixed - broken|."""
-
-    kappa: float | None
-    """Cohen's, of the two versions being right (Educ. Psychol. Meas. 20:37, 1960)."""
-
-
-def flips(table: PairedTable) -> Flips:
-    baseline_right = table.both_right + table.broken
-    baseline_wrong = table.fixed + table.both_wrong
-    return Flips(
-        relative_flip_rate=relative_flip_rate(table),
-        backward_trust=share(table.both_right, baseline_right),
-        error_compatibility=share(table.both_wrong, baseline_wrong),
-        excess_churn=(
-            2 * min(table.broken, table.fixed) / table.images if table.images else None
-        ),
-        kappa=correctness_kappa(table),
-    )
-
-
 def relative_flip_rate(table: PairedTable) -> float | None:
+    """Broken images, against as many as two unrelated versions would break.
+
+    Unrelated: of these accuracies, with errors independent of each other; 1 is as
+    unrelated. None if such versions would break none. Yan et al., CVPR 2021 (arXiv
+    2011.09161), the relative NFR.
+    """
     baseline_right = table.both_right + table.broken
     candidate_wrong = table.broken + table.both_wrong
     if baseline_right == 0 or candidate_wrong == 0:
@@ -173,10 +140,36 @@ def relative_flip_rate(table: PairedTable) -> float | None:
     return table.broken * table.images / (baseline_right * candidate_wrong)
 
 
-def correctness_kappa(table: PairedTable) -> float | None:
-    """-1..1; None where chance alone would agree always: both all right, or all wrong.
+def backward_trust(table: PairedTable) -> Estimate:
+    """The share of what the baseline had right that stays right.
 
-    Also for no images.
+    Bansal et al., AAAI 2019, "Updates in Human-AI Teams" (BTC), over all images.
+    """
+    return share(table.both_right, table.both_right + table.broken)
+
+
+def error_compatibility(table: PairedTable) -> Estimate:
+    """The share of what the baseline had wrong that stays wrong.
+
+    BEC as in Microsoft's BackwardCompatibilityML. (Srivastava et al., KDD 2020, divide
+    by the candidate's errors instead.)
+    """
+    return share(table.both_wrong, table.fixed + table.both_wrong)
+
+
+def excess_churn(table: PairedTable) -> float | None:
+    """The share of images that flip beyond the |fixed - broken| that the accuracies
+    ask for."""
+    if table.images == 0:
+        return None
+    return 2 * min(table.broken, table.fixed) / table.images
+
+
+def correctness_kappa(table: PairedTable) -> float | None:
+    """Cohen's kappa of the two versions being right, -1..1.
+
+    None if chance alone would always agree: both all right, both all wrong, or no
+    image. Educ. Psychol. Meas. 20:37 (1960).
     """
     if table.images in (0, table.both_right, table.both_wrong):
         return None

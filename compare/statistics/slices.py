@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from compare.statistics.paired import (
-    Estimate,
-    PairedTable,
-    mcnemar_mid_p,
-    paired_difference,
-    share,
-)
+from compare.statistics.paired import PairedTable, mcnemar_mid_p
 from compare.statistics.top_five import BoolArray, FloatArray, paired_table
 
 
@@ -45,14 +39,6 @@ class Slice:
     mid_p: float
     q_value: float
     """Benjamini-Hochberg over all slices."""
-
-    @property
-    def delta(self) -> Estimate:
-        return paired_difference(self.table)
-
-    @property
-    def negative_flip_rate(self) -> Estimate:
-        return share(self.table.broken, self.table.images)
 
 
 def slices(

@@ -1,6 +1,7 @@
 """Two versions' first answers and their being right: pure arithmetic."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from scipy.stats import chi2
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from compare.statistics.measure import Measure
 from compare.statistics.paired import PairedTable
 
 IntArray = NDArray[np.int64]
@@ -68,9 +70,22 @@ class Symmetry:
     for nothing, neither in the statistic nor in the degrees of freedom.
     """
 
-    statistic: float | None
-    degrees_of_freedom: int | None
-    p: float | None
+    statistic: Annotated[float | None, Measure("Bowker's chi-squared")] = None
+    degrees_of_freedom: Annotated[
+        int | None, Measure("pairs of places between which an image moved")
+    ] = None
+    p: Annotated[
+        float | None,
+        Measure(
+            "how surprising the rank table would be, were moves up and down as "
+            "frequent",
+            name="Symmetry of the rank table",
+            kind="p",
+            formula="sum of (n\u1d62\u2c7c \N{MINUS SIGN} n\u2c7c\u1d62)"
+            "\N{SUPERSCRIPT TWO} / (n\u1d62\u2c7c + n\u2c7c\u1d62), chi-squared",
+            source="Bowker, JASA 43:572 (1948)",
+        ),
+    ] = None
 
 
 def rank_transitions(*, baseline: IntArray, candidate: IntArray) -> list[list[int]]:
@@ -91,7 +106,7 @@ def rank_symmetry(transitions: list[list[int]]) -> Symmetry:
     moves = (table + table.T)[np.triu_indices(len(table), 1)]
     pairs = int((moves > 0).sum())
     if pairs == 0:
-        return Symmetry(None, None, None)
+        return Symmetry()
     # Its own degrees of freedom count the empty pairs too.
     statistic = float(SquareTable(table, shift_zeros=False).symmetry().statistic)
     return Symmetry(statistic, pairs, float(chi2.sf(statistic, pairs)))

@@ -1,5 +1,6 @@
 """Answers and versions to compare, made up but whole."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from classifier.bundle.labels import Labels
 from compare.__main__ import main
 from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import ServedVersion, TopAnswer
-from compare.results.comparison import Comparison, DataFacts, Probe, align
+from compare.results.comparison import Comparison, align
+from compare.results.numbers import DataFacts, Probe, VersionNumbers
+from compare.results.summary import Summary, write_document
 from compare.results.verdict import Verdict, judge
 from compare.statistics.slices import ImageFacts
 from tests.conftest import RunningService, Store
@@ -19,6 +22,15 @@ from tests.conftest import RunningService, Store
 CLASSES = 8
 
 DATA = DataFacts("digits", "d1", labelled=True)
+UNLABELLED = DataFacts("photos", "d2", labelled=False)
+NO_NUMBERS = Summary(
+    model="m",
+    verdict="no_gate",
+    a=VersionNumbers(version="8"),
+    b=VersionNumbers(version="16"),
+)
+HEAD = {"schema", "model", "verdict", "reasons", "notes", "gates"}
+"""Keys of summary.json before the numbers; no number of theirs has a gate."""
 
 
 def served(
@@ -79,8 +91,20 @@ def verdict(comparison: Comparison) -> Verdict:
 
 
 @pytest.fixture
-def summary(verdict: Verdict) -> dict[str, Any]:
+def summary(verdict: Verdict) -> Summary:
     return verdict.summary
+
+
+@pytest.fixture
+def document(summary: Summary) -> dict[str, Any]:
+    """summary.json's, to be changed."""
+    return as_json(summary)
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """What a program reads in summary.json."""
+    document: dict[str, Any] = json.loads(json.dumps(write_document(summary)))
+    return document
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The alias moves when every gate has passed, and never else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from compare.mlflow_log import LOGGED, log_comparison, promote, scalars, try_to_
 from compare.report.draw import Drawn, redraw
 from compare.results.folder import REPORTS
 from compare.results.gates import parse_gate
+from compare.results.numbers import PairedNumbers
+from compare.statistics.paired import Estimate
+from tests.compare.conftest import NO_NUMBERS
 from tests.conftest import Store
 
 PASSES = (parse_gate("images<1"),)
@@ -106,10 +110,10 @@ def test_a_run_has_the_numbers_the_files_and_links_to_both_versions(
     assert run.data.tags["b.version"] == "2"
     assert run.data.tags["verdict"] == "no_gate"
     assert run.data.tags["dataset.digest"] == drawn.record.data_digest
-    top1 = drawn.verdict.summary["top1"]
-    assert run.data.metrics["top1.delta"] == top1["delta"]["value"]
-    assert run.data.metrics["top1.delta.low"] == top1["delta"]["low"]
-    assert run.data.metrics["top1.broken"] == top1["broken"]
+    top1 = drawn.verdict.summary.top1
+    assert run.data.metrics["top1.delta"] == top1.delta.value
+    assert run.data.metrics["top1.delta.low"] == top1.delta.low
+    assert run.data.metrics["top1.broken"] == top1.broken
     artifacts = _client(own_store).list_artifacts(logged.run_id)
     assert {artifact.path for artifact in artifacts} == set(REPORTS)
     inputs = _client(own_store).get_run(logged.run_id).inputs
@@ -124,7 +128,7 @@ def test_the_candidate_is_tagged(own_store: Store, drawn: Drawn) -> None:
     logged = log_comparison(drawn)
 
     tags = own_store.registry.resolve(own_store.model, "2").tags
-    delta = drawn.verdict.summary["top1"]["delta"]["value"]
+    delta = drawn.verdict.summary.top1.delta.value
     assert tags["compare.vs_1.verdict"] == "no_gate"
     assert float(tags["compare.vs_1.delta"]) == delta
     assert float(tags["compare.vs_1.negative_flip_rate"]) >= 0
@@ -227,13 +231,12 @@ def test_there_is_a_store_where_one_is_named_or_lies_here(
 
 
 def test_scalars_are_the_numbers_that_exist_by_their_gates_names() -> None:
-    summary = {
-        "schema": 1,
-        "images": 3,
-        "data": {"labelled": True, "name": "x"},
-        "top1": {"delta": {"value": 0.5, "low": None, "high": 0.75}},
-        "rank_transitions": [[1]],
-    }
+    summary = replace(
+        NO_NUMBERS,
+        images=3,
+        top1=PairedNumbers(delta=Estimate(0.5, None, 0.75)),
+        rank_transitions=[[1]],
+    )
 
     assert scalars(summary) == {
         "images": 3,

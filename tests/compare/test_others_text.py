@@ -16,10 +16,16 @@ from compare.matrix.output import matrix_csv
 from compare.report.html.page import Report, html_parts
 from compare.report.markdown import markdown
 from compare.report.terminal import print_report, print_shown
-from compare.results.comparison import Comparison, DataFacts, Probe
-from compare.results.folder import write_per_class, write_per_image, write_summary
+from compare.results.comparison import Comparison
+from compare.results.folder import (
+    RunFacts,
+    write_per_class,
+    write_per_image,
+    write_summary,
+)
+from compare.results.numbers import DataFacts, Probe
 from compare.results.verdict import Verdict, judge
-from tests.compare.conftest import image_facts, made_up_comparison, served
+from tests.compare.conftest import as_json, image_facts, made_up_comparison, served
 from tests.compare.matrices import made_up_matrix
 
 TITLE, CLEAR, RED = "\x1b]0;owned\x07", "\x1b[2J", "\x9b31m"
@@ -75,12 +81,12 @@ def test_a_terminal_has_nothing_to_obey(
 
 
 def test_markdown_and_a_page_show_text(evil: Comparison, verdict: Verdict) -> None:
-    text = markdown(verdict.summary, {})
+    text = markdown(verdict.summary, RunFacts())
     report = Report(
         summary=verdict.summary,
         comparison=evil,
         classes=verdict.classes,
-        facts={},
+        facts=RunFacts(),
         thumbnails=None,
     )
     page = "".join(html_parts(report))
@@ -90,15 +96,15 @@ def test_markdown_and_a_page_show_text(evil: Comparison, verdict: Verdict) -> No
     assert OBEYED.findall(page) == []
     assert r"\u202egnp.exe" in page
     (embedded,) = re.findall(r'json" id="summary">(.*?)</script>', page)
-    assert json.loads(embedded) == verdict.summary
+    assert json.loads(embedded) == as_json(verdict.summary)
 
 
 def test_a_spreadsheet_has_nothing_to_run_and_a_program_reads_the_names(
     evil: Comparison, verdict: Verdict, tmp_path: Path
 ) -> None:
-    write_per_class(tmp_path, verdict, evil.labels)
+    write_per_class(tmp_path, verdict.classes, evil.labels)
     write_per_image(tmp_path, evil)
-    write_summary(tmp_path, verdict)
+    write_summary(tmp_path, verdict.summary)
 
     with (tmp_path / "per_class.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -116,7 +122,7 @@ def test_a_spreadsheet_has_nothing_to_run_and_a_program_reads_the_names(
 
 
 def test_a_notebook_shows_text(verdict: Verdict, tmp_path: Path) -> None:
-    write_summary(tmp_path, verdict)
+    write_summary(tmp_path, verdict.summary)
 
     loaded = compare.load(tmp_path)
 

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
-from compare.results.wording import look_up, say
+from compare.results.numbers import PairedNumbers
+from compare.results.wording import say
+from compare.statistics.calibration import ReliabilityBin
+from compare.statistics.paired import Estimate
 
 WIDTH, HEIGHT, HEAD, GAP = 440, 280, 24, 4
 """Of the mosaic; `HEAD` is for the words above."""
@@ -32,14 +34,15 @@ class _Box:
 
 
 def mosaic(
-    table: Mapping[str, Any], *, a: str, title: str, filters: Mapping[str, str]
+    table: PairedNumbers, *, a: str, title: str, filters: Mapping[str, str]
 ) -> Markup:
     """The 2x2 table as areas, each a link to its images; empty where no image is."""
-    boxes = _boxes({name: table.get(name) or 0 for name in CATEGORY_SIGNS})
+    counts = {name: getattr(table, name) or 0 for name in CATEGORY_SIGNS}
+    boxes = _boxes(counts)
     if not boxes:
         return Markup("")
     total = sum(box.count for box in boxes)
-    right = (table.get("both_right") or 0) + (table.get("broken") or 0)
+    right = counts["both_right"] + counts["broken"]
     areas = Markup("").join(_area(box, total, filters[box.name]) for box in boxes)
     return Markup(
         '<svg class="mosaic" viewBox="0 0 {} {}" role="group" aria-label="{}">'
@@ -100,12 +103,12 @@ def _area(box: _Box, total: int, filter_: str) -> Markup:
     )
 
 
-def interval_plot(estimate: object, *, least: float, most: float) -> Markup:
+def interval_plot(estimate: Estimate, *, least: float, most: float) -> Markup:
     """A dot for the value and a line for its interval, from `least` to `most`.
 
     A stroke stands at 0. Empty where there is no value.
     """
-    value, low, high = (look_up(estimate, end) for end in ("value", "low", "high"))
+    value, low, high = estimate.value, estimate.low, estimate.high
     if value is None or most <= least:
         return Markup("")
 
@@ -230,8 +233,7 @@ class Plot:
 
 PERCENTS = [(n / 4, f"{25 * n} %") for n in range(5)]
 
-Bins = Sequence[Mapping[str, Any]]
-"""`reliability` of summary.json."""
+Bins = Sequence[ReliabilityBin]
 
 
 def reliability_diagram(bins: Bins, *, version: str, side: str) -> Markup:
@@ -246,12 +248,11 @@ def reliability_diagram(bins: Bins, *, version: str, side: str) -> Markup:
         )
     ]
     for bin_ in bins:
-        low, high, accuracy = bin_["low"], bin_["high"], bin_["accuracy"]
-        if accuracy is None:
+        if bin_.accuracy is None or bin_.confidence is None:
             continue
+        low, high, accuracy = bin_.low, bin_.high, bin_.accuracy
         parts.append(plot.bar(low, high, 0, accuracy, f"bar-{side}"))
-        confidence = bin_["confidence"]
-        lower, upper = sorted((accuracy, confidence))
+        lower, upper = sorted((accuracy, bin_.confidence))
         parts.append(plot.bar(low, high, lower, upper, "miss"))
     parts.append(plot.line([(0, 0), (1, 1)], "diagonal"))
     title = f"Reliability of {version}: the table below has its numbers"
@@ -268,20 +269,18 @@ def confidence_histogram(bins: Bins, *, version: str, most: int) -> Markup:
         )
     ]
     for bin_ in bins:
-        if not bin_["images"]:
+        if not bin_.images:
             continue
-        right = bin_["images"] * (bin_["accuracy"] or 0)
-        parts.append(plot.bar(bin_["low"], bin_["high"], 0, right, "right"))
-        parts.append(
-            plot.bar(bin_["low"], bin_["high"], right, bin_["images"], "wrong")
-        )
+        right = bin_.images * (bin_.accuracy or 0)
+        parts.append(plot.bar(bin_.low, bin_.high, 0, right, "right"))
+        parts.append(plot.bar(bin_.low, bin_.high, right, bin_.images, "wrong"))
     title = f"Images by confidence of {version}: the table below has its numbers"
     return plot.svg(Markup("").join(parts), title=title)
 
 
 def most_images(*bins: Bins) -> int:
     """In any one bin, so that both versions' histograms can share an axis."""
-    return max((bin_["images"] for side in bins for bin_ in side), default=0)
+    return max((bin_.images for side in bins for bin_ in side), default=0)
 
 
 SHARES = [(n / 4, f"{25 * n} %") for n in range(5)]

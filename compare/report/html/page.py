@@ -1,26 +1,26 @@
 """report.html: one file that needs nothing else, and works where scripts alone may."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from classifier.console import page_text, printable_json
 from classifier.storage import whole
 from compare.report.html import charts, tables
 from compare.report.html.charts import latency_curves
-from compare.report.html.definitions import DEFINITIONS
+from compare.report.html.definitions import definitions
 from compare.report.html.gallery import Thumbnails, make_gallery
 from compare.report.html.tables import figures
 from compare.results import wording
 from compare.results.comparison import Comparison
-from compare.results.folder import HTML
+from compare.results.folder import HTML, RunFacts
+from compare.results.summary import Summary, write_document
 from compare.statistics.classes import ClassChange
 
 STYLES = ("report.css", "gallery.css")
@@ -37,16 +37,14 @@ PAGE_SCRIPT = "page.js"
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report shows; a key that is missing or null leaves a dash."""
+    """The contents of a report; a number that does not exist leaves a dash."""
 
-    summary: Mapping[str, Any]
+    summary: Summary
     comparison: Comparison | None
     """None where nothing could be compared."""
 
     classes: Sequence[ClassChange]
-    facts: Mapping[str, Any]
-    """run.json's."""
-
+    facts: RunFacts
     thumbnails: Thumbnails | None
 
 
@@ -58,8 +56,8 @@ def write_report(folder: Path, report: Report) -> None:
 def html_parts(report: Report) -> Iterator[str]:
     """From the page's start to its end."""
     summary, comparison = report.summary, report.comparison
-    labelled = wording.is_labelled(summary)
-    if summary["verdict"] == "not_comparable":
+    labelled = summary.data.labelled
+    if summary.verdict == "not_comparable":
         comparison = None  # the reason comes first, and there are no numbers
     gallery = None
     if comparison is not None and comparison.names:
@@ -73,17 +71,17 @@ def html_parts(report: Report) -> Iterator[str]:
         compared=comparison is not None,
         labels=comparison.labels if comparison else None,
         words=wording.verdict_in_words(summary),
-        a=wording.version_name(summary, "a"),
-        b=wording.version_name(summary, "b"),
+        a=summary.a.name,
+        b=summary.b.name,
         notes=wording.notes_of(summary),
         date=_date(report.facts),
-        definitions=DEFINITIONS,
-        figures=figures(summary, labelled=labelled) if comparison else [],
+        definitions=definitions(summary),
+        figures=figures(summary) if comparison else [],
         classes=tables.class_rows(report.classes, comparison.labels)
         if comparison and labelled
         else [],
         gallery=gallery,
-        summary_json=json_in_script(summary),
+        summary_json=json_in_script(write_document(summary)),
         gallery_json=json_in_script(gallery.data) if gallery else "",
         style=_inlined(STYLES),
         script=_inlined(scripts),
@@ -101,11 +99,12 @@ def json_in_script(document: object) -> Markup:
     return Markup(printable_json(text))
 
 
-def _date(facts: Mapping[str, Any]) -> str:
-    started = facts.get("started_unix_seconds")
-    if not isinstance(started, int | float):
+def _date(facts: RunFacts) -> str:
+    if facts.started_unix_seconds is None:
         return ""
-    return datetime.fromtimestamp(started, UTC).strftime("%d %B %Y, %H:%M UTC")
+    return datetime.fromtimestamp(facts.started_unix_seconds, UTC).strftime(
+        "%d %B %Y, %H:%M UTC"
+    )
 
 
 def _environment() -> Environment:
@@ -114,13 +113,13 @@ def _environment() -> Environment:
         loader=PackageLoader("compare.report.html"),
         autoescape=True,
         finalize=page_text,
-        undefined=ChainableUndefined,
+        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
         say=lambda value, kind: _unbroken(wording.say(value, kind)),
-        estimate=lambda value, kind: _unbroken(wording.say_estimate(value, kind)),
+        estimate=lambda value, kind: _unbroken(wording.say_value(value, kind)),
         interval=lambda value, kind: _unbroken(wording.say_interval(value, kind)),
         unbroken=_unbroken,
         breakable=lambda path: escape(path).replace("_", Markup("_<wbr>")),

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from classifier.bundle.labels import Labels
 from compare.report.html.charts import dumbbell, interval_plot
-from compare.results.wording import Kind, five_can_miss, look_up, say, say_interval
+from compare.results.numbers import ConfusionChange, Counts
+from compare.results.summary import Summary
+from compare.results.wording import five_can_miss, say, say_both, say_interval
 from compare.statistics.classes import ClassChange
+from compare.statistics.measure import Kind
+from compare.statistics.paired import Estimate
 from compare.statistics.top_five import TOP
 
 
@@ -25,98 +28,80 @@ class Figure:
     meaning: str
 
 
-def figures(summary: Mapping[str, Any], *, labelled: bool) -> list[Figure]:
-    """Those that exist, with pictures of their intervals."""
-    if not labelled:
+def figures(summary: Summary) -> list[Figure]:
+    """The numbers that exist, with pictures of their intervals."""
+    if not summary.data.labelled:
         return _unlabelled_figures(summary)
-    top1, top5 = look_up(summary, "top1"), look_up(summary, "top5")
-    deltas = [look_up(top, "delta") for top in (top1, top5)]
-    widest = max(map(reach, deltas))
+    a, b, top1, top5 = summary.a, summary.b, summary.top1, summary.top5
+    accuracies = say_both(a.top1_accuracy, b.top1_accuracy, "percent")
+    widest = max(reach(top1.delta), reach(top5.delta))
+    most = max(reach(top1.negative_flip_rate), reach(top1.positive_flip_rate))
     numbers = [
         _figure(
-            "Right first answers",
-            deltas[0],
-            "points",
-            (-widest, widest),
-            _from_to(summary, "top1_accuracy"),
+            "Right first answers", top1.delta, "points", (-widest, widest), accuracies
         ),
-        *_flip_figures(top1),
+        _figure(
+            "Broken",
+            top1.negative_flip_rate,
+            "percent",
+            (0, most),
+            f"{say(top1.broken, 'count')} images: right before, wrong now",
+        ),
+        _figure(
+            "Fixed",
+            top1.positive_flip_rate,
+            "percent",
+            (0, most),
+            f"{say(top1.fixed, 'count')} images: wrong before, right now",
+        ),
     ]
     if five_can_miss(summary):
-        lost, gained = (
-            say(look_up(top5, flips), "count") for flips in ("broken", "fixed")
-        )
+        among = say_both(a.top5_accuracy, b.top5_accuracy, "percent")
+        lost, gained = say(top5.broken, "count"), say(top5.fixed, "count")
         numbers.append(
             _figure(
                 "Truth among the five",
-                deltas[1],
+                top5.delta,
                 "points",
                 (-widest, widest),
-                f"{_from_to(summary, 'top5_accuracy')}; lost on {lost}, gained on "
-                f"{gained}",
+                f"{among}; lost on {lost}, gained on {gained}",
             )
         )
     return [*numbers, *_confidence_figures(summary)]
 
 
-def _flip_figures(top1: object) -> list[Figure]:
-    rates = [look_up(top1, f"{sign}_flip_rate") for sign in ("negative", "positive")]
-    most = max(map(reach, rates))
-    broken, fixed = (
-        f"{say(look_up(top1, flips), 'count')} images" for flips in ("broken", "fixed")
+def _confidence_figures(summary: Summary) -> list[Figure]:
+    a, b = summary.a, summary.b
+    error, loss = summary.calibration_error_delta, summary.log_loss_delta
+    errors = say_both(
+        a.expected_calibration_error, b.expected_calibration_error, "percent"
     )
-    return [
-        _figure(
-            "Broken",
-            rates[0],
-            "percent",
-            (0, most),
-            f"{broken}: right before, wrong now",
-        ),
-        _figure(
-            "Fixed", rates[1], "percent", (0, most), f"{fixed}: wrong before, right now"
-        ),
-    ]
-
-
-def _confidence_figures(summary: Mapping[str, Any]) -> list[Figure]:
-    error, loss = (
-        look_up(summary, f"{name}_delta") for name in ("calibration_error", "log_loss")
-    )
+    losses = say_both(a.log_loss, b.log_loss, "number")
     return [
         _figure(
             "Calibration error",
             error,
             "points",
             (-reach(error), reach(error)),
-            f"{_from_to(summary, 'expected_calibration_error')}; less is better",
+            f"{errors}; less is better",
         ),
         _figure(
             "Log loss",
             loss,
             "change",
             (-reach(loss), reach(loss)),
-            f"{_from_to(summary, 'log_loss', 'number')}; less is better",
+            f"{losses}; less is better",
         ),
     ]
 
 
-def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:
-    changed = {
-        "value": look_up(summary, "disagreement_rate"),
-        "low": look_up(summary, "disagreement.low"),
-        "high": look_up(summary, "disagreement.high"),
-    }
-    confidence = look_up(summary, "confidence.delta")
+def _unlabelled_figures(summary: Summary) -> list[Figure]:
+    confidence, overlap = summary.confidence.delta, summary.overlap
     widest = reach(confidence)
-
-    def plain(path: str) -> dict[str, Any]:
-        return {"value": look_up(summary, path)}
-
     return [
         _figure(
             "Changed first answers",
-            changed,
+            summary.changed_first_answers,
             "percent",
             (0, 1),
             "the likeliest class is another",
@@ -130,21 +115,21 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:
         ),
         _figure(
             "Shared answers",
-            plain("overlap.top5"),
+            Estimate(overlap.top5),
             "percent",
             (0, 1),
             "of those that each version gives",
         ),
         _figure(
             "Rank-biased overlap",
-            plain("overlap.rank_biased_overlap"),
+            Estimate(overlap.rank_biased_overlap),
             "number",
             (0, 1),
             "1: the same list in the same order",
         ),
         _figure(
             "Kappa of first answers",
-            plain("agreement_kappa"),
+            Estimate(summary.agreement_kappa),
             "number",
             (0, 1),
             "agreement beyond luck; 1 is always",
@@ -153,9 +138,9 @@ def _unlabelled_figures(summary: Mapping[str, Any]) -> list[Figure]:
 
 
 def _figure(
-    name: str, estimate: object, kind: Kind, ends: tuple[float, float], meaning: str
+    name: str, estimate: Estimate, kind: Kind, ends: tuple[float, float], meaning: str
 ) -> Figure:
-    value = say(look_up(estimate, "value"), kind)
+    value = say(estimate.value, kind)
     return Figure(
         name,
         f"{value} points" if kind == "points" else value,
@@ -165,15 +150,10 @@ def _figure(
     )
 
 
-def reach(estimate: object) -> float:
+def reach(estimate: Estimate) -> float:
     """How far from 0 a picture of it has to go; a little more than its interval."""
-    ends = [look_up(estimate, end) for end in ("value", "low", "high")]
+    ends = (estimate.value, estimate.low, estimate.high)
     return 1.15 * max((abs(end) for end in ends if end is not None), default=0.0)
-
-
-def _from_to(summary: Mapping[str, Any], key: str, kind: Kind = "percent") -> str:
-    a, b = (say(look_up(summary, f"{side}.{key}"), kind) for side in "ab")
-    return f"{a} \N{RIGHTWARDS ARROW} {b}"
 
 
 TENTHS = tuple(
@@ -197,26 +177,26 @@ class HeatCell:
     filter: str
 
 
-def rank_rows(summary: Mapping[str, Any]) -> list[list[HeatCell]]:
+def rank_rows(summary: Summary) -> list[list[HeatCell]]:
     """Six rows of six; empty where there is no table."""
     return _heat_rows(
-        look_up(summary, "rank_transitions"),
+        summary.rank_transitions,
         kinds=("down", "up"),
         link=lambda i, j: f"a_rank={(i + 1) % (TOP + 1)}&b_rank={(j + 1) % (TOP + 1)}",
     )
 
 
-def confidence_rows(summary: Mapping[str, Any]) -> list[list[HeatCell]]:
+def confidence_rows(summary: Summary) -> list[list[HeatCell]]:
     """Ten rows of ten; empty where there is no table."""
     return _heat_rows(
-        look_up(summary, "confidence.table"),
+        summary.confidence.table,
         kinds=("moved", "moved"),
         link=lambda i, j: f"a_tenth={i}&b_tenth={j}",
     )
 
 
 def _heat_rows(
-    table: list[list[int]] | None,
+    table: Counts | None,
     *,
     kinds: tuple[str, str],
     link: Callable[[int, int], str],
@@ -250,7 +230,7 @@ class ClassRow:
     b: float
     broken: int
     fixed: int
-    delta: Mapping[str, float | None]
+    delta: Estimate
     q_value: float
     mark: str
     """worse or better, where that is shown; else empty."""
@@ -261,7 +241,7 @@ class ClassRow:
 def class_rows(classes: Sequence[ClassChange], labels: Labels) -> list[ClassRow]:
     """The least likely by luck first, of equals the largest change."""
     rows = [_class_row(change, labels) for change in classes]
-    rows.sort(key=lambda row: (row.q_value, -abs(row.delta["value"] or 0)))
+    rows.sort(key=lambda row: (row.q_value, -abs(row.delta.value or 0)))
     return rows
 
 
@@ -271,7 +251,6 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
     b = (table.both_right + table.fixed) / table.images
     mark = "worse" if change.is_regression else ""
     mark = "better" if change.is_improvement else mark
-    delta = change.delta
     return ClassRow(
         index=change.index,
         id=labels.ids[change.index],
@@ -281,24 +260,24 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
         b=b,
         broken=table.broken,
         fixed=table.fixed,
-        delta={"value": delta.value, "low": delta.low, "high": delta.high},
+        delta=change.delta,
         q_value=change.q_value,
         mark=mark,
         plot=dumbbell(a, b),
     )
 
 
-def broken_if_unrelated(summary: Mapping[str, Any]) -> float | None:
+def broken_if_unrelated(summary: Summary) -> float | None:
     """The share of images that two versions of these accuracies would break, were the
     errors of one independent of the other's."""
-    a, b = (look_up(summary, f"{side}.top1_accuracy") for side in "ab")
+    a, b = summary.a.top1_accuracy, summary.b.top1_accuracy
     return None if a is None or b is None else a * (1 - b)
 
 
-def confusion_filters(entry: Mapping[str, Any], labels: Labels) -> Mapping[str, str]:
+def confusion_filters(entry: ConfusionChange, labels: Labels) -> Mapping[str, str]:
     """Links to the images of a confusion: by the baseline, the candidate, either."""
-    target = labels.index_of.get(entry["target_id"])
-    answer = labels.index_of.get(entry["answer_id"])
+    target = labels.index_of.get(entry.target_id)
+    answer = labels.index_of.get(entry.answer_id)
     start = f"show=all&target={target}"
     return {
         "a": f"{start}&a={answer}",
@@ -307,6 +286,5 @@ def confusion_filters(entry: Mapping[str, Any], labels: Labels) -> Mapping[str, 
     }
 
 
-def slice_reach(summary: Mapping[str, Any]) -> float:
-    slices = look_up(summary, "slices") or []
-    return max((reach(look_up(entry, "delta")) for entry in slices), default=0.0)
+def slice_reach(summary: Summary) -> float:
+    return max((reach(part.delta) for part in summary.slices or ()), default=0.0)

@@ -13,7 +13,7 @@ from compare.results.comparison import Comparison
 from compare.results.folder import write_per_class, write_per_image, write_summary
 from compare.results.gates import parse_gate
 from compare.results.verdict import Verdict, judge, refuse
-from tests.compare.conftest import DATA, made_up_comparison, served
+from tests.compare.conftest import DATA, as_json, made_up_comparison, served
 
 GATES = tuple(
     parse_gate(text)
@@ -28,7 +28,7 @@ GATES = tuple(
 
 
 def test_the_summary_has_the_keys_that_users_script_against(
-    summary: dict[str, Any],
+    document: dict[str, Any],
 ) -> None:
     top = {
         "both_right",
@@ -46,27 +46,27 @@ def test_the_summary_has_the_keys_that_users_script_against(
         "excess_churn",
         "kappa",
     }
-    assert summary["schema"] == 1
-    assert summary["verdict"] == "no_gate"
-    assert summary["gates"] == summary["reasons"] == []
-    assert set(summary["top1"]) == set(summary["top5"]) == top
+    assert document["schema"] == 1
+    assert document["verdict"] == "no_gate"
+    assert document["gates"] == document["reasons"] == []
+    assert set(document["top1"]) == set(document["top5"]) == top
     for side, number in (("a", "8"), ("b", "16")):
-        assert summary[side]["version"] == number
-        assert 0 < summary[side]["expected_calibration_error"] < 1
-    assert len(summary["rank_transitions"]) == 6
+        assert document[side]["version"] == number
+        assert 0 < document[side]["expected_calibration_error"] < 1
+    assert len(document["rank_transitions"]) == 6
 
 
-def test_numbers_of_the_summary_fit_each_other(summary: dict[str, Any]) -> None:
-    images = summary["images"]
-    ranks = summary["rank_transitions"]
+def test_numbers_of_the_summary_fit_each_other(document: dict[str, Any]) -> None:
+    images = document["images"]
+    ranks = document["rank_transitions"]
     assert sum(map(sum, ranks)) == images
     for key, upto in (("top1", 1), ("top5", 5)):
-        top = summary[key]
+        top = document[key]
         counts = [top[k] for k in ("both_right", "broken", "fixed", "both_wrong")]
         assert sum(counts) == images
         assert top["both_right"] == sum(sum(row[:upto]) for row in ranks[:upto])
         assert top["broken"] == sum(sum(row[upto:]) for row in ranks[:upto])
-        difference = summary["b"][f"{key}_accuracy"] - summary["a"][f"{key}_accuracy"]
+        difference = document["b"][f"{key}_accuracy"] - document["a"][f"{key}_accuracy"]
         assert top["delta"]["value"] == pytest.approx(difference)
         flips = top["positive_flip_rate"]["value"] - top["negative_flip_rate"]["value"]
         assert top["delta"]["value"] == pytest.approx(flips)
@@ -83,9 +83,9 @@ def test_a_version_against_itself_differs_in_nothing() -> None:
         {},
     )
 
-    summary = judge(
-        same, a=served("8"), b=served("8"), gates=GATES[:1], data=DATA
-    ).summary
+    summary = as_json(
+        judge(same, a=served("8"), b=served("8"), gates=GATES[:1], data=DATA).summary
+    )
 
     assert summary["verdict"] == "pass"
     assert summary["disagreement_rate"] == 0
@@ -100,25 +100,25 @@ def test_a_tripped_gate_fails_and_says_which(comparison: Comparison) -> None:
         comparison, a=served("8"), b=served("16"), gates=gates, data=DATA
     ).summary
 
-    assert summary["verdict"] == "fail"
-    assert summary["reasons"] == ["images>1 is true"]
-    assert [gate["tripped"] for gate in summary["gates"]] == [True, False]
-    assert summary["gates"][0]["value"] == 400
+    assert summary.verdict == "fail"
+    assert summary.reasons == ("images>1 is true",)
+    assert [gate.tripped for gate in summary.gates] == [True, False]
+    assert summary.gates[0].value == 400
 
 
 def test_what_is_not_comparable_has_no_numbers_and_trips_every_gate(
-    summary: dict[str, Any],
+    document: dict[str, Any],
 ) -> None:
-    refused = refuse(
-        ["why"], a=served("8"), b=served("16"), gates=GATES, data=DATA
-    ).summary
+    refused = as_json(
+        refuse(["why"], a=served("8"), b=served("16"), gates=GATES, data=DATA).summary
+    )
 
     assert refused["verdict"] == "not_comparable"
     assert refused["reasons"] == ["why"]
     assert all(gate["tripped"] for gate in refused["gates"])
-    assert set(refused) == set(summary)
+    assert set(refused) == set(document)
     assert refused["top1"]["delta"] == {"value": None, "low": None, "high": None}
-    assert set(refused["top1"]) == set(summary["top1"])
+    assert set(refused["top1"]) == set(document["top1"])
 
 
 def test_no_images_at_all_are_not_comparable_and_divide_by_nothing() -> None:
@@ -127,9 +127,9 @@ def test_no_images_at_all_are_not_comparable_and_divide_by_nothing() -> None:
     verdict = judge(nothing, a=served("8"), b=served("16"), gates=GATES, data=DATA)
 
     assert verdict.name == "not_comparable"
-    assert verdict.summary["reasons"] == ["no image was answered by both versions"]
-    assert verdict.summary["a"]["top1_accuracy"] is None
-    json.dumps(verdict.summary, allow_nan=False)
+    assert verdict.summary.reasons == ("no image was answered by both versions",)
+    assert verdict.summary.a.top1_accuracy is None
+    json.dumps(as_json(verdict.summary), allow_nan=False)
     assert report_lines(verdict, data="digits", folder=Path("x"))
 
 
@@ -139,9 +139,9 @@ def test_files_are_the_same_to_the_byte_for_the_same_answers(
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        write_summary(folder, verdict)
+        write_summary(folder, verdict.summary)
         write_per_image(folder, comparison)
-        write_per_class(folder, verdict, comparison.labels)
+        write_per_class(folder, verdict.classes, comparison.labels)
 
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
@@ -149,7 +149,7 @@ def test_files_are_the_same_to_the_byte_for_the_same_answers(
 
 
 def test_per_image_has_a_row_an_image_with_both_answers(
-    tmp_path: Path, comparison: Comparison, summary: dict[str, Any]
+    tmp_path: Path, comparison: Comparison, document: dict[str, Any]
 ) -> None:
     write_per_image(tmp_path, comparison)
 
@@ -165,17 +165,17 @@ def test_per_image_has_a_row_an_image_with_both_answers(
     ]
     assert frame["image"].tolist() == list(comparison.names)
     counts = frame["category"].value_counts()
-    assert counts["broken"] == summary["top1"]["broken"]
-    assert counts["fixed"] == summary["top1"]["fixed"]
+    assert counts["broken"] == document["top1"]["broken"]
+    assert counts["fixed"] == document["top1"]["fixed"]
     first_differ = frame["a_index_1"] != frame["b_index_1"]
-    assert first_differ.mean() == pytest.approx(summary["disagreement_rate"])
+    assert first_differ.mean() == pytest.approx(document["disagreement_rate"])
     second = frame[frame["a_rank"] == 2].iloc[0]
     assert second["a_hits"] == "01000"
     assert second["a_index_2"] == second["target"]
     for side in ("a", "b"):
         right = frame[f"{side}_right"]
         assert right.dtype == bool  # null in any row would make it object
-        assert right.mean() == summary[side]["top1_accuracy"]
+        assert right.mean() == document[side]["top1_accuracy"]
         assert (right == (frame[f"{side}_rank"] == 1)).all()
     beyond = frame[frame["b_rank"].isna()]
     assert set(beyond["b_hits"]) == {"00000"}
@@ -184,13 +184,13 @@ def test_per_image_has_a_row_an_image_with_both_answers(
 def test_per_class_has_a_row_a_class(
     tmp_path: Path, verdict: Verdict, comparison: Comparison
 ) -> None:
-    write_per_class(tmp_path, verdict, comparison.labels)
+    write_per_class(tmp_path, verdict.classes, comparison.labels)
 
     rows = list(csv.DictReader((tmp_path / "per_class.csv").read_text().splitlines()))
 
     assert [row["id"] for row in rows] == list(comparison.labels.ids)
     assert sum(int(row["images"]) for row in rows) == 400
-    assert sum(int(row["broken"]) for row in rows) == verdict.summary["top1"]["broken"]
+    assert sum(int(row["broken"]) for row in rows) == verdict.summary.top1.broken
 
 
 def test_per_image_of_unlabelled_data_knows_nothing_of_the_truth(

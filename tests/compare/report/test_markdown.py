@@ -6,30 +6,38 @@ from typing import Any
 import pytest
 
 from compare.report.markdown import markdown, write_markdown
-from compare.results.comparison import Comparison, DataFacts, align
-from compare.results.gates import parse_gate, without_values
+from compare.results.comparison import Comparison, align
+from compare.results.folder import Latencies, Latency, RunFacts
+from compare.results.gates import parse_gate
+from compare.results.numbers import DataFacts
+from compare.results.summary import Summary, places, read_document
 from compare.results.verdict import Verdict, judge, refuse
-from tests.compare.conftest import DATA, made_up_answers, served
+from compare.results.wording import say
+from tests.compare.conftest import DATA, HEAD, made_up_answers, served
 
-LATENCY = {"a": {"p50_ms": 5.0}, "b": {"p50_ms": 6.5}}
+LATENCY = Latencies(a=Latency(p50_ms=5.0), b=Latency(p50_ms=6.5))
+NOTHING_RUN = RunFacts()
 
 
 def test_it_begins_with_the_verdict_and_has_the_summarys_numbers(
-    verdict: Verdict, summary: dict[str, Any]
+    verdict: Verdict, summary: Summary
 ) -> None:
-    text = markdown(summary, {"latency": LATENCY})
+    text = markdown(summary, RunFacts(latency=LATENCY))
 
     assert text.startswith("### ")
     assert "NO GATE: m, v16 in place of v8" in text.splitlines()[0]
-    top1 = summary["top1"]
-    assert f"v16 breaks {top1['broken']} images that v8 had right" in text
-    rate = f"{100 * top1['negative_flip_rate']['value']:.2f} %"
+    top1 = summary.top1
+    assert f"v16 breaks {top1.broken} images that v8 had right" in text
+    rate = say(top1.negative_flip_rate.value, "percent")
     assert f"| broken: right before, wrong now |  |  | {rate}" in text
     assert "v8 5.00 ms, v16 6.50 ms" in text
 
 
-def test_changes_have_their_units(summary: dict[str, Any]) -> None:
-    rows = {line.split(" | ")[0]: line for line in markdown(summary, {}).splitlines()}
+def test_changes_have_their_units(summary: Summary) -> None:
+    rows = {
+        line.split(" | ")[0]: line
+        for line in markdown(summary, NOTHING_RUN).splitlines()
+    }
 
     assert " points (" in rows["| first answer right"]
     assert " points (" in rows["| calibration error"]
@@ -43,15 +51,15 @@ def test_gates_are_a_table_of_what_tripped(comparison: Comparison) -> None:
     gates = (parse_gate("images>1"), parse_gate("delta.low<-1"))
     verdict = judge(comparison, a=served("8"), b=served("16"), gates=gates, data=DATA)
 
-    text = markdown(verdict.summary, {})
+    text = markdown(verdict.summary, NOTHING_RUN)
 
     assert "| `images>1` | 400 | \N{CROSS MARK} tripped |" in text
     assert "| `delta.low<-1` |" in text
     assert text.startswith("### \N{CROSS MARK} FAIL")
 
 
-def test_tables_are_whole(summary: dict[str, Any]) -> None:
-    blocks = markdown(summary, {}).split("\n\n")
+def test_tables_are_whole(summary: Summary) -> None:
+    blocks = markdown(summary, NOTHING_RUN).split("\n\n")
     tables = [block.splitlines() for block in blocks if block.startswith("| ")]
 
     assert len(tables) >= 3
@@ -59,20 +67,22 @@ def test_tables_are_whole(summary: dict[str, Any]) -> None:
         assert len({line.count("|") for line in lines}) == 1
 
 
-@pytest.mark.parametrize("key", sorted({*without_values()} - {"a", "b", "top1"}))
+@pytest.mark.parametrize(
+    "key", sorted({place.path[0] for place in places()} - HEAD - {"a", "b", "top1"})
+)
 def test_a_key_that_is_missing_or_null_breaks_nothing(
-    summary: dict[str, Any], key: str
+    document: dict[str, Any], key: str
 ) -> None:
-    without = {name: value for name, value in summary.items() if name != key}
+    without = {name: value for name, value in document.items() if name != key}
 
-    assert markdown(without, {}).endswith("\n")
-    assert markdown({**summary, key: None}, {}).endswith("\n")
+    for changed in (without, {**document, key: None}):
+        assert markdown(read_document(changed), NOTHING_RUN).endswith("\n")
 
 
 def test_what_cannot_be_compared_says_why_and_has_no_table() -> None:
     verdict = refuse(["why <b>"], a=served("8"), b=served("16"), gates=(), data=DATA)
 
-    text = markdown(verdict.summary, {})
+    text = markdown(verdict.summary, NOTHING_RUN)
 
     assert "NOT COMPARABLE" in text
     assert "* why &lt;b&gt;" in text
@@ -85,16 +95,16 @@ def test_without_labels_it_says_so_and_what_changes() -> None:
     data = DataFacts("photos", "d2", labelled=False)
     verdict = judge(unlabelled, a=a, b=b, gates=(), data=data)
 
-    text = markdown(verdict.summary, {})
+    text = markdown(verdict.summary, NOTHING_RUN)
 
     assert "have no labels" in text
-    rate = f"{100 * verdict.summary['disagreement_rate']:.2f} %"
+    rate = say(verdict.summary.disagreement_rate, "percent")
     assert f"| changed first answers | {rate} (" in text
     assert "the truth is" not in text
 
 
-def test_it_is_written_whole(tmp_path: Path, summary: dict[str, Any]) -> None:
-    write_markdown(tmp_path / "summary.md", summary=summary, facts={})
+def test_it_is_written_whole(tmp_path: Path, summary: Summary) -> None:
+    write_markdown(tmp_path / "summary.md", summary=summary, facts=NOTHING_RUN)
 
     (file,) = tmp_path.iterdir()
-    assert file.read_text() == markdown(summary, {})
+    assert file.read_text() == markdown(summary, NOTHING_RUN)

@@ -8,14 +8,23 @@ import pytest
 
 from compare.collect.schema import TopAnswer
 from compare.report.terminal import clipped, report_lines, shown_lines
-from compare.results.comparison import Comparison, DataFacts, Probe, align
+from compare.results.comparison import Comparison, align
 from compare.results.gates import parse_gate
+from compare.results.numbers import Probe
+from compare.results.summary import Summary
 from compare.results.verdict import Verdict, judge, refuse
 from compare.results.wording import chance_in_words
-from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
+from compare.statistics.paired import Estimate
+from tests.compare.conftest import (
+    DATA,
+    UNLABELLED,
+    as_json,
+    image_facts,
+    made_up_comparison,
+    served,
+)
 
 FOLDER = Path("compare-v8-v16")
-UNLABELLED = DataFacts("photos", "d2", labelled=False)
 GATES = tuple(
     parse_gate(text)
     for text in (
@@ -71,7 +80,7 @@ def test_thirty_lines_of_eighty_columns_are_enough(
 
 def test_all_that_goes_with_both_versions_is_in_the_table() -> None:
     verdict = _verdict()
-    summary = verdict.summary
+    summary = as_json(verdict.summary)
 
     lines = report_lines(verdict, data="digits", folder=FOLDER)
 
@@ -94,7 +103,7 @@ def test_all_that_goes_with_both_versions_is_in_the_table() -> None:
 
 def test_log_loss_is_in_the_table_too() -> None:
     verdict = _verdict()
-    summary = verdict.summary
+    summary = as_json(verdict.summary)
 
     lines = report_lines(verdict, data="digits", folder=FOLDER)
 
@@ -108,18 +117,26 @@ def test_log_loss_is_in_the_table_too() -> None:
 
 def test_a_long_headline_cuts_no_sentence_while_there_is_room() -> None:
     verdict = _verdict(notes=NOTES[:1])
-    verdict.summary["top1"] |= {
-        **{"broken": 1_234, "fixed": 1_310, "mcnemar_mid_p": 0.031},
-        "delta": {"value": 0.0053, "low": -0.0002, "high": 0.0108},
-    }
-    verdict.summary["a"]["expected_calibration_error"] = 0.18
-    verdict.summary["b"]["expected_calibration_error"] = 0.38
-    verdict.summary["calibration_error_delta"] = {"value": 0.2, "low": 0.1, "high": 0.3}
+    summary = verdict.summary
+    moved = replace(
+        summary,
+        top1=replace(
+            summary.top1,
+            broken=1_234,
+            fixed=1_310,
+            mcnemar_mid_p=0.031,
+            delta=Estimate(0.0053, -0.0002, 0.0108),
+        ),
+        a=replace(summary.a, expected_calibration_error=0.18),
+        b=replace(summary.b, expected_calibration_error=0.38),
+        calibration_error_delta=Estimate(0.2, 0.1, 0.3),
+    )
 
-    lines = report_lines(verdict, data="digits", folder=FOLDER)
+    lines = report_lines(replace(verdict, summary=moved), data="digits", folder=FOLDER)
 
     text = " ".join(" ".join(lines).split())
-    rate = verdict.summary["disagreement_rate"]
+    rate = summary.disagreement_rate
+    assert rate is not None
     assert "too close to call" in text
     assert f"The first answer changes on {100 * rate:.2f} % of the images." in text
     assert len(lines) <= 30
@@ -134,8 +151,8 @@ def test_classes_that_could_have_been_flagged_are_counted() -> None:
         if line.startswith("Classes shown worse")
     )
 
-    classes = verdict.summary["classes"]
-    assert f"({classes['could_be_flagged']} changed enough to tell)" in line
+    classes = verdict.summary.classes
+    assert f"({classes.could_be_flagged} changed enough to tell)" in line
 
 
 def test_without_labels_the_report_says_so_and_judges_nobody() -> None:
@@ -146,7 +163,7 @@ def test_without_labels_the_report_says_so_and_judges_nobody() -> None:
     )
 
     assert "The images have no labels" in text
-    assert f"{100 * verdict.summary['disagreement_rate']:.2f} %" in text
+    assert f"{100 * (verdict.summary.disagreement_rate or 0):.2f} %" in text
     for word in ("right,", "broken", "fixed", "accuracy", "calibration"):
         assert word not in text
 
@@ -212,15 +229,15 @@ def test_words_about_chance_are_those_of_mid_p() -> None:
 
 
 def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
-    verdict: Verdict, summary: dict[str, Any]
+    verdict: Verdict, summary: Summary
 ) -> None:
     lines = report_lines(verdict, data="digits", folder=Path("compare-v8-v16"))
     text = " ".join(" ".join(lines).split())
 
-    top1 = summary["top1"]
-    assert f"v16 breaks {top1['broken']} images that v8 had right" in text
-    assert f"and fixes {top1['fixed']} that it had wrong" in text
-    assert f"{100 * summary['a']['top1_accuracy']:.2f} %" in text
+    top1 = summary.top1
+    assert f"v16 breaks {top1.broken} images that v8 had right" in text
+    assert f"and fixes {top1.fixed} that it had wrong" in text
+    assert f"{100 * (summary.a.top1_accuracy or 0):.2f} %" in text
     assert "luck alone would split" in text
     assert "such comparisons" in text
 

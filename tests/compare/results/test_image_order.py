@@ -3,8 +3,9 @@
 from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import TopAnswer
 from compare.results.comparison import Comparison, align
-from compare.results.image_order import label_suspects, showing_order
-from tests.compare.conftest import made_up_answers, made_up_comparison, served
+from compare.results.image_order import showing_order, suspect_rows
+from compare.results.verdict import judge
+from tests.compare.conftest import DATA, made_up_answers, made_up_comparison, served
 
 
 def _pair(a: int, a_confidence: float, b: int, b_confidence: float) -> PairOfAnswers:
@@ -25,10 +26,12 @@ def test_both_versions_must_be_sure_of_the_same_wrong_label() -> None:
     }
     joined = align(list(answers), ["n0"] * 5, answers, a=served("8"), b=served("16"))
 
-    suspects = label_suspects(joined)
-
-    assert [joined.names[s.row] for s in suspects] == ["surest", "sure"]
-    assert [s.answer for s in suspects] == [2, 1]
+    assert [joined.names[row] for row in suspect_rows(joined)] == ["surest", "sure"]
+    verdict = judge(joined, a=served("8"), b=served("16"), gates=(), data=DATA)
+    suspects = verdict.summary.label_suspects or ()
+    assert [entry.image for entry in suspects] == ["surest", "sure"]
+    assert [entry.answer_id for entry in suspects] == ["n2", "n1"]
+    assert [entry.target_id for entry in suspects] == ["n0", "n0"]
     assert (suspects[1].a_probability, suspects[1].b_probability) == (0.9, 0.7)
 
 
@@ -36,9 +39,7 @@ def test_at_most_twenty_are_listed() -> None:
     answers = {f"{n:02}": _pair(1, 0.9, 1, 0.6 + n / 100) for n in range(30)}
     joined = align(list(answers), ["n0"] * 30, answers, a=served("8"), b=served("16"))
 
-    suspects = label_suspects(joined)
-
-    assert [s.row for s in suspects] == list(range(29, 9, -1))
+    assert suspect_rows(joined).tolist() == list(range(29, 9, -1))
 
 
 def test_every_image_has_one_place(comparison: Comparison) -> None:
@@ -51,7 +52,7 @@ def test_label_suspects_then_broken_then_fixed_images_come_first(
     comparison: Comparison,
 ) -> None:
     categories = comparison.categories()
-    suspects = {suspect.row for suspect in label_suspects(comparison)}
+    suspects = set(suspect_rows(comparison).tolist())
 
     order = showing_order(comparison).tolist()
 

@@ -9,12 +9,19 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from compare.results.comparison import Comparison, DataFacts, Probe
+from compare.results.comparison import Comparison
 from compare.results.gates import PATHS, Gate, parse_gate
+from compare.results.numbers import ConfusionChanges, DataFacts, GateResult, Probe
+from compare.results.summary import write_document
 from compare.results.verdict import Verdict, judge, refuse
-from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
-
-UNLABELLED = DataFacts("photos", "d2", labelled=False)
+from tests.compare.conftest import (
+    DATA,
+    UNLABELLED,
+    as_json,
+    image_facts,
+    made_up_comparison,
+    served,
+)
 
 
 def _judged(
@@ -29,7 +36,7 @@ def _judged(
 
 
 def test_the_numbers_are_scikit_learns_and_statsmodels(comparison: Comparison) -> None:
-    summary = _judged(comparison).summary
+    summary = as_json(_judged(comparison).summary)
 
     a, b = comparison.a.indices[:, 0], comparison.b.indices[:, 0]
     targets = comparison.targets
@@ -47,7 +54,7 @@ def test_the_numbers_are_scikit_learns_and_statsmodels(comparison: Comparison) -
 
 
 def test_numbers_that_belong_together_fit(comparison: Comparison) -> None:
-    summary = _judged(comparison).summary
+    summary = as_json(_judged(comparison).summary)
 
     for side in ("a", "b"):
         bins = summary[side]["reliability"]
@@ -92,10 +99,10 @@ def test_a_version_against_itself_passes_every_sensible_gate() -> None:
 
     verdict = _judged(same, *sensible, probe=Probe(100, 0))
 
-    assert verdict.summary["reasons"] == []
+    assert verdict.summary.reasons == ()
     assert verdict.name == "pass"
-    assert verdict.summary["rank_symmetry"]["p"] is None
-    assert verdict.summary["confusions"] == {"gained": [], "lost": []}
+    assert verdict.summary.rank_symmetry.p is None
+    assert verdict.summary.confusions == ConfusionChanges(gained=(), lost=())
 
 
 def test_answers_that_change_when_asked_again_are_not_comparable(
@@ -104,10 +111,10 @@ def test_answers_that_change_when_asked_again_are_not_comparable(
     verdict = _judged(comparison, "broken<0", probe=Probe(images=100, differing=3))
 
     assert verdict.name == "not_comparable"
-    (reason,) = verdict.summary["reasons"]
+    (reason,) = verdict.summary.reasons
     assert reason.startswith("3 of 100 images that were asked twice")
-    assert verdict.summary["gates"][0]["tripped"]
-    assert verdict.summary["images"] is None
+    assert verdict.summary.gates[0].tripped
+    assert verdict.summary.images is None
     assert verdict.classes == ()
 
 
@@ -133,8 +140,8 @@ def test_a_version_chosen_on_these_images_is_named(
 
     summary = judge(comparison, a=served("8"), b=b, gates=(), data=DATA).summary
 
-    assert summary["b"]["chosen_on_these_images"] is chosen
-    assert summary["a"]["chosen_on_these_images"] is None
+    assert summary.b.chosen_on_these_images is chosen
+    assert summary.a.chosen_on_these_images is None
 
 
 def test_slices_need_the_image_files(comparison: Comparison) -> None:
@@ -145,10 +152,10 @@ def test_slices_need_the_image_files(comparison: Comparison) -> None:
         comparison, a=served("8"), b=served("16"), gates=(), data=DATA, images=facts
     ).summary
 
-    assert without.summary["slices"] is None
-    assert len(summary["slices"]) == 6
+    assert without.summary.slices is None
+    assert len(summary.slices or ()) == 6
     assert {"name", "group", "images", "delta", "mid_p", "q_value"} < set(
-        summary["slices"][0]
+        as_json(summary)["slices"][0]
     )
 
 
@@ -164,9 +171,9 @@ def test_a_gate_on_whatever_number_trips_when_there_is_none(
         data=DATA,
     )
 
-    assert refused.summary["gates"] == [
-        {"expression": "x>1", "value": None, "tripped": True}
-    ]
+    assert refused.summary.gates == (
+        GateResult(expression="x>1", value=None, tripped=True),
+    )
 
 
 def test_without_labels_gates_hold_for_what_there_is() -> None:
@@ -179,9 +186,9 @@ def test_without_labels_gates_hold_for_what_there_is() -> None:
     assert passed.name == "pass"
     assert churned.name == "fail"
     assert unknown.name == "fail"
-    assert unknown.summary["reasons"] == [
-        "negative_flip_rate>0.99 cannot be told: there is no value"
-    ]
+    assert unknown.summary.reasons == (
+        "negative_flip_rate>0.99 cannot be told: there is no value",
+    )
     assert passed.classes == ()
 
 
@@ -192,7 +199,7 @@ def test_few_images_give_json_without_nan(count: int, labelled: bool) -> None:
 
     verdict = _judged(comparison, data=replace(DATA, labelled=labelled))
 
-    json.dumps(verdict.summary, allow_nan=False)
+    json.dumps(write_document(verdict.summary), allow_nan=False)
     assert verdict.name == "no_gate"
 
 

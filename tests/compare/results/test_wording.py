@@ -7,16 +7,24 @@ from typing import Any
 import pytest
 
 from compare.results.gates import parse_gate
+from compare.results.summary import read_document
 from compare.results.verdict import judge, refuse
 from compare.results.wording import (
-    Kind,
-    look_up,
+    Words,
     notes_of,
+    plain,
+    plain_interval,
     say,
-    say_estimate,
+    say_value,
     verdict_in_words,
 )
-from compare.statistics.paired import PairedTable, mcnemar_mid_p, paired_difference
+from compare.statistics.measure import Kind
+from compare.statistics.paired import (
+    Estimate,
+    PairedTable,
+    mcnemar_mid_p,
+    paired_difference,
+)
 from tests.compare.conftest import DATA, made_up_comparison, served
 
 
@@ -45,44 +53,52 @@ def test_numbers_have_their_units(value: object, kind: Kind, said: str) -> None:
 
 
 def test_an_estimate_is_said_with_its_interval() -> None:
-    estimate = {"value": 0.0975, "low": 0.0918, "high": 0.1035}
+    estimate = Estimate(0.0975, 0.0918, 0.1035)
 
-    assert say_estimate(estimate, "percent") == "9.75 % (9.18 to 10.35 %)"
-    assert say_estimate({"value": 0.0975}, "percent") == "9.75 %"
-    assert say_estimate(None, "percent") == "\N{EN DASH}"
+    assert say_value(estimate, "percent") == "9.75 % (9.18 to 10.35 %)"
+    assert say_value(Estimate(0.0975), "percent") == "9.75 %"
+    assert say_value(Estimate(), "percent") == "\N{EN DASH}"
 
 
-def test_a_way_that_ends_early_leads_to_nothing() -> None:
-    assert look_up({"a": {"b": 1}}, "a.b") == 1
-    assert look_up({"a": {"b": 1}}, "a.b.c") is None
-    assert look_up({}, "a.b") is None
+def test_the_terminal_has_the_same_numbers_in_ascii() -> None:
+    estimate = Estimate(-0.012, -0.0209, -0.0031)
+
+    assert plain(estimate.value, "points") == "-1.20"
+    assert plain_interval(estimate, "points") == "[-2.09, -0.31]"
+    assert plain_interval(Estimate(0.1, 0.09, 0.11), "percent") == "[9.00, 11.00]"
+    assert plain_interval(Estimate(0.1), "percent") == ""
+    assert plain(-0.020914876, "any") == "-0.02091"
+
+
+def _words(document: dict[str, Any]) -> Words:
+    return verdict_in_words(read_document(document))
 
 
 def _with_table(
-    summary: dict[str, Any], table: tuple[int, int, int, int]
+    document: dict[str, Any], table: tuple[int, int, int, int]
 ) -> dict[str, Any]:
     """A summary of these counts, both_right to both_wrong; nothing else moves."""
     paired = PairedTable(*table)
     unmoved = {"value": 0.0, "low": -0.1, "high": 0.1}
     return {
-        **summary,
-        "a": {**summary["a"]},
-        "b": {**summary["b"]},
+        **document,
+        "a": {**document["a"]},
+        "b": {**document["b"]},
         "top1": {
-            **summary["top1"],
+            **document["top1"],
             **asdict(paired),
             "delta": asdict(paired_difference(paired)),
             "mcnemar_mid_p": mcnemar_mid_p(paired),
         },
-        "top5": {**summary["top5"], "delta": unmoved},
+        "top5": {**document["top5"], "delta": unmoved},
         **dict.fromkeys(
             ("calibration_error_delta", "log_loss_delta", "brier_score_delta"), unmoved
         ),
     }
 
 
-def _shifted(summary: dict[str, Any], **top1: float) -> dict[str, Any]:
-    return {**summary, "top1": {**summary["top1"], **top1}}
+def _shifted(document: dict[str, Any], **top1: float) -> dict[str, Any]:
+    return {**document, "top1": {**document["top1"], **top1}}
 
 
 @pytest.mark.parametrize(
@@ -97,9 +113,9 @@ def _shifted(summary: dict[str, Any], **top1: float) -> dict[str, Any]:
     ],
 )
 def test_the_headline_says_what_test_and_interval_say(
-    summary: dict[str, Any], table: tuple[int, int, int, int], words: str
+    document: dict[str, Any], table: tuple[int, int, int, int], words: str
 ) -> None:
-    assert verdict_in_words(_with_table(summary, table)).headline == words
+    assert _words(_with_table(document, table)).headline == words
 
 
 SMALL = [
@@ -119,11 +135,11 @@ LARGE = [
 
 @pytest.mark.parametrize("tables", [SMALL, LARGE], ids=["small", "large"])
 def test_headline_interval_and_odds_never_contradict_each_other(
-    summary: dict[str, Any], tables: list[tuple[int, int, int, int]]
+    document: dict[str, Any], tables: list[tuple[int, int, int, int]]
 ) -> None:
     """As they are read: from the words, not from the numbers behind them."""
     for table in tables:
-        words = verdict_in_words(_with_table(summary, table))
+        words = _words(_with_table(document, table))
         said = " ".join(words.sentences)
         _, broken, fixed, _ = table
         is_off_zero = _says_off_zero(said)
@@ -206,11 +222,11 @@ def _says_rare(said: str) -> bool:
     ],
 )
 def test_the_headline_names_what_moved_most(
-    summary: dict[str, Any],
+    document: dict[str, Any],
     changes: dict[str, tuple[float, float, float]],
     words: str,
 ) -> None:
-    moved = _with_table(summary, (200, 20, 15, 165))
+    moved = _with_table(document, (200, 20, 15, 165))
     moved["a"] |= {"expected_calibration_error": 0.18, "log_loss": 4.5}
     moved["b"] |= {"expected_calibration_error": 0.38, "log_loss": 3.25}
     for path, ends in changes.items():
@@ -220,7 +236,7 @@ def test_the_headline_names_what_moved_most(
         if way:
             place |= {"mcnemar_mid_p": 0.001, "fixed": 120}
 
-    assert verdict_in_words(moved).headline == words
+    assert _words(moved).headline == words
 
 
 @pytest.mark.parametrize(
@@ -231,45 +247,45 @@ def test_the_headline_names_what_moved_most(
     ],
 )
 def test_the_headline_says_no_two_equal_numbers(
-    summary: dict[str, Any], name: str, before: float, change: float, words: str
+    document: dict[str, Any], name: str, before: float, change: float, words: str
 ) -> None:
-    moved = _with_table(summary, (200, 20, 15, 165))
+    moved = _with_table(document, (200, 20, 15, 165))
     moved["a"][name], moved["b"][name] = before, before + change
     place = f"{name.removeprefix('expected_')}_delta"
     moved[place] = {"value": change, "low": change / 2, "high": 2 * change}
 
-    assert verdict_in_words(moved).headline.endswith(words)
+    assert _words(moved).headline.endswith(words)
 
 
 def test_the_calibration_of_an_older_summary_is_no_news(
-    summary: dict[str, Any],
+    document: dict[str, Any],
 ) -> None:
     """Before 2026-11-30 its interval did not hold what it said."""
-    old = _with_table(summary, (200, 20, 15, 165))
+    old = _with_table(document, (200, 20, 15, 165))
     old["calibration_error_delta"] = {"value": 0.2, "low": 0.18, "high": 0.22}
     del old["log_loss_delta"]
 
-    assert verdict_in_words(old).headline == "Neither v8 nor v16 is shown to be better"
+    assert _words(old).headline == "Neither v8 nor v16 is shown to be better"
 
 
-def test_accuracies_that_do_not_move_are_said_to_stay(summary: dict[str, Any]) -> None:
+def test_accuracies_that_do_not_move_are_said_to_stay(document: dict[str, Any]) -> None:
     delta = {"value": 0.0, "low": -0.0075, "high": 0.0075}
-    unmoved = _shifted(summary, broken=0, fixed=0)
+    unmoved = _shifted(document, broken=0, fixed=0)
     unmoved["top1"]["delta"] = delta
-    unmoved["a"] = {**summary["a"], "top1_accuracy": 0.35}
+    unmoved["a"] = {**document["a"], "top1_accuracy": 0.35}
 
-    first, *_ = verdict_in_words(unmoved).sentences
+    first, *_ = _words(unmoved).sentences
 
     assert first.startswith("Right first answers stay at 35.00 %: 0 points")
-    moved, *_ = verdict_in_words(summary).sentences
+    moved, *_ = _words(document).sentences
     assert moved.startswith("Right first answers go from ")
 
 
-def test_a_pass_without_a_gate_is_not_called_good(summary: dict[str, Any]) -> None:
+def test_a_pass_without_a_gate_is_not_called_good(document: dict[str, Any]) -> None:
     gated = {"gates": [{"expression": "x", "value": 1, "tripped": False}]}
 
-    assert verdict_in_words(summary).mood == "open"
-    assert verdict_in_words({**summary, **gated}).mood == "good"
+    assert _words(document).mood == "open"
+    assert _words({**document, **gated}).mood == "good"
 
 
 def test_a_tripped_gate_is_a_fail_whatever_the_headline() -> None:
@@ -293,19 +309,21 @@ def test_what_cannot_be_compared_gives_its_reasons() -> None:
 
 
 def test_notes_are_whoever_was_chosen_and_what_is_missing(
-    summary: dict[str, Any],
+    document: dict[str, Any],
 ) -> None:
     found = {
-        **summary,
+        **document,
         "notes": ["first"],
-        "b": {**summary["b"], "chosen_on_these_images": True},
+        "b": {**document["b"], "chosen_on_these_images": True},
         "missing": 1,
     }
 
-    missing, first, chosen = notes_of(found)
+    missing, first, chosen = notes_of(read_document(found))
 
     assert first == "first"
     assert chosen.startswith("v16 was chosen")
     assert missing.startswith("1 image is left out")
     refused = {**found, "verdict": "not_comparable", "missing": None}
-    assert notes_of(refused) == ["first"]  # there is no number that could flatter
+    assert notes_of(read_document(refused)) == [
+        "first"
+    ]  # there is no number that could flatter

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from compare.report.html.charts import (
     most_images,
     reliability_diagram,
 )
+from compare.results.numbers import PairedNumbers
+from compare.statistics.calibration import ReliabilityBin
+from compare.statistics.paired import Estimate
 
-BINS: list[dict[str, Any]] = [
-    {"low": 0.0, "high": 0.5, "images": 0, "accuracy": None, "confidence": None},
-    {"low": 0.5, "high": 1.0, "images": 40, "accuracy": 0.25, "confidence": 0.75},
+BINS = [
+    ReliabilityBin(low=0.0, high=0.5, images=0, accuracy=None, confidence=None),
+    ReliabilityBin(low=0.5, high=1.0, images=40, accuracy=0.25, confidence=0.75),
 ]
 
 
@@ -44,16 +48,23 @@ def test_right_and_wrong_images_are_stacked() -> None:
 
 
 def test_both_versions_share_an_axis() -> None:
-    assert most_images(BINS, [{**BINS[1], "images": 50}]) == 50
+    assert most_images(BINS, [replace(BINS[1], images=50)]) == 50
     assert most_images([], []) == 0
 
 
 FILTERS = {name: f"show={name}" for name in CATEGORY_SIGNS}
-TABLE = {"both_right": 2018, "broken": 1095, "fixed": 975, "both_wrong": 5912}
+TABLE: dict[str, Any] = {
+    "both_right": 2018,
+    "broken": 1095,
+    "fixed": 975,
+    "both_wrong": 5912,
+}
 
 
 def _rectangles(table: dict[str, Any]) -> dict[str, dict[str, float]]:
-    svg = ET.fromstring(mosaic(table, a="v8", title="t", filters=FILTERS))
+    svg = ET.fromstring(
+        mosaic(PairedNumbers(**table), a="v8", title="t", filters=FILTERS)
+    )
     return {
         rect.attrib["class"]: {
             key: float(rect.attrib[key]) for key in ("x", "y", "width", "height")
@@ -93,11 +104,13 @@ def test_only_what_exists_is_drawn_and_inside_the_picture(
 
 @pytest.mark.parametrize("table", [{}, dict.fromkeys(TABLE), dict.fromkeys(TABLE, 0)])
 def test_no_images_are_no_picture(table: dict[str, Any]) -> None:
-    assert mosaic(table, a="v8", title="t", filters=FILTERS) == ""
+    assert mosaic(PairedNumbers(**table), a="v8", title="t", filters=FILTERS) == ""
 
 
 def test_every_area_leads_to_its_images_and_says_its_count() -> None:
-    svg = ET.fromstring(mosaic(TABLE, a="v8", title="t", filters=FILTERS))
+    svg = ET.fromstring(
+        mosaic(PairedNumbers(**TABLE), a="v8", title="t", filters=FILTERS)
+    )
 
     links = {link.attrib["data-filter"]: link for link in svg.iter("a")}
 
@@ -106,13 +119,13 @@ def test_every_area_leads_to_its_images_and_says_its_count() -> None:
 
 
 def test_texts_are_escaped() -> None:
-    svg = mosaic(TABLE, a='v<8>"', title='"<t>', filters=FILTERS)
+    svg = mosaic(PairedNumbers(**TABLE), a='v<8>"', title='"<t>', filters=FILTERS)
 
     assert ET.fromstring(svg).attrib["aria-label"] == '"<t>'
 
 
 def test_an_interval_stands_where_its_numbers_are() -> None:
-    estimate = {"value": 0.5, "low": 0.0, "high": 1.0}
+    estimate = Estimate(0.5, 0.0, 1.0)
 
     svg = ET.fromstring(interval_plot(estimate, least=-1, most=1))
 
@@ -123,9 +136,8 @@ def test_an_interval_stands_where_its_numbers_are() -> None:
     assert paths["zero"] == "M80.0 1V17"
 
 
-@pytest.mark.parametrize("estimate", [None, {}, {"value": None}])
-def test_no_value_is_no_picture(estimate: object) -> None:
-    assert interval_plot(estimate, least=-1, most=1) == ""
+def test_no_value_is_no_picture() -> None:
+    assert interval_plot(Estimate(), least=-1, most=1) == ""
     assert dumbbell(None, 0.5) == ""
 
 

@@ -1,29 +1,35 @@
-"""Every definition is of a number that summary.json has."""
+"""The table of definitions says what every number is that it shows."""
 
-from typing import Any
-
-import pytest
-
-from compare.report.html.definitions import DEFINITIONS, Definition
-from compare.results.gates import without_values
-from compare.results.wording import look_up
+from compare.report.html.definitions import defined_numbers, definitions
+from compare.results.gates import PATHS
+from compare.results.summary import Summary
+from compare.results.wording import ARROW, say
+from tests.compare.conftest import NO_NUMBERS
 
 
-@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda each: each.path)
-def test_its_path_leads_to_a_number(
-    definition: Definition, summary: dict[str, Any]
-) -> None:
-    for side in "ab":
-        value = look_up(summary, definition.path.replace("*", side))
-        value = look_up(value, "value") if isinstance(value, dict) else value
-        assert isinstance(value, int | float)
-    assert definition.said(without_values()).count("\N{EN DASH}") >= 1
+def test_each_has_a_meaning_and_a_formula_and_is_a_number_of_a_gate() -> None:
+    for measure, paths in defined_numbers():
+        assert measure.meaning
+        assert measure.formula
+        for path in paths:
+            assert path in PATHS or (*path, "value") in PATHS
 
 
-def test_both_versions_are_said_with_their_intervals(summary: dict[str, Any]) -> None:
-    (first,) = (each for each in DEFINITIONS if each.path == "*.top1")
+def test_no_two_have_one_name() -> None:
+    names = [measure.name for measure, _ in defined_numbers()]
 
-    a, b = first.said(summary).split(" \N{RIGHTWARDS ARROW} ")
+    assert len(names) == len(set(names))
 
-    assert a.startswith(f"{100 * summary['a']['top1_accuracy']:.2f} % (")
-    assert b.startswith(f"{100 * summary['b']['top1_accuracy']:.2f} % (")
+
+def test_numbers_that_do_not_exist_are_left_out(summary: Summary) -> None:
+    assert definitions(NO_NUMBERS) == []
+    assert len(definitions(summary)) == len([*defined_numbers()])
+
+
+def test_both_versions_are_said_with_their_intervals(summary: Summary) -> None:
+    (first,) = (each for each in definitions(summary) if each.paths[0] == ("a", "top1"))
+
+    a, b = first.said.split(f" {ARROW} ")
+
+    assert a.startswith(f"{say(summary.a.top1_accuracy, 'percent')} (")
+    assert b.startswith(f"{say(summary.b.top1_accuracy, 'percent')} (")

@@ -10,21 +10,33 @@ import pytest
 from classifier.bundle.labels import Labels
 from classifier.console import printable
 from compare.report.html.page import Report, html_parts, json_in_script, write_report
-from compare.results.comparison import Comparison, DataFacts, align
-from compare.results.gates import parse_gate, without_values
+from compare.results.comparison import Comparison, align
+from compare.results.folder import Latencies, Latency, RunFacts
+from compare.results.gates import parse_gate
+from compare.results.numbers import DataFacts
+from compare.results.summary import places, read_document
 from compare.results.verdict import Verdict, judge, refuse
-from tests.compare.conftest import DATA, made_up_answers, made_up_comparison, served
+from compare.results.wording import say
+from compare.statistics.paired import Estimate
+from tests.compare.conftest import (
+    DATA,
+    HEAD,
+    as_json,
+    made_up_answers,
+    made_up_comparison,
+    served,
+)
 
 EVIL = "</script><img src=x onerror=alert(1)>\u2028&amp;'\""
-FACTS = {
-    "started_unix_seconds": 1_795_000_000.0,
-    "url": "http://127.0.0.1:8000",
-    "latency": {
-        "a": {"p50_ms": 5.0, "p95_ms": 7.0, "requests": 3, "samples_ms": [4, 5, 7]},
-        "b": {"p50_ms": 6.0, "p95_ms": 8.0, "requests": 3, "samples_ms": [5, 6, 8]},
-        "median_difference_ms": {"value": 1.0, "low": 0.5, "high": 1.5},
-    },
-}
+FACTS = RunFacts(
+    started_unix_seconds=1_795_000_000.0,
+    url="http://127.0.0.1:8000",
+    latency=Latencies(
+        a=Latency(p50_ms=5.0, p95_ms=7.0, requests=3, samples_ms=(4, 5, 7)),
+        b=Latency(p50_ms=6.0, p95_ms=8.0, requests=3, samples_ms=(5, 6, 8)),
+        median_difference_ms=Estimate(1.0, 0.5, 1.5),
+    ),
+)
 
 
 def _html(verdict: Verdict, comparison: Comparison | None, **other: Any) -> str:
@@ -50,7 +62,7 @@ def _embedded(html: str, id_: str) -> Any:
 def test_the_summary_inside_is_summary_json(
     verdict: Verdict, comparison: Comparison
 ) -> None:
-    assert _embedded(_html(verdict, comparison), "summary") == verdict.summary
+    assert _embedded(_html(verdict, comparison), "summary") == as_json(verdict.summary)
 
 
 def test_its_sections_stand_in_the_order_of_their_weight(
@@ -117,21 +129,22 @@ def test_json_in_a_script_cannot_end_it() -> None:
 def test_numbers_are_the_summarys(verdict: Verdict, comparison: Comparison) -> None:
     html = _html(verdict, comparison).replace("\u00a0", " ")
 
-    top1 = verdict.summary["top1"]
-    assert f"v16 breaks {top1['broken']} images that v8 had right" in html
-    assert f"{100 * verdict.summary['a']['top1_accuracy']:.2f} %" in html
-    assert f"{100 * top1['negative_flip_rate']['value']:.2f} %" in html
-    assert f"{top1['mcnemar_mid_p']:.2g}" in html
+    top1 = verdict.summary.top1
+    assert f"v16 breaks {top1.broken} images that v8 had right" in html
+    assert say(verdict.summary.a.top1_accuracy, "percent") in html
+    assert say(top1.negative_flip_rate.value, "percent") in html
+    assert f"{top1.mcnemar_mid_p:.2g}" in html
 
 
-@pytest.mark.parametrize("key", sorted({*without_values()} - {"a", "b", "top1"}))
+@pytest.mark.parametrize(
+    "key", sorted({place.path[0] for place in places()} - HEAD - {"a", "b", "top1"})
+)
 def test_a_key_that_is_missing_or_null_breaks_nothing(
-    verdict: Verdict, comparison: Comparison, key: str
+    verdict: Verdict, document: dict[str, Any], comparison: Comparison, key: str
 ) -> None:
-    for summary in (
-        {name: value for name, value in verdict.summary.items() if name != key},
-        {**verdict.summary, key: None},
-    ):
+    without = {name: value for name, value in document.items() if name != key}
+    for changed in (without, {**document, key: None}):
+        summary = read_document(changed)
         assert "</html>" in _html(verdict, comparison, summary=summary)
 
 
@@ -141,7 +154,7 @@ def test_what_cannot_be_compared_says_why_first_and_has_no_numbers() -> None:
         [EVIL, "why"], a=served("8"), b=served("16"), gates=gates, data=DATA
     )
 
-    html = _html(verdict, None, facts={})
+    html = _html(verdict, None, facts=RunFacts())
 
     words = re.sub(r"<script.*?</script>|<style.*?</style>", "", html, flags=re.DOTALL)
     assert "NOT COMPARABLE" in words
@@ -162,9 +175,8 @@ def test_without_labels_it_shows_what_exists_and_says_so() -> None:
     html = _html(verdict, unlabelled).replace("\u00a0", " ")
 
     assert "have no labels" in html
-    assert (
-        f"on {100 * verdict.summary['disagreement_rate']:.2f} % of the images" in html
-    )
+    rate = say(verdict.summary.disagreement_rate, "percent")
+    assert f"on {rate} of the images" in html
     assert 'id="ranks"' not in html
     images = _embedded(html, "images")
     assert images["target"] == images["category"] == []

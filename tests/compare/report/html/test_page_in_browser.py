@@ -17,9 +17,16 @@ from selenium.webdriver.common.keys import Keys
 from compare.report.html.gallery import make_thumbnails
 from compare.report.html.page import Report, html_parts, json_in_script
 from compare.results.comparison import Comparison
+from compare.results.folder import RunFacts
 from compare.results.image_order import showing_order
 from compare.results.verdict import Verdict, judge
-from tests.compare.conftest import DATA, image_facts, made_up_comparison, served
+from tests.compare.conftest import (
+    DATA,
+    as_json,
+    image_facts,
+    made_up_comparison,
+    served,
+)
 from tests.serving.browser_page import Page
 
 FRAME = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
@@ -51,7 +58,7 @@ def verdict(compared: Comparison) -> Verdict:
 
 @pytest.fixture(scope="module")
 def summary(verdict: Verdict) -> dict[str, Any]:
-    return verdict.summary
+    return as_json(verdict.summary)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def url(
         summary=verdict.summary,
         comparison=compared,
         classes=verdict.classes,
-        facts={},
+        facts=RunFacts(),
         thumbnails=make_thumbnails(*_pictures(folder, compared)),
     )
     report = "".join(html_parts(shown))

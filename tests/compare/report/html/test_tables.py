@@ -1,6 +1,6 @@
 """What the report's tables show is what was counted."""
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
@@ -17,14 +17,20 @@ from compare.report.html.tables import (
 from compare.report.markdown import markdown
 from compare.report.terminal import accuracy_lines
 from compare.results.comparison import Comparison
+from compare.results.folder import RunFacts
+from compare.results.numbers import ConfusionChange
+from compare.results.summary import Summary
 from compare.results.verdict import Verdict
+from compare.results.wording import ABSENT, say
+from compare.statistics.paired import Estimate
+from tests.compare.conftest import NO_NUMBERS, UNLABELLED
 
 
-def test_rank_cells_lead_to_the_images_they_count(summary: dict[str, Any]) -> None:
+def test_rank_cells_lead_to_the_images_they_count(summary: Summary) -> None:
     rows = rank_rows(summary)
 
     counts = [[cell.count for cell in row] for row in rows]
-    assert counts == summary["rank_transitions"]
+    assert counts == summary.rank_transitions
     assert rows[0][5].filter == "show=all&a_rank=1&b_rank=0"
     assert [rows[2][column].kind for column in (1, 2, 3)] == ["up", "same", "down"]
     moved = [cell.weight for row in rows for cell in row if cell.kind != "same"]
@@ -32,19 +38,18 @@ def test_rank_cells_lead_to_the_images_they_count(summary: dict[str, Any]) -> No
 
 
 def test_confidence_cells_lead_to_the_images_they_count(
-    summary: dict[str, Any],
+    summary: Summary,
 ) -> None:
     rows = confidence_rows(summary)
 
     counts = [[cell.count for cell in row] for row in rows]
-    assert counts == summary["confidence"]["table"]
+    assert counts == summary.confidence.table
     assert rows[2][7].filter == "show=all&a_tenth=2&b_tenth=7"
     assert [rows[2][column].kind for column in (1, 2, 3)] == ["moved", "same", "moved"]
 
 
 def test_no_table_has_no_rows() -> None:
-    assert confidence_rows({}) == []
-    assert rank_rows({}) == rank_rows({"rank_transitions": None}) == []
+    assert confidence_rows(NO_NUMBERS) == rank_rows(NO_NUMBERS) == []
 
 
 def test_classes_that_luck_explains_least_come_first(
@@ -55,7 +60,7 @@ def test_classes_that_luck_explains_least_come_first(
     assert len(rows) == len(verdict.classes)
     assert [row.q_value for row in rows] == sorted(row.q_value for row in rows)
     worse = sum(row.mark == "worse" for row in rows)
-    assert worse == verdict.summary["class_regressions"]
+    assert worse == verdict.summary.class_regressions
     first = next(c for c in verdict.classes if c.index == rows[0].index)
     assert rows[0].b - rows[0].a == pytest.approx(first.delta.value)
 
@@ -63,7 +68,9 @@ def test_classes_that_luck_explains_least_come_first(
 def test_confusions_lead_to_images_by_the_classes_places(
     comparison: Comparison,
 ) -> None:
-    entry = {"target_id": "n2", "answer_id": "n5"}
+    entry = ConfusionChange(
+        target_id="n2", target="", answer_id="n5", answer="", a=0, b=1
+    )
 
     links = confusion_filters(entry, comparison.labels)
 
@@ -71,69 +78,72 @@ def test_confusions_lead_to_images_by_the_classes_places(
     assert links["either"] == "show=all&target=2&says=5"
 
 
-def test_pictures_of_slices_share_an_axis(summary: dict[str, Any]) -> None:
+def test_pictures_of_slices_share_an_axis(summary: Summary) -> None:
     ends = [
-        abs(part["delta"][end]) for part in summary["slices"] for end in ("low", "high")
+        abs(end)
+        for part in summary.slices or ()
+        for end in (part.delta.low, part.delta.high)
+        if end is not None
     ]
 
     assert slice_reach(summary) > max(ends)
-    assert slice_reach({}) == 0
+    assert slice_reach(NO_NUMBERS) == 0
 
 
 def test_unrelated_versions_break_what_the_relative_flip_rate_is_relative_to(
-    summary: dict[str, Any],
+    summary: Summary,
 ) -> None:
-    top1 = summary["top1"]
+    top1 = summary.top1
+    assert top1.negative_flip_rate.value is not None
+    assert top1.relative_flip_rate is not None
 
-    expected = top1["negative_flip_rate"]["value"] / top1["relative_flip_rate"]
+    expected = top1.negative_flip_rate.value / top1.relative_flip_rate
 
     assert broken_if_unrelated(summary) == pytest.approx(expected)
-    assert broken_if_unrelated({}) is None
+    assert broken_if_unrelated(NO_NUMBERS) is None
 
 
-def test_six_numbers_with_intervals_and_pictures(summary: dict[str, Any]) -> None:
-    six = figures(summary, labelled=True)
+def test_six_numbers_with_intervals_and_pictures(summary: Summary) -> None:
+    six = figures(summary)
 
     assert len(six) == 6
-    delta = summary["top1"]["delta"]["value"]
-    assert six[0].value == f"{100 * delta:+.2f} points".replace("-", "\N{MINUS SIGN}")
+    delta = say(summary.top1.delta.value, "points")
+    assert six[0].value == f"{delta} points"
     assert all(" to " in figure.interval for figure in six)
     assert all("<svg" in figure.plot for figure in six)
 
 
-def test_without_labels_there_are_other_numbers(summary: dict[str, Any]) -> None:
-    five = figures({**summary, "top1": None, "top5": None}, labelled=False)
+def test_without_labels_there_are_other_numbers(summary: Summary) -> None:
+    five = figures(replace(summary, data=UNLABELLED))
 
     assert five[0].name == "Changed first answers"
-    assert five[0].value == f"{100 * summary['disagreement_rate']:.2f} %"
+    assert five[0].value == say(summary.disagreement_rate, "percent")
 
 
 def test_numbers_that_do_not_exist_are_dashes() -> None:
-    for labelled in (True, False):
-        assert {
-            figure.value.split()[0] for figure in figures({}, labelled=labelled)
-        } == {"\N{EN DASH}"}
+    for summary in (NO_NUMBERS, replace(NO_NUMBERS, data=UNLABELLED)):
+        assert {figure.value.split()[0] for figure in figures(summary)} == {ABSENT}
 
 
 def test_a_picture_reaches_a_little_beyond_its_interval() -> None:
-    assert 0.5 < reach({"value": 0.1, "low": -0.5, "high": 0.3}) < 0.6
-    assert reach(None) == 0
+    assert 0.5 < reach(Estimate(0.1, -0.5, 0.3)) < 0.6
+    assert reach(Estimate()) == 0
 
 
-def test_truth_among_five_of_five_classes_is_left_out(summary: dict[str, Any]) -> None:
+def test_truth_among_five_of_five_classes_is_left_out(summary: Summary) -> None:
     """It is always there: 100 % in both, and nothing to learn from it."""
-    of_five = {
-        **summary,
-        "a": {**summary["a"], "top5_accuracy": 1.0},
-        "b": {**summary["b"], "top5_accuracy": 1.0},
-        "overlap": {**summary["overlap"], "top5": 1.0},
-    }
+    of_five = replace(
+        summary,
+        a=replace(summary.a, top5_accuracy=1.0),
+        b=replace(summary.b, top5_accuracy=1.0),
+        overlap=replace(summary.overlap, top5=1.0),
+    )
 
     shown, left = (
         [
-            "\n".join(figure.name for figure in figures(said, labelled=True)),
-            "\n".join(accuracy_lines(said, "v8", "v16")),
-            markdown(said, {}).split("\n\n| images")[0],
+            "\n".join(figure.name for figure in figures(said)),
+            "\n".join(accuracy_lines(said)),
+            markdown(said, RunFacts()).split("\n\n| images")[0],
         ]
         for said in (summary, of_five)
     )

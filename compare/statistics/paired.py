@@ -94,7 +94,8 @@ def mcnemar_mid_p(table: PairedTable) -> float:
     point = float(binom.pmf(fewer, flips, 0.5))
     if table.broken == table.fixed:
         return 1.0 - point / 2
-    return 2 * float(binom.cdf(fewer, flips, 0.5)) - point
+    # Of denormal probabilities the difference can be below 0.
+    return max(0.0, 2 * float(binom.cdf(fewer, flips, 0.5)) - point)
 
 
 def _corrected_phi(table: PairedTable) -> float:

@@ -247,6 +247,14 @@ def test_compatibility_is_that_of_the_library_it_is_named_after(
     assert error_compatibility(table).value == pytest.approx(error)
 
 
+@pytest.mark.parametrize("fixed", [1000, 1074, 1075, 5000])
+def test_mid_p_of_nearly_nothing_is_not_below_zero(fixed: int) -> None:
+    """Twice a probability less a probability, both too small for all their digits."""
+    table = PairedTable(both_right=0, broken=1, fixed=fixed, both_wrong=0)
+
+    assert 0 <= mcnemar_mid_p(table) <= mcnemar_exact(table) < 1e-290
+
+
 @pytest.mark.parametrize(
     ("table", "kappa"),
     [

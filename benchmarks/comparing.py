@@ -20,7 +20,8 @@ from classifier.bundle.labels import Labels
 from classifier.hardware import usable_cores
 from compare.collect.answer_store import AnswerStore, open_folder
 from compare.collect.schema import ServedVersion, TopAnswer
-from compare.results.folder import RUN, Record, keep_record
+from compare.results.folder import RUN
+from compare.results.record import Record, keep_record
 
 BATCH = 32
 

@@ -28,13 +28,8 @@ from compare.report.draw import (
 )
 from compare.report.html.gallery import keep_pictures
 from compare.results.comparison import Comparison, NotComparable, check_classes
-from compare.results.folder import (
-    Record,
-    keep_record,
-    read_run,
-    remove_everything,
-    run_facts,
-)
+from compare.results.folder import read_run, remove_everything, run_facts
+from compare.results.record import Record, keep_record
 
 SHORT_PATIENCE_SECONDS = 3.0
 """The latency is not waited for; what it lacks of the probe is asked with patience."""

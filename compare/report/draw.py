@@ -1,4 +1,4 @@
-"""The verdict and every report, drawn from what a comparison's folder keeps."""
+"""Draws the verdict and every report, from fresh answers or from a kept folder."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,7 @@ from compare.results.comparison import (
 )
 from compare.results.folder import (
     MARKDOWN,
-    Record,
     RunFacts,
-    read_record,
     read_run,
     remove_results,
     run_facts,
@@ -36,26 +34,27 @@ from compare.results.folder import (
 )
 from compare.results.gates import Gate
 from compare.results.numbers import DataFacts
+from compare.results.record import Record, read_record
 from compare.results.verdict import Verdict, judge, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """What was found, for those who say it, log it or act on it."""
+    """A drawn comparison, to print, to log and to act on."""
 
     folder: Path
     record: Record
     verdict: Verdict
     comparison: Comparison | None
-    """None where the versions could not be compared."""
+    """None if the versions could not be compared."""
 
 
 def set_side_by_side(
     record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> Comparison:
-    """NotComparable where more images than allowed have no answer.
+    """Align the answers. Raises NotComparable if too many images have none.
 
-    All know the same classes: check_classes() has been asked.
+    Call check_classes() first: the versions and the data must have the same classes.
     """
     comparison = align(record.names, record.class_ids, answers, a=record.a, b=record.b)
     check_coverage(comparison, allow_missing=record.allow_missing)
@@ -75,7 +74,7 @@ def draw(
     run = run_facts(facts)
     verdict = _judged(folder, record, found, gates=gates, run=run)
     if verdict.name == "not_comparable" or isinstance(found, NotComparable):
-        remove_results(folder)  # rows of an earlier run beside a refusal would lie
+        remove_results(folder)  # tables of an earlier run would contradict the refusal
         comparison = None
     else:
         comparison = found
@@ -144,18 +143,18 @@ def tell(drawn: Drawn, *, show: int) -> None:
 
 
 def copy_summary(drawn: Drawn, to: Path | None) -> None:
-    """OSError where that fails, so it comes last."""
+    """Raises OSError if that fails, so it is called last."""
     ours = drawn.folder / MARKDOWN
     if to is not None and to.resolve() != ours.resolve():
         shutil.copyfile(ours, to)
 
 
 class Unfinished(NotNow, RuntimeError):
-    """The folder lacks what only the service can tell."""
+    """The folder lacks answers that only the service can give."""
 
 
 def redraw(config: RedrawConfig) -> Drawn:
-    """All reports again: no service, no data, no store."""
+    """Draw all reports again, without service, data or store."""
     folder = config.folder
     record = read_record(folder)
     found, facts = _find_kept(folder, record, read_answers(folder))
@@ -169,9 +168,9 @@ def redraw(config: RedrawConfig) -> Drawn:
 def _find_kept(
     folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> tuple[Comparison | NotComparable, dict[str, object]]:
-    """Both versions side by side, or why not; and run.json's facts.
+    """The comparison or the reason against it, and the document of run.json.
 
-    Unfinished where the comparison was stopped before its end.
+    Raises Unfinished if the comparison was stopped before its end.
     """
     facts = read_run(folder)
     try:

@@ -1,4 +1,4 @@
-"""summary.md: what a comparison found, as a comment on a pull request says it."""
+"""summary.md: the report as a comment on a pull request."""
 
 import re
 from collections.abc import Container, Sequence

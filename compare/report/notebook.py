@@ -1,4 +1,4 @@
-"""A comparison in Python: its verdict and its tables, shown as itself in a notebook."""
+"""compare.load(): a finished comparison in Python and in notebooks."""
 
 import json
 from dataclasses import dataclass

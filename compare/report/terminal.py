@@ -1,4 +1,4 @@
-"""What a comparison says on standard output: at most 30 lines of 80 columns."""
+"""The report on standard output: at most 30 lines of 80 columns."""
 
 import textwrap
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ WIDTH = 80
 
 
 def wrap(text: str, *, indent: str = "") -> list[str]:
-    """Names with hyphens stay whole."""
+    """Lines of at most 80 columns; names with hyphens stay whole."""
     return textwrap.wrap(
-        printable(text),  # before it is measured
+        printable(text),  # first, as escapes make it longer
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent,
@@ -34,7 +34,7 @@ def wrap(text: str, *, indent: str = "") -> list[str]:
 
 
 def clipped(lines: Sequence[str], most: int) -> list[str]:
-    """The first lines; that there were more shows at the last one's end."""
+    """The first `most` lines; the last one ends with an ellipsis if more are cut."""
     if len(lines) <= most:
         return [*lines]
     return [*lines[: most - 1], f"{lines[most - 1][: WIDTH - 2]} …"]
@@ -157,10 +157,11 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
 
 
 def shown_lines(comparison: Comparison, count: int) -> list[str]:
-    """The first images in the seed report's manner and order, as text is sorted.
+    """The first images, sorted by name as text, in the format of the seed report.
 
-    Name, index and name of the truth, which of the five answers of each version is the
-    truth, and in words where they differ. Without labels, both versions' first answers.
+    A line has the name, the index and name of the true class, the place of the truth
+    among each version's five answers, and both places in words if they differ. Without
+    labels a line has both first answers.
     """
     order = sorted(range(len(comparison.names)), key=comparison.names.__getitem__)
     names, labels = comparison.names, comparison.labels
@@ -191,7 +192,7 @@ def _fitted(
     dispensable: Sequence[str] = (),
     hardly_dispensable: Sequence[str] = (),
 ) -> list[str]:
-    """At most HEIGHT lines: what can be spared goes first, then empty ones."""
+    """Delete lines until HEIGHT are left: `dispensable` first, then empty ones."""
     for line in (*dispensable, *[""] * lines.count(""), *hardly_dispensable):
         if len(lines) > HEIGHT:
             lines.remove(line)
@@ -220,7 +221,7 @@ def _class_lines(summary: Summary) -> list[str]:
     said = (
         f"Classes shown worse: {summary.class_regressions} of "
         f"{classes.tested:,}, better: {summary.class_improvements} "
-        f"({classes.could_be_flagged} changed enough to tell)."
+        f"({classes.could_be_flagged} changed enough to show it)."
     )
     return clipped(wrap(said), 1)
 
@@ -231,7 +232,7 @@ def _confusion_lines(summary: Summary) -> list[str]:
         return []
     most = summary.confusions.gained[0]
     said = f"{most.target} taken for {most.answer}, {most.a} -> {most.b}"
-    return clipped(wrap(f"Grown most: {said} images."), 1)
+    return clipped(wrap(f"Confusion that grew most: {said} images."), 1)
 
 
 def _unlabelled_lines(summary: Summary) -> list[str]:
@@ -239,8 +240,8 @@ def _unlabelled_lines(summary: Summary) -> list[str]:
     confidence, changed = summary.confidence.delta, summary.changed_first_answers
     return [
         *wrap(
-            "The images have no labels: this says how much changes, and nothing about "
-            "which version is right."
+            "The images have no labels: this shows how much changes, not which version "
+            "is right."
         ),
         "",
         f"first answer changes on  {plain(changed.value, 'percent')} "
@@ -261,7 +262,7 @@ def _gate_lines(summary: Summary, folder: Path) -> list[str]:
     verdict = f"verdict: {summary.verdict.upper()}"
     report = f"report:  {folder}/report.html"
     if not summary.gates:
-        return ["verdict: NO GATE (nothing was asked, so nothing passed)", report]
+        return ["verdict: NO GATE (no gate was given, so nothing passed)", report]
     # The tripped ones first: the list is cut after two lines.
     gates = sorted(summary.gates, key=lambda gate: not gate.tripped)
     said = [

@@ -1,4 +1,4 @@
-"""The answers of both versions beside the truth, image by image."""
+"""Both versions' answers and the truth, joined image by image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
 from compare.statistics.top_five import TOP, BoolArray, IntArray, TopFive
 
 NOT_ANSWERED = "not answered"
-"""Why an image is missing where nothing else is known."""
+"""Reason of a missing answer if no other is known."""
 
 UNKNOWN = -1
 """The target of an image without a label."""
 
 
 class NotComparable(RuntimeError):
-    """The answers cannot be set side by side; says why."""
+    """The answers cannot be compared; the message says why."""
 
     def __init__(
         self, reason: str, *, missing: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(reason)
         self.missing = missing or {}
-        """Images without an answer, where that is why."""
+        """Images without an answer, if they are the reason."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,19 @@ class Comparison:
     """N images that both versions answered, in the data's order."""
 
     labels: Labels
-    """Of the baseline; all indices here are its."""
+    """Classes of the baseline; all indices of a comparison are its."""
 
     names: tuple[str, ...]
     targets: IntArray
-    """[N] class indices; UNKNOWN for all where the data has no labels."""
+    """[N] class indices; all UNKNOWN if the data has no labels."""
 
     a: TopFive
     b: TopFive
     missing: Mapping[str, str]
-    """Images that one of the versions did not answer, and why."""
+    """Images that a version did not answer, and why."""
 
     labelled: bool = True
-    """False where nobody knows the truth: ranks are all 0 then and mean nothing."""
+    """False if the data has no labels; all ranks are 0 then and mean nothing."""
 
     @property
     def a_ranks(self) -> IntArray:
@@ -62,9 +62,9 @@ class Comparison:
         return first_differ
 
     def categories(self) -> list[str]:
-        """Each image's: both_right, broken, fixed, both_wrong_same or …_different.
+        """For each image both_right, broken, fixed, both_wrong_same or …_different.
 
-        Without labels `same` or `different`, of the first answers.
+        Without labels `same` or `different`, by the first answers.
         """
         if not self.labelled:
             return ["different" if differs else "same" for differs in self.disagrees]
@@ -80,7 +80,7 @@ class Comparison:
 
 
 def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) -> None:
-    """NotComparable where the versions or the data have other classes than the rest."""
+    """Raises NotComparable unless the versions and the data have the same classes."""
     if set(a.labels.ids) != set(b.labels.ids):
         only_a = sorted(set(a.labels.ids) - set(b.labels.ids))
         only_b = sorted(set(b.labels.ids) - set(a.labels.ids))
@@ -105,7 +105,7 @@ def align(
     a: ServedVersion,
     b: ServedVersion,
 ) -> Comparison:
-    """Joins truth and answers by image name and class id, never by order.
+    """Join truth and answers by image name and class id, never by order.
 
     `class_ids` is None for data without labels.
     """
@@ -129,7 +129,7 @@ def align(
 
 
 def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
-    """NotComparable where more images than allowed lack an answer of either version."""
+    """Raises NotComparable if more images than allowed lack an answer of a version."""
     missing = comparison.missing
     if len(missing) <= allow_missing:
         return
@@ -145,7 +145,7 @@ def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
 def _failure(
     name: str, answers: Mapping[str, PairOfAnswers], a: ServedVersion, b: ServedVersion
 ) -> str:
-    """Why there is no pair of answers; empty where there is."""
+    """Why an image has no pair of answers; empty if it has one."""
     pair = answers.get(name)
     if pair is None:
         return NOT_ANSWERED

@@ -1,4 +1,4 @@
-"""Release gates: `negative_flip_rate>0.06` trips when it is true."""
+"""Release gates: `negative_flip_rate>0.06` trips if it is true."""
 
 import difflib
 import math
@@ -22,14 +22,14 @@ _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 class UnknownGate(ValueError):
-    """A gate that names nothing in summary.json, or is not written as one."""
+    """A gate whose path is no number of summary.json, or whose syntax is wrong."""
 
 
 @dataclass(frozen=True)
 class Gate:
     expression: str
     path: tuple[str, ...]
-    """Whole: where the number stands in summary.json."""
+    """The full path of the number in summary.json."""
 
     comparison: str
     threshold: float
@@ -49,7 +49,7 @@ class Gate:
 
 
 def gate_names() -> list[str]:
-    """Sorted, without the ends of intervals: `top1.delta`, but not `top1.delta.low`."""
+    """Sorted, without the ends of intervals: `top1.delta`, not `top1.delta.low`."""
     return sorted(
         ".".join(path).removesuffix(".value")
         for path in PATHS
@@ -58,7 +58,7 @@ def gate_names() -> list[str]:
 
 
 def parse_gate(expression: str) -> Gate:
-    """`PATH OP NUMBER`; UnknownGate lists what there is."""
+    """Parse `PATH OP NUMBER`. Raises UnknownGate, which lists the paths."""
     match = re.fullmatch(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*(\S+)\s*", expression)
     if match is None:
         raise UnknownGate(
@@ -75,7 +75,7 @@ def parse_gate(expression: str) -> Gate:
 
 
 def _whole_path(text: str) -> tuple[str, ...]:
-    """A leading `top1.` and a final `.value` may be left out."""
+    """The full path; `text` may lack a leading `top1.` and a final `.value`."""
     path = tuple(text.split("."))
     for candidate in (path, ("top1", *path)):
         for whole in (candidate, (*candidate, "value")):

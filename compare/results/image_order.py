@@ -1,4 +1,4 @@
-"""Which images of a comparison are worth a look first."""
+"""Orders images by how much a reader learns from looking at them."""
 
 import numpy as np
 
@@ -37,12 +37,12 @@ CATEGORIES = (
 
 
 def showing_order(comparison: Comparison) -> IntArray:
-    """Rows of the comparison, [N], the most telling first.
+    """Rows of the comparison, [N], the most informative first.
 
-    Label suspects, which only a look can judge; broken, fixed, truth lost from or
-    gained among the five, other disagreements, other moves of the truth, the rest;
-    within each the largest change of confidence first, equals in the data's order.
-    Without labels: disagreements, then the rest.
+    The groups in order: label suspects, broken, fixed, truth lost from or gained among
+    the five, other disagreements, other moves of the truth, the rest. Without labels:
+    disagreements, the rest. Within a group the largest change of confidence comes
+    first; equals keep the data's order.
     """
     groups: IntArray = np.where(comparison.disagrees, 3, 5)
     if comparison.labelled:
@@ -65,6 +65,6 @@ def showing_order(comparison: Comparison) -> IntArray:
 
 
 def _first(top: TopFive) -> FloatArray:
-    """The probability of the first answer, [N]."""
+    """Probability of the first answer, [N]."""
     first: FloatArray = np.nan_to_num(top.probabilities[:, 0])
     return first

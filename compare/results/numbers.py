@@ -15,8 +15,8 @@ Counts = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    expression: Annotated[str, Measure("the gate as it was given")]
-    value: Annotated[float | None, Measure("the number it names")]
+    expression: Annotated[str, Measure("the gate as given")]
+    value: Annotated[float | None, Measure("the number that the gate names")]
     tripped: Annotated[
         bool, Measure("whether the expression is true, or the number does not exist")
     ]
@@ -41,8 +41,8 @@ class VersionNumbers:
     expected_calibration_error: Annotated[
         float | None,
         Measure(
-            "how far confidence is from being right, on average; 0 is honest, and few "
-            "images or much chance make it larger",
+            "mean distance between confidence and accuracy; 0 is perfect. It is "
+            "larger with few images, as chance adds to it",
             name="Calibration error",
             kind="percent",
             formula="sum over 15 equal bins of (images / N) "
@@ -53,9 +53,10 @@ class VersionNumbers:
     log_loss: Annotated[
         float | None,
         Measure(
-            "how improbable the truth was found; less is better. Of the five answers: "
-            "where they lack the truth, what they leave is spread evenly over the "
-            "other classes, so it is not quite the val/loss of training",
+            "how little probability the true class gets; less is better. Only five "
+            "answers are known: if the true class is not among them, the rest of the "
+            "probability is spread evenly over the other classes. So it differs a "
+            "little from the val/loss of training",
             name="Log loss",
             formula=f"mean of {MINUS}ln P[truth], P at least 1.2e-7",
             source="Good, J. R. Stat. Soc. B 14:107 (1952)",
@@ -64,8 +65,8 @@ class VersionNumbers:
     brier_score: Annotated[
         float | None,
         Measure(
-            "how far the probabilities of all classes are from 1 for the truth and 0 "
-            "for the rest; 0 is best, 2 is worst; of the five answers, as log loss",
+            "squared distance of the probabilities from 1 for the true class and 0 for "
+            "all others; 0 is best, 2 is worst. Computed from five answers as log loss",
             name="Brier score",
             formula=f"mean of the sum of (P {MINUS} truth)\N{SUPERSCRIPT TWO} over "
             "classes",
@@ -75,7 +76,7 @@ class VersionNumbers:
     top1: Annotated[
         Estimate,
         Measure(
-            "how often the likeliest class is the true one (top-1 accuracy)",
+            "share of images whose first answer is the true class (top-1 accuracy)",
             name="Right first answers",
             kind="percent",
             formula="right / N, with Wilson's interval",
@@ -85,7 +86,7 @@ class VersionNumbers:
     top5: Annotated[
         Estimate,
         Measure(
-            "how often the true class is one of the five likeliest (top-5 accuracy)",
+            "share of images with the truth among the five answers (top-5 accuracy)",
             name="Truth among the five",
             kind="percent",
             formula="among / N, with Wilson's interval",
@@ -94,8 +95,8 @@ class VersionNumbers:
     mean_reciprocal_rank: Annotated[
         float | None,
         Measure(
-            "1 if the truth always comes first, \N{VULGAR FRACTION ONE HALF} if "
-            "second, 0 if never among the five",
+            "1 if the true class is always first, \N{VULGAR FRACTION ONE HALF} if "
+            "always second, 0 if never among the five",
             name="Mean reciprocal rank",
             formula="mean of 1 / rank of the truth",
             source="Voorhees, TREC-8 (1999)",
@@ -107,8 +108,8 @@ class VersionNumbers:
     chosen_on_these_images: Annotated[
         bool | None,
         Measure(
-            "true if training chose this version for doing best on these very images, "
-            "so its numbers are optimistic; null if that is not known"
+            "true if training chose this version as the best on these same images, so "
+            "its numbers are optimistic; null if that is not known"
         ),
     ] = None
     reliability: Annotated[
@@ -132,7 +133,8 @@ class PairedNumbers:
     delta: Annotated[
         Estimate,
         Measure(
-            "how much better B is than A; negative is worse",
+            "change of the share of right answers, B \N{MINUS SIGN} A; negative: B is "
+            "worse",
             name="Change of accuracy",
             kind="points",
             formula=f"(fixed {MINUS} broken) / N, with Newcombe's paired interval",
@@ -142,8 +144,8 @@ class PairedNumbers:
     mcnemar_mid_p: Annotated[
         float | None,
         Measure(
-            "how surprising so uneven a split of broken and fixed images would be, "
-            "were neither version better; small is surprising",
+            "probability of a split of broken and fixed images at least this uneven "
+            "if neither version is better; small values are evidence of a difference",
             name="McNemar's mid-p",
             kind="p",
             formula="2 P[X < m] + P[X = m], X ~ Bin(broken + fixed, "
@@ -155,7 +157,8 @@ class PairedNumbers:
     mcnemar_exact_p: Annotated[
         float | None,
         Measure(
-            "the same, stricter: it never errs on the side of finding a difference",
+            "the conservative form of the same test: it finds a false difference in at "
+            "most the stated share of cases",
             name="McNemar's exact p",
             kind="p",
             formula="2 P[X \N{LESS-THAN OR EQUAL TO} m], 1 at most",
@@ -165,7 +168,7 @@ class PairedNumbers:
     negative_flip_rate: Annotated[
         Estimate,
         Measure(
-            "images that A had right and B has wrong: what users notice",
+            "images that A has right and B has wrong: the errors that users notice",
             name="Broken (negative flip rate)",
             kind="percent",
             formula="broken / N, with Wilson's interval",
@@ -175,7 +178,7 @@ class PairedNumbers:
     positive_flip_rate: Annotated[
         Estimate,
         Measure(
-            "images that A had wrong and B has right",
+            "images that A has wrong and B has right",
             name="Fixed (positive flip rate)",
             kind="percent",
             formula="fixed / N, with Wilson's interval",
@@ -184,8 +187,8 @@ class PairedNumbers:
     relative_flip_rate: Annotated[
         float | None,
         Measure(
-            "broken images against as many as two unrelated models of these "
-            "accuracies would break; 1 is as unrelated",
+            "broken images, divided by the number that two unrelated models of these "
+            "accuracies would break; 1: B is as different as an unrelated model",
             name="Relative flip rate",
             formula=f"(broken / N) / (A's right share {TIMES} B's wrong share)",
             source="Yan et al., the same",
@@ -194,7 +197,7 @@ class PairedNumbers:
     backward_trust: Annotated[
         Estimate,
         Measure(
-            "of what A had right, how much B still has right",
+            "share of the images that A has right which B has right too",
             name="Backward trust",
             kind="percent",
             formula="both right / (both right + broken)",
@@ -204,7 +207,7 @@ class PairedNumbers:
     error_compatibility: Annotated[
         Estimate,
         Measure(
-            "of what A had wrong, how much B has wrong too",
+            "share of the images that A has wrong which B has wrong too",
             name="Error compatibility",
             kind="percent",
             formula="both wrong / (both wrong + fixed)",
@@ -213,8 +216,8 @@ class PairedNumbers:
     excess_churn: Annotated[
         float | None,
         Measure(
-            "changes between right and wrong that the difference does not force: they "
-            "cancel each other",
+            "changes between right and wrong that cancel each other: the difference "
+            "of accuracy does not need them",
             name="Excess churn",
             kind="percent",
             formula="2 min(broken, fixed) / N",
@@ -223,9 +226,9 @@ class PairedNumbers:
     kappa: Annotated[
         float | None,
         Measure(
-            "how far the two are right on the same images, beyond luck; 1 is always",
+            "agreement on which images are right, beyond chance; 1 is full agreement",
             name="Kappa of being right",
-            formula=f"(agreement {MINUS} by luck) / (1 {MINUS} by luck)",
+            formula=f"(agreement {MINUS} by chance) / (1 {MINUS} by chance)",
             source="Cohen, Educ. Psychol. Meas. 20:37 (1960)",
         ),
     ] = None
@@ -242,7 +245,7 @@ class ConfidenceNumbers:
     delta: Annotated[
         Estimate,
         Measure(
-            "how much surer B is of its own first answer",
+            "change of the probability of each version's own first answer",
             name="Change of confidence",
             kind="points",
             formula=f"mean of B's {MINUS} A's first probability; {BOOTSTRAP}",
@@ -251,8 +254,8 @@ class ConfidenceNumbers:
     truth_delta: Annotated[
         Estimate,
         Measure(
-            "how much likelier B finds the truth, over all images; a version that is "
-            "only surer gains by it, so log loss is the one to judge by",
+            "change of the probability of the true class, over all images. More "
+            "confidence alone can raise it; log loss is the better measure",
             name="Change of the truth's probability",
             kind="points",
             formula=f"mean of B's {MINUS} A's P[truth], as in log loss; {BOOTSTRAP}",
@@ -272,7 +275,7 @@ class OverlapNumbers:
     top5: Annotated[
         float | None,
         Measure(
-            "how many of their answers the two lists share",
+            "mean share of answers that are in both lists",
             name="Shared answers",
             kind="percent",
             formula="mean of |A \N{INTERSECTION} B| / |A|; |A| is 5, or all classes "
@@ -282,7 +285,8 @@ class OverlapNumbers:
     rank_biased_overlap: Annotated[
         float | None,
         Measure(
-            "the same, upper places counting more; 1 is the same list",
+            "overlap of the lists with more weight on the first places; 1 is the same "
+            "list",
             name="Rank-biased overlap",
             formula="RBO_ext, p = 0.8",
             source="Webber, Moffat, Zobel, ACM TOIS 28:20 (2010)",
@@ -291,9 +295,9 @@ class OverlapNumbers:
     jensen_shannon_lower_bound: Annotated[
         float | None,
         Measure(
-            "0 is the same probabilities, 1 nothing in common; a lower bound, as five "
-            "answers do not show the rest",
-            name="Distance of probabilities, at least",
+            "0: the same probabilities, 1: nothing in common. A lower bound, as only "
+            "five answers are known",
+            name="Distance of probabilities, lower bound",
             formula="Jensen-Shannon divergence in bits over the shared classes and "
             "one rest",
             source="Lin, IEEE Trans. Inf. Theory 37:145 (1991)",
@@ -306,7 +310,7 @@ class ClassCounts:
     tested: Annotated[int | None, Measure("classes that have images")] = None
     could_be_flagged: Annotated[
         int | None,
-        Measure("classes with enough changed images that a change could be shown"),
+        Measure("classes with enough changed images to show a change"),
     ] = None
 
 
@@ -334,8 +338,8 @@ class ConfusionChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceNumbers:
-    name: Annotated[str, Measure("what the images are divided by")]
-    group: Annotated[str, Measure("the part")]
+    name: Annotated[str, Measure("property by which the images are divided")]
+    group: Annotated[str, Measure("name of the part")]
     images: Annotated[int, Measure("images in the part")]
     delta: Annotated[Estimate, Measure("top1.delta of the part")]
     negative_flip_rate: Annotated[Estimate, Measure("its top1.negative_flip_rate")]
@@ -345,7 +349,7 @@ class SliceNumbers:
 
 @dataclass(frozen=True)
 class Probe:
-    images: Annotated[int | None, Measure("images that were asked twice")] = None
+    images: Annotated[int | None, Measure("images that were sent twice")] = None
     differing: Annotated[
         int | None, Measure("images that got another answer the second time")
     ] = None

@@ -49,7 +49,7 @@ class Summary:
     model: Annotated[str, Measure("name of the registered model")]
     verdict: Annotated[
         VerdictName,
-        Measure("`no_gate`: nothing was asked of the numbers, so nothing passed"),
+        Measure("`no_gate`: no gate was given, so nothing passed or failed"),
     ]
     reasons: Annotated[
         tuple[str, ...], Measure("why the verdict is `fail` or `not_comparable`")
@@ -64,18 +64,18 @@ class Summary:
     images: Annotated[int | None, Measure("images that both answered: N")] = None
     missing: Annotated[int | None, Measure("images that one did not answer")] = None
     top1: Annotated[
-        PairedNumbers, Measure("right is: the first answer is the truth")
+        PairedNumbers, Measure("right means: the first answer is the true class")
     ] = field(default_factory=PairedNumbers)
     top5: Annotated[
-        PairedNumbers, Measure("right is: the truth is among the five answers")
+        PairedNumbers, Measure("right means: the true class is among the five answers")
     ] = field(default_factory=PairedNumbers)
     disagreement_rate: Annotated[
         float | None,
         Measure(
-            "how often the likeliest class is another; needs no labels",
+            "share of images with another first answer; needs no labels",
             name="Changed first answers (churn)",
             kind="percent",
-            formula="images with other first answers / N",
+            formula="images whose first answers differ / N",
             source="Milani Fard et al., NIPS 2016",
         ),
     ] = None
@@ -85,15 +85,15 @@ class Summary:
     agreement_kappa: Annotated[
         float | None,
         Measure(
-            "how far first answers agree, beyond luck",
+            "agreement of the first answers beyond chance; 1 is full agreement",
             name="Kappa of first answers",
-            formula="as above, over classes",
+            formula="as kappa of being right, over classes",
         ),
     ] = None
     mean_reciprocal_rank_delta: Annotated[
         Estimate,
         Measure(
-            "positive: the truth moves up",
+            "positive: the true class moves up",
             name="Change of mean reciprocal rank",
             kind="change",
             formula=f"B {MINUS} A; {BOOTSTRAP}",
@@ -102,9 +102,9 @@ class Summary:
     calibration_error_delta: Annotated[
         Estimate,
         Measure(
-            "positive: B's confidence says less. Chance makes both errors larger than "
-            "they are; the interval allows for that at both ends, and holds the true "
-            "change in 95 % of comparisons or more",
+            "positive: B's confidence is less reliable. Chance makes both errors too "
+            "large; the interval allows for that at both ends, and holds the true "
+            "change in at least 95 % of comparisons",
             name="Change of calibration error",
             kind="points",
             formula=f"B {MINUS} A; 1.96 standard errors and the largest bias of the "
@@ -116,7 +116,7 @@ class Summary:
     log_loss_delta: Annotated[
         Estimate,
         Measure(
-            "positive: B finds the truth less probable, or is surer when it is wrong",
+            "positive: B gives the true class less probability",
             name="Change of log loss",
             kind="change",
             formula=f"B {MINUS} A; {BOOTSTRAP}",
@@ -125,7 +125,7 @@ class Summary:
     brier_score_delta: Annotated[
         Estimate,
         Measure(
-            "positive: B's probabilities are further from the truth",
+            "positive: B's probabilities are farther from the true class",
             name="Change of Brier score",
             kind="change",
             formula=f"B {MINUS} A; {BOOTSTRAP}",
@@ -133,7 +133,7 @@ class Summary:
     ] = NOTHING
     rank_transitions: Annotated[
         Counts | None,
-        Measure("images by the truth's place in A (rows) and in B (columns)"),
+        Measure("images by place of the true class in A (rows) and B (columns)"),
     ] = None
     rank_symmetry: Annotated[
         Symmetry, Measure("Bowker's test of the table of ranks")
@@ -142,12 +142,12 @@ class Summary:
         ConfidenceNumbers, Measure("probabilities of the answers")
     ] = field(default_factory=ConfidenceNumbers)
     overlap: Annotated[
-        OverlapNumbers, Measure("how alike the two lists of five answers are")
+        OverlapNumbers, Measure("similarity of the two lists of five answers")
     ] = field(default_factory=OverlapNumbers)
     class_regressions: Annotated[
         int | None,
         Measure(
-            "that remain when one allows for having looked at all classes",
+            "classes with a significant loss, corrected for testing all classes",
             name="Classes shown to be worse",
             kind="count",
             formula="broken > fixed, Benjamini-Hochberg q of mid-p "
@@ -158,13 +158,13 @@ class Summary:
     class_improvements: Annotated[
         int | None,
         Measure(
-            "the same, the other way",
+            "classes with a significant gain, corrected for testing all classes",
             name="Classes shown to be better",
             kind="count",
             formula="fixed > broken, q \N{LESS-THAN OR EQUAL TO} 0.05",
         ),
     ] = None
-    classes: Annotated[ClassCounts, Measure("how many classes")] = field(
+    classes: Annotated[ClassCounts, Measure("number of classes")] = field(
         default_factory=ClassCounts
     )
     confusions: Annotated[
@@ -173,12 +173,12 @@ class Summary:
     slices: Annotated[
         tuple[SliceNumbers, ...] | None, Measure("the same on parts of the images")
     ] = None
-    probe: Annotated[Probe, Measure("images that were asked twice")] = field(
+    probe: Annotated[Probe, Measure("whether answers repeat")] = field(
         default_factory=Probe
     )
     label_suspects: Annotated[
         tuple[SuspectEntry, ...] | None,
-        Measure("images of which both versions are sure of the same other class"),
+        Measure("images with the same confident answer of both, and another label"),
     ] = None
 
     @property
@@ -229,7 +229,10 @@ def write_document(summary: Summary) -> dict[str, object]:
 
 
 def read_document(document: Mapping[str, object]) -> Summary:
-    """ValueError if it is no summary. What an older version did not write is None."""
+    """The summary in a document of summary.json; what an older file lacks is None.
+
+    Raises ValueError if it is no summary.
+    """
     return _adapter().validate_python(without_nulls(document))
 
 
@@ -266,7 +269,7 @@ class _EveryField(GenerateJsonSchema):
 
 
 def json_schema() -> JsonSchemaValue:
-    """docs/summary.schema.json."""
+    """The content of docs/summary.schema.json."""
     schema = _adapter().json_schema(mode="serialization", schema_generator=_EveryField)
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 

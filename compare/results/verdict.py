@@ -1,4 +1,4 @@
-"""A comparison's summary: its numbers, and what the gates say of them."""
+"""Computes the summary of a comparison, and judges it by the gates."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -153,9 +153,10 @@ def _obstacles(comparison: Comparison, probe: Probe | None) -> list[str]:
     if probe is not None and probe.differing:
         obstacles.append(
             f"{probe.differing} of {probe.images} images that were asked twice got "
-            "another answer the second time, so a difference between the versions "
-            "could be the service's own; see that nothing was loaded anew or is "
-            "random, and if the first answers were the odd ones start with --fresh"
+            "another answer the second time, so differences between the versions may "
+            "come from the service itself; check that it did not load another model "
+            "and has nothing random, then start again with --fresh if the first "
+            "answers were wrong"
         )
     if not comparison.names:
         obstacles.append("no image was answered by both versions")
@@ -164,7 +165,7 @@ def _obstacles(comparison: Comparison, probe: Probe | None) -> list[str]:
 
 def _reason(result: GateResult) -> str:
     if result.value is None:
-        return f"{result.expression} cannot be told: there is no value"
+        return f"{result.expression} has no value"
     return f"{result.expression} is true"
 
 

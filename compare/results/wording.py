@@ -114,7 +114,7 @@ def is_older(summary: Summary) -> bool:
 
 
 def chance_in_words(p: float) -> str:
-    """How often luck alone would do this, for those who have never met a p-value."""
+    """A p-value in words: how often chance alone gives such a split."""
     if p < 0.001:
         return "in less than 1 of 1,000 such comparisons"
     if p < 0.1:
@@ -137,10 +137,10 @@ def notes_of(summary: Summary) -> list[str]:
         if version.chosen_on_these_images is True
     )
     if chosen and summary.verdict != "not_comparable":
-        were = "were" if len(chosen) > 1 else "was"
+        were, they = ("were", "they look") if len(chosen) > 1 else ("was", "it looks")
         notes.append(
-            f"{' and '.join(chosen)} {were} chosen as best on these very images, "
-            "which flatters"
+            f"{' and '.join(chosen)} {were} chosen as best on these images, so {they} "
+            "too good"
         )
     if summary.missing:
         are = "is" if summary.missing == 1 else "are"
@@ -155,7 +155,7 @@ def notes_of(summary: Summary) -> list[str]:
 
 @dataclass(frozen=True)
 class Words:
-    """A verdict for a reader who has never met a p-value."""
+    """A verdict for readers who do not know p-values."""
 
     badge: str
     """Two or three words: what the gates say."""
@@ -186,16 +186,16 @@ def verdict_in_words(summary: Summary, *, with_accuracies: bool = True) -> Words
 def _badge(summary: Summary) -> tuple[str, Literal["good", "bad", "open"]]:
     if summary.verdict == "fail":
         return "FAIL", "bad"
-    # Older summaries have `pass` here too; nothing was asked, so nothing passed.
+    # Older summaries have `pass` without gates too.
     return ("PASS", "good") if summary.gates else ("NO GATE", "open")
 
 
 def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
     a, b = summary.a.name, summary.b.name
     rate = say(summary.disagreement_rate, "percent")
-    return f"{b} answers otherwise than {a} on {rate} of the images", (
-        "The images have no labels, so nobody can tell here which of the two is right: "
-        "what follows is how much changes, not whether it changes for the better.",
+    return f"{b}'s first answer differs from {a}'s on {rate} of the images", (
+        "The images have no labels, so it is unknown which version is right. The "
+        "numbers show how much changes, not whether it gets better.",
     )
 
 
@@ -213,9 +213,9 @@ def _labelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
     return headline, (
         f"{b} breaks {say_images(broken)} that {a} had right, and fixes {fixed:,} that "
         "it had wrong.",
-        f"If neither were better, luck alone would split {say_images(broken + fixed)} "
+        f"If neither were better, chance would split {say_images(broken + fixed)} "
         f"at least this unevenly {chance_in_words(1.0 if p is None else p)} "
-        f"(McNemar's mid-p {say(p, 'p')}; this very split counts half){_but(top1)}.",
+        f"(McNemar's mid-p {say(p, 'p')}; the observed split counts half){_but(top1)}.",
         churn,
     )
 

@@ -1,4 +1,4 @@
-"""What moves on the mean image when the candidate answers in the baseline's place."""
+"""Mean changes from baseline to candidate, with their intervals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,18 +29,17 @@ RESAMPLES = 2_000
 SEED = 0
 
 FEWEST_IMAGES = 2
-"""One image drawn again is always the same: an interval without width would lie."""
+"""With one image every resample is the same; an interval of no width would be wrong."""
 
 
 def resampled_sums(
     features: Any, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> FloatArray:
-    """[resamples, F]: the sums of features over N images drawn with return.
+    """[resamples, F]: sums of the features over N images drawn with replacement.
 
-    `features` is a scipy sparse array [F, N] (scipy ships no types); all see the same
-    draws. One resample at a time, so memory is that of the features. scipy's sparse
-    loops add up, and not BLAS, whose last digits depend on its threads: the same to the
-    byte.
+    `features` is a scipy sparse array [F, N] (scipy ships no types); all features see
+    the same draws. One resample is in memory at a time. The sums come from scipy's
+    sparse loops: the last digits of BLAS depend on its number of threads.
     """
     rng = np.random.default_rng(seed)
     count, images = features.shape
@@ -54,10 +53,10 @@ def resampled_sums(
 def percentile_interval(
     value: float | None, resampled: FloatArray, *, images: int
 ) -> Estimate:
-    """The value with the middle 95 % of what the resamples of `images` images gave.
+    """The value with the middle 95 % of its resamples.
 
-    Efron, Can. J. Statist. 9:139 (1981). Resamples without a value (NaN) do not count;
-    no ends for one image.
+    Efron, Can. J. Statist. 9:139 (1981). Resamples without a value (NaN) do not count.
+    One image gives no interval.
     """
     if value is None:
         return NOTHING
@@ -71,9 +70,9 @@ def percentile_interval(
 NORMAL_95 = float(norm.ppf(0.975))
 
 NEARER = 1.0
-"""Standard errors by which a bin's gap may be smaller than it looks, and its bias
-larger. Normal gaps in 1 to 15 bins, 1,568 settings, the worst coverage: 87 % with 0.5,
-93 % with 0.75, 95 % with 1.0."""
+"""Standard errors that are taken off a bin's gap before its bias is bounded.
+The worst coverage in 1,568 settings of normal gaps in 1 to 15 bins: 87 % with 0.5, 93 %
+with 0.75, 95 % with 1.0."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Forecasts:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Being right less confidence, image by image and as a mean in each bin."""
+    """Correctness minus confidence, image by image and as a mean in each bin."""
 
     bins: IntArray
     """[N]"""
@@ -107,21 +106,21 @@ class _Gaps:
 
     @property
     def signed(self) -> FloatArray:
-        """[N], what each image adds to the calibration error, times N."""
+        """[N], the contribution of each image to the calibration error, times N."""
         added: FloatArray = np.sign(self.means)[self.bins] * self.gaps
         return added
 
 
 def calibration_error_change(*, baseline: Forecasts, candidate: Forecasts) -> Estimate:
-    """Candidate's less baseline's expected calibration error of the same images.
+    """Candidate's minus baseline's expected calibration error on the same images.
 
-    The error is a sum of sizes |gap|, so chance makes it larger, by up to 0.8 standard
-    errors in a bin where the truth is no gap (the mean of a folded normal: Leone,
-    Nelson, Nottingham, Technometrics 3:543, 1961; Kumar, Liang, Ma, NeurIPS 2019). How
-    large a bias is, nobody can know from the data, only how large at most. The interval
-    is therefore the normal one, made longer by the largest bias at either end, as in
-    Armstrong and Kolesar, Quantitative Economics 11:1 (2020). It covers the true
-    difference in 95 % of draws or more: in nearly all where both are well calibrated.
+    The error is a sum of sizes |gap|, so chance makes it larger: by up to 0.8 standard
+    errors in a bin whose true gap is 0 (the mean of a folded normal: Leone, Nelson,
+    Nottingham, Technometrics 3:543, 1961; Kumar, Liang, Ma, NeurIPS 2019). The data
+    show only an upper bound of this bias. The interval is therefore the normal one,
+    made longer by the bound at each end, as in Armstrong and Kolesar, Quantitative
+    Economics 11:1 (2020). It covers the true difference in at least 95 % of draws, and
+    in nearly all if both versions are well calibrated.
     """
     images = len(baseline.correct)
     if images == 0:
@@ -148,7 +147,7 @@ def _error(forecasts: Forecasts) -> float:
 
 
 def _are_same(a: Forecasts, b: Forecasts) -> bool:
-    """Whether the difference is 0 whatever images are drawn."""
+    """Whether the difference is 0 in every resample."""
     return np.array_equal(a.confidences, b.confidences) and np.array_equal(
         a.correct, b.correct
     )
@@ -173,33 +172,32 @@ def _in_bins(bins: IntArray, values: FloatArray) -> FloatArray:
 def _unseen_squares(
     bins: IntArray, confidences: FloatArray, squares: FloatArray
 ) -> FloatArray:
-    """[15], by how much squared gaps would be larger, were confidence honest.
+    """[15], how much larger the squared gaps would be if confidence were accurate.
 
-    100 answers of confidence 0.98, all right, look like no variance at all; two wrong
-    ones were expected. Without this 90 % of intervals covered at 100 images.
+    100 right answers of confidence 0.98 show no variance, but two wrong ones were
+    expected. Without this term 90 % of intervals covered the truth at 100 images.
     """
     expected = _in_bins(bins, confidences * (1 - confidences))
     return np.maximum(expected - squares, 0)
 
 
 def _largest_bias(gaps: _Gaps) -> FloatArray:
-    """[15]: by how much a bin's |mean| may be too large on average."""
+    """[15], upper bounds of the mean excess of each bin's |mean|."""
     errors = gaps.errors
     sizes = np.divide(
         np.abs(gaps.means), errors, out=np.zeros(CALIBRATION_BINS), where=errors > 0
     )
     sizes = np.maximum(sizes - NEARER, 0)
-    # The mean of |normal(size, 1)| less size.
+    # The mean of |normal(size, 1)| minus size.
     bias: FloatArray = errors * 2 * (norm.pdf(sizes) - sizes * norm.sf(sizes))
     return bias
 
 
 def _bias_of_pair(a: _Gaps, b: _Gaps) -> FloatArray:
-    """[15]: by how much the two biases of a bin may differ at most.
+    """[15], upper bounds of the difference of each bin's two biases.
 
-    A bias changes by no more than the gap does, and by 0.8 of its standard error. So
-    versions that nearly always answer alike, such as an int8 form, keep a short
-    interval.
+    A bias changes by at most the change of the gap plus 0.8 of its standard error. So
+    versions with nearly the same answers, such as an int8 form, keep a short interval.
     """
     images = len(a.gaps)
     apart = b.means - a.means
@@ -213,20 +211,22 @@ def _bias_of_pair(a: _Gaps, b: _Gaps) -> FloatArray:
 
 
 Score = Callable[..., FloatArray]
-"""Takes answers to N images, targets and `classes`; gives [N]."""
+"""(answers to N images, targets, classes=…) -> [N]."""
 
 
 @dataclass(frozen=True)
 class PairedChanges:
-    """Candidate's less baseline's, paired; intervals by the percentile bootstrap, but
-    for the calibration error's."""
+    """Candidate minus baseline, paired.
+
+    The intervals are percentile bootstraps, but for that of the calibration error.
+    """
 
     confidence: Estimate
     truth: Estimate = NOTHING
-    """The truth's own probability, over all images; see `truth_probabilities`."""
+    """Probability of the true class, over all images; see `truth_probabilities`."""
 
     truth_images: int | None = None
-    """Where both list the truth."""
+    """Images of which both versions list the truth."""
 
     reciprocal_rank: Estimate = NOTHING
     calibration_error: Estimate = NOTHING
@@ -235,7 +235,7 @@ class PairedChanges:
 
 
 def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
-    """What can be said without the truth."""
+    """The change that needs no labels."""
     change = b.probabilities[:, 0] - a.probabilities[:, 0]
     if len(change) == 0:
         return PairedChanges(NOTHING)
@@ -246,7 +246,7 @@ def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
 def paired_changes(
     targets: IntArray, a: TopFive, b: TopFive, *, classes: int
 ) -> PairedChanges:
-    """All from the same draws; `targets` are class indices [N] of `classes`."""
+    """All changes, from the same resamples; `targets` are class indices [N]."""
     if len(targets) == 0:
         return PairedChanges(NOTHING)
     a_ranks, b_ranks = a.ranks(targets), b.ranks(targets)
@@ -276,7 +276,7 @@ def paired_changes(
 
 
 def _mean_changes(*changes: FloatArray) -> list[Estimate]:
-    """The mean of each, [N], with its interval."""
+    """The mean of each change, [N], with its interval."""
     images = len(changes[0])
     sums = resampled_sums(csr_array(np.stack(changes)))
     return [

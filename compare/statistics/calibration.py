@@ -1,4 +1,4 @@
-"""How far confidence is from being right."""
+"""Calibration: expected calibration error, log loss, Brier score, reliability bins."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -30,7 +30,7 @@ class ReliabilityBin:
 def calibration_bin(
     confidences: FloatArray, *, bins: int = CALIBRATION_BINS
 ) -> IntArray:
-    """Which of equal bins (low, high] each confidence is in, from 0; 0 in the first."""
+    """The bin (low, high] of each confidence, [N], from 0; confidence 0 is in bin 0."""
     edges = np.linspace(0, 1, bins + 1)
     return np.clip(np.digitize(confidences, edges, right=True) - 1, 0, bins - 1)
 
@@ -73,12 +73,12 @@ def reliability(confidences: FloatArray, correct: BoolArray) -> list[Reliability
 
 
 def tenth(confidences: FloatArray) -> IntArray:
-    """Which of (0, 0.1], (0.1, 0.2] … each confidence is in: 0..9, 0 for 0 too."""
+    """The tenth (0, 0.1], (0.1, 0.2] … of each confidence, 0..9; 0 is in the first."""
     return calibration_bin(confidences, bins=TENTHS)
 
 
 def confidence_table(*, baseline: FloatArray, candidate: FloatArray) -> list[list[int]]:
-    """[i][j]: images of which the baseline's is in tenth i, the candidate's in j.
+    """[i][j], images with the baseline's confidence in tenth i, the candidate's in j.
 
     Both are [N], top-1 probabilities of the same images.
     """
@@ -89,12 +89,12 @@ def confidence_table(*, baseline: FloatArray, candidate: FloatArray) -> list[lis
 
 
 LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
-"""1.2e-7: answers are float32 to seven digits, so less than this is rounding. Log loss
-is 15.9 at most for an image; scikit-learn cuts float32 probabilities at the same."""
+"""1.2e-7: answers are float32 with seven digits, so less is rounding. The log loss of
+an image is then at most 15.9. scikit-learn clips float32 probabilities there too."""
 
 
 def log_losses(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
-    """[N], the negative natural logarithm of the truth's probability."""
+    """[N], the negative natural logarithm of the true class's probability."""
     probabilities = truth_probabilities(top, targets, classes=classes)
     losses: FloatArray = -np.log(np.maximum(probabilities, LEAST_PROBABILITY))
     return losses
@@ -114,12 +114,12 @@ def brier_scores(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray
 
 
 def truth_probabilities(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
-    """[N]: what the version says of the truth; `targets` are class indices.
+    """[N], probability of the true class; `targets` are class indices.
 
-    Where the truth is none of the five answers: what they leave, spread evenly over the
-    classes they do not name. So it is a forecast that can be scored, and exact where
-    the five hold the truth. Of all 200 classes two ResNet-18 had a log loss of 3.259
-    and 4.600; of the five answers it is 3.671 and 4.599.
+    If the truth is not among the five answers, the rest of the probability is spread
+    evenly over the classes that are not listed. The result is exact if the five hold
+    the truth. Two ResNet-18 had log losses of 3.259 and 4.600 over all 200 classes, and
+    have 3.671 and 4.599 from five answers.
     """
     ranks = top.ranks(targets)
     place = np.maximum(ranks - 1, 0)
@@ -128,13 +128,13 @@ def truth_probabilities(top: TopFive, targets: IntArray, *, classes: int) -> Flo
 
 
 def _unlisted(top: TopFive, classes: int) -> IntArray:
-    """[N], classes that are not named."""
+    """[N], number of classes that are not listed."""
     count: IntArray = classes - (top.indices >= 0).sum(axis=1)
     return count
 
 
 def _unlisted_probability(top: TopFive, classes: int) -> FloatArray:
-    """[N], of each class that is not named: no more than of the last that is."""
+    """[N], probability of each unlisted class: at most that of the last listed one."""
     if len(top.indices) == 0:
         return np.zeros(0)
     rest = np.maximum(1 - np.nansum(top.probabilities, axis=1), 0)

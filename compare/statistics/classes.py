@@ -1,4 +1,4 @@
-"""Which classes changed beyond chance, and which could have been seen to."""
+"""Changes per class, tested with a false discovery rate; and confusions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class ClassChange:
     """Benjamini-Hochberg over all classes that have images."""
 
     could_be_flagged: bool
-    """Its discordant images, were they all on one side, would be beyond chance."""
+    """Whether it would be flagged if all its discordant images were on one side."""
 
     @property
     def is_regression(self) -> bool:
@@ -47,7 +47,7 @@ class ClassChange:
 def class_changes(
     targets: IntArray, *, baseline: BoolArray, candidate: BoolArray
 ) -> list[ClassChange]:
-    """Of the classes that have images, by index."""
+    """One entry per class that has images, by index."""
     if len(targets) == 0:
         return []
     tables = _tables(targets, baseline=baseline, candidate=candidate)
@@ -66,8 +66,10 @@ def class_changes(
 def could_be_flagged(
     tables: Sequence[PairedTable], mid_ps: Sequence[float]
 ) -> list[bool]:
-    """Whether each class, with its discordant images all on one side and the others as
-    they are, would survive Benjamini-Hochberg."""
+    """For each class: could any split of its discordant images be flagged?
+
+    All its discordant images are put on one side; the other classes stay as they are.
+    """
     ps = np.array(mid_ps)
     could = []
     for position, table in enumerate(tables):
@@ -97,7 +99,7 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of one class that are taken for another: how many in each version."""
+    """Number of images of one class that each version takes for another class."""
 
     target: int
     answer: int
@@ -108,9 +110,10 @@ class Confusion:
 def confusion_changes(
     targets: IntArray, *, baseline: IntArray, candidate: IntArray, classes: int
 ) -> tuple[Sequence[Confusion], Sequence[Confusion]]:
-    """Gained and lost, at most 20 each: the largest change first, equals by indices.
+    """Confusions gained and lost, at most 20 each, the largest change first.
 
-    All arrays are class indices of shape [N]; the two versions' are first answers.
+    Equals are ordered by class index. All arrays are class indices of shape [N];
+    `baseline` and `candidate` are first answers.
     """
     both = [_counts(targets, answers, classes) for answers in (baseline, candidate)]
     confusions = [
@@ -124,7 +127,7 @@ def confusion_changes(
 
 
 def _counts(targets: IntArray, answers: IntArray, classes: int) -> dict[int, int]:
-    """Images by target * classes + answer, where the answer is wrong."""
+    """Number of images by target * classes + answer; right answers are left out."""
     wrong = answers != targets
     codes, counts = np.unique(
         targets[wrong] * classes + answers[wrong], return_counts=True

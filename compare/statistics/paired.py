@@ -1,4 +1,4 @@
-"""Intervals and tests for shares, and for the difference of two paired ones."""
+"""Intervals and tests for shares, and for the difference of two paired shares."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -51,7 +51,7 @@ def paired_difference(table: PairedTable) -> Estimate:
     """Candidate's minus baseline's accuracy, with Newcombe's interval.
 
     Newcombe, Statistics in Medicine 17:2635 (1998), method 10: Wilson's intervals of
-    the two accuracies, squared and added, less what their correlation phi shares; phi
+    the two accuracies, squared and added, minus a term of their correlation phi; phi
     with the continuity correction of the same page.
     """
     if table.images == 0:
@@ -70,9 +70,9 @@ def paired_difference(table: PairedTable) -> Estimate:
 
 
 def mcnemar_exact(table: PairedTable) -> float:
-    """Two-sided p of a split at least as uneven, were broken and fixed equally likely.
+    """Two-sided p of a split at least as uneven, if both flips are equally likely.
 
-    1 where nothing was broken or fixed. Fagerland, Lydersen and Laake, BMC Medical
+    1 if nothing was broken or fixed. Fagerland, Lydersen and Laake, BMC Medical
     Research Methodology 13:91 (2013), "exact conditional test".
     """
     flips = table.broken + table.fixed
@@ -83,9 +83,9 @@ def mcnemar_exact(table: PairedTable) -> float:
 
 
 def mcnemar_mid_p(table: PairedTable) -> float:
-    """The exact test with half the weight of the split seen: less conservative.
+    """The exact test with half the weight of the observed split: less conservative.
 
-    The same source; never above its nominal level in any of 9,595 situations there.
+    The same source; in 9,595 situations there it never exceeded its nominal level.
     """
     flips = table.broken + table.fixed
     if flips == 0:
@@ -116,7 +116,7 @@ def _corrected_phi(table: PairedTable) -> float:
 
 
 def _reach(estimate: Estimate) -> tuple[float, float]:
-    """How far the interval reaches down and up from the value."""
+    """Distances from the value down and up to the ends of its interval."""
     assert estimate.value is not None
     assert estimate.low is not None
     assert estimate.high is not None

@@ -1,4 +1,4 @@
-"""Whether a difference is another one on dark, bright, grey or coloured images."""
+"""The comparison on parts of the images: dark, bright, grey, coloured."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from compare.statistics.top_five import BoolArray, FloatArray, paired_table
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the image files themselves show, in a comparison's order."""
+    """Facts of the image files, in a comparison's order."""
 
     brightness: FloatArray
     """[N], mean luma 0..255; NaN where the image could not be read."""
 
     is_grey: BoolArray
-    """[N], whether red, green and blue are alike at every pixel, but for rounding."""
+    """[N], whether red, green and blue are equal at every pixel, up to rounding."""
 
 
 QUARTERS = (
@@ -31,7 +31,7 @@ QUARTERS = (
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the images, and what the candidate does to it."""
+    """A part of the images, and the change on it."""
 
     name: str
     group: str
@@ -44,7 +44,7 @@ class Slice:
 def slices(
     images: ImageFacts, *, baseline: BoolArray, candidate: BoolArray
 ) -> list[Slice]:
-    """Those that have images; `baseline` and `candidate` are [N], being right."""
+    """The parts that have images. `baseline` and `candidate`, [N]: is it right?"""
     named = [
         (
             name,
@@ -67,7 +67,7 @@ def slices(
 
 
 def _groups(images: ImageFacts) -> Iterator[tuple[str, str, BoolArray]]:
-    """Each with whether an image is in it, [N]; images of one brightness together."""
+    """Name, part and membership [N]; images of equal brightness are in one part."""
     readable = np.isfinite(images.brightness)
     if readable.any():
         edges = np.quantile(images.brightness[readable], (0.25, 0.5, 0.75))

@@ -1,4 +1,4 @@
-"""Two versions' first answers and their being right: pure arithmetic."""
+"""Statistics of two versions' lists of five answers: ranks, agreement, overlap."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -31,13 +31,13 @@ class TopFive:
     probabilities: FloatArray
 
     def ranks(self, targets: IntArray) -> IntArray:
-        """Where the truth stands: 1..5, 0 for not among them or not known (-1)."""
+        """Place of the truth, [N], 1..5; 0 if it is not listed or not known (-1)."""
         hits = (self.indices == targets[:, None]) & (targets >= 0)[:, None]
         return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
 
 
 def paired_table(*, baseline: BoolArray, candidate: BoolArray) -> PairedTable:
-    """From two arrays [N] of whether each version is right."""
+    """The 2x2 table of two arrays [N]: is the version right?"""
     return PairedTable(
         both_right=int((baseline & candidate).sum()),
         broken=int((baseline & ~candidate).sum()),
@@ -49,10 +49,10 @@ def paired_table(*, baseline: BoolArray, candidate: BoolArray) -> PairedTable:
 def agreement_kappa(*, baseline: IntArray, candidate: IntArray) -> float | None:
     """Cohen's kappa of two versions' first answers, class indices [N]; -1..1.
 
-    Educ. Psychol. Meas. 20:37 (1960). None for no images, and where both always give
-    one and the same answer, which chance would agree on as well.
+    Educ. Psychol. Meas. 20:37 (1960). None for no images, and if both always give the
+    same one answer, on which chance would agree as well.
     """
-    # Only the classes that were answered: the table stays small.
+    # Only classes that occur as answers: the table stays small.
     answered, codes = np.unique(np.stack([baseline, candidate]), return_inverse=True)
     if len(answered) < 2:
         return None
@@ -64,10 +64,10 @@ def agreement_kappa(*, baseline: IntArray, candidate: IntArray) -> float | None:
 
 @dataclass(frozen=True)
 class Symmetry:
-    """A test of whether moves up are as frequent as moves down; all None without any.
+    """Bowker's test: are moves up as frequent as moves down? None without moves.
 
-    Bowker, J. Am. Stat. Assoc. 43:572 (1948). Pairs of cells that are both empty count
-    for nothing, neither in the statistic nor in the degrees of freedom.
+    J. Am. Stat. Assoc. 43:572 (1948). Pairs of cells that are both empty count neither
+    in the statistic nor in the degrees of freedom.
     """
 
     statistic: Annotated[float | None, Measure("Bowker's chi-squared")] = None
@@ -77,8 +77,8 @@ class Symmetry:
     p: Annotated[
         float | None,
         Measure(
-            "how surprising the rank table would be, were moves up and down as "
-            "frequent",
+            "probability of a rank table at least this asymmetric if moves up and down "
+            "are equally frequent",
             name="Symmetry of the rank table",
             kind="p",
             formula="sum of (n\u1d62\u2c7c \N{MINUS SIGN} n\u2c7c\u1d62)"
@@ -89,9 +89,9 @@ class Symmetry:
 
 
 def rank_transitions(*, baseline: IntArray, candidate: IntArray) -> list[list[int]]:
-    """[i][j]: images whose truth is the baseline's (i+1)-th, the candidate's (j+1)-th.
+    """[i][j], images whose truth is the baseline's (i+1)-th, the candidate's (j+1)-th.
 
-    Ranks as TopFive.ranks() gives them; row and column 5 are "not among the five".
+    The arguments are from TopFive.ranks(); row and column 5 are "not among the five".
     """
     table = np.zeros((TOP + 1, TOP + 1), np.int64)
     rows = np.where(baseline == 0, TOP, baseline - 1)
@@ -107,7 +107,7 @@ def rank_symmetry(transitions: list[list[int]]) -> Symmetry:
     pairs = int((moves > 0).sum())
     if pairs == 0:
         return Symmetry()
-    # Its own degrees of freedom count the empty pairs too.
+    # statsmodels' degrees of freedom count the empty pairs too.
     statistic = float(SquareTable(table, shift_zeros=False).symmetry().statistic)
     return Symmetry(statistic, pairs, float(chi2.sf(statistic, pairs)))
 
@@ -130,9 +130,9 @@ PERSISTENCE = 0.8
 
 
 def shared_share(a: TopFive, b: TopFive) -> FloatArray:
-    """[N], 0..1: how many of the answers are in both lists, whatever their order.
+    """[N], 0..1, the share of answers that are in both lists, in any order.
 
-    Of five, or of as many as there are classes.
+    Of five answers, or of as many as there are classes.
     """
     depth = _depth(a)
     shares: FloatArray = _same(a, b).sum(axis=(1, 2)) / depth
@@ -142,11 +142,11 @@ def shared_share(a: TopFive, b: TopFive) -> FloatArray:
 def rank_biased_overlap(
     a: TopFive, b: TopFive, *, persistence: float = PERSISTENCE
 ) -> FloatArray:
-    """[N], 0..1: overlap at each depth, the first places weighing most.
+    """[N], 0..1, mean overlap over all depths; the first places have most weight.
 
     RBO_ext of Webber, Moffat and Zobel, ACM Trans. Inf. Syst. 28:20 (2010), equation
-    30 for lists of one length: what is beyond them is taken to overlap as the last
-    depth does, so that equal lists give 1.
+    30 for lists of one length. The part beyond the lists is assumed to overlap like the
+    last depth, so equal lists give 1.
     """
     same, depth, p = _same(a, b), _depth(a), persistence
     at_depth = [
@@ -162,12 +162,12 @@ def rank_biased_overlap(
 
 
 def jensen_shannon_lower_bound(a: TopFive, b: TopFive) -> FloatArray:
-    """[N], 0..1 bits: the versions' distributions differ by at least this divergence.
+    """[N], 0..1 bits, a lower bound of the divergence of the two distributions.
 
-    Of what is known of both: the classes in both lists, and one rest of all others. A
-    coarser view never makes a divergence larger (data processing inequality); Lin, IEEE
-    Trans. Inf. Theory 37:145 (1991). Not scipy's jensenshannon: its square root of a
-    sum that rounding took below 0 is NaN.
+    It is the divergence over the classes in both lists and one rest. Merging classes
+    never makes a divergence larger (data processing inequality); Lin, IEEE Trans. Inf.
+    Theory 37:145 (1991). scipy's jensenshannon is not used: it gives NaN if rounding
+    makes its sum negative.
     """
     same = _same(a, b)
     in_both = same.any(axis=2)
@@ -181,12 +181,12 @@ def jensen_shannon_lower_bound(a: TopFive, b: TopFive) -> FloatArray:
 
 
 def _depth(top: TopFive) -> int:
-    """Five, or the number of classes if that is less."""
+    """Five, or the number of classes if there are fewer."""
     return int((top.indices[0] >= 0).sum()) if len(top.indices) else TOP
 
 
 def _same(a: TopFive, b: TopFive) -> BoolArray:
-    """[N, i, j]: a's i-th answer is b's j-th."""
+    """[N, i, j]: is a's i-th answer b's j-th?"""
     pairs: BoolArray = a.indices[:, :, None] == b.indices[:, None, :]
     return pairs & (a.indices >= 0)[:, :, None]
 

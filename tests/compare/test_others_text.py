@@ -76,7 +76,7 @@ def test_a_terminal_has_nothing_to_obey(
     assert r"\x1b]0;owned\x07\x1b[2Jcat" in said
     assert r"\u202egnp.exe" in said
     assert [line for line in said.splitlines() if line.startswith("verdict:")] == [
-        "verdict: NO GATE (nothing was asked, so nothing passed)"
+        "verdict: NO GATE (no gate was given, so nothing passed)"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A report's small pictures, as SVG that stands in the page and takes its colours."""
+"""The report's charts as inline SVG, coloured by the page's style sheet."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from compare.statistics.calibration import ReliabilityBin
 from compare.statistics.paired import Estimate
 
 WIDTH, HEIGHT, HEAD, GAP = 440, 280, 24, 4
-"""Of the mosaic; `HEAD` is for the words above."""
+"""Sizes of the mosaic; `HEAD` is the height of the words above it."""
 
 CATEGORY_SIGNS = {
     "both_right": "\N{BLACK CIRCLE}",
@@ -20,7 +20,7 @@ CATEGORY_SIGNS = {
     "fixed": "\N{BLACK UP-POINTING TRIANGLE}",
     "both_wrong": "\N{BLACK SQUARE}",
 }
-"""Nothing is told by colour alone."""
+"""A sign beside each colour: no meaning depends on colour alone."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Box:
 def mosaic(
     table: PairedNumbers, *, a: str, title: str, filters: Mapping[str, str]
 ) -> Markup:
-    """The 2x2 table as areas, each a link to its images; empty where no image is."""
+    """The 2x2 table as areas, each a link to its images; empty without images."""
     counts = {name: getattr(table, name) or 0 for name in CATEGORY_SIGNS}
     boxes = _boxes(counts)
     if not boxes:
@@ -58,7 +58,7 @@ def mosaic(
 
 
 def _boxes(counts: Mapping[str, int]) -> list[_Box]:
-    """Areas proportional to counts: columns are the baseline's right and wrong."""
+    """Areas proportional to counts; the columns are the baseline right and wrong."""
     total = sum(counts.values())
     columns = [("both_right", "broken"), ("fixed", "both_wrong")]
     filled = [column for column in columns if sum(counts[name] for name in column)]
@@ -76,7 +76,7 @@ def _boxes(counts: Mapping[str, int]) -> list[_Box]:
 
 
 def _area(box: _Box, total: int, filter_: str) -> Markup:
-    """With as many words as have room in it; the table beside it has them all."""
+    """One area, with as much text as fits; the table beside it has all of it."""
     sign, name = CATEGORY_SIGNS[box.name], box.name.replace("_", " ")
     said = f"{box.count:,}, {say(box.count / total, 'percent')}"
     words = Markup("")
@@ -106,7 +106,7 @@ def _area(box: _Box, total: int, filter_: str) -> Markup:
 def interval_plot(estimate: Estimate, *, least: float, most: float) -> Markup:
     """A dot for the value and a line for its interval, from `least` to `most`.
 
-    A stroke stands at 0. Empty where there is no value.
+    A stroke marks 0. Empty if there is no value.
     """
     value, low, high = estimate.value, estimate.low, estimate.high
     if value is None or most <= least:
@@ -131,7 +131,7 @@ def interval_plot(estimate: Estimate, *, least: float, most: float) -> Markup:
 
 
 def dumbbell(a: float | None, b: float | None) -> Markup:
-    """Two shares 0..1 on one line: the baseline a ring, the candidate a dot."""
+    """Two shares, 0..1, on a line: the baseline is a ring, the candidate a dot."""
     if a is None or b is None:
         return Markup("")
     from_x, to_x = 6 + 108 * a, 6 + 108 * b
@@ -146,7 +146,7 @@ def dumbbell(a: float | None, b: float | None) -> Markup:
 
 @dataclass(frozen=True)
 class Plot:
-    """Turns values into places; x and y grow from the lower left corner."""
+    """Coordinates of a plot, whose values grow from the lower left corner."""
 
     most_x: float
     most_y: float
@@ -191,7 +191,7 @@ class Plot:
         x_name: str = "",
         y_name: str = "",
     ) -> Markup:
-        """Faint lines across at the y ticks, words at both, names beside them."""
+        """Grid lines at the y ticks, texts at both axes' ticks, and the axes' names."""
         floor = self.above + self.height
         parts = [
             Markup(
@@ -237,7 +237,7 @@ Bins = Sequence[ReliabilityBin]
 
 
 def reliability_diagram(bins: Bins, *, version: str, side: str) -> Markup:
-    """How often answers of a confidence are right; on the diagonal they are honest."""
+    """Accuracy by confidence; bars of a calibrated version end on the diagonal."""
     plot = Plot(1, 1, height=260)
     parts = [
         plot.frame(
@@ -260,7 +260,7 @@ def reliability_diagram(bins: Bins, *, version: str, side: str) -> Markup:
 
 
 def confidence_histogram(bins: Bins, *, version: str, most: int) -> Markup:
-    """Images by confidence, right ones below wrong ones; `most` ends the y axis."""
+    """Images by confidence, right below wrong; the y axis ends at `most`."""
     plot = Plot(1, max(most, 1), height=110)
     ticks = [(0.0, "0"), (plot.most_y, f"{plot.most_y:,.0f}")]
     parts = [
@@ -279,7 +279,7 @@ def confidence_histogram(bins: Bins, *, version: str, most: int) -> Markup:
 
 
 def most_images(*bins: Bins) -> int:
-    """In any one bin, so that both versions' histograms can share an axis."""
+    """The largest bin: the common end of both versions' y axes."""
     return max((bin_.images for side in bins for bin_ in side), default=0)
 
 
@@ -289,8 +289,8 @@ SHARES = [(n / 4, f"{25 * n} %") for n in range(5)]
 def latency_curves(a_ms: Sequence[float], b_ms: Sequence[float]) -> Markup:
     """The share of requests answered within each time; empty without samples.
 
-    The x axis ends at the 99th percentile of the slower version: one request that
-    waited for something else would leave no room for the rest.
+    The x axis ends at the 99th percentile of the slower version, so that one very slow
+    request does not squeeze the rest.
     """
     a, b = sorted(a_ms), sorted(b_ms)
     if not a or not b:

@@ -48,7 +48,7 @@ def _of_five(place: Place) -> Measure:
     return replace(
         place.measure,
         name=f"{place.measure.name}, five answers",
-        meaning="as for first answers, where right means: the truth is among the five",
+        meaning="as for first answers; right means: the true class is among the five",
         formula="as for first answers",
         source="",
     )

@@ -1,4 +1,4 @@
-"""What the report's gallery knows of each image: columns, not rows, to be small."""
+"""The report's gallery: thumbnails in sprite sheets, and answers as compact columns."""
 
 import base64
 import logging
@@ -40,7 +40,7 @@ TILE = 64
 
 TILES_ACROSS = 16
 TILES_PER_SHEET = TILES_ACROSS**2
-"""A sheet is 1024 x 1024: decoded when the first of its images is looked at."""
+"""A sheet is 1024 x 1024; browsers decode it when its first image is shown."""
 
 MOST = 8000
 MOST_SHEET_BYTES = 6_300_000
@@ -48,14 +48,14 @@ MOST_SHEET_BYTES = 6_300_000
 
 TILE_QUALITY = 88
 SHEET_QUALITIES = (75, 60, 45)
-"""The best at which all tiles fit is taken: up to 4,700, 5,400 or 7,600 images of Tiny
-ImageNet."""
+"""The best quality at which all tiles fit is used: up to 4,700, 5,400 or 7,600 images
+of Tiny ImageNet."""
 
 MOST_FILE_BYTES = 8192
 FILE = "thumbnails.parquet"
 TYPES: dict[str, Any] = {"image": pa.string(), "tile": pa.binary()}  # no stub for it
 ROWS_AT_ONCE = 500
-"""Of the file, in memory: all are 16 MB, which pyarrow holds twice and keeps."""
+"""Rows of the file in memory: all are 16 MB, which pyarrow holds twice and keeps."""
 
 GROUND = 127
 """The grey around images that are not square."""
@@ -63,7 +63,7 @@ GROUND = 127
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Images by name, and of each a JPEG of 64 x 64 pixels."""
+    """A JPEG of 64 x 64 pixels for each image name."""
 
     names: tuple[str, ...]
     tiles: tuple[bytes, ...]
@@ -86,7 +86,7 @@ class Thumbnails:
 
     @classmethod
     def load(cls, folder: Path) -> "Thumbnails | None":
-        """None where the folder has none, or no whole file of them."""
+        """None if the folder has no readable file of them."""
         names: list[str] = []
         tiles: list[bytes] = []
         try:
@@ -107,7 +107,7 @@ def make_thumbnails(
     max_megapixels: float = OWN_FILES_MEGAPIXELS,
     most: int = MOST,
 ) -> Thumbnails:
-    """Of the first `most` that can be read; `names` and `files` run in parallel."""
+    """Thumbnails of the first `most` images that can be read."""
     kept: dict[str, bytes] = {}
     for name, file in islice(zip(names, files, strict=True), most):
         try:
@@ -120,7 +120,7 @@ def make_thumbnails(
 def sprite_sheets(
     tiles: Sequence[bytes], *, most_bytes: int = MOST_SHEET_BYTES
 ) -> list[bytes]:
-    """JPEGs of up to 256 tiles each, row by row; as many as `most_bytes` allow."""
+    """JPEGs of up to 256 tiles each, row by row, at most `most_bytes` in all."""
     groups = [
         tiles[start : start + TILES_PER_SHEET]
         for start in range(0, len(tiles), TILES_PER_SHEET)
@@ -139,7 +139,7 @@ def sprite_sheets(
 
 
 def _at_each_quality(tiles: Sequence[bytes]) -> list[bytes]:
-    """One sheet's JPEGs. Its pixels, 3 MB, are there for as long as this takes."""
+    """One sheet as JPEG of each quality; its 3 MB of pixels are freed at the end."""
     sheet = _sheet(tiles)
     return [_jpeg(sheet, quality) for quality in SHEET_QUALITIES]
 
@@ -149,9 +149,7 @@ def _sheet(tiles: Sequence[bytes]) -> RgbImage:
     sheet = np.full((rows * TILE, TILES_ACROSS * TILE, 3), GROUND, np.uint8)
     for place, tile in enumerate(tiles):
         y, x = (TILE * step for step in divmod(place, TILES_ACROSS))
-        with suppress(
-            UndecodableImage
-        ):  # of one that is cut off only the head was read
+        with suppress(UndecodableImage):  # a truncated file, whose head was readable
             sheet[y : y + TILE, x : x + TILE] = decode_image(tile, max_megapixels=1)
     return sheet
 
@@ -164,14 +162,14 @@ def _tile(data: bytes, max_megapixels: float) -> bytes:
 
 
 def _is_tile(data: bytes) -> bool:
-    """Whether a file is such a JPEG: best and quickest left as it is."""
+    """Whether a file is a JPEG of a tile's size already, and is used unchanged."""
     if len(data) > MOST_FILE_BYTES:
         return False
     return is_plain_jpeg(data, height=TILE, width=TILE)
 
 
 def _square(image: Image.Image) -> Image.Image:
-    """The whole image; of tiny ones the pixels stay pixels."""
+    """The image on a square tile; tiny images are enlarged without smoothing."""
     factor = TILE // max(image.size)
     if factor > 1:
         size = (factor * image.width, factor * image.height)
@@ -193,20 +191,21 @@ def _jpeg(pixels: RgbImage, quality: int) -> bytes:
 
 
 MOST_IMAGES = 10_000
-"""1.1 MB of answers; of more images the least telling are left out, and counted."""
+"""1.1 MB of answers. With more images the least informative are left out; the page
+shows their number."""
 
 PARTS = 10_000
-"""Probabilities are sent as whole ten thousandths; per_image.parquet has all digits."""
+"""Probabilities are integers of ten thousandths; per_image.parquet has all digits."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Answers as JSON takes them, and sprite sheets in base64."""
+    """The JSON document of the answers, and sprite sheets in base64."""
 
     data: Mapping[str, Any]
     sheets: tuple[str, ...]
     rows: Mapping[str, int]
-    """Image name -> its place in the gallery."""
+    """Image name -> its row in the gallery."""
 
 
 def make_gallery(
@@ -215,7 +214,7 @@ def make_gallery(
     *,
     most: int = MOST_IMAGES,
 ) -> Gallery:
-    """Of the `most` most telling images, in the data's order."""
+    """A gallery of the `most` most informative images, in the data's order."""
     kept = np.sort(showing_order(comparison)[:most])
     names = [comparison.names[row] for row in kept]
     tile_of, sheets = _tiles(thumbnails, names)
@@ -247,13 +246,13 @@ def _category_codes(comparison: Comparison, kept: IntArray) -> list[int]:
 
 
 def _columns(side: str, top: TopFive, kept: IntArray) -> dict[str, list[int]]:
-    """Five numbers an image, one image after the other; index -1 where there is none.
+    """Flat columns, [N, 5] -> [5 N], and the tenth of the first confidence, [N].
 
-    [N, 5] -> [5 N]; and one of the first answer.
+    The index is -1 where there is no answer.
     """
     parts = np.rint(np.nan_to_num(top.probabilities[kept]) * PARTS).astype(np.int64)
     return {
-        # Not left to the page: rounded probabilities may be on the edge of a tenth.
+        # Not computed by the page: a rounded probability may fall into another tenth.
         f"{side}_tenth": tenth(top.probabilities[kept, 0]).tolist(),
         f"{side}_index": top.indices[kept].ravel().tolist(),
         f"{side}_parts": parts.ravel().tolist(),
@@ -263,7 +262,7 @@ def _columns(side: str, top: TopFive, kept: IntArray) -> dict[str, list[int]]:
 def _tiles(
     thumbnails: Thumbnails | None, names: Sequence[str]
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Of each image its tile's place in the sheets, or -1; and the sheets."""
+    """For each image its tile's place in the sheets, or -1; and the sheets."""
     if thumbnails is None:
         return [-1] * len(names), ()
     known = set(names)
@@ -287,9 +286,9 @@ def keep_pictures(
     seen: Mapping[str, Look],
     max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> None:
-    """images.parquet and thumbnails.parquet, unless they are there as they would be.
+    """Write images.parquet and thumbnails.parquet, unless they are complete.
 
-    `seen` is what was looked at already.
+    `seen` has the images that were measured already.
     """
     looks = keep_looks(
         folder, images.names, images.files, seen, max_megapixels=max_megapixels
@@ -306,19 +305,19 @@ def keep_pictures(
         )
         thumbnails.save(folder)
         kept = list(thumbnails.names)
-    # Of slices, which need labels, each image is a part.
+    # Slices, which need labels, need every image.
     needed = comparison.names if comparison.labelled else shown
     away = {name for name in needed if name not in looks} | {*pictured} - {*kept}
     if away:
         logger.warning(
-            "the files of %s are away, and the report lacks what they would show; the "
-            "same command, when they are back, draws it",
+            "the files of %s cannot be read, so the report lacks their pictures; run "
+            "the same command again when they are back",
             say_images(len(away)),
         )
 
 
 def _kept_names(folder: Path) -> list[str] | None:
-    """Of the thumbnails, without reading the 16 MB of them."""
+    """Names of the kept thumbnails, without reading their 16 MB; None if unreadable."""
     try:
         table = pq.read_table(folder / FILE, columns=["image"])
     except (OSError, KeyError, pa.ArrowInvalid):

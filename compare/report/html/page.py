@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, and works where scripts alone may."""
+"""report.html: one file without network access, also inside a sandboxed frame."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ class Report:
 
     summary: Summary
     comparison: Comparison | None
-    """None where nothing could be compared."""
+    """None if nothing could be compared."""
 
     classes: Sequence[ClassChange]
     facts: RunFacts
@@ -50,15 +50,15 @@ class Report:
 
 def write_report(folder: Path, report: Report) -> None:
     with whole(folder / HTML) as partial, partial.open("w", encoding="utf-8") as file:
-        file.writelines(html_parts(report))  # 9 MB, three times if it were one text
+        file.writelines(html_parts(report))  # one text would hold 9 MB three times
 
 
 def html_parts(report: Report) -> Iterator[str]:
-    """From the page's start to its end."""
+    """The page in parts, from start to end."""
     summary, comparison = report.summary, report.comparison
     labelled = summary.data.labelled
     if summary.verdict == "not_comparable":
-        comparison = None  # the reason comes first, and there are no numbers
+        comparison = None  # there are no numbers to show
     gallery = None
     if comparison is not None and comparison.names:
         gallery = make_gallery(comparison, report.thumbnails)
@@ -89,8 +89,10 @@ def html_parts(report: Report) -> Iterator[str]:
 
 
 def json_in_script(document: object) -> Markup:
-    """JSON that no text in it can end the script element, or begin another; and without
-    a control character, for who looks at the file."""
+    """JSON for a script element: no text in it can end the element or begin another.
+
+    Control characters are escaped for readers of the file.
+    """
     text = json.dumps(
         document, ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
@@ -108,7 +110,7 @@ def _date(facts: RunFacts) -> str:
 
 
 def _environment() -> Environment:
-    """Names of classes and files are other people's text: everything is escaped."""
+    """Everything is escaped: names of classes and files are text of other people."""
     environment = Environment(
         loader=PackageLoader("compare.report.html"),
         autoescape=True,
@@ -136,7 +138,7 @@ def _environment() -> Environment:
 
 
 def _unbroken(text: str) -> str:
-    """No line ends between a number and its unit, or its sign."""
+    """`text` without line breaks between a number and its unit or sign."""
     for loose in (" %", " ms", "< "):
         text = text.replace(loose, loose.replace(" ", "\N{NO-BREAK SPACE}"))
     return text

@@ -1,4 +1,4 @@
-"""What the report's tables show, worked out before a template sees it."""
+"""Rows of the report's tables and the numbers at its top, ready for the templates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +151,7 @@ def _figure(
 
 
 def reach(estimate: Estimate) -> float:
-    """How far from 0 a picture of it has to go; a little more than its interval."""
+    """Length of a picture's axis from 0: a little more than the interval needs."""
     ends = (estimate.value, estimate.low, estimate.high)
     return 1.15 * max((abs(end) for end in ends if end is not None), default=0.0)
 
@@ -160,25 +160,25 @@ TENTHS = tuple(
     f"\N{LESS-THAN OR EQUAL TO}\N{NO-BREAK SPACE}{10 * n}\N{NO-BREAK SPACE}%"
     for n in range(1, 11)
 )
-"""Of confidence: more than the one before, and at most this."""
+"""Names of the tenths of confidence, by their upper ends."""
 
 
 @dataclass(frozen=True)
 class HeatCell:
-    """Images that have one thing in the baseline and another in the candidate."""
+    """Number of images with one value in the baseline and another in the candidate."""
 
     count: int
     kind: str
-    """up, down or same for where the truth went; moved or same for confidence."""
+    """up, down or same for the move of the truth; moved or same for confidence."""
 
     weight: float
-    """0..1: how strong its colour is; square root, so that few can still be seen."""
+    """Strength of its colour, 0..1: a square root, so that few images are visible."""
 
     filter: str
 
 
 def rank_rows(summary: Summary) -> list[list[HeatCell]]:
-    """Six rows of six; empty where there is no table."""
+    """Six rows of six; empty if there is no table."""
     return _heat_rows(
         summary.rank_transitions,
         kinds=("down", "up"),
@@ -187,7 +187,7 @@ def rank_rows(summary: Summary) -> list[list[HeatCell]]:
 
 
 def confidence_rows(summary: Summary) -> list[list[HeatCell]]:
-    """Ten rows of ten; empty where there is no table."""
+    """Ten rows of ten; empty if there is no table."""
     return _heat_rows(
         summary.confidence.table,
         kinds=("moved", "moved"),
@@ -201,7 +201,7 @@ def _heat_rows(
     kinds: tuple[str, str],
     link: Callable[[int, int], str],
 ) -> list[list[HeatCell]]:
-    """`kinds` are those right and left of the diagonal, which has no colour."""
+    """`kinds` are the kinds right and left of the diagonal, which has no colour."""
     if not table:
         return []
     moved = [n for i, row in enumerate(table) for j, n in enumerate(row) if i != j]
@@ -233,13 +233,13 @@ class ClassRow:
     delta: Estimate
     q_value: float
     mark: str
-    """worse or better, where that is shown; else empty."""
+    """worse or better if that is shown, else empty."""
 
     plot: Markup
 
 
 def class_rows(classes: Sequence[ClassChange], labels: Labels) -> list[ClassRow]:
-    """The least likely by luck first, of equals the largest change."""
+    """Sorted by q; classes of equal q by the size of their change."""
     rows = [_class_row(change, labels) for change in classes]
     rows.sort(key=lambda row: (row.q_value, -abs(row.delta.value or 0)))
     return rows
@@ -268,14 +268,14 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
 
 
 def broken_if_unrelated(summary: Summary) -> float | None:
-    """The share of images that two versions of these accuracies would break, were the
-    errors of one independent of the other's."""
+    """The share of images that two versions of these accuracies would break if their
+    errors were independent."""
     a, b = summary.a.top1_accuracy, summary.b.top1_accuracy
     return None if a is None or b is None else a * (1 - b)
 
 
 def confusion_filters(entry: ConfusionChange, labels: Labels) -> Mapping[str, str]:
-    """Links to the images of a confusion: by the baseline, the candidate, either."""
+    """Gallery filters for a confusion's images in the baseline, candidate, either."""
     target = labels.index_of.get(entry.target_id)
     answer = labels.index_of.get(entry.answer_id)
     start = f"show=all&target={target}"

@@ -72,7 +72,7 @@ def test_a_folder_that_passed_without_gates_is_drawn_again_as_no_gate(
     assert main(["--from", str(folder)]) == 0
 
     assert _summary(folder)["verdict"] == "no_gate"
-    assert "verdict: NO GATE (nothing was asked" in capsys.readouterr().out
+    assert "verdict: NO GATE (no gate was given" in capsys.readouterr().out
     assert "NO GATE" in (folder / MARKDOWN).read_text().splitlines()[0]
     assert "NO GATE" in (folder / HTML).read_text()
     assert "only the first 200 of 896" in (folder / MARKDOWN).read_text()

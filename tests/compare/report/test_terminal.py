@@ -152,7 +152,7 @@ def test_classes_that_could_have_been_flagged_are_counted() -> None:
     )
 
     classes = verdict.summary.classes
-    assert f"({classes.could_be_flagged} changed enough to tell)" in line
+    assert f"({classes.could_be_flagged} changed enough to show it)" in line
 
 
 def test_without_labels_the_report_says_so_and_judges_nobody() -> None:
@@ -168,7 +168,7 @@ def test_without_labels_the_report_says_so_and_judges_nobody() -> None:
         assert word not in text
 
 
-def test_a_figure_that_flatters_is_noted_once_for_both() -> None:
+def test_a_version_chosen_on_these_images_is_noted_once() -> None:
     a, b = (replace(served(number), aliases=("best",)) for number in ("8", "16"))
 
     both = report_lines(_verdict(a=a, b=b), data="d", folder=FOLDER)
@@ -238,7 +238,7 @@ def test_the_report_has_the_summarys_numbers_and_says_what_they_mean(
     assert f"v16 breaks {top1.broken} images that v8 had right" in text
     assert f"and fixes {top1.fixed} that it had wrong" in text
     assert f"{100 * (summary.a.top1_accuracy or 0):.2f} %" in text
-    assert "luck alone would split" in text
+    assert "chance would split" in text
     assert "such comparisons" in text
 
 

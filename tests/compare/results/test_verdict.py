@@ -186,9 +186,7 @@ def test_without_labels_gates_hold_for_what_there_is() -> None:
     assert passed.name == "pass"
     assert churned.name == "fail"
     assert unknown.name == "fail"
-    assert unknown.summary.reasons == (
-        "negative_flip_rate>0.99 cannot be told: there is no value",
-    )
+    assert unknown.summary.reasons == ("negative_flip_rate>0.99 has no value",)
     assert passed.classes == ()
 
 

@@ -324,6 +324,4 @@ def test_notes_are_whoever_was_chosen_and_what_is_missing(
     assert chosen.startswith("v16 was chosen")
     assert missing.startswith("1 image is left out")
     refused = {**found, "verdict": "not_comparable", "missing": None}
-    assert notes_of(read_document(refused)) == [
-        "first"
-    ]  # there is no number that could flatter
+    assert notes_of(read_document(refused)) == ["first"]  # no number exists

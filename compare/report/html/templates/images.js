@@ -9,7 +9,7 @@ const CATEGORY = {
   broken: { sign: "▼", words: "broken" },
   fixed: { sign: "▲", words: "fixed" },
   both_wrong_different: { sign: "◆", words: "both wrong, differently" },
-  both_wrong_same: { sign: "■", words: "both wrong, alike" },
+  both_wrong_same: { sign: "■", words: "both wrong, same answer" },
   both_right: { sign: "●", words: "both right" },
   differ: { sign: "◆", words: "answers differ" },
   alike: { sign: "●", words: "same answer" },
@@ -82,7 +82,7 @@ const place = (rank) => (rank ? ["1st", "2nd", "3rd", "4th", "5th"][rank - 1] : 
 function describe(image) {
   const said = SIDES.map((side) => {
     const [best] = answers(side, image);
-    return `${VERSION[side]} says ${className(best.index)} ${percent(best.probability)}`;
+    return `${VERSION[side]} answers ${className(best.index)} ${percent(best.probability)}`;
   });
   const target = truth(image);
   const is = target === null ? [] : [`truth ${className(target)}`];

@@ -282,7 +282,7 @@ def test_what_the_report_lacks_of_files_that_are_away_is_told(
     images.files[3].unlink()
 
     keep_pictures(tmp_path, images, comparison, seen={})
-    assert "the files of 1 image are away" in caplog.text
+    assert "the files of 1 image cannot be read" in caplog.text
 
     images.files[3].write_bytes(data)
     caplog.clear()
@@ -316,4 +316,4 @@ def test_pictures_that_a_kill_left_unmade_are_missed_when_the_files_are_away(
 
     keep_pictures(tmp_path, images, comparison, seen={})
 
-    assert "the files of 1 image are away" in caplog.text
+    assert "the files of 1 image cannot be read" in caplog.text

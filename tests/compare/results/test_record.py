@@ -1,4 +1,4 @@
-"""What is kept beside the answers comes back as it was."""
+"""comparison.json is read back as it was written."""
 
 import json
 from dataclasses import replace
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from compare.collect.answer_store import ForeignFolder
-from compare.results.folder import COMPARISON, Record, keep_record, read_record
 from compare.results.gates import parse_gate
+from compare.results.record import COMPARISON, Record, keep_record, read_record
 from tests.compare.conftest import served
 
 
@@ -43,6 +43,8 @@ def test_other_data_and_images_left_out_are_noted() -> None:
     ]
     plain = replace(_record(), data_notes=())
     assert replace(plain, data_digest="d1", available=2).notes == []
+    one = replace(plain, data_digest="d1", names=("ü.png",), class_ids=("n0",))
+    assert one.notes == ["only 1 of 3 images was asked, a fixed sample by class"]
     # without labels a digest is of another kind
     assert replace(plain, class_ids=None).notes == [
         "only 2 of 3 images were asked, a fixed sample"
@@ -70,7 +72,7 @@ def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> 
 
 
 def test_aliases_stay_those_of_the_first_start(tmp_path: Path) -> None:
-    """They move: the same answers would else be told with other words later."""
+    """Aliases move; the same answers must give the same files later."""
     keep_record(tmp_path, _record())
     later = replace(_record(), a=replace(served("8"), aliases=()), gates=())
 

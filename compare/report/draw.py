@@ -33,8 +33,8 @@ from compare.results.folder import (
     write_summary,
 )
 from compare.results.gates import Gate
-from compare.results.numbers import DataFacts
 from compare.results.record import Record, read_record
+from compare.results.summary import DataFacts
 from compare.results.verdict import Verdict, judge, refuse
 
 

@@ -88,8 +88,8 @@ class Loaded:
 
 
 def _rows(summary: Summary) -> list[tuple[str, Estimate, Kind]]:
-    """The numbers that exist and say something."""
-    top1 = summary.top1
+    """The numbers that exist and are informative."""
+    top1, overlap = summary.top1, summary.overlap
     rows: list[tuple[str, Estimate, Kind]] = [
         ("first answer right, change in points", top1.delta, "points"),
         (
@@ -106,6 +106,13 @@ def _rows(summary: Summary) -> list[tuple[str, Estimate, Kind]]:
         ),
         ("log loss, change", summary.log_loss_delta, "change"),
     ]
+    if not summary.data.labelled:
+        rows = [
+            ("changed first answers", summary.changed_first_answers, "percent"),
+            ("confidence, change in points", summary.confidence.delta, "points"),
+            ("shared answers", Estimate(overlap.top5), "percent"),
+            ("kappa of first answers", Estimate(summary.agreement_kappa), "number"),
+        ]
     return [row for row in rows if row[1].value is not None]
 
 

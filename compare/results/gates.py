@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from compare.results.numbers import GateResult
-from compare.results.summary import Summary, places, value_at
+from compare.results.summary import GateResult, Summary, places, value_at
 
 PATHS = frozenset(place.path for place in places() if place.is_number)
 """The numbers of summary.json that a gate can name."""

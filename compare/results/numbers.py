@@ -14,24 +14,6 @@ Counts = list[list[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateResult:
-    expression: Annotated[str, Measure("the gate as given")]
-    value: Annotated[float | None, Measure("the number that the gate names")]
-    tripped: Annotated[
-        bool, Measure("whether the expression is true, or the number does not exist")
-    ]
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    name: Annotated[str | None, Measure("name of the data set")] = None
-    digest: Annotated[str | None, Measure("digest of its images and labels")] = None
-    labelled: Annotated[
-        bool, Measure("false if the images have no labels: nothing is right or wrong")
-    ] = True
-
-
-@dataclass(frozen=True, kw_only=True)
 class VersionNumbers:
     version: Annotated[str, Measure("the version, as the service names it")]
     run_id: Annotated[str | None, Measure("MLflow run that trained it")] = None
@@ -102,18 +84,16 @@ class VersionNumbers:
             source="Voorhees, TREC-8 (1999)",
         ),
     ] = None
-    mean_confidence: Annotated[
-        float | None, Measure("mean probability of the first answer")
-    ] = None
+    mean_confidence: Annotated[float | None, Measure("mean first probability")] = None
     chosen_on_these_images: Annotated[
         bool | None,
         Measure(
-            "true if training chose this version as the best on these same images, so "
-            "its numbers are optimistic; null if that is not known"
+            "true if training chose this version on these images, so its numbers are "
+            "optimistic; null if unknown"
         ),
     ] = None
     reliability: Annotated[
-        tuple[ReliabilityBin, ...] | None, Measure("the bins of the calibration error")
+        tuple[ReliabilityBin, ...] | None, Measure("bins of the calibration error")
     ] = None
 
     @property
@@ -168,7 +148,7 @@ class PairedNumbers:
     negative_flip_rate: Annotated[
         Estimate,
         Measure(
-            "images that A has right and B has wrong: the errors that users notice",
+            "images that A has right and B has wrong",
             name="Broken (negative flip rate)",
             kind="percent",
             formula="broken / N, with Wilson's interval",
@@ -262,11 +242,11 @@ class ConfidenceNumbers:
         ),
     ] = NOTHING
     truth_images: Annotated[
-        int | None, Measure("images of which both versions list the truth")
+        int | None, Measure("images with the truth in both lists")
     ] = None
     table: Annotated[
         Counts | None,
-        Measure("images by tenth of A's confidence (rows) and of B's (columns)"),
+        Measure("images by tenth of A's confidence and of B's"),
     ] = None
 
 
@@ -310,7 +290,7 @@ class ClassCounts:
     tested: Annotated[int | None, Measure("classes that have images")] = None
     could_be_flagged: Annotated[
         int | None,
-        Measure("classes with enough changed images to show a change"),
+        Measure("classes that could show a change"),
     ] = None
 
 
@@ -328,11 +308,11 @@ class ConfusionChange:
 class ConfusionChanges:
     gained: Annotated[
         tuple[ConfusionChange, ...] | None,
-        Measure("more often in B, the largest change first, at most 20"),
+        Measure("more often in B, the 20 largest changes"),
     ] = None
     lost: Annotated[
         tuple[ConfusionChange, ...] | None,
-        Measure("less often in B, the largest change first, at most 20"),
+        Measure("less often in B, the 20 largest changes"),
     ] = None
 
 
@@ -350,9 +330,9 @@ class SliceNumbers:
 @dataclass(frozen=True)
 class Probe:
     images: Annotated[int | None, Measure("images that were sent twice")] = None
-    differing: Annotated[
-        int | None, Measure("images that got another answer the second time")
-    ] = None
+    differing: Annotated[int | None, Measure("images with another second answer")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,6 @@ from compare.results.numbers import (
     ConfidenceNumbers,
     ConfusionChanges,
     Counts,
-    DataFacts,
-    GateResult,
     Interval,
     OverlapNumbers,
     PairedNumbers,
@@ -39,6 +37,20 @@ from compare.statistics.top_five import Symmetry
 SCHEMA: Literal[1] = 1
 
 VerdictName = Literal["pass", "fail", "no_gate", "not_comparable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    expression: Annotated[str, Measure("the gate as given")]
+    value: Annotated[float | None, Measure("the number that the gate names")]
+    tripped: Annotated[bool, Measure("the expression is true, or has no value")]
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    name: Annotated[str | None, Measure("name of the data set")] = None
+    digest: Annotated[str | None, Measure("digest of its images and labels")] = None
+    labelled: Annotated[bool, Measure("false if the images have no labels")] = True
 
 
 @dataclass(frozen=True, kw_only=True)

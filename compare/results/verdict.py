@@ -12,8 +12,6 @@ from compare.results.numbers import (
     ConfidenceNumbers,
     ConfusionChange,
     ConfusionChanges,
-    DataFacts,
-    GateResult,
     Interval,
     OverlapNumbers,
     PairedNumbers,
@@ -22,18 +20,12 @@ from compare.results.numbers import (
     SuspectEntry,
     VersionNumbers,
 )
-from compare.results.summary import Summary, VerdictName
+from compare.results.summary import DataFacts, GateResult, Summary, VerdictName
+from compare.statistics import calibration, paired, top_five
 from compare.statistics.bootstrap import (
     PairedChanges,
     confidence_change,
     paired_changes,
-)
-from compare.statistics.calibration import (
-    brier_scores,
-    confidence_table,
-    expected_calibration_error,
-    log_losses,
-    reliability,
 )
 from compare.statistics.classes import (
     ClassChange,
@@ -41,31 +33,8 @@ from compare.statistics.classes import (
     class_changes,
     confusion_changes,
 )
-from compare.statistics.paired import (
-    backward_trust,
-    correctness_kappa,
-    error_compatibility,
-    excess_churn,
-    mcnemar_exact,
-    mcnemar_mid_p,
-    paired_difference,
-    relative_flip_rate,
-    share,
-)
 from compare.statistics.slices import ImageFacts, slices
-from compare.statistics.top_five import (
-    BoolArray,
-    IntArray,
-    TopFive,
-    agreement_kappa,
-    jensen_shannon_lower_bound,
-    mean_reciprocal_rank,
-    paired_table,
-    rank_biased_overlap,
-    rank_symmetry,
-    rank_transitions,
-    shared_share,
-)
+from compare.statistics.top_five import BoolArray, IntArray, TopFive
 
 ALIASES_OF_TRAINING = frozenset({"best", "best-loss"})
 """Training moves them to the version that does best on its validation images."""
@@ -209,7 +178,7 @@ def _without_truth(
 ) -> Summary:
     """`summary` with all that can be said of at least one image without its label."""
     a, b, count = comparison.a, comparison.b, len(comparison.names)
-    disagreement = share(int(comparison.disagrees.sum()), count)
+    disagreement = paired.share(int(comparison.disagrees.sum()), count)
     first = {"baseline": a.indices[:, 0], "candidate": b.indices[:, 0]}
     confidences = {
         "baseline": a.probabilities[:, 0],
@@ -223,17 +192,19 @@ def _without_truth(
         missing=len(comparison.missing),
         disagreement_rate=disagreement.value,
         disagreement=Interval(low=disagreement.low, high=disagreement.high),
-        agreement_kappa=agreement_kappa(**first),
+        agreement_kappa=top_five.agreement_kappa(**first),
         confidence=ConfidenceNumbers(
             delta=changes.confidence,
             truth_delta=changes.truth,
             truth_images=changes.truth_images,
-            table=confidence_table(**confidences),
+            table=calibration.confidence_table(**confidences),
         ),
         overlap=OverlapNumbers(
-            top5=float(shared_share(a, b).mean()),
-            rank_biased_overlap=float(rank_biased_overlap(a, b).mean()),
-            jensen_shannon_lower_bound=float(jensen_shannon_lower_bound(a, b).mean()),
+            top5=float(top_five.shared_share(a, b).mean()),
+            rank_biased_overlap=float(top_five.rank_biased_overlap(a, b).mean()),
+            jensen_shannon_lower_bound=float(
+                top_five.jensen_shannon_lower_bound(a, b).mean()
+            ),
         ),
     )
 
@@ -251,7 +222,7 @@ def _with_truth(
     summary = _without_truth(summary, comparison, changes)
     a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
     top1 = {"baseline": a_ranks == 1, "candidate": b_ranks == 1}
-    transitions = rank_transitions(baseline=a_ranks, candidate=b_ranks)
+    transitions = top_five.rank_transitions(baseline=a_ranks, candidate=b_ranks)
     return replace(
         summary,
         a=_one_version(summary.a, comparison.a, targets, count),
@@ -263,7 +234,7 @@ def _with_truth(
         log_loss_delta=changes.log_loss,
         brier_score_delta=changes.brier_score,
         rank_transitions=transitions,
-        rank_symmetry=rank_symmetry(transitions),
+        rank_symmetry=top_five.rank_symmetry(transitions),
         class_regressions=sum(change.is_regression for change in classes),
         class_improvements=sum(change.is_improvement for change in classes),
         classes=ClassCounts(
@@ -280,36 +251,40 @@ def _one_version(
     numbers: VersionNumbers, top: TopFive, targets: IntArray, classes: int
 ) -> VersionNumbers:
     ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
-    top1 = share(int((ranks == 1).sum()), len(ranks))
-    top5 = share(int((ranks > 0).sum()), len(ranks))
+    top1 = paired.share(int((ranks == 1).sum()), len(ranks))
+    top5 = paired.share(int((ranks > 0).sum()), len(ranks))
     return replace(
         numbers,
         top1_accuracy=top1.value,
         top5_accuracy=top5.value,
-        expected_calibration_error=expected_calibration_error(confidences, ranks == 1),
-        log_loss=float(log_losses(top, targets, classes=classes).mean()),
-        brier_score=float(brier_scores(top, targets, classes=classes).mean()),
+        expected_calibration_error=calibration.expected_calibration_error(
+            confidences, ranks == 1
+        ),
+        log_loss=float(calibration.log_losses(top, targets, classes=classes).mean()),
+        brier_score=float(
+            calibration.brier_scores(top, targets, classes=classes).mean()
+        ),
         top1=top1,
         top5=top5,
-        mean_reciprocal_rank=mean_reciprocal_rank(ranks),
-        reliability=tuple(reliability(confidences, ranks == 1)),
+        mean_reciprocal_rank=top_five.mean_reciprocal_rank(ranks),
+        reliability=tuple(calibration.reliability(confidences, ranks == 1)),
     )
 
 
 def _paired(*, baseline: BoolArray, candidate: BoolArray) -> PairedNumbers:
-    table = paired_table(baseline=baseline, candidate=candidate)
+    table = top_five.paired_table(baseline=baseline, candidate=candidate)
     return PairedNumbers(
         **asdict(table),
-        delta=paired_difference(table),
-        mcnemar_mid_p=mcnemar_mid_p(table),
-        mcnemar_exact_p=mcnemar_exact(table),
-        negative_flip_rate=share(table.broken, table.images),
-        positive_flip_rate=share(table.fixed, table.images),
-        relative_flip_rate=relative_flip_rate(table),
-        backward_trust=backward_trust(table),
-        error_compatibility=error_compatibility(table),
-        excess_churn=excess_churn(table),
-        kappa=correctness_kappa(table),
+        delta=paired.paired_difference(table),
+        mcnemar_mid_p=paired.mcnemar_mid_p(table),
+        mcnemar_exact_p=paired.mcnemar_exact(table),
+        negative_flip_rate=paired.share(table.broken, table.images),
+        positive_flip_rate=paired.share(table.fixed, table.images),
+        relative_flip_rate=paired.relative_flip_rate(table),
+        backward_trust=paired.backward_trust(table),
+        error_compatibility=paired.error_compatibility(table),
+        excess_churn=paired.excess_churn(table),
+        kappa=paired.correctness_kappa(table),
     )
 
 
@@ -345,8 +320,8 @@ def _slices(
             name=part.name,
             group=part.group,
             images=part.table.images,
-            delta=paired_difference(part.table),
-            negative_flip_rate=share(part.table.broken, part.table.images),
+            delta=paired.paired_difference(part.table),
+            negative_flip_rate=paired.share(part.table.broken, part.table.images),
             mid_p=part.mid_p,
             q_value=part.q_value,
         )

@@ -23,7 +23,8 @@ from compare.results.folder import (
     write_per_image,
     write_summary,
 )
-from compare.results.numbers import DataFacts, Probe
+from compare.results.numbers import Probe
+from compare.results.summary import DataFacts
 from compare.results.verdict import Verdict, judge
 from tests.compare.conftest import as_json, image_facts, made_up_comparison, served
 from tests.compare.matrices import made_up_matrix

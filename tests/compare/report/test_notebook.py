@@ -69,7 +69,7 @@ def test_a_folder_of_before_2026_11_30_says_no_more_than_it_knew(folder: Path) -
         assert loaded.per_image[side].tolist() == today[side].tolist()
 
 
-def test_without_labels_no_empty_row_is_shown(folder: Path) -> None:
+def test_without_labels_the_numbers_that_exist_are_shown(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     summary["data"]["labelled"] = False
     summary |= dict.fromkeys(("top1", "top5", "log_loss_delta"))
@@ -79,7 +79,11 @@ def test_without_labels_no_empty_row_is_shown(folder: Path) -> None:
     shown = compare.load(folder)._repr_html_()
 
     assert "The images have no labels" in shown
-    assert "<td>" not in shown
+    assert shown.count("<td>") == 4
+    changed = f"{100 * summary['disagreement_rate']:.2f} %"
+    assert f">changed first answers</th><td>{changed} (" in shown
+    assert "broken" not in shown
+    assert "\N{EN DASH}" not in shown
 
 
 def test_a_refusal_is_shown_with_its_reason(folder: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from compare.results.comparison import Comparison
 from compare.results.gates import PATHS, UnknownGate, parse_gate
-from compare.results.numbers import GateResult
-from compare.results.summary import Summary, value_at
+from compare.results.summary import GateResult, Summary, value_at
 from compare.results.verdict import Verdict, judge, refuse
 from tests.compare.conftest import DATA, as_json, made_up_comparison, served
 

@@ -11,8 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from compare.results.comparison import Comparison
 from compare.results.gates import PATHS, Gate, parse_gate
-from compare.results.numbers import ConfusionChanges, DataFacts, GateResult, Probe
-from compare.results.summary import write_document
+from compare.results.numbers import ConfusionChanges, Probe
+from compare.results.summary import DataFacts, GateResult, write_document
 from compare.results.verdict import Verdict, judge, refuse
 from tests.compare.conftest import (
     DATA,

@@ -13,8 +13,7 @@ from compare.report.html.page import Report, html_parts, json_in_script, write_r
 from compare.results.comparison import Comparison, align
 from compare.results.folder import Latencies, Latency, RunFacts
 from compare.results.gates import parse_gate
-from compare.results.numbers import DataFacts
-from compare.results.summary import places, read_document
+from compare.results.summary import DataFacts, places, read_document
 from compare.results.verdict import Verdict, judge, refuse
 from compare.results.wording import say
 from compare.statistics.paired import Estimate

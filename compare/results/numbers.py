@@ -137,8 +137,7 @@ class PairedNumbers:
     mcnemar_exact_p: Annotated[
         float | None,
         Measure(
-            "the conservative form of the same test: it finds a false difference in at "
-            "most the stated share of cases",
+            "the same test in its conservative form",
             name="McNemar's exact p",
             kind="p",
             formula="2 P[X \N{LESS-THAN OR EQUAL TO} m], 1 at most",

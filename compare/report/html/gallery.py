@@ -53,7 +53,8 @@ of Tiny ImageNet."""
 
 MOST_FILE_BYTES = 8192
 FILE = "thumbnails.parquet"
-TYPES: dict[str, Any] = {"image": pa.string(), "tile": pa.binary()}  # no stub for it
+TYPES: list[Any] = [("image", pa.string()), ("tile", pa.binary())]  # no common stub
+COLUMNS = pa.schema(TYPES)
 ROWS_AT_ONCE = 500
 """Rows of the file in memory: all are 16 MB, which pyarrow holds twice and keeps."""
 
@@ -72,17 +73,13 @@ class Thumbnails:
         with (
             whole(folder / FILE) as partial,
             pq.ParquetWriter(
-                partial, pa.schema(TYPES), compression="none", use_dictionary=False
+                partial, COLUMNS, compression="none", use_dictionary=False
             ) as file,
         ):
             for start in range(0, len(self.names), ROWS_AT_ONCE):
                 rows = slice(start, start + ROWS_AT_ONCE)
                 columns = {"image": self.names[rows], "tile": self.tiles[rows]}
-                arrays: dict[str, Any] = {
-                    name: pa.array(column, TYPES[name])
-                    for name, column in columns.items()
-                }
-                file.write_table(pa.table(arrays))
+                file.write_table(pa.table(columns, COLUMNS))
 
     @classmethod
     def load(cls, folder: Path) -> "Thumbnails | None":
@@ -202,7 +199,7 @@ PARTS = 10_000
 class Gallery:
     """The JSON document of the answers, and sprite sheets in base64."""
 
-    data: Mapping[str, Any]
+    data: Mapping[str, Any]  # columns of text and numbers, read by scripts alone
     sheets: tuple[str, ...]
     rows: Mapping[str, int]
     """Image name -> its row in the gallery."""

@@ -10,7 +10,7 @@ from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
 from compare.config import RedrawConfig
 from compare.report.html.gallery import Thumbnails
-from compare.report.html.page import Report, write_report
+from compare.report.html.page import write_report
 from compare.report.markdown import write_markdown
 from compare.report.terminal import print_report, print_shown
 from compare.results.comparison import (
@@ -82,14 +82,8 @@ def draw(
         write_per_class(folder, verdict.classes, comparison.labels)
     write_summary(folder, verdict.summary)
     write_run(folder, facts)
-    report = Report(
-        summary=verdict.summary,
-        comparison=comparison,
-        classes=verdict.classes,
-        facts=run,
-        thumbnails=Thumbnails.load(folder),
-    )
-    write_report(folder, report)
+    thumbnails = Thumbnails.load(folder)
+    write_report(folder, verdict, comparison, facts=run, thumbnails=thumbnails)
     write_markdown(folder / MARKDOWN, summary=verdict.summary, facts=run)
     return Drawn(folder=folder, record=record, verdict=verdict, comparison=comparison)
 

@@ -13,7 +13,7 @@ import compare
 from classifier.bundle.labels import Labels
 from compare.__main__ import main
 from compare.matrix.output import matrix_csv
-from compare.report.html.page import Report, html_parts
+from compare.report.html.page import html_parts
 from compare.report.markdown import markdown
 from compare.report.terminal import print_report, print_shown
 from compare.results.comparison import Comparison
@@ -83,14 +83,7 @@ def test_a_terminal_has_nothing_to_obey(
 
 def test_markdown_and_a_page_show_text(evil: Comparison, verdict: Verdict) -> None:
     text = markdown(verdict.summary, RunFacts())
-    report = Report(
-        summary=verdict.summary,
-        comparison=evil,
-        classes=verdict.classes,
-        facts=RunFacts(),
-        thumbnails=None,
-    )
-    page = "".join(html_parts(report))
+    page = "".join(html_parts(verdict, evil, facts=RunFacts(), thumbnails=None))
     assert OBEYED.findall(text) == []
     assert "<b>" not in text
     assert "| a | b |" not in text

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -20,8 +19,8 @@ from compare.report.html.tables import figures
 from compare.results import wording
 from compare.results.comparison import Comparison
 from compare.results.folder import HTML, RunFacts
-from compare.results.summary import Summary, write_document
-from compare.statistics.classes import ClassChange
+from compare.results.summary import write_document
+from compare.results.verdict import Verdict
 
 STYLES = ("report.css", "gallery.css")
 GALLERY_SCRIPTS = (
@@ -35,38 +34,39 @@ GALLERY_SCRIPTS = (
 PAGE_SCRIPT = "page.js"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """The contents of a report; a number that does not exist leaves a dash."""
-
-    summary: Summary
-    comparison: Comparison | None
-    """None if nothing could be compared."""
-
-    classes: Sequence[ClassChange]
-    facts: RunFacts
-    thumbnails: Thumbnails | None
-
-
-def write_report(folder: Path, report: Report) -> None:
+def write_report(
+    folder: Path,
+    verdict: Verdict,
+    comparison: Comparison | None,
+    *,
+    facts: RunFacts,
+    thumbnails: Thumbnails | None,
+) -> None:
+    parts = html_parts(verdict, comparison, facts=facts, thumbnails=thumbnails)
     with whole(folder / HTML) as partial, partial.open("w", encoding="utf-8") as file:
-        file.writelines(html_parts(report))  # one text would hold 9 MB three times
+        file.writelines(parts)  # one text would hold 9 MB three times
 
 
-def html_parts(report: Report) -> Iterator[str]:
-    """The page in parts, from start to end."""
-    summary, comparison = report.summary, report.comparison
+def html_parts(
+    verdict: Verdict,
+    comparison: Comparison | None,
+    *,
+    facts: RunFacts,
+    thumbnails: Thumbnails | None,
+) -> Iterator[str]:
+    """The page in parts, from start to end; `comparison` is None without answers."""
+    summary = verdict.summary
     labelled = summary.data.labelled
     if summary.verdict == "not_comparable":
         comparison = None  # there are no numbers to show
     gallery = None
     if comparison is not None and comparison.names:
-        gallery = make_gallery(comparison, report.thumbnails)
+        gallery = make_gallery(comparison, thumbnails)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
     template = _environment().get_template("report.html.j2")
     return template.generate(
         summary=summary,
-        facts=report.facts,
+        facts=facts,
         labelled=labelled,
         compared=comparison is not None,
         labels=comparison.labels if comparison else None,
@@ -74,10 +74,10 @@ def html_parts(report: Report) -> Iterator[str]:
         a=summary.a.name,
         b=summary.b.name,
         notes=wording.notes_of(summary),
-        date=_date(report.facts),
+        date=_date(facts),
         definitions=definitions(summary),
         figures=figures(summary) if comparison else [],
-        classes=tables.class_rows(report.classes, comparison.labels)
+        classes=tables.class_rows(verdict.classes, comparison.labels)
         if comparison and labelled
         else [],
         gallery=gallery,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from classifier.bundle.labels import Labels
 from classifier.console import printable
-from compare.report.html.page import Report, html_parts, json_in_script, write_report
+from compare.report.html.page import html_parts, json_in_script, write_report
 from compare.results.comparison import Comparison, align
 from compare.results.folder import Latencies, Latency, RunFacts
 from compare.results.gates import parse_gate
@@ -38,16 +39,10 @@ FACTS = RunFacts(
 )
 
 
-def _html(verdict: Verdict, comparison: Comparison | None, **other: Any) -> str:
-    given: dict[str, Any] = {
-        "summary": verdict.summary,
-        "comparison": comparison,
-        "classes": verdict.classes,
-        "facts": FACTS,
-        "thumbnails": None,
-        **other,
-    }
-    return "".join(html_parts(Report(**given)))
+def _html(
+    verdict: Verdict, comparison: Comparison | None, facts: RunFacts = FACTS
+) -> str:
+    return "".join(html_parts(verdict, comparison, facts=facts, thumbnails=None))
 
 
 def _embedded(html: str, id_: str) -> Any:
@@ -143,8 +138,8 @@ def test_a_key_that_is_missing_or_null_breaks_nothing(
 ) -> None:
     without = {name: value for name, value in document.items() if name != key}
     for changed in (without, {**document, key: None}):
-        summary = read_document(changed)
-        assert "</html>" in _html(verdict, comparison, summary=summary)
+        shown = replace(verdict, summary=read_document(changed))
+        assert "</html>" in _html(shown, comparison)
 
 
 def test_what_cannot_be_compared_says_why_first_and_has_no_numbers() -> None:
@@ -184,15 +179,7 @@ def test_without_labels_it_shows_what_exists_and_says_so() -> None:
 def test_it_is_written_whole(
     tmp_path: Path, verdict: Verdict, comparison: Comparison
 ) -> None:
-    report = Report(
-        summary=verdict.summary,
-        comparison=comparison,
-        classes=verdict.classes,
-        facts=FACTS,
-        thumbnails=None,
-    )
-
-    write_report(tmp_path, report)
+    write_report(tmp_path, verdict, comparison, facts=FACTS, thumbnails=None)
 
     (file,) = tmp_path.iterdir()
     assert file.name == "report.html"

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 from compare.report.html.gallery import make_thumbnails
-from compare.report.html.page import Report, html_parts, json_in_script
+from compare.report.html.page import html_parts, json_in_script
 from compare.results.comparison import Comparison
 from compare.results.folder import RunFacts
 from compare.results.image_order import showing_order
@@ -68,14 +68,9 @@ def url(
     verdict: Verdict,
 ) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("report")
-    shown = Report(
-        summary=verdict.summary,
-        comparison=compared,
-        classes=verdict.classes,
-        facts=RunFacts(),
-        thumbnails=make_thumbnails(*_pictures(folder, compared)),
-    )
-    report = "".join(html_parts(shown))
+    thumbnails = make_thumbnails(*_pictures(folder, compared))
+    parts = html_parts(verdict, compared, facts=RunFacts(), thumbnails=thumbnails)
+    report = "".join(parts)
     (folder / "report.html").write_text(report)
     (folder / "index.html").write_text(FRAME % json_in_script(report))
     handler = partial(_Quiet, directory=folder)

@@ -23,8 +23,8 @@ from compare.report.draw import (
     Drawn,
     copy_summary,
     draw,
+    print_drawn,
     set_side_by_side,
-    tell,
 )
 from compare.report.html.gallery import keep_pictures
 from compare.results.comparison import Comparison, NotComparable, check_classes
@@ -178,7 +178,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         **measured,
     }
     drawn = draw(folder, record, found, gates=config.gates, facts=facts)
-    tell(drawn, show=config.show)
+    print_drawn(drawn, show=config.show)
     try:
         for act in follow:
             act(drawn)

@@ -130,7 +130,7 @@ def _judged(
     )
 
 
-def tell(drawn: Drawn, *, show: int) -> None:
+def print_drawn(drawn: Drawn, *, show: int) -> None:
     print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
     if drawn.comparison is not None and show:
         print_shown(drawn.comparison, show)
@@ -154,7 +154,7 @@ def redraw(config: RedrawConfig) -> Drawn:
     found, facts = _find_kept(folder, record, read_answers(folder))
     gates = record.gates if config.gates is None else config.gates
     drawn = draw(folder, record, found, gates=gates, facts=facts)
-    tell(drawn, show=config.show)
+    print_drawn(drawn, show=config.show)
     copy_summary(drawn, config.summary_md)
     return drawn
 

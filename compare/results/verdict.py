@@ -162,7 +162,7 @@ def _without_numbers(
 
 
 def _is_chosen(version: ServedVersion, data: DataFacts) -> bool | None:
-    """Whether it was picked for doing best on these images: its figure is optimistic.
+    """Whether training chose it as the best on these images: its figure is optimistic.
 
     None if the service does not say its validation data or its aliases.
     """
@@ -176,7 +176,7 @@ def _is_chosen(version: ServedVersion, data: DataFacts) -> bool | None:
 def _without_truth(
     summary: Summary, comparison: Comparison, changes: PairedChanges
 ) -> Summary:
-    """`summary` with all that can be said of at least one image without its label."""
+    """`summary` with every number that needs no labels, of at least one image."""
     a, b, count = comparison.a, comparison.b, len(comparison.names)
     disagreement = paired.share(int(comparison.disagrees.sum()), count)
     first = {"baseline": a.indices[:, 0], "candidate": b.indices[:, 0]}

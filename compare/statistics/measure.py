@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema
 
 Kind = Literal["percent", "points", "number", "change", "p", "count", "ms", "any"]
 """How a number is written: a fraction in percent, a difference of fractions in
-percentage points, a difference of log losses or scores as `change`; `any` is whatever a
-gate names."""
+percentage points, a difference of log losses or scores as `change`; `any` is for the
+values of gates."""
 
 
 @dataclass(frozen=True)

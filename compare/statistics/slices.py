@@ -15,7 +15,7 @@ class ImageFacts:
     """Facts of the image files, in a comparison's order."""
 
     brightness: FloatArray
-    """[N], mean luma 0..255; NaN where the image could not be read."""
+    """[N], mean luma 0..255; NaN if the image could not be read."""
 
     is_grey: BoolArray
     """[N], whether red, green and blue are equal at every pixel, up to rounding."""

@@ -24,7 +24,7 @@ TOP = 5
 class TopFive:
     """A version's five likeliest classes of N images, by falling probability.
 
-    [N, 5] each; where a version has fewer classes, index -1 and probability NaN.
+    [N, 5] each; index -1 and probability NaN if a version has fewer classes.
     """
 
     indices: IntArray

@@ -245,7 +245,7 @@ def _category_codes(comparison: Comparison, kept: IntArray) -> list[int]:
 def _columns(side: str, top: TopFive, kept: IntArray) -> dict[str, list[int]]:
     """Flat columns, [N, 5] -> [5 N], and the tenth of the first confidence, [N].
 
-    The index is -1 where there is no answer.
+    The index is -1 if there is no answer.
     """
     parts = np.rint(np.nan_to_num(top.probabilities[kept]) * PARTS).astype(np.int64)
     return {

@@ -1,4 +1,4 @@
-"""What is written and printed: the same numbers, in the same bytes, readable."""
+"""Written files and printed lines: the same numbers, the same bytes."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What is said on standard output, whatever there is to say."""
+"""The report on standard output, in every kind of comparison."""
 
 from dataclasses import replace
 from pathlib import Path

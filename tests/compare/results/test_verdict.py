@@ -1,4 +1,4 @@
-"""What follows from the numbers: gates, refusals, a version against itself."""
+"""The verdict: gates, refusals, and a version against itself."""
 
 import json
 from dataclasses import replace
@@ -160,7 +160,7 @@ def test_slices_need_the_image_files(comparison: Comparison) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PATHS), ids=".".join)
-def test_a_gate_on_whatever_number_trips_when_there_is_none(
+def test_a_gate_trips_on_every_number_that_does_not_exist(
     path: tuple[str, ...],
 ) -> None:
     refused = refuse(

@@ -1,4 +1,4 @@
-"""Numbers and verdicts, as people read them."""
+"""Numbers and verdicts in words."""
 
 import re
 from dataclasses import asdict
@@ -137,7 +137,7 @@ LARGE = [
 def test_headline_interval_and_odds_never_contradict_each_other(
     document: dict[str, Any], tables: list[tuple[int, int, int, int]]
 ) -> None:
-    """As they are read: from the words, not from the numbers behind them."""
+    """The sentences are parsed as a reader reads them."""
     for table in tables:
         words = _words(_with_table(document, table))
         said = " ".join(words.sentences)
@@ -308,7 +308,7 @@ def test_what_cannot_be_compared_gives_its_reasons() -> None:
     assert verdict_in_words(verdict.summary).sentences == ("why",)
 
 
-def test_notes_are_whoever_was_chosen_and_what_is_missing(
+def test_notes_name_chosen_versions_and_missing_images(
     document: dict[str, Any],
 ) -> None:
     found = {

@@ -45,7 +45,7 @@ class Pair:
     b: FloatArray
     b_true: FloatArray
     alike: bool = False
-    """Whether what makes one wrong makes the other wrong too, always."""
+    """True if both versions are always wrong on the same images."""
 
 
 Setting = Callable[[np.random.Generator, int], Pair]
@@ -112,7 +112,7 @@ def both_equally_overconfident(rng: np.random.Generator, images: int) -> Pair:
 
 
 def one_nearly_the_other(rng: np.random.Generator, images: int) -> Pair:
-    """As an int8 form is to its version."""
+    """Like a version and its int8 form."""
     a = _logits(rng, images)[0]
     b = a + 0.05 * rng.normal(size=images)
     return Pair(expit(1.5 * a), expit(a), expit(1.5 * b), expit(a), alike=True)

@@ -205,7 +205,7 @@ def test_beyond_the_five_the_rest_is_spread_evenly() -> None:
 def test_what_is_never_expected_costs_much_and_not_infinitely(
     probabilities: tuple[float, ...], target: int
 ) -> None:
-    """Also where rounding took the sum above 1."""
+    """Also if rounding makes the sum larger than 1."""
     top = TopFive(np.arange(5)[None, :], np.array([probabilities]))
     truth = np.array([target])
 

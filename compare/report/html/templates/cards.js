@@ -1,4 +1,4 @@
-/* The gallery: only the cards of one page are there. */
+/* The gallery: only the cards of the current page exist. */
 const PER_PAGE = 24;
 const grid = document.getElementById("cards");
 const count = document.getElementById("count");
@@ -88,7 +88,7 @@ for (const pager of document.querySelectorAll(".pager")) {
     document.getElementById("count").scrollIntoView({ block: "start" });
   });
 }
-/* Arrow keys go from card to card, as they do in the enlarged view. */
+/* Arrow keys move from card to card, as in the enlarged view. */
 grid.addEventListener("keydown", (event) => {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step || !event.target.matches(".open")) return;

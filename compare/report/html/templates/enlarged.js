@@ -1,8 +1,8 @@
-/* One image, large, with both lists in one table. */
+/* The enlarged view of one image, with both lists in one table. */
 const dialog = document.getElementById("enlarged");
 let sequence = [], position = 0;
 
-/* Rows are classes, those of A in its order, then what B alone lists. */
+/* Rows are classes: A's answers in order, then the answers of B alone. */
 function joined(image) {
   const list = { a: answers("a", image), b: answers("b", image) };
   const classes = [...new Set([...list.a, ...list.b].map((answer) => answer.index))];
@@ -86,7 +86,7 @@ document.getElementById("close").addEventListener("click", () => dialog.close())
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
-/* Back to the card of the image that was looked at last, wherever the arrows led. */
+/* Focus returns to the card of the image that was shown last. */
 dialog.addEventListener("close", () => {
   const image = sequence[position], among = rows.indexOf(image);
   if (sequence !== rows || among < 0) return;

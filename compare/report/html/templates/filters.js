@@ -1,4 +1,4 @@
-/* Which images are looked at, and in which order. */
+/* Filters and the order of the gallery's images. */
 const DEFAULTS = {
   show: "changed", target: "", says: "", a: "", b: "", a_rank: "", b_rank: "",
   a_tenth: "", b_tenth: "", name: "",
@@ -31,7 +31,7 @@ const ORDERS = {
   data: (i) => i,
 };
 
-/* The classes that a typed text means: the one called so, else all that contain it. */
+/* Classes of a typed text: the class with this name, else all that contain it. */
 function classesMeant(text) {
   if (text === "") return null;
   const all = images.class_names.map((_, index) => index);
@@ -69,7 +69,7 @@ function found() {
   return rows.map((row) => row[1]);
 }
 
-/* `show=broken&target=12`: as links in the pictures say it, classes by index. */
+/* Applies a link's query, `show=broken&target=12`; classes are given by index. */
 function wish(query) {
   wanted = { ...DEFAULTS, ...Object.fromEntries(new URLSearchParams(query)) };
   for (const key of ["target", "says", "a", "b"]) {

@@ -1,4 +1,4 @@
-/* What the report knows of each image; indices are places in the columns. */
+/* The data of each image; an index is a place in the columns. */
 const images = JSON.parse(document.getElementById("images").textContent);
 const COUNT = images.name.length;
 const SIDES = ["a", "b"];
@@ -20,7 +20,7 @@ const twice = new Set();
   const seen = new Set();
   for (const name of images.class_names) (seen.has(name) ? twice : seen).add(name);
 }
-/* Some data sets have two classes of a name: those are told apart by their ids. */
+/* If two classes have one name, their ids are shown too. */
 const className = (index) => {
   const name = images.class_names[index];
   return twice.has(name) ? `${name} (${images.class_ids[index]})` : name;
@@ -72,7 +72,7 @@ function shared(image) {
   return answers("b", image).filter((answer) => ofA.has(answer.index)).length;
 }
 
-/* Nothing that is listed has a probability of 0. */
+/* A listed class never has a probability of 0. */
 const percent = (fraction, digits = 0) =>
   (100 * fraction < 0.5 * 10 ** -digits ? `<\u00a0${10 ** -digits}\u00a0%`
     : `${(100 * fraction).toFixed(digits)}\u00a0%`);
@@ -89,7 +89,7 @@ function describe(image) {
   return [`image ${images.name[image]}`, ...is, ...said].join(", ");
 }
 
-/* An element with text and attributes; text is text, whatever a class is called. */
+/* An element with attributes; its text is never read as HTML. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

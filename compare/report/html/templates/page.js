@@ -1,4 +1,4 @@
-/* Links into the gallery, tables that sort, and what needs no images. */
+/* Links into the gallery, sortable tables, and scripts that need no images. */
 document.documentElement.classList.add("scripted");
 
 function goTo(id) {
@@ -58,7 +58,7 @@ classFilter?.addEventListener("input", () => {
   document.getElementById("class-count").textContent = `${shown} classes`;
 });
 
-/* On paper nothing can be unfolded. */
+/* Print opens every fold: paper cannot be unfolded. */
 let folded = [];
 window.addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];

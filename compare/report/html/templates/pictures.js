@@ -1,4 +1,4 @@
-/* Thumbnails, cut out of sheets that are decoded when first looked at. */
+/* Thumbnails, cut out of sheets that are decoded when first needed. */
 const sheets = new Map();
 
 function sheet(number) {
@@ -12,7 +12,7 @@ function sheet(number) {
 
 const hasPicture = (image) => image >= 0 && images.tile_of[image] >= 0;
 
-/* A canvas with the image, or a word where the report carries no picture of it. */
+/* A canvas with the image, or a word if the report has no picture of it. */
 function picture(image) {
   if (!hasPicture(image)) {
     return make("span", { class: "no-picture" }, "no picture kept");

@@ -1,4 +1,4 @@
-/* The gallery begins with what changed; pictures elsewhere lead into it. */
+/* Starts the gallery with the changed images; other pictures open it. */
 {
   const options = document.createDocumentFragment();
   const order = images.class_names.map((_, index) => className(index)).sort();

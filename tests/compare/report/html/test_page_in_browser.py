@@ -40,7 +40,7 @@ FRAME = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody is to be told."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def _pictures(folder: Path, compared: Comparison) -> tuple[list[str], list[Path]
 
 @pytest.fixture
 def page(driver: webdriver.Chrome, url: str) -> Iterator[Page]:
-    """Afterwards: no complaint in the console, and nothing asked of anybody."""
+    """Afterwards the console is empty and no request was made."""
     page = Page(driver)
     driver.get(url)
     driver.switch_to.frame(page.wait_for("iframe")[0])
@@ -115,7 +115,7 @@ def test_it_begins_with_all_that_changed(page: Page, compared: Comparison) -> No
 
     assert _count(page) == changed.sum()
     assert len(page.wait_for("#cards .card", count=24)) == 24
-    assert page.run("return window.origin") == "null"  # the frame's, of nobody
+    assert page.run("return window.origin") == "null"  # an opaque origin
 
 
 def test_the_summary_inside_is_the_same(page: Page, summary: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the report's tables show is what was counted."""
+"""The report's tables show the counted numbers."""
 
 from dataclasses import replace
 
@@ -131,7 +131,7 @@ def test_a_picture_reaches_a_little_beyond_its_interval() -> None:
 
 
 def test_truth_among_five_of_five_classes_is_left_out(summary: Summary) -> None:
-    """It is always there: 100 % in both, and nothing to learn from it."""
+    """The truth is always among five of five classes: 100 % in both."""
     of_five = replace(
         summary,
         a=replace(summary.a, top5_accuracy=1.0),

@@ -201,7 +201,7 @@ class Summary:
         )
 
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 """Names of fields from Summary down to one, such as ("top1", "delta", "low")."""
 
 
@@ -209,7 +209,7 @@ Path = tuple[str, ...]
 class Place:
     """A field of Summary or of a level below it, but not of a list's entries."""
 
-    path: Path
+    path: FieldPath
     type: object
     measure: Measure
 
@@ -219,7 +219,7 @@ class Place:
         return not {int, float}.isdisjoint(get_args(self.type))
 
 
-def places(level: object = Summary, above: Path = ()) -> Iterator[Place]:
+def places(level: object = Summary, above: FieldPath = ()) -> Iterator[Place]:
     """Every field in the file's order, a level before what is below it."""
     for name, hint in get_type_hints(level, include_extras=True).items():
         of_field, measure = get_args(hint)
@@ -228,7 +228,7 @@ def places(level: object = Summary, above: Path = ()) -> Iterator[Place]:
             yield from places(of_field, (*above, name))
 
 
-def value_at(summary: Summary, path: Path) -> object:
+def value_at(summary: Summary, path: FieldPath) -> object:
     value: object = summary
     for name in path:
         value = getattr(value, name)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from compare.results.summary import Path, Place, Summary, places, value_at
+from compare.results.summary import FieldPath, Place, Summary, places, value_at
 from compare.results.wording import ABSENT, ARROW, say_value
 from compare.statistics.measure import Measure
 
@@ -13,7 +13,7 @@ class Definition:
     """A row: one number, or one number of both versions."""
 
     measure: Measure
-    paths: tuple[Path, ...]
+    paths: tuple[FieldPath, ...]
     """Where it stands in summary.json."""
 
     said: str
@@ -32,12 +32,12 @@ def definitions(summary: Summary) -> list[Definition]:
     return rows
 
 
-def defined_numbers() -> Iterator[tuple[Measure, tuple[Path, ...]]]:
+def defined_numbers() -> Iterator[tuple[Measure, tuple[FieldPath, ...]]]:
     """Every measure that has a name, with its paths; `a` and `b` share a row."""
     for place in places():
         if not place.measure.name or place.path[0] == "b":
             continue
-        paths: tuple[Path, ...] = (place.path,)
+        paths: tuple[FieldPath, ...] = (place.path,)
         if place.path[0] == "a":
             paths = (place.path, ("b", *place.path[1:]))
         yield _of_five(place) if place.path[0] == "top5" else place.measure, paths

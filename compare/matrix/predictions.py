@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from classifier.bundle.files import BrokenBundle, Bundle, read_bundle
+from classifier.bundle.files import BrokenBundle, read_bundle
 from classifier.bundle.labels import Labels
+from classifier.bundle.predictions import BrokenPredictions, read_predictions
+from classifier.metrics import rank_of_target
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from compare.results.comparison import NotComparable
-from compare.statistics.top_five import TOP, BoolArray, IntArray
+from compare.statistics.top_five import BoolArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -44,56 +44,38 @@ def read_side_by_side(
     predictions; StoreUnavailable where its files are away.
     """
     first, *others = versions
-    reference = read_predictions(first, registry)
+    reference = validated(first, registry)
     return [
         reference,
-        *(_aligned(reference, read_predictions(other, registry)) for other in others),
+        *(_aligned(reference, validated(other, registry)) for other in others),
     ]
 
 
-def read_predictions(version: Version, registry: Registry) -> ValidatedVersion:
+def validated(version: Version, registry: Registry) -> ValidatedVersion:
     try:
         bundle = read_bundle(registry.fetch(version))
     except BrokenBundle as error:
         raise NotComparable(f"v{version.number} is broken: {error}") from error
+    path, classes = bundle.validation_predictions, len(bundle.labels)
     try:
-        return _parsed(version, bundle)
+        kept = read_predictions(path, classes=classes)
     except FileNotFoundError as error:
         raise NotComparable(
-            f"v{version.number} keeps no {bundle.validation_predictions.name}; leave "
-            "it out, or train or quantise it again"
+            f"v{version.number} keeps no {path.name}; leave it out, or train or "
+            "quantise it again"
         ) from error
-    # A footer that is damaged is an OSError to pyarrow.
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+    except BrokenPredictions as error:
         raise NotComparable(
-            f"v{version.number}'s {bundle.validation_predictions.name} cannot be read: "
-            f"{str(error).splitlines()[0]}"
+            f"v{version.number}'s {path.name} cannot be read: {error}"
         ) from error
-
-
-def _parsed(version: Version, bundle: Bundle) -> ValidatedVersion:
-    names = [f"index_{place + 1}" for place in range(TOP)]
-    columns = ["image", "target", *names]
-    frame = pq.read_table(bundle.validation_predictions, columns=columns).to_pandas()
-    targets = frame["target"].to_numpy(np.int64)
-    # -1 beyond the number of classes; [N, 5]
-    indices = frame[names].fillna(-1).to_numpy(np.int64)
-    classes = len(bundle.labels)
-    if not (_in_range(targets, 0, classes) and _in_range(indices, -1, classes)):
-        raise ValueError(f"an index outside the {classes} classes")
-    hits = indices == targets[:, None]
     return ValidatedVersion(
         version=version,
         labels=bundle.labels,
-        names=tuple(frame["image"]),
-        targets=targets,
-        first=indices[:, 0],
-        ranks=np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0),
+        names=kept.names,
+        targets=kept.targets,
+        first=kept.indices[:, 0],
+        ranks=rank_of_target(kept.indices, kept.targets),
     )
-
-
-def _in_range(indices: IntArray, low: int, high: int) -> bool:
-    return bool(((low <= indices) & (indices < high)).all())
 
 
 def _aligned(reference: ValidatedVersion, other: ValidatedVersion) -> ValidatedVersion:

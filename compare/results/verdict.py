@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from classifier.metrics import expected_calibration_error
 from compare.collect.schema import ServedVersion
 from compare.results.comparison import Comparison
 from compare.results.gates import Gate
@@ -257,9 +258,7 @@ def _one_version(
         numbers,
         top1_accuracy=top1.value,
         top5_accuracy=top5.value,
-        expected_calibration_error=calibration.expected_calibration_error(
-            confidences, ranks == 1
-        ),
+        expected_calibration_error=expected_calibration_error(confidences, ranks == 1),
         log_loss=float(calibration.log_losses(top, targets, classes=classes).mean()),
         brier_score=float(
             calibration.brier_scores(top, targets, classes=classes).mean()

@@ -8,14 +8,12 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
-from compare.statistics.calibration import (
+from classifier.metrics import (
     CALIBRATION_BINS,
-    brier_scores,
     calibration_bin,
     expected_calibration_error,
-    log_losses,
-    truth_probabilities,
 )
+from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
 from compare.statistics.paired import NOTHING, Estimate
 from compare.statistics.top_five import (
     BoolArray,

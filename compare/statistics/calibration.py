@@ -5,10 +5,10 @@ from typing import Annotated
 
 import numpy as np
 
+from classifier.metrics import CALIBRATION_BINS, calibration_bin
 from compare.statistics.measure import Measure
 from compare.statistics.top_five import BoolArray, FloatArray, IntArray, TopFive
 
-CALIBRATION_BINS = 15
 TENTHS = 10
 
 
@@ -25,32 +25,6 @@ class ReliabilityBin:
     confidence: Annotated[
         float | None, Measure("mean confidence; null if there is no image")
     ]
-
-
-def calibration_bin(
-    confidences: FloatArray, *, bins: int = CALIBRATION_BINS
-) -> IntArray:
-    """The bin (low, high] of each confidence, [N], from 0; confidence 0 is in bin 0."""
-    edges = np.linspace(0, 1, bins + 1)
-    return np.clip(np.digitize(confidences, edges, right=True) - 1, 0, bins - 1)
-
-
-def expected_calibration_error(
-    confidences: FloatArray, correct: BoolArray, *, bins: int = CALIBRATION_BINS
-) -> float | None:
-    """Mean distance of confidence from accuracy over equal bins (low, high].
-
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3;
-    confidence is the top-1 probability. None for no images.
-    """
-    if len(confidences) == 0:
-        return None
-    gaps = np.bincount(
-        calibration_bin(confidences, bins=bins),
-        weights=correct.astype(np.float64) - confidences,
-        minlength=bins,
-    )
-    return float(np.abs(gaps).sum() / len(confidences))
 
 
 def reliability(confidences: FloatArray, correct: BoolArray) -> list[ReliabilityBin]:

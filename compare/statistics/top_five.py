@@ -10,6 +10,7 @@ from scipy.stats import chi2
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from classifier.metrics import rank_of_target
 from compare.statistics.measure import Measure
 from compare.statistics.paired import PairedTable
 
@@ -32,8 +33,7 @@ class TopFive:
 
     def ranks(self, targets: IntArray) -> IntArray:
         """Place of the truth, [N], 1..5; 0 if it is not listed or not known (-1)."""
-        hits = (self.indices == targets[:, None]) & (targets >= 0)[:, None]
-        return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0)
+        return np.where(targets < 0, 0, rank_of_target(self.indices, targets))
 
 
 def paired_table(*, baseline: BoolArray, candidate: BoolArray) -> PairedTable:

@@ -1,6 +1,7 @@
 """Probabilities, the likeliest classes, the place of the truth."""
 
 import numpy as np
+import pytest
 
 from classifier.metrics import rank_of_target, softmax, top_k
 
@@ -29,3 +30,13 @@ def test_rank_counts_from_one_and_zero_means_nowhere() -> None:
     top = np.array([[4, 2, 0], [1, 3, 2]])
 
     assert rank_of_target(top, np.array([2, 0])).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("levels", [2, 4, 1000])
+def test_the_top_five_are_those_of_a_whole_sort_also_among_equals(levels: int) -> None:
+    """Few levels: nearly every row has equals at the fifth place."""
+    rng = np.random.default_rng(0)
+    probabilities = softmax(rng.integers(0, levels, (300, 12)).astype(np.float32))
+
+    expected = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(top_k(probabilities, 5), expected)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.metrics import FloatArray, IntArray
+from classifier.metrics import FloatArray, IntArray, expected_calibration_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,6 @@ class Calibration:
     """The error with each half of the images divided by the other half's temperature:
     what a temperature would do on images it was not fitted on."""
 
-
-BINS = 15
-"""As compare's report has: equal bins (low, high]."""
 
 TEMPERATURES = (0.01, 100.0)
 """Where one is looked for. Answers that are all right or all of no use have their best
@@ -58,9 +55,9 @@ def calibrate(logits: FloatArray, targets: IntArray) -> Calibration:
     # between those of its halves; an empty half's is 1 and says nothing.
     bounds = sorted(fitted) if len(targets) > 1 else TEMPERATURES
     return Calibration(
-        error=_error_of(_confidences(behind, 1.0), right),
+        error=_error(_confidences(behind, 1.0), right),
         temperature=_fit(behind, targets, between=(bounds[0], bounds[1])),
-        cross_fitted_error=_error_of(confidences, right),
+        cross_fitted_error=_error(confidences, right),
     )
 
 
@@ -114,9 +111,6 @@ def _fit(
     return math.exp(float(found.x))
 
 
-def _error_of(confidences: FloatArray, right: NDArray[np.bool_]) -> float:
-    """Mean distance, 0..1, of confidence from accuracy over BINS bins; both are [N]."""
-    edges = np.linspace(0, 1, BINS + 1)
-    bins = np.clip(np.digitize(confidences, edges, right=True) - 1, 0, BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidences.astype(np.float64))
-    return float(np.abs(gaps).sum() / len(confidences))
+def _error(confidences: FloatArray, right: NDArray[np.bool_]) -> float:
+    found = expected_calibration_error(confidences, right)
+    return math.nan if found is None else found

@@ -40,7 +40,7 @@ class Predictions:
     @cached_property
     def top_five(self) -> IntArray:
         """[N, min(5, K)]; of equals the smaller index first, as everywhere."""
-        return _top_k(self.probabilities, 5)
+        return top_k(self.probabilities, 5)
 
     @property
     def first_answers(self) -> IntArray:
@@ -72,21 +72,6 @@ class Predictions:
 def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
     """Over the whole of `logits` [N, K]."""
     return Predictions(logits, targets).metrics
-
-
-def _top_k(probabilities: NDArray[np.float64], k: int) -> IntArray:
-    """classifier.metrics's, six times as fast for 200 classes: it sorts k of a row."""
-    if k >= probabilities.shape[1]:
-        return top_k(probabilities, k)
-    likeliest = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
-    likeliest.sort(axis=1)  # so that the stable sort below leaves equals in order
-    values = np.take_along_axis(probabilities, likeliest, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    top = np.take_along_axis(likeliest, order, axis=1)
-    # Who of equals is among the k, a partition leaves open.
-    tied = (probabilities >= values.min(axis=1, keepdims=True)).sum(axis=1) > k
-    top[tied] = top_k(probabilities[tied], k)
-    return top
 
 
 def evaluate(

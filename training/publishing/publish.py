@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from classifier.bundle.predictions import write_predictions
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from training.data.decoded_images import DecodedPart
 from training.evaluation.epoch import Checkpoint
-from training.evaluation.evaluate import Predictions
 from training.publishing.export import VersionParts, prove_export, write_version
 from training.publishing.tracking import RunTracker
 
@@ -83,8 +80,11 @@ class Publisher:
                 np.array(self.val.images[:PROOF_IMAGES]),
                 checkpoint.predictions.logits[:PROOF_IMAGES],
             )
-            write_validation_predictions(
-                bundle.validation_predictions, self.val.names, checkpoint.predictions
+            write_predictions(
+                bundle.validation_predictions,
+                names=self.val.names,
+                targets=checkpoint.predictions.targets,
+                probabilities=checkpoint.predictions.probabilities,
             )
             tags = {
                 "epoch": str(checkpoint.record.epoch),
@@ -152,25 +152,3 @@ def _first_best(
 
 def _negated(loss: float | None) -> float | None:
     return None if loss is None else -loss
-
-
-def write_validation_predictions(
-    path: Path, names: tuple[str, ...], predictions: Predictions
-) -> None:
-    """`image`, `target`, `index_1..5`, `probability_1..5`; null beyond the classes."""
-    probabilities = predictions.probabilities
-    top = predictions.top_five
-    top_probabilities = np.take_along_axis(probabilities, top, axis=1)
-    columns: dict[str, Any] = {
-        "image": pa.array(names, pa.string()),
-        "target": pa.array(predictions.targets, pa.int32()),
-    }
-    for kind, values, type_ in (
-        ("index", top, pa.int32()),
-        ("probability", top_probabilities, pa.float32()),
-    ):
-        for place in range(5):
-            exists = place < values.shape[1]
-            column = values[:, place] if exists else [None] * len(names)
-            columns[f"{kind}_{place + 1}"] = pa.array(column, type_)
-    pq.write_table(pa.table(columns), path)

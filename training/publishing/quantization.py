@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from classifier.bundle.files import Bundle, QuantisedBundle, read_bundle, write_bundle
+from classifier.bundle.predictions import read_predictions, write_predictions
 from classifier.console import printable, progress_bar
 from classifier.datasets.dataset import BadDataset, Part
 from classifier.datasets.source import open_dataset
@@ -25,7 +25,6 @@ from training.data.decoded_images import DecodedPart, decode_part
 from training.evaluation.evaluate import Metrics, Predictions
 from training.evaluation.evaluate_version import check_classes_known, log_notes
 from training.evaluation.onnx_inference import OnnxNetwork
-from training.publishing.publish import write_validation_predictions
 from training.publishing.tracking import RunTracker, run_tags
 
 CALIBRATION_IMAGES = 512
@@ -154,8 +153,11 @@ def quantise_version(
             network=replace(fp32.network, precision="int8"),
         )
         predictions = _predict(int8, val)
-        write_validation_predictions(
-            int8.validation_predictions, val.names, predictions
+        write_predictions(
+            int8.validation_predictions,
+            names=val.names,
+            targets=predictions.targets,
+            probabilities=predictions.probabilities,
         )
         quantisation = Quantisation(
             version=version,
@@ -236,10 +238,8 @@ def _published_metrics(version: Version) -> Metrics | None:
 
 def _agreement(predictions: Predictions, names: Sequence[str], fp32: Bundle) -> float:
     """With the answers that were kept with the version when it was published."""
-    kept = pq.read_table(fp32.validation_predictions, columns=["image", "index_1"])
-    first = dict(
-        zip(kept["image"].to_pylist(), kept["index_1"].to_pylist(), strict=True)
-    )
+    kept = read_predictions(fp32.validation_predictions, classes=len(fp32.labels))
+    first = dict(zip(kept.names, kept.indices[:, 0].tolist(), strict=True))
     same = [
         first[name] == answer
         for name, answer in zip(names, predictions.logits.argmax(axis=1), strict=True)

@@ -14,7 +14,7 @@ import pytest
 from classifier.bundle.files import LABELS, VALIDATION_PREDICTIONS
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
-from compare.matrix.predictions import read_predictions, read_side_by_side
+from compare.matrix.predictions import read_side_by_side, validated
 from compare.results.comparison import NotComparable
 from tests.conftest import Store
 
@@ -56,7 +56,7 @@ def test_an_int8_form_keeps_its_own(quantised_store: Store) -> None:
     registry = quantised_store.registry
     form = registry.resolve(quantised_store.model, "v2.int8")
 
-    read = read_predictions(form, registry)
+    read = validated(form, registry)
 
     tagged = float(form.tags["val_top1_accuracy"])
     assert float(np.mean(read.right)) == pytest.approx(tagged)

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit
 from scipy.stats import binom, bootstrap, norm
 
+from classifier.metrics import expected_calibration_error
 from compare.statistics.bootstrap import (
     Forecasts,
     calibration_error_change,
@@ -17,12 +18,7 @@ from compare.statistics.bootstrap import (
     percentile_interval,
     resampled_sums,
 )
-from compare.statistics.calibration import (
-    brier_scores,
-    expected_calibration_error,
-    log_losses,
-    truth_probabilities,
-)
+from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
 from compare.statistics.paired import Estimate
 from compare.statistics.top_five import (
     FloatArray,

@@ -9,10 +9,10 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
+from classifier.metrics import expected_calibration_error
 from compare.statistics.calibration import (
     brier_scores,
     confidence_table,
-    expected_calibration_error,
     log_losses,
     reliability,
     truth_probabilities,

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from classifier.metrics import IntArray, softmax
-from compare.statistics.calibration import expected_calibration_error as compares_error
+from classifier.metrics import expected_calibration_error as compares_error
 from training.evaluation.calibration import TEMPERATURES, calibrate
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.metrics import top_k
 from classifier.networks import ImageClassifier, build_network
-from training.evaluation.evaluate import Predictions, evaluate, measure
+from training.evaluation.evaluate import evaluate, measure
 
 
 def test_metrics_agree_with_torch_and_scikit_learn() -> None:
@@ -35,18 +34,6 @@ def test_with_fewer_than_five_classes_the_top_five_are_all() -> None:
     assert metrics.top1_accuracy == 0.5  # equals by smaller index: class 0
     assert metrics.top5_accuracy == 1.0
     assert metrics.loss == pytest.approx(math.log(3))
-
-
-@pytest.mark.parametrize("levels", [2, 4, 1000])
-def test_the_top_five_are_those_of_a_whole_sort_also_among_equals(levels: int) -> None:
-    """Logits of few levels: nearly every row has equals at the fifth place."""
-    rng = np.random.default_rng(0)
-    logits = rng.integers(0, levels, (300, 12)).astype(np.float32)
-
-    predictions = Predictions(logits, np.zeros(300, np.int64))
-
-    expected = top_k(predictions.probabilities, 5)
-    np.testing.assert_array_equal(predictions.top_five, expected)
 
 
 def test_a_certain_and_wrong_answer_has_a_finite_loss() -> None:

@@ -12,6 +12,7 @@ import orjson
 from flask import Blueprint, Flask, Request, Response, request
 from numpy.typing import NDArray
 
+from classifier.inference.predict import likeliest
 from serving.http.bodies import (
     BadRequest,
     ImageArray,
@@ -246,7 +247,10 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
                 logits = answer.logits.tolist()
                 predictions: object = {"logits": logits}  # as MLflow's does
             else:
-                predictions = [best for (best,) in predictor.top(answer.logits, 1)]
+                predictions = [
+                    best
+                    for (best,) in likeliest(answer.logits, predictor.bundle.labels, 1)
+                ]
         return _answer(orjson.dumps({"predictions": predictions}))
 
     app.register_blueprint(routes)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
+from classifier.inference.predict import Prediction, likeliest
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.decoding import DecodeAll, Decoded, Size
-from serving.inference.predictor import BadTopK, Prediction, Predictor
+from serving.inference.predictor import BadTopK, Predictor
 from serving.inference.request_queue import Answer, DeadlinePassed, Images
 
 DEFAULT_TOP_K = 5
@@ -192,7 +193,7 @@ def _top(predictor: Predictor, answer: Answer, count: int) -> Row:
     if answer.failures:
         logits = logits.copy()
         logits[list(answer.failures)] = 0.0
-    tops = predictor.top(logits, count)
+    tops = likeliest(logits, predictor.bundle.labels, count)
     return [answer.failures.get(place, top) for place, top in enumerate(tops)]
 
 

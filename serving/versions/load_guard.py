@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from classifier.bundle.files import BrokenBundle, Bundle
+from classifier.inference.predict import FailedCheck
 from classifier.storage import build_once, default_cache
-from serving.inference.predictor import FailedCheck
 from serving.versions.trial_key import trial_key
 
 logger = logging.getLogger(__name__)

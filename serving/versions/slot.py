@@ -11,9 +11,10 @@ from typing import Literal
 
 from classifier.bundle.files import BrokenBundle, QuantisedBundle
 from classifier.hardware import DeviceUnavailable, usable_cores
+from classifier.inference.predict import FailedCheck
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import Version
-from serving.inference.predictor import FailedCheck, Predictor
+from serving.inference.predictor import Predictor
 from serving.inference.request_queue import DeadlinePassed
 from serving.versions.load_guard import LoadLimit, LoadStopped
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from classifier.bundle.files import BrokenBundle, read_bundle
 from classifier.inference.backends.onnx_runtime import OnnxBackend
-from serving.inference.predictor import FailedCheck, warm_up
+from classifier.inference.predict import FailedCheck, warm_up
 
 MEGABYTE = 2**20
 

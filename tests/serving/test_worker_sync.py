@@ -11,8 +11,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from classifier.inference.predict import FailedCheck
 from classifier.store.versions import UnknownVersion, Version
-from serving.inference.predictor import FailedCheck, Predictor
+from serving.inference.predictor import Predictor
 from serving.versions.pool import PredictorPool
 from serving.versions.slot import NotReady
 from serving.worker_sync import Control, Peers, wait_for_turn

@@ -14,13 +14,14 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.bundle.labels import Labels, unicode_hint
 from classifier.datasets.dataset import BadDataset, Dataset
 from classifier.datasets.source import open_dataset
+from classifier.inference import predict
+from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks import ImageClassifier
 from classifier.store.registry import Registry
 from training.compute import DeviceUnavailable, choose_compute
 from training.config import EvaluationConfig
 from training.data.decoded_images import decode_part
 from training.evaluation.evaluate import BATCH_SIZE, logits_by_batch, measure
-from training.evaluation.onnx_inference import OnnxNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,8 @@ def _answers(
                 "--device cuda was asked for, but an int8 form is measured on the CPU, "
                 "which it is made for; use --device auto or cpu"
             )
-        return OnnxNetwork(bundle).logits_by_batch(images)
+        backend = OnnxBackend.for_one_batch_at_a_time(bundle)
+        return predict.logits_by_batch(backend, images, batch_size=BATCH_SIZE)
     compute = choose_compute(device)
     classifier = ImageClassifier.from_bundle(bundle).to(compute.device)
     classifier = classifier.to(memory_format=torch.channels_last)

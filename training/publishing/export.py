@@ -31,9 +31,9 @@ from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.safetensors_header import TensorPlace
 from classifier.console import OurFault
+from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks import ImageClassifier
 from classifier.storage import build_once
-from training.evaluation.onnx_inference import OnnxNetwork
 
 if TYPE_CHECKING:
     import onnx
@@ -142,7 +142,7 @@ def prove_export(
     ExportMismatch where it is above tolerance, or where a first answer differs that
     was no tie within the tolerance.
     """
-    onnx_logits = OnnxNetwork(bundle).logits(images)
+    onnx_logits = OnnxBackend.for_one_batch_at_a_time(bundle).logits(images)
     difference = float(np.abs(onnx_logits - torch_logits).max())
     tolerance = RELATIVE_TOLERANCE * max(1.0, float(np.abs(torch_logits).max()))
     first, rows = onnx_logits.argmax(axis=1), np.arange(len(images))

@@ -1,7 +1,9 @@
 """A version's int8 form: made, measured, and stored beside the version."""
 
 import math
+import statistics
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,21 +19,22 @@ from classifier.bundle.predictions import read_predictions, write_predictions
 from classifier.console import printable, progress_bar
 from classifier.datasets.dataset import BadDataset, Part
 from classifier.datasets.source import open_dataset
+from classifier.inference.backends.onnx_runtime import OnnxBackend
+from classifier.inference.predict import logits_by_batch
 from classifier.store.logged_models import experiment_of
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, Version
 from training.config import QuantizeConfig
 from training.data.decoded_images import DecodedPart, decode_part
-from training.evaluation.evaluate import Metrics, Predictions
+from training.evaluation.evaluate import BATCH_SIZE, Metrics, Predictions
 from training.evaluation.evaluate_version import check_classes_known, log_notes
-from training.evaluation.onnx_inference import OnnxNetwork
 from training.publishing.tracking import RunTracker, run_tags
 
 CALIBRATION_IMAGES = 512
 """At least, where there are as many. 1,000 take twice as long, and make 0.2 points more
 first answers agree with fp32 (Tiny ImageNet, ResNet-18)."""
 
-BATCH_SIZE = 32
+CALIBRATION_BATCH = 32
 """A value's range is the mean of its extremes in batches of this size."""
 
 
@@ -87,7 +90,7 @@ class _Batches:
     def __init__(self, images: NDArray[np.uint8]) -> None:
         order = np.random.default_rng(0).permutation(len(images))
         # Parts of nearly one size, as the extremes of a small batch are small.
-        parts = np.array_split(order, math.ceil(len(images) / BATCH_SIZE))
+        parts = np.array_split(order, math.ceil(len(images) / CALIBRATION_BATCH))
         self._batches: Iterator[NDArray[np.uint8]] = (images[part] for part in parts)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -95,6 +98,7 @@ class _Batches:
         return None if batch is None else {"images": batch}
 
 
+TIMED_BATCHES = 7
 TIMED_IMAGES = 64
 
 
@@ -210,7 +214,8 @@ def _decode(
 def _predict(bundle: Bundle, val: DecodedPart) -> Predictions:
     batches = []
     with progress_bar("measuring int8", total=len(val)) as advance:
-        for batch in OnnxNetwork(bundle).logits_by_batch(val.images):
+        backend = OnnxBackend.for_one_batch_at_a_time(bundle)
+        for batch in logits_by_batch(backend, val.images, batch_size=BATCH_SIZE):
             batches.append(batch)
             advance(len(batch))
     return Predictions(np.concatenate(batches), val.targets)
@@ -221,9 +226,21 @@ def _measured(bundle: Bundle, metrics: Metrics | None, val: DecodedPart) -> Meas
     images = np.asarray(val.images[:TIMED_IMAGES])
     return Measured(
         metrics=metrics,
-        images_per_second=OnnxNetwork(bundle).images_per_second(images),
+        images_per_second=_images_per_second(bundle, images),
         megabytes=size_bytes / 1e6,
     )
+
+
+def _images_per_second(bundle: Bundle, images: NDArray[np.uint8]) -> float:
+    """The median over a few runs of one batch, `images`."""
+    backend = OnnxBackend.for_one_batch_at_a_time(bundle)
+    backend.logits(images)  # the first run allocates
+    seconds = []
+    for _ in range(TIMED_BATCHES):
+        started = time.perf_counter()
+        backend.logits(images)
+        seconds.append(time.perf_counter() - started)
+    return len(images) / statistics.median(seconds)
 
 
 def _published_metrics(version: Version) -> Metrics | None:

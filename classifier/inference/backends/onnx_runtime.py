@@ -11,7 +11,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from classifier.bundle.files import GRAPH, BrokenBundle, Bundle
-from classifier.hardware import BackendKind, DeviceKind, DeviceUnavailable, has_gpu
+from classifier.hardware import (
+    BackendKind,
+    DeviceKind,
+    DeviceUnavailable,
+    has_gpu,
+    usable_cores,
+)
 from classifier.inference.backends.base import log_device, powers_of_two
 
 logger = logging.getLogger(__name__)
@@ -26,10 +32,18 @@ class OnnxBackend:
 
     name: BackendKind = "onnx"
 
-    def __init__(self, bundle: Bundle, *, device: DeviceKind, threads: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: DeviceKind,
+        threads: int,
+        batches_at_once: bool = True,
+    ) -> None:
+        """Raises BrokenBundle, or DeviceUnavailable if `cuda` is not there."""
         providers = _providers(device)
         try:
-            if len(providers) > 1:
+            if len(providers) > 1 or not batches_at_once:
                 self._session = _open(bundle.graph, _options(threads), providers)
                 single = None
             else:
@@ -54,6 +68,12 @@ class OnnxBackend:
             None if single is None else functools.partial(_run, single)
         )
         log_device("onnx", self.device, _why(device, self.device))
+
+    @classmethod
+    def for_one_batch_at_a_time(cls, bundle: Bundle) -> "OnnxBackend":
+        """One session on all usable cores, without a temporary file."""
+        cores = usable_cores()
+        return cls(bundle, device="cpu", threads=cores, batches_at_once=False)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         count = len(images)

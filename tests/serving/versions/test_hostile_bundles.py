@@ -23,9 +23,10 @@ from classifier.bundle.files import (
     read_bundle,
 )
 from classifier.inference.backends.open import open_backend
+from classifier.inference.predict import FailedCheck, likeliest
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.inference.predictor import Batching, FailedCheck, Predictor
+from serving.inference.predictor import Batching, Predictor
 from tests.conftest import Store, encoded, picture
 from tests.serving.graphs import graph
 from tests.serving.pools import make_pool
@@ -65,7 +66,7 @@ def _answers(store: Store, folder: Path) -> bool:
         return False
     images = np.zeros((1, *predictor.size, 3), np.uint8)
     answer = predictor.submit(images, deadline=math.inf).result(60)
-    orjson.dumps(predictor.top(answer.logits, 5))
+    orjson.dumps(likeliest(answer.logits, predictor.bundle.labels, 5))
     predictor.close()
     return not answer.failures
 

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from classifier.bundle.files import GRAPH, WEIGHTS, Bundle, read_bundle
-from serving.inference.predictor import FailedCheck
+from classifier.inference.predict import FailedCheck
 from serving.versions.load_guard import LoadGuard, LoadLimit, LoadLimits, LoadStopped
 from serving.versions.trial_key import is_sized_by_shapes, trial_key
 from tests.conftest import WAIT_SECONDS, Store

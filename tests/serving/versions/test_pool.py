@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.inference.predict import FailedCheck
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownVersion, Version
-from serving.inference.predictor import FailedCheck, Predictor
+from serving.inference.predictor import Predictor
 from serving.versions.pool import PredictorPool
 from serving.versions.registry_watch import RegistryWatch
 from serving.versions.slot import NotReady, Slot, VersionFailed, load_side_by_side

@@ -14,11 +14,11 @@ from classifier.bundle.files import NetworkSpec, write_bundle
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset, Part
+from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks import ImageClassifier, build_network
 from classifier.store.versions import UnknownVersion
 from tests.conftest import Store
 from training.__main__ import main
-from training.evaluation.onnx_inference import OnnxNetwork
 from training.publishing.export import export_parts, state_of
 from training.publishing.quantization import calibration_part, quantise
 
@@ -43,7 +43,7 @@ def test_the_tags_say_what_the_int8_form_answers(
     )
     targets = [bundle.labels.index_of[class_id] for class_id in digits.val.class_ids]
 
-    answers = OnnxNetwork(bundle).logits(images).argmax(axis=1)
+    answers = OnnxBackend.for_one_batch_at_a_time(bundle).logits(images).argmax(axis=1)
 
     assert form.val_top1_accuracy == np.mean(answers == targets)
     assert list(answers) == _kept_answers(quantised_store, "v2.int8")

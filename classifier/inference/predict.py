@@ -1,0 +1,101 @@
+"""Predictions of a bundle without HTTP: images in, the likeliest classes out."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.bundle.files import Bundle
+from classifier.bundle.labels import Labels
+from classifier.inference.backends.base import Backend, RunNetwork
+from classifier.metrics import softmax, top_k
+
+logger = logging.getLogger(__name__)
+
+
+class FailedCheck(RuntimeError):
+    """The network of a version loads but does not answer as its files say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One of the likeliest classes."""
+
+    index: int
+    id: str
+    name: str
+    probability: float
+    """0..1, to seven digits: a float32 holds no more."""
+
+
+def predict(
+    files: Sequence[bytes], bundle: Bundle, backend: Backend, *, count: int
+) -> list[tuple[Prediction, ...]]:
+    """The `count` likeliest classes of each encoded image.
+
+    Raises UndecodableImage or ImageTooLarge. All images are one batch.
+    """
+    images = np.stack([bundle.preprocessing.image(file) for file in files])
+    return likeliest(backend.logits(images), bundle.labels, count)
+
+
+def logits_by_batch(
+    backend: Backend, images: NDArray[np.uint8], *, batch_size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Logits [n, K] of each `batch_size` of `images` [N, H, W, 3]."""
+    for start in range(0, len(images), batch_size):
+        yield backend.logits(np.asarray(images[start : start + batch_size]))
+
+
+def likeliest(
+    logits: NDArray[np.float32], labels: Labels, count: int
+) -> list[tuple[Prediction, ...]]:
+    """The `count` likeliest classes of each row of [N, K], by falling probability."""
+    probabilities = softmax(logits)
+    top = top_k(probabilities, count)
+    values = np.take_along_axis(probabilities, top, axis=1)
+    ids, names = labels.ids, labels.names
+    # Python's own numbers: numpy's take twice as long to look up and to print.
+    return [
+        tuple(
+            Prediction(index, ids[index], names[index], float(f"{value:.7g}"))
+            for index, value in zip(*row, strict=True)
+        )
+        for row in zip(top.tolist(), values.tolist(), strict=True)
+    ]
+
+
+def warm_up(bundle: Bundle, backend: Backend, *, largest: int) -> None:
+    """Runs the network on batches of zeros, up to `largest` images.
+
+    Raises FailedCheck if it fails, or if its logits have another shape or are not
+    finite.
+    """
+    size = (bundle.preprocessing.height, bundle.preprocessing.width)
+    for count in backend.batch_sizes(largest):
+        images = np.zeros((count, *size, 3), np.uint8)
+        for network in (backend.logits, backend.logits_on_one_core):
+            if network is not None:
+                _check(network, images, (count, len(bundle.labels)))
+
+
+def _check(
+    network: RunNetwork, images: NDArray[np.uint8], expected: tuple[int, int]
+) -> None:
+    try:
+        logits = network(images)
+    # ONNX Runtime's errors share no class of their own, and may name folders.
+    except Exception as error:
+        logger.exception("the network cannot be run images=%d", len(images))
+        raise FailedCheck(
+            f"the network cannot be run on {len(images)} images: {type(error).__name__}"
+        ) from error
+    if logits.shape != expected or logits.dtype.kind != "f":
+        raise FailedCheck(
+            f"asked for logits {expected}, the network gave {logits.dtype} "
+            f"{logits.shape}"
+        )
+    if not np.isfinite(logits).all():
+        raise FailedCheck(f"the network gave logits {expected} that are not finite")

@@ -1,33 +1,107 @@
-"""matrix.html: one file that needs no network; pictures in SVG, numbers as tables."""
+"""The document of a matrix, and its four forms: JSON, CSV, a page, printed lines."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from classifier.console import csv_row, page_text, printable
+from classifier.console import csv_row, page_text
 from classifier.storage import write_json, write_text
-from compare.report.terminal import WIDTH, wrap
+from compare.report.terminal import WIDTH, print_lines, wrap
 from compare.results.wording import ABSENT, plain, say
+from compare.statistics.paired import Estimate
+
+SCHEMA = 1
 
 
-def print_matrix(matrix: Mapping[str, Any], folder: Path) -> None:
-    print("\n".join(map(printable, matrix_lines(matrix, folder))), flush=True)
+@dataclass(frozen=True)
+class MatrixData:
+    name: str | None
+    digest: str | None
 
 
-def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:
-    names = [f"v{version['version']}" for version in matrix["versions"]]
-    data = f" of {matrix['data']['name']}" if matrix["data"]["name"] else ""
-    said = (
-        f"{matrix['model']}: {len(names)} versions on {matrix['images']:,} validation "
+@dataclass(frozen=True)
+class MatrixVersion:
+    version: str
+    run_id: str | None
+    epoch: int | None
+    aliases: tuple[str, ...]
+    top1: Estimate
+    top5: Estimate
+
+
+@dataclass(frozen=True)
+class MatrixPair:
+    """Two versions, the baseline `a` first; differences are b - a."""
+
+    a: str
+    b: str
+    images: int
+    disagreement_rate: float | None
+    broken: int
+    fixed: int
+    delta: Estimate
+    mcnemar_mid_p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """matrix.json, key by key: rates are fractions, 0..1; 0/0 is null."""
+
+    schema: int = SCHEMA
+    model: str
+    data: MatrixData
+    images: int
+    notes: tuple[str, ...]
+    versions: tuple[MatrixVersion, ...]
+    """In the order in which they were named."""
+
+    pairs: tuple[MatrixPair, ...]
+    """Each two versions once, in the same order."""
+
+
+PAGE, JSON, CSV = "matrix.html", "matrix.json", "matrix.csv"
+
+COLUMNS = (
+    *("a", "b", "images", "disagreement_rate", "broken", "fixed"),
+    *("delta", "low", "high", "mid_p"),
+)
+
+
+def write_matrix(folder: Path, matrix: Matrix) -> None:
+    write_json(folder / JSON, asdict(matrix))
+    write_text(folder / CSV, matrix_csv(matrix))
+    write_text(folder / PAGE, matrix_html(matrix))
+
+
+def matrix_csv(matrix: Matrix) -> str:
+    """One row a pair; a value that does not exist is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for pair in matrix.pairs:
+        row = {**asdict(pair), **asdict(pair.delta), "delta": pair.delta.value}
+        row["mid_p"] = pair.mcnemar_mid_p
+        writer.writerow(csv_row(row[column] for column in COLUMNS))
+    return text.getvalue()
+
+
+def print_matrix(matrix: Matrix, folder: Path) -> None:
+    print_lines(matrix_lines(matrix, folder))
+
+
+def matrix_lines(matrix: Matrix, folder: Path) -> list[str]:
+    names = [f"v{version.version}" for version in matrix.versions]
+    data = f" of {matrix.data.name}" if matrix.data.name else ""
+    title = (
+        f"{matrix.model}: {len(names)} versions on {matrix.images:,} validation "
         f"images{data}"
     )
-    notes = [line for n in matrix["notes"] for line in wrap(f"Note: {n}.")]
-    head = [*wrap(said), *notes, "", *_version_lines(matrix, names)]
+    notes = [line for note in matrix.notes for line in wrap(f"Note: {note}.")]
+    head = [*wrap(title), *notes, "", *_version_lines(matrix, names)]
     square = [
         *("", "first answers that differ, % of the images:"),
         *_square(names, churn_cells(matrix)),
@@ -35,7 +109,7 @@ def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:
         *_square(names, flip_cells(matrix)),
     ]
     if max(map(len, square)) > WIDTH:
-        square = []  # too many, or with long names: the page has them
+        square = []  # too wide for a terminal; the page has them
     return [
         *head,
         *square,
@@ -44,66 +118,63 @@ def matrix_lines(matrix: Mapping[str, Any], folder: Path) -> list[str]:
     ]
 
 
-def churn_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
-    """[row][column]: the share of images whose first answers differ; None with itself.
+def churn_cells(matrix: Matrix) -> list[list[float | None]]:
+    """[row][column]: share of images whose first answers differ, 0..1.
 
-    Fractions, 0..1; the same across the diagonal.
+    The same across the diagonal, which is None.
     """
     cells = _empty_cells(matrix)
     for a, b, pair in _placed_pairs(matrix):
-        cells[a][b] = cells[b][a] = pair["disagreement_rate"]
+        cells[a][b] = cells[b][a] = pair.disagreement_rate
     return cells
 
 
-def flip_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
-    """[row][column]: the share of images that the row's version gets right and the
-    column's wrong; None with itself, or where there are no images."""
+def flip_cells(matrix: Matrix) -> list[list[float | None]]:
+    """[row][column]: share of images right in the row's version, wrong in the column's.
+
+    None on the diagonal, and everywhere if there are no images.
+    """
     cells = _empty_cells(matrix)
     for a, b, pair in _placed_pairs(matrix):
-        if pair["images"]:
-            cells[a][b] = pair["broken"] / pair["images"]
-            cells[b][a] = pair["fixed"] / pair["images"]
+        if pair.images:
+            cells[a][b] = pair.broken / pair.images
+            cells[b][a] = pair.fixed / pair.images
     return cells
 
 
-def _empty_cells(matrix: Mapping[str, Any]) -> list[list[float | None]]:
-    count = len(matrix["versions"])
+def _empty_cells(matrix: Matrix) -> list[list[float | None]]:
+    count = len(matrix.versions)
     return [[None] * count for _ in range(count)]
 
 
-def _placed_pairs(
-    matrix: Mapping[str, Any],
-) -> list[tuple[int, int, Mapping[str, Any]]]:
-    place_of = {v["version"]: place for place, v in enumerate(matrix["versions"])}
-    return [(place_of[p["a"]], place_of[p["b"]], p) for p in matrix["pairs"]]
+def _placed_pairs(matrix: Matrix) -> list[tuple[int, int, MatrixPair]]:
+    place_of = {v.version: place for place, v in enumerate(matrix.versions)}
+    return [(place_of[pair.a], place_of[pair.b], pair) for pair in matrix.pairs]
 
 
-def _version_lines(matrix: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Accuracy of each, and its change against the one named before it."""
-    pairs = {(pair["a"], pair["b"]): pair for pair in matrix["pairs"]}
+def _version_lines(matrix: Matrix, names: Sequence[str]) -> list[str]:
+    """Accuracy of each version, and its change against the one named before it."""
+    pairs = {(pair.a, pair.b): pair for pair in matrix.pairs}
     width = max(8, *map(len, names))
     lines = [
         f"{'':{width}} first right  among five   change against the one before, points"
     ]
     before = None
-    for name, version in zip(names, matrix["versions"], strict=True):
+    for name, version in zip(names, matrix.versions, strict=True):
         change = ""
         if before is not None:
-            delta = pairs[before, version["version"]]["delta"]
-            change = (
-                f"{plain(delta['value'], 'points')}  [{plain(delta['low'], 'points')}, "
-            )
-            change += f"{plain(delta['high'], 'points')}]"
-        top1, top5 = (
-            plain(version[key]["value"], "percent") for key in ("top1", "top5")
-        )
+            delta = pairs[before, version.version].delta
+            low, high = plain(delta.low, "points"), plain(delta.high, "points")
+            change = f"{plain(delta.value, 'points')}  [{low}, {high}]"
+        top1 = plain(version.top1.value, "percent")
+        top5 = plain(version.top5.value, "percent")
         lines.append(f"{name:{width}}{top1:>12}{top5:>12}   {change}".rstrip())
-        before = version["version"]
+        before = version.version
     return lines
 
 
 def _square(names: Sequence[str], cells: Sequence[Sequence[float | None]]) -> list[str]:
-    """With a decimal where there is room for it: flips may be few."""
+    """One decimal if it fits the width: flips may be few."""
     least = max(map(len, names)) + 1
     width = max(least, 6) if (len(names) + 1) * 6 <= WIDTH else max(least, 4)
     digits = 1 if width >= 6 else 0
@@ -120,12 +191,12 @@ WITH_NUMBERS = 24
 
 @dataclass(frozen=True)
 class Cell:
-    """One square of a heat map."""
+    """One cell of a heat map."""
 
     row: int
     column: int
     shade: float
-    """0..1, of the largest value."""
+    """Share of the largest value, 0..1."""
 
     text: str
     title: str
@@ -133,7 +204,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A square of versions; sizes are in the picture's own units."""
+    """Versions by versions; sizes are in the picture's own units."""
 
     kind: str
     label: str
@@ -141,18 +212,18 @@ class HeatMap:
     cells: Sequence[Cell]
     largest: str
     size: int
-    """Of a cell."""
+    """Side of a cell."""
 
     margin: int
-    """Room for the names."""
+    """Space for the names."""
 
     @property
     def with_numbers(self) -> bool:
         return len(self.names) <= WITH_NUMBERS
 
 
-def matrix_html(matrix: Mapping[str, Any]) -> str:
-    """Of matrix.json's document."""
+def matrix_html(matrix: Matrix) -> str:
+    """One file that needs no network; the heat maps are SVG."""
     environment = Environment(
         loader=ChoiceLoader(
             [PackageLoader("compare.matrix", ""), PackageLoader("compare.report.html")]
@@ -164,7 +235,7 @@ def matrix_html(matrix: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["say"] = say
-    names = [f"v{version['version']}" for version in matrix["versions"]]
+    names = [f"v{version.version}" for version in matrix.versions]
     return environment.get_template("matrix.html.j2").render(
         matrix=matrix,
         names=names,
@@ -185,7 +256,7 @@ def matrix_html(matrix: Mapping[str, Any]) -> str:
                 "right in {row}, wrong in {column}: {value} of the images",
             ),
         ],
-        best=max((v["top1"]["high"] or 0 for v in matrix["versions"]), default=0) or 1,
+        best=max((v.top1.high or 0 for v in matrix.versions), default=0) or 1,
     )
 
 
@@ -196,7 +267,7 @@ def _heat_map(
     values: Sequence[Sequence[float | None]],
     title: str,
 ) -> HeatMap:
-    """Shades from 0 to the largest value; the diagonal is empty."""
+    """Shades run from 0 to the largest value; the diagonal is empty."""
     largest = max((v for row in values for v in row if v is not None), default=0.0)
     cells = [
         Cell(
@@ -215,30 +286,3 @@ def _heat_map(
     size = 40 if len(names) <= WITH_NUMBERS else 14
     margin = 16 + 8 * max(map(len, names))
     return HeatMap(kind, label, names, cells, say(largest, "percent"), size, margin)
-
-
-PAGE, JSON, CSV = "matrix.html", "matrix.json", "matrix.csv"
-
-COLUMNS = (
-    *("a", "b", "images", "disagreement_rate", "broken", "fixed"),
-    *("delta", "low", "high", "mid_p"),
-)
-
-
-def write_matrix(folder: Path, matrix: Mapping[str, Any]) -> None:
-    """All three; `matrix` is matrix.json's document."""
-    write_json(folder / JSON, matrix)
-    write_text(folder / CSV, matrix_csv(matrix))
-    write_text(folder / PAGE, matrix_html(matrix))
-
-
-def matrix_csv(matrix: Mapping[str, Any]) -> str:
-    """A row a pair; empty where a value does not exist."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for pair in matrix["pairs"]:
-        delta, mid_p = pair["delta"], pair["mcnemar_mid_p"]
-        row = {**pair, **delta, "delta": delta["value"], "mid_p": mid_p}
-        writer.writerow(csv_row(row[column] for column in COLUMNS))
-    return text.getvalue()

@@ -1,4 +1,4 @@
-"""What a version answered when it was validated, as it is kept beside its files."""
+"""Validation predictions of several versions, aligned by image and class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from compare.statistics.top_five import BoolArray, IntArray
 
 @dataclass(frozen=True)
 class ValidatedVersion:
-    """A version's first answers about N images, and where the truth stood."""
+    """First answers of a version to N images, and the rank of the truth."""
 
     version: Version
     labels: Labels
@@ -38,10 +38,10 @@ class ValidatedVersion:
 def read_side_by_side(
     registry: Registry, versions: Sequence[Version]
 ) -> list[ValidatedVersion]:
-    """In the image order and the class indices of the first.
+    """All in the first version's order of images and indices of classes.
 
-    NotComparable where one was validated on other images or classes, or keeps no
-    predictions; StoreUnavailable where its files are away.
+    Raises NotComparable if one was validated on other images or classes, or keeps no
+    predictions, and StoreUnavailable if its files are away.
     """
     first, *others = versions
     reference = validated(first, registry)

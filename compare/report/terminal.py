@@ -1,5 +1,7 @@
 """The report on standard output: at most 30 lines of 80 columns."""
 
+import os
+import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,12 +126,21 @@ HEIGHT = 30
 
 def print_report(verdict: Verdict, *, data: str, folder: Path) -> None:
     lines = report_lines(verdict, data=data, folder=folder)
-    print("\n".join(map(printable, lines)), flush=True)
+    print_lines(lines)
 
 
 def print_shown(comparison: Comparison, count: int) -> None:
     lines = ["", *shown_lines(comparison, count)]
-    print("\n".join(map(printable, lines)), flush=True)
+    print_lines(lines)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print to standard output. A reader who left, such as `head`, is no error."""
+    try:
+        print("\n".join(map(printable, lines)), flush=True)
+    except BrokenPipeError:
+        # Else Python fails again when it flushes at exit (its docs: signal, SIGPIPE).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:

@@ -1,12 +1,11 @@
-"""Matrices of made-up versions, as matrix.json has them."""
-
-from typing import Any
+"""Matrices of made-up versions."""
 
 import numpy as np
 
 from classifier.bundle.labels import Labels
 from classifier.store.versions import Version
 from compare.matrix.matrix import make_matrix
+from compare.matrix.output import Matrix
 from compare.matrix.predictions import ValidatedVersion
 
 IMAGES, CLASSES = 200, 10
@@ -14,7 +13,7 @@ IMAGES, CLASSES = 200, 10
 
 def made_up_matrix(
     numbers: list[str], *, images: int = IMAGES, model: str = "m"
-) -> dict[str, Any]:
+) -> Matrix:
     """Versions that grow better."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, CLASSES, images)
@@ -39,4 +38,4 @@ def made_up_matrix(
                 ranks=np.where(first == targets, 1, rng.integers(0, 6, images)),
             )
         )
-    return make_matrix(validated).to_json()
+    return make_matrix(validated)

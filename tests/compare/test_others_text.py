@@ -124,13 +124,14 @@ def test_a_notebook_shows_text(verdict: Verdict, tmp_path: Path) -> None:
 
 
 def test_the_matrix_of_a_spreadsheet_has_nothing_to_run() -> None:
-    document = made_up_matrix(["1", "2"])
-    document["pairs"][0]["a"] = "=1"
+    matrix = made_up_matrix(["1", "2"])
+    (pair,) = matrix.pairs
+    odd = replace(matrix, pairs=(replace(pair, a="=1"),))
 
-    first = next(csv.DictReader(matrix_csv(document).splitlines()))
+    first = next(csv.DictReader(matrix_csv(odd).splitlines()))
 
     assert first["a"] == "'=1"
-    assert float(first["delta"]) == document["pairs"][0]["delta"]["value"]
+    assert float(first["delta"]) == pair.delta.value
 
 
 def test_an_error_has_nothing_for_a_terminal_to_obey(

@@ -42,12 +42,12 @@ KNOWN = [
     ],
 )
 def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> None:
-    named = name_versions(KNOWN, asked, model="m")
+    versions, said = name_versions(KNOWN, asked, model="m")
 
-    assert [version.number for version in named.versions] == numbers
-    assert len(named.notes) == len(notes)
-    for said, part in zip(named.notes, notes, strict=True):
-        assert part in said
+    assert [version.number for version in versions] == numbers
+    assert len(said) == len(notes)
+    for note, part in zip(said, notes, strict=True):
+        assert part in note
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_what_is_not_there_is_refused(asked: str, message: str) -> None:
 def test_more_than_can_be_told_apart_are_refused() -> None:
     known = [_version(number) for number in range(1, MOST + 2)]
 
-    assert len(name_versions(known, f"v1..v{MOST}", model="m").versions) == MOST
+    assert len(name_versions(known, f"v1..v{MOST}", model="m")[0]) == MOST
     with pytest.raises(UnknownVersion, match="at most 100"):
         name_versions(known, "v1..latest", model="m")

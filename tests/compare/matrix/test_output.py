@@ -1,4 +1,4 @@
-"""The matrix in a terminal: its cells, its width, what is too wide for it."""
+"""The printed lines and the page of a matrix."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from compare.matrix.output import churn_cells, flip_cells, matrix_html, matrix_lines
-from compare.results.wording import ABSENT
+from compare.results.wording import ABSENT, say
 from tests.compare.matrices import made_up_matrix
 
 
@@ -41,11 +41,11 @@ def test_cells_are_the_pairs_shares() -> None:
 
     churn, flips = churn_cells(matrix), flip_cells(matrix)
 
-    last = matrix["pairs"][-1]
-    assert (last["a"], last["b"]) == ("2", "3")
-    assert churn[1][2] == churn[2][1] == last["disagreement_rate"]
-    assert flips[1][2] == last["broken"] / last["images"]
-    assert flips[2][1] == last["fixed"] / last["images"]
+    last = matrix.pairs[-1]
+    assert (last.a, last.b) == ("2", "3")
+    assert churn[1][2] == churn[2][1] == last.disagreement_rate
+    assert flips[1][2] == last.broken / last.images
+    assert flips[2][1] == last.fixed / last.images
     assert [churn[place][place] for place in range(3)] == [None] * 3
 
 
@@ -83,13 +83,13 @@ def test_every_number_is_in_a_table() -> None:
 
     html = matrix_html(matrix)
 
-    for pair in matrix["pairs"]:
-        row = f'<th scope="row">v{pair["a"]}</th><th scope="row">v{pair["b"]}</th>'
+    for pair in matrix.pairs:
+        row = f'<th scope="row">v{pair.a}</th><th scope="row">v{pair.b}</th>'
         (cells,) = re.findall(f"{re.escape(row)}(.*)</tr>", html)
-        assert f"<td>{100 * pair['disagreement_rate']:.2f} %</td>" in cells
-        assert f"<td>{pair['broken']}</td><td>{pair['fixed']}</td>" in cells
-    for version in matrix["versions"]:
-        assert f"<td>{100 * version['top1']['value']:.2f} %</td>" in html
+        assert f"<td>{say(pair.disagreement_rate, 'percent')}</td>" in cells
+        assert f"<td>{pair.broken}</td><td>{pair.fixed}</td>" in cells
+    for version in matrix.versions:
+        assert f"<td>{say(version.top1.value, 'percent')}</td>" in html
 
 
 def test_no_images_leave_dashes_on_the_page() -> None:

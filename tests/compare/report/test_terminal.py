@@ -1,5 +1,7 @@
 """The report on standard output, in every kind of comparison."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,3 +291,16 @@ def test_the_first_images_of_tiny_imagenet_are_in_the_seed_reports_order() -> No
     assert [line.split(".")[0] for line in lines] == shown
     assert lines[0] == f"{'val_0.JPEG':<16} 7 {'n7':<24} 00000 00000"
     assert lines[2].endswith(" 00100 01000  a: third, b: second")
+
+
+def test_a_reader_who_left_is_no_error(folder: Path) -> None:
+    command = [sys.executable, "-m", "compare", "--from", str(folder), "--show", "9"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+    assert process.returncode == 0

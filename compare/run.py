@@ -1,13 +1,11 @@
-"""The story of a comparison, from two names to a verdict and what follows from it."""
+"""The story of a comparison: ask both versions, judge, report, log, promote."""
 
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from classifier.console import printable
 from classifier.store.location import is_there_a_store
 from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
 from compare.collect.client import Service
@@ -27,110 +25,27 @@ from compare.report.draw import (
     set_side_by_side,
 )
 from compare.report.html.gallery import keep_pictures
+from compare.report.terminal import print_lines
 from compare.results.comparison import Comparison, NotComparable, check_classes
 from compare.results.folder import read_run, remove_everything, run_facts
 from compare.results.record import Record, keep_record
 
 SHORT_PATIENCE_SECONDS = 3.0
-"""The latency is not waited for; what it lacks of the probe is asked with patience."""
-
-
-def ask_service(
-    service: Service,
-    images: Images,
-    folder: Path,
-    record: Record,
-    config: CompareConfig,
-) -> tuple[Comparison | NotComparable, dict[str, Any]]:
-    """Both versions side by side, or why not; and what was measured, for run.json."""
-    try:
-        check_classes(record.class_ids or (), record.a, record.b)
-        answers, is_new = _collect(service, images, folder, record, config)
-        comparison = set_side_by_side(record, answers)
-    except NotComparable as error:
-        return error, {}
-    of = hashlib.sha256("\n".join(comparison.names).encode()).hexdigest()
-    measured = {} if is_new else _measured_before(folder, of)
-    if not measured:
-        answered = images.only(comparison.names)
-        measured = _measure(service, answered, answers, record, config)
-        measured["measured_of"] = of
-    return comparison, measured
-
-
-def _collect(
-    service: Service,
-    images: Images,
-    folder: Path,
-    record: Record,
-    config: CompareConfig,
-) -> tuple[Mapping[str, PairOfAnswers], bool]:
-    """All answers, what failed this time among them; and whether any is new."""
-    with AnswerStore(folder) as store:
-        before = len(store.kept)
-        collect_answers(
-            service,
-            images.in_sampling_order(),  # so that answers to a sample are kept whole
-            store,
-            a=record.a,
-            b=record.b,
-            batch_size=config.batch_size,
-            concurrency=config.concurrency,
-        )
-        return {**store.failed, **store.kept}, len(store.kept) > before
-
-
-def _measured_before(folder: Path, of: str) -> dict[str, Any]:
-    """Empty where that was of other images, or not what a comparison can rest on."""
-    facts = read_run(folder)
-    probe = run_facts(facts).probe
-    if facts.get("measured_of") != of or probe is None or probe.differing != 0:
-        return {}
-    names = ("probe", "latency", "latency_note", "measured_of")
-    return {name: facts[name] for name in names if name in facts}
-
-
-def _measure(
-    service: Service,
-    images: Images,
-    answers: Mapping[str, PairOfAnswers],
-    record: Record,
-    config: CompareConfig,
-) -> dict[str, Any]:
-    """The latency, whose answers are the probe's too as far as there are any.
-
-    ServiceUnavailable where the probe cannot be made.
-    """
-    hasty = Service(
-        service.url,
-        patience_seconds=min(config.patience, SHORT_PATIENCE_SECONDS),
-        key=config.key,
-    )
-    with contextlib.closing(hasty):
-        timed = measure_latency(hasty, images, record.a, record.b)
-    asked, differing = count_differing(
-        service.ask,
-        images,
-        answers,
-        again=timed.answers,
-        a=record.a,
-        b=record.b,
-        batch_size=config.batch_size,
-    )
-    return {"probe": {"images": asked, "differing": differing}, **timed.facts}
+"""Patience while the latency is measured: a request that is retried does not count."""
 
 
 def compare_versions(config: CompareConfig, early: OwnService | None = None) -> Drawn:
-    """Asks both about every image; writes, says and logs what follows from it.
+    """Compare, and write, print and log the result.
 
-    `early` is a service that is being started for it.
+    `early` is a service of our own that is being started for this comparison. While it
+    starts, MLflow is imported and the first images are looked at.
     """
     started = time.time()
     images: Images | None = None
-    follow: Sequence[Callable[[Drawn], None]] = ()
+    is_logged: bool | None = None
     seen: Mapping[str, Look] = {}
-    if early is not None:  # meanwhile; another's is asked first whether it is there
-        follow = _followers(config)
+    if early is not None:
+        is_logged = _prepare_store(config)
         images = open_images(
             config.data,
             model=config.model,
@@ -161,10 +76,11 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
             limit=config.limit,
             cache=config.cache,
         )
-        follow = follow or _followers(config)
+        if is_logged is None:
+            is_logged = _prepare_store(config)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
-        record = _open(folder, _record(config, images, a, b), fresh=config.fresh)
-        found, measured = ask_service(service, images, folder, record, config)
+        record = _open(folder, images, a, b, config)
+        found, measured = _ask(service, images, folder, record, config)
     if isinstance(found, Comparison):
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
@@ -180,37 +96,47 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     drawn = draw(folder, record, found, gates=config.gates, facts=facts)
     print_drawn(drawn, show=config.show)
     try:
-        for act in follow:
-            act(drawn)
+        _log_and_promote(drawn, is_logged=is_logged, alias=config.promote)
     finally:
         copy_summary(drawn, config.summary_md)
     return drawn
 
 
-def _followers(config: CompareConfig) -> Sequence[Callable[[Drawn], None]]:
-    """What is done in the store at the end.
+def _prepare_store(config: CompareConfig) -> bool:
+    """Import MLflow if it is needed; whether the comparison is logged.
 
-    StoreUnavailable where there is none to promote in: better said before the asking.
+    Raises StoreUnavailable if --promote has no store: earlier than any question.
     """
-    follow: list[Callable[[Drawn], None]] = []
-    # Imported here: MLflow takes a second.
-    if not config.no_mlflow and is_there_a_store():
-        from compare.mlflow_log import try_to_log
-
-        follow.append(try_to_log)
-    if (alias := config.promote) is not None:
+    is_logged = not config.no_mlflow and is_there_a_store()
+    if is_logged or config.promote is not None:
+        import compare.mlflow_log  # noqa: F401 - takes a second; _log_and_promote() uses it
+    if config.promote is not None:
         from classifier.store.registry import Registry
-        from compare.mlflow_log import promote
 
         Registry()
-        follow.append(lambda drawn: print(printable(promote(drawn, alias))))
-    return follow
+    return is_logged
 
 
-def _record(
-    config: CompareConfig, images: Images, a: ServedVersion, b: ServedVersion
+def _log_and_promote(drawn: Drawn, *, is_logged: bool, alias: str | None) -> None:
+    if is_logged:
+        from compare.mlflow_log import try_to_log
+
+        try_to_log(drawn)
+    if alias is not None:
+        from compare.mlflow_log import promote
+
+        print_lines([promote(drawn, alias)])
+
+
+def _open(
+    folder: Path,
+    images: Images,
+    a: ServedVersion,
+    b: ServedVersion,
+    config: CompareConfig,
 ) -> Record:
-    return Record(
+    """Make or continue the folder. Raises ForeignFolder if it has anything else."""
+    record = Record(
         a=a,
         b=b,
         data_name=images.data_name,
@@ -222,11 +148,97 @@ def _record(
         gates=config.gates,
         allow_missing=config.allow_missing,
     )
-
-
-def _open(folder: Path, record: Record, *, fresh: bool) -> Record:
-    """The folder is about this comparison then; ForeignFolder if it cannot be."""
-    if fresh:
+    if config.fresh:
         remove_everything(folder)
-    open_folder(folder, record.identity, fresh=fresh)
+    open_folder(folder, record.identity, fresh=config.fresh)
     return keep_record(folder, record)
+
+
+def _ask(
+    service: Service,
+    images: Images,
+    folder: Path,
+    record: Record,
+    config: CompareConfig,
+) -> tuple[Comparison | NotComparable, dict[str, object]]:
+    """The comparison, or why there is none; and what was measured, for run.json."""
+    try:
+        check_classes(record.class_ids or (), record.a, record.b)
+        answers, is_new = _collect(service, images, folder, record, config)
+        comparison = set_side_by_side(record, answers)
+    except NotComparable as error:
+        return error, {}
+    names = "\n".join(comparison.names).encode()
+    measured_of = hashlib.sha256(names).hexdigest()
+    measured = {} if is_new else _measured_before(folder, measured_of)
+    if not measured:
+        answered = images.only(comparison.names)
+        measured = _measure(service, answered, answers, record, config)
+        measured["measured_of"] = measured_of
+    return comparison, measured
+
+
+def _collect(
+    service: Service,
+    images: Images,
+    folder: Path,
+    record: Record,
+    config: CompareConfig,
+) -> tuple[Mapping[str, PairOfAnswers], bool]:
+    """All answers, with this run's failures among them; and whether any is new."""
+    with AnswerStore(folder) as store:
+        before = len(store.kept)
+        collect_answers(
+            service,
+            images.in_sampling_order(),  # the answers of a sample stay when it grows
+            store,
+            a=record.a,
+            b=record.b,
+            batch_size=config.batch_size,
+            concurrency=config.concurrency,
+        )
+        return {**store.failed, **store.kept}, len(store.kept) > before
+
+
+def _measured_before(folder: Path, measured_of: str) -> dict[str, object]:
+    """Probe and latency of an earlier run.
+
+    Empty if they were of other images, or if the probe found other answers.
+    """
+    facts = read_run(folder)
+    probe = run_facts(facts).probe
+    is_same = facts.get("measured_of") == measured_of
+    if not is_same or probe is None or probe.differing != 0:
+        return {}
+    names = ("probe", "latency", "latency_note", "measured_of")
+    return {name: facts[name] for name in names if name in facts}
+
+
+def _measure(
+    service: Service,
+    images: Images,
+    answers: Mapping[str, PairOfAnswers],
+    record: Record,
+    config: CompareConfig,
+) -> dict[str, object]:
+    """The latency and the probe, for which the answers to timed requests count too.
+
+    Raises ServiceUnavailable if the probe cannot be made.
+    """
+    hasty = Service(
+        service.url,
+        patience_seconds=min(config.patience, SHORT_PATIENCE_SECONDS),
+        key=config.key,
+    )
+    with contextlib.closing(hasty):
+        timed = measure_latency(hasty, images, record.a, record.b)
+    asked, differing = count_differing(
+        service.ask,
+        images,
+        answers,
+        again=timed.answers,
+        a=record.a,
+        b=record.b,
+        batch_size=config.batch_size,
+    )
+    return {"probe": {"images": asked, "differing": differing}, **timed.facts}

@@ -1,4 +1,4 @@
-"""Questions two versions about the same images, and says what differs.
+"""Compare two versions of a classifier on the same images.
 
 In Python: `compare.load("compare-v8-v16")`.
 """
@@ -15,10 +15,9 @@ __all__ = ["load"]
 def load(folder: str | Path) -> "Loaded":
     """The comparison that `python -m compare` wrote to `folder`, for a notebook.
 
-    FileNotFoundError where there is none.
+    Raises FileNotFoundError if there is none.
     """
-    from compare.report.notebook import (
-        load_comparison,  # pandas, only for those who load
-    )
+    # Imported here: the programs do not need pandas.
+    from compare.report.notebook import load_comparison
 
     return load_comparison(Path(folder))

@@ -1,4 +1,4 @@
-"""A comparison in MLflow: a run of the experiment `compare`, and tags."""
+"""A comparison in MLflow: a run of the experiment `compare`, tags, and an alias."""
 
 import contextlib
 import hashlib
@@ -22,36 +22,36 @@ from compare.results.summary import Summary, places, value_at
 
 EXPERIMENT = "compare"
 LOGGED = "mlflow.json"
-"""Which runs the folder's reports were logged as, by what they say."""
+"""File that keeps the run of each state of the reports, by their digest."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Logged:
-    """What was done in the store."""
+    """Result of logging a comparison."""
 
     run_id: str
     is_new: bool
     untagged: str
-    """Why the candidate's version got no tags; empty where it did."""
+    """Why the candidate got no tags; empty if it got them."""
 
 
 def log_comparison(drawn: Drawn) -> Logged:
-    """Once for the same answers and gates in a folder; StoreUnavailable says why not.
+    """Log the reports as a run. Raises StoreUnavailable.
 
-    What is cut off is taken up again in the same run, which `mlflow.json` names: its
-    metrics have the run's start as their time, so that a second time adds nothing.
+    Idempotent: the same answers and gates in a folder are one run. A run that was cut
+    off is continued; `mlflow.json` names it. Metrics carry the time of the run's start,
+    so that logging them again adds nothing.
     """
     registry = Registry()
-    # A store that is away is told at once: the reports are there, and the same command
-    # logs them another time.
+    # No retries: the reports are written, and the same command logs them another time.
     with _store_or_disk(), sent_once():
         return _log(registry, drawn)
 
 
 def try_to_log(drawn: Drawn) -> None:
-    """log_comparison(), told on the log; a store that fails spoils no comparison."""
+    """Log the comparison; a store that fails is a warning, not an error."""
     try:
         logged = log_comparison(drawn)
     except StoreUnavailable as error:
@@ -81,7 +81,7 @@ def _log(registry: Registry, drawn: Drawn) -> Logged:
 
 
 def _digest(folder: Path) -> str:
-    """Of the files that are the same for the same answers and gates."""
+    """Digest of the files that depend on answers and gates alone."""
     found = (folder / name for name in ANSWERED if (folder / name).is_file())
     return hashlib.sha256(b"".join(file.read_bytes() for file in found)).hexdigest()
 
@@ -89,7 +89,7 @@ def _digest(folder: Path) -> str:
 def _kept_run(
     registry: Registry, folder: Path, digest: str
 ) -> tuple[entities.Run | None, bool]:
-    """The run that these very reports were logged as, if it is there, and if whole."""
+    """The run of these very reports, if it still exists, and whether it is whole."""
     kept = _kept(folder).get(digest)
     if kept is None or kept.get("store") != registry.uri:
         return None, False
@@ -139,7 +139,7 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
 def _versions(
     registry: Registry, a: ServedVersion, b: ServedVersion
 ) -> tuple[list[Version], str]:
-    """Both entries; none, and why, where the service's store is another one."""
+    """Both registry entries; or none, and why, if the service has another store."""
     try:
         return [_registered(registry, a), _registered(registry, b)], ""
     except (UnknownModel, UnknownVersion) as error:
@@ -164,7 +164,7 @@ def _registered(registry: Registry, served: ServedVersion) -> Version:
 def _fill(
     registry: Registry, run: entities.Run, drawn: Drawn, versions: list[Version]
 ) -> None:
-    """Metrics, the files, the data set, and links to the versions' models."""
+    """Log metrics, files, the data set, and links to the versions' models."""
     client, run_id = registry.client, run.info.run_id
     metrics = [
         entities.Metric(name, value, run.info.start_time, 0)
@@ -204,9 +204,9 @@ def scalars(summary: Summary) -> dict[str, float]:
 def _candidate_tags(
     candidate: Version, run: entities.Run, drawn: Drawn
 ) -> tuple[Version, dict[str, str]]:
-    """The registry's entry to be tagged, and the tags; `none` for what has no value.
+    """The registry entry and its tags; a value that does not exist is `none`.
 
-    An int8 form's stand at its base, as `int8_…`, where all that is its stands.
+    The tags of an int8 form are at its base version, with the prefix `int8_`.
     """
     summary = drawn.verdict.summary
     prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{drawn.record.a.number}"
@@ -225,7 +225,7 @@ def _candidate_tags(
 
 @contextlib.contextmanager
 def _store_or_disk() -> Iterator[None]:
-    """Also what MLflow meets on the disk with its artifacts."""
+    """Raises StoreUnavailable for errors of the store, and of the artifacts' disk."""
     try:
         with store_call("log the comparison"):
             yield
@@ -234,10 +234,10 @@ def _store_or_disk() -> Iterator[None]:
 
 
 def promote(drawn: Drawn, alias: str) -> str:
-    """What was done, in words: the alias moves on the verdict `pass` alone.
+    """Move the alias if the verdict is `pass`; a sentence that says what was done.
 
-    UnknownVersion for an int8 form, which no alias can name. StoreUnavailable,
-    UnknownModel or UnknownVersion where the store is not the one that is served.
+    Raises UnknownVersion for an int8 form, which no alias can name. Raises
+    StoreUnavailable, UnknownModel or UnknownVersion if the service has another store.
     """
     candidate = drawn.record.b
     if drawn.verdict.name != "pass":

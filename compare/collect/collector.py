@@ -1,4 +1,4 @@
-"""Gets both versions' answers to all images, a few requests at a time."""
+"""Collect both versions' answers to all images, a few requests at a time."""
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,15 +12,15 @@ from compare.collect.client import Service
 from compare.collect.schema import NoAnswer, ServedVersion
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
-"""Half of what a request may bring: large photos go fewer at a time."""
+"""Half of the largest request of the service: large photos go fewer at a time."""
 
 
 UNREADABLE_FILE = "unreadable_file"
-"""Code of an image that nobody was asked about; another run tries to read it again."""
+"""Code of an image whose file cannot be read; the next run tries again."""
 
 
 class Images(Protocol):
-    """Names and files in parallel, as a data set's part has them."""
+    """Names and files in parallel."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -39,11 +39,10 @@ def collect_answers(
     batch_size: int,
     concurrency: int,
 ) -> None:
-    """Adds what `store` lacks, batch by batch, each as soon as it is there.
+    """Add the answers that `store` lacks, batch by batch.
 
-    Batches are the same however often this is interrupted: one that lacks an answer is
-    asked again whole. So the images that share a batch, on which the last digits of an
-    answer can depend, are the same too.
+    Interruptions do not change the batches: a batch that lacks an answer is sent again
+    whole. The last digits of an answer can depend on the images of its batch.
     """
     missing = [
         bounds
@@ -87,7 +86,7 @@ def collect_answers(
 def _read(
     names: Sequence[str], files: Sequence[Path]
 ) -> tuple[list[tuple[str, bytes]], dict[str, PairOfAnswers]]:
-    """Names and bytes of the files that can be read, and why the others cannot."""
+    """Names and bytes of readable files; and the error of each other file."""
     batch: list[tuple[str, bytes]] = []
     unread: dict[str, PairOfAnswers] = {}
     for name, file in zip(names, files, strict=True):
@@ -100,7 +99,7 @@ def _read(
 
 
 def _size(file: Path) -> int:
-    """In bytes; 0 of a link that leads nowhere."""
+    """Size in bytes; 0 for a link that leads nowhere."""
     return file.stat().st_size if file.exists() else 0
 
 
@@ -109,7 +108,7 @@ def _take(
     store: AnswerStore,
     advance: Advance,
 ) -> set[Future[dict[str, PairOfAnswers]]]:
-    """Keeps what is done; what is still under way."""
+    """Store the finished answers; return the requests that are still under way."""
     done, rest = wait(under_way, return_when=FIRST_COMPLETED)
     for future in done:
         answers = future.result()
@@ -121,7 +120,7 @@ def _take(
 def batch_bounds(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
     """Start and end of each request: at most `most` images and MAX_BATCH_BYTES.
 
-    `sizes` are the images' bytes; an image larger than that goes alone.
+    `sizes` are in bytes. An image above the limit goes alone.
     """
     bounds = []
     start = total = 0

@@ -1,4 +1,4 @@
-"""Brightness and colour of each image, kept for slices: the files may go."""
+"""Brightness and colour of each image, kept for slices when the files are gone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -23,12 +23,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R BT.601's weights of red, green and blue, as JPEG has them."""
 
 GREY_SPREAD = 2
-"""Largest distance, 0..255, between the channels of a pixel of a grey image. Rounding
-needs it: a grey picture stored in colour as WebP has 1, and as JPEG none. A mean of 2
-has also a white page with a small red stamp."""
+"""Largest difference, 0..255, between the channels of a grey image's pixels. It allows
+for rounding: a grey picture stored in colour has 1 as WebP and 0 as JPEG. A mean over
+pixels would not do: a white page with a small red stamp has a mean of 2."""
 
 Look = tuple[float, bool] | None
-"""Mean luma, 0..255, and whether it is grey; None of what is no image."""
+"""Mean luma, 0..255, and whether the image is grey; None if it cannot be decoded."""
 
 
 def look_at(
@@ -38,9 +38,9 @@ def look_at(
     max_megapixels: float = OWN_FILES_MEGAPIXELS,
     until: Callable[[], bool],
 ) -> dict[str, Look]:
-    """By name, from the first on, until `until` says yes.
+    """Looks by image name, from the first image until `until()` is true.
 
-    A file that is away now is left out: it may be back when it is looked for again.
+    A file that cannot be read is left out; a later run may find it.
     """
     looks: dict[str, Look] = {}
     for name, file in zip(names, files, strict=True):
@@ -59,9 +59,9 @@ def keep_looks(
     *,
     max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> Mapping[str, Look]:
-    """Looks at what is neither `seen` nor kept, and keeps all.
+    """Add the looks that are neither `seen` nor kept, and keep all.
 
-    What it gives, and keeps, lacks those whose files are away.
+    Images whose files cannot be read are missing from the result.
     """
     kept = _read(folder) or {}
     file_of = dict(zip(names, files, strict=True))
@@ -80,7 +80,7 @@ def keep_looks(
 
 
 def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
-    """Of these images, in their order; None where not all of them were looked at."""
+    """Statistics of `names`, in their order; None if one of them is missing."""
     kept = _read(folder)
     if kept is None or not all(name in kept for name in names):
         return None
@@ -92,13 +92,13 @@ def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
 
 
 def _look(file: Path, max_megapixels: float) -> Look:
-    """OSError where there is no such file, or nobody may read it."""
+    """Raises OSError if the file cannot be read."""
     data = file.read_bytes()
     try:
         image = decode_image(data, max_megapixels=max_megapixels)
     except (UndecodableImage, ImageTooLarge):
         return None
-    # Plane by plane: numpy takes three times as long over an axis of three.
+    # Plane by plane: numpy takes three times as long along an axis of length 3.
     planes = np.ascontiguousarray(image.reshape(-1, 3).T)  # [3, pixels]
     # The mean of a weighted sum is the weighted sum of the means.
     luma = planes.sum(axis=1, dtype=np.uint64) @ LUMA / planes.shape[1]
@@ -121,7 +121,7 @@ def _write(folder: Path, looks: Mapping[str, Look]) -> None:
 
 
 def _read(folder: Path) -> Mapping[str, Look] | None:
-    """By image name; None where the folder has none, or no whole file of them."""
+    """The kept looks by image name; None if there is no whole file of them."""
     try:
         rows = pq.read_table(folder / IMAGES).to_pylist()
         return {

@@ -1,4 +1,4 @@
-"""The images that two versions are asked about, with the truth where there is one."""
+"""Images of a comparison: where they are, a sample of them, and their classes."""
 
 import hashlib
 import logging
@@ -36,32 +36,32 @@ class Images:
 
     data_name: str
     source: str
-    """What names them with --data."""
+    """The value of --data that means them."""
 
     digest: str
-    """Over all that the data has, also where fewer are asked about."""
+    """Digest of the whole data set, also for a sample."""
 
     available: int
     names: tuple[str, ...]
     files: tuple[Path, ...]
     class_ids: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
-    """Said in every report, such as what the listing left out; without full stops."""
+    """Notes of every report, such as files left out; without full stops."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def only(self, names: Iterable[str]) -> "Images":
-        """Those of these names, in the data's order."""
+        """The images of these names, in the data's order."""
         wanted = set(names)
         return self._at(p for p, name in enumerate(self.names) if name in wanted)
 
     def sample(self, count: int | None) -> "Images":
-        """Some of each class, always the same, in the data's order; None is all."""
+        """A fixed sample, stratified by class, in the data's order; None is all."""
         return self._at(sorted(sampling_order(self.names, self.class_ids)[:count]))
 
     def in_sampling_order(self) -> "Images":
-        """A sample of any size comes before the rest."""
+        """The first N images are the sample of N, for every N."""
         return self._at(sampling_order(self.names, self.class_ids))
 
     def _at(self, places: Iterable[int]) -> "Images":
@@ -75,11 +75,11 @@ class Images:
 
 
 def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> list[int]:
-    """Places such that the first N are a sample of N, stratified by class.
+    """Positions in an order whose first N are a sample of N, stratified by class.
 
-    It depends on names and classes alone, and a sample is part of each larger one.
-    First comes an image of each class; then each class has its share at each N, by
-    Webster's method. Within a class, and without classes, images go by their hash.
+    The order depends on names and classes alone. One image of each class comes first.
+    Then each class has its share at each N, by Webster's method. Within a class, and
+    without classes, the hash of the name decides.
     """
     encoded = (name.encode("utf-8", "surrogatepass") for name in names)
     hashes = [hashlib.sha256(name).digest() for name in encoded]
@@ -90,7 +90,7 @@ def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> lis
     due = {}
     for place in by_hash:
         class_id = class_ids[place]
-        # The share of all images at which this one's turn has come.
+        # The share of all images after which this one is due.
         due[place] = (seen[class_id] + 0.5) / sizes[class_id] if seen[class_id] else 0
         seen[class_id] += 1
     return sorted(by_hash, key=due.__getitem__)
@@ -158,7 +158,7 @@ def _recorded_source(model: str | None, asked: str) -> str:
 
 
 def labelled_images(dataset: Dataset, limit: int | None) -> Images:
-    """The validation part, or a sample of `limit` images."""
+    """The validation part, or a sample of it."""
     part = dataset.val
     whole = Images(
         data_name=dataset.name,
@@ -174,9 +174,9 @@ def labelled_images(dataset: Dataset, limit: int | None) -> Images:
 
 
 def is_unlabelled(source: str) -> bool:
-    """Whether it is a folder of images that has no layout with labels.
+    """Whether `source` is a folder of images without a layout that has labels.
 
-    BadDataset where it holds several data sets.
+    Raises BadDataset if it holds several data sets.
     """
     root = _folder(source)
     return (
@@ -188,10 +188,10 @@ def is_unlabelled(source: str) -> bool:
 
 
 def unlabelled_images(source: str, limit: int | None) -> Images:
-    """All images below a folder, or a sample, called by their paths in it.
+    """All images below a folder, or a sample, named by their paths in it.
 
-    BadDataset for names that no report could carry. The digest is a labelled data
-    set's with no class ids.
+    The digest is that of a labelled data set with empty class ids. Raises BadDataset
+    for a name that is not valid text.
     """
     root = _folder(source)
     listing = list_images(root)
@@ -210,7 +210,7 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
 
 
 def _hint(root: Path) -> tuple[str, ...]:
-    """Why there are no labels where there may be some."""
+    """A note if folders look like misnamed parts of a labelled data set."""
     hint = hint_of_parts(root, depth=0).replace(str(root), "the folder")
     return (f"if these images have labels: {hint}",) if hint else ()
 

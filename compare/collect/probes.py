@@ -1,4 +1,4 @@
-"""Whether a service gives the same answer when it is asked the same again."""
+"""Repeated requests: does the service repeat its answers, and how fast is it?"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ from compare.statistics.paired import Estimate
 PROBED = 100
 
 TOLERANCE = 1e-3
-"""Of a probability. Who shares a batch changes the last digits, by up to 1e-5 on a CPU
-and more where a GPU computes in bf16; another answer differs by more than that."""
+"""Largest difference of a probability between equal answers. The other images of a
+batch change the last digits, by up to 1e-5 on a CPU and more on a GPU in bf16."""
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ Ask = Callable[
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of them, evenly from first to last: the same at each call."""
+    """At most `count` items, evenly spaced, the same at each call."""
     if len(items) <= count:
         return list(items)
     return [items[place * len(items) // count] for place in range(count)]
@@ -45,11 +45,11 @@ def count_differing(
     b: ServedVersion,
     batch_size: int,
 ) -> tuple[int, int]:
-    """How many images were asked twice, and how many got another answer then.
+    """How many images were asked twice, and how many got another answer.
 
-    `answered` are the first answers, which the comparison rests on, and `again` second
-    ones that are there already; the others are asked for. ServiceUnavailable where one
-    fails that may succeed another time.
+    `answered` has the first answers, on which the comparison rests. `again` has second
+    answers that are known already; the others are asked for. Raises ServiceUnavailable
+    if an image fails that may succeed another time.
     """
     probed = spread(
         [place for place, name in enumerate(images.names) if name in answered], PROBED
@@ -78,8 +78,7 @@ def _agree(first: Answer, second: Answer) -> bool:
         return type(first) is type(second)
     if len(first.indices) != len(second.indices):
         return False
-    # Likely classes must be in both lists; which one comes last may be a matter of
-    # digits.
+    # Likely classes must be in both lists. The last of the list may differ by rounding.
     return all(
         abs(p - q) <= TOLERANCE
         for p, q in zip(first.probabilities, second.probabilities, strict=True)
@@ -90,7 +89,7 @@ def _agree(first: Answer, second: Answer) -> bool:
 
 
 def _probability(answer: TopAnswer, index: int) -> float:
-    """Of a class that is not listed, the most that it can have."""
+    """The class's probability; if it is not listed, the most that it can be."""
     if index in answer.indices:
         return answer.probabilities[answer.indices.index(index)]
     return answer.probabilities[-1]
@@ -98,7 +97,7 @@ def _probability(answer: TopAnswer, index: int) -> float:
 
 REQUESTS = 200
 LONGEST_SECONDS = 5.0
-"""Fewer requests have to do where a service is slow."""
+"""A slow service gets fewer requests."""
 
 RESAMPLES = 2000
 FEWEST = 2
@@ -106,21 +105,21 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Timed:
-    """Single requests, and what they were answered."""
+    """Latency of single requests, and their answers."""
 
     facts: Mapping[str, Any]
-    """The part `latency` of run.json; null with a note where the service failed."""
+    """`latency` of run.json; null with a note if the service failed."""
 
     answers: Mapping[str, PairOfAnswers]
-    """By image: given a second time, which says whether the service repeats itself."""
+    """Second answers by image, for count_differing()."""
 
 
 def measure_latency(
     service: Service, images: Images, a: ServedVersion, b: ServedVersion
 ) -> Timed:
-    """Of images that both can read, from all over the data.
+    """Time single requests for images from all over the data.
 
-    `service` should have little patience: what it had to ask twice does not count.
+    `service` should have little patience: a request that was retried does not count.
     """
     places = spread(range(len(images)), REQUESTS)
     if not places:
@@ -154,7 +153,7 @@ def _unmeasured(why: str, answers: Mapping[str, PairOfAnswers]) -> Timed:
 def _ask_in_turn(
     service: Service, images: Images, place: int, a: ServedVersion, b: ServedVersion
 ) -> tuple[PairOfAnswers, tuple[float, float]]:
-    """Both answers, and after how many milliseconds each was there."""
+    """Both answers, and the milliseconds of each."""
     image = (images.names[place], images.files[place].read_bytes())
     started = time.perf_counter()
     (of_a,) = service.ask([image], [a])
@@ -166,7 +165,7 @@ def _ask_in_turn(
 
 
 def _described(times_ms: NDArray[np.float64]) -> dict[str, Any]:
-    """`times_ms` has a row for each image: a's, b's."""
+    """`latency` of run.json from `times_ms` [N, 2]: a's and b's time of each image."""
     low, high = _interval(times_ms)
     a_median, b_median = np.median(times_ms, axis=0)
     return {
@@ -187,8 +186,10 @@ def _one(times_ms: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def _interval(times_ms: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the difference of medians: the percentile bootstrap's 95 %, images drawn
-    with both their times (Efron and Tibshirani 1993, chapter 13)."""
+    """95 % interval of the difference of medians, by the percentile bootstrap.
+
+    Images are drawn with both their times (Efron and Tibshirani 1993, chapter 13).
+    """
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(times_ms), size=(RESAMPLES, len(times_ms)))
     medians = np.median(times_ms[drawn], axis=1)  # [RESAMPLES, 2]

@@ -1,4 +1,4 @@
-"""What a service's answers look like, and what is read out of them."""
+"""Answers of a service: their form in HTTP, checked, and their form here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from classifier.bundle.labels import Labels
 from classifier.store.versions import INT8
 
 FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
-"""Errors of one image that asking again cannot mend."""
+"""Errors of one image that another request cannot mend."""
 
 
 class NotTheContract(ValueError):
-    """An answer that no service of versions gives."""
+    """The answer breaks the contract of the HTTP API."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class ServedVersion:
     epoch: int | None
     dataset_digest: str | None
     aliases: tuple[str, ...] | None = None
-    """Of an int8 form those of the version that it was made of, as it has none of its
-    own; None where the service does not say."""
+    """An int8 form has the aliases of its base version. None if the service does not
+    say."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopAnswer:
-    """The likeliest classes of one image; `indices` are the version's own."""
+    """The likeliest classes of one image, by the version's own indices."""
 
     indices: tuple[int, ...]
     probabilities: tuple[float, ...]
@@ -40,7 +40,7 @@ class TopAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """An image that a version could not answer for, and why."""
+    """The error of a version for one image."""
 
     code: str
     message: str
@@ -54,10 +54,10 @@ Answer = TopAnswer | NoAnswer
 
 
 def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:
-    """One entry of a version, with its labels; `listed` is what `GET /versions` gave.
+    """The body of `GET /versions/v8`; `listed` is the body of `GET /versions`.
 
-    NotTheContract where a key of either that must be there is missing or of another
-    kind. What may be null is None if it is of another kind.
+    Raises NotTheContract if a required key is missing or of another kind. An optional
+    key of another kind is None.
     """
     try:
         dataset = entry.get("dataset")
@@ -82,7 +82,7 @@ def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedV
 
 
 def whole_number(value: object) -> int | None:
-    """0 to 999,999,999; None for anything else, `true` and 8.0 too."""
+    """`value` if it is an integer of 0 to 999,999,999, else None; true and 8.0 too."""
     return value if type(value) is int and 0 <= value < 10**9 else None
 
 
@@ -93,7 +93,7 @@ def _text(value: object) -> str | None:
 def read_results(
     document: Mapping[str, Any], count: int, versions: Sequence[ServedVersion]
 ) -> list[tuple[Answer, ...]]:
-    """For each image the answer of each version; NotTheContract if they are others."""
+    """The answers of each image, in the versions' order. Raises NotTheContract."""
     results = document.get("results")
     asked = [(image, v) for image in range(count) for v in versions]
     if not isinstance(results, list) or len(results) != len(asked):
@@ -115,7 +115,7 @@ def read_results(
 
 
 def _read_row(row: Mapping[str, Any], classes: int) -> Answer:
-    """KeyError, TypeError or ValueError where it is neither answer nor error."""
+    """Raises KeyError, TypeError or ValueError if `row` is no answer and no error."""
     if "error" in row:
         return NoAnswer(str(row["error"]["code"]), str(row["error"]["message"]))
     indices = tuple(int(entry["index"]) for entry in row["top"])

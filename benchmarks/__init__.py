@@ -1,1 +1,1 @@
-"""This project and its peers on the same work."""
+"""Benchmarks: this project and its peers on the same work."""

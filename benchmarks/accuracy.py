@@ -1,4 +1,4 @@
-"""What the recipes reach: validation accuracy of named settings, over seeds.
+"""Validation accuracy of named settings, over seeds.
 
 A run's result is kept in `--work`, and so is a run that was interrupted, or stopped by
 `--limit-minutes`: the same command goes on after its last whole epoch. The versions of
@@ -37,7 +37,7 @@ from training.run.state import RunState, UnknownRun, find_state
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """Of one seed; accuracies are fractions."""
+    """Result of one seed; accuracies are fractions."""
 
     last_top1: float
     last_top5: float
@@ -45,28 +45,28 @@ class Result:
     best_top5: float
     best_epoch: float
     seconds: float
-    """Of the whole program, all pieces together."""
+    """Seconds of the whole program, all pieces together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What is known of a training so far."""
+    """State of a training that may be in pieces."""
 
     data: str
-    """Digest of the images it was begun with."""
+    """Digest of the images that the training began with."""
 
     made_by: tuple[str, ...] = ()
-    """Commit and machine of each piece that had others than those before."""
+    """Commit and machine, one entry for each change of them."""
 
     seconds: float = 0.0
-    """But of pieces that were killed with the program that began them."""
+    """Seconds of all pieces, but of pieces that were killed with this program."""
 
     result: Result | None = None
-    """None until it is finished."""
+    """None until the training is finished."""
 
 
 class KeptRuns:
-    """A folder with the results of runs, and the stores of those that are not done.
+    """A folder with results of runs, and with stores of unfinished runs.
 
     A store of 200 versions takes 9 GB, and goes when its result is kept.
     """
@@ -146,7 +146,7 @@ def _commit() -> str:
 
 
 def _state(store: Path) -> RunState | None:
-    """Of the run that was begun; None where it did not come as far as to have one."""
+    """Id of the unfinished run; None if it ended before it had one."""
     try:
         return find_state(store_uri(store), "last").read()
     except UnknownRun:
@@ -176,7 +176,7 @@ def _top(version: Version, k: int) -> float:
 
 
 def _read(file: Path) -> Progress | None:
-    """None where there is none, or one that an earlier form of this file wrote."""
+    """The kept result; None if there is none, or if its format is older."""
     if not file.is_file():
         return None
     entry = json.loads(file.read_text())
@@ -188,7 +188,7 @@ def _read(file: Path) -> Progress | None:
 
 
 def _write(file: Path, progress: Progress) -> None:
-    """Whole or not at all."""
+    """Write the file whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f"{file.name}.partial")
     partial.write_text(json.dumps(asdict(progress)))
@@ -249,7 +249,7 @@ def main() -> int:
 
 
 def origins(makers: Iterable[tuple[str, ...]]) -> str:
-    """A sentence about who made the results, where it was not one and the same."""
+    """A sentence about commits and machines, if the results have several."""
     each = sorted({maker for made_by in makers for maker in made_by})
     return "" if len(each) < 2 else f" Made by {', and by '.join(each)}."
 
@@ -266,7 +266,7 @@ def _cells(results: list[Result]) -> list[str]:
 
 
 def _spread(values: list[float], text: Callable[[float], str]) -> str:
-    """The mean, and in brackets the least and most."""
+    """The mean, with the least and the greatest value in brackets."""
     mean = text(statistics.mean(values))
     if len(values) == 1:
         return mean

@@ -1,4 +1,4 @@
-"""What the model alone can do: ONNX Runtime in this process, images decoded before.
+"""Speed of the model alone: ONNX Runtime in this process, on decoded images.
 
 Servers are told as shares of it, measured at nearly the same time: a shared machine is
 twice as fast in one minute as in the next.
@@ -24,13 +24,13 @@ class Bare:
     """One measurement."""
 
     at: float
-    """Its middle, by time.monotonic()."""
+    """Middle of the measurement, by time.monotonic()."""
 
     rate: float
     """Images a second in batches of 32."""
 
     single_p50_ms: float
-    """Of batches of one image."""
+    """Seconds of a batch of one image."""
 
 
 class BareModel:

@@ -1,4 +1,4 @@
-"""Comparing two versions, beside the networks alone and beside a script's loop.
+"""Time of a comparison, against the networks alone and against a script's loop.
 
 The service and the client share the cores that the networks alone have. Each round
 measures the networks, a comparison, and the networks again; a ratio is of what was
@@ -35,18 +35,18 @@ GROWTH_HEADER = ("answers", "seconds", "ms per answer", "memory, MB")
 
 @dataclass(frozen=True)
 class Round:
-    """Measured one after the other."""
+    """One round: all contestants, one after the other."""
 
     bare: Spent
-    """The mean of before and after."""
+    """Mean of the measurements before and after."""
 
     compared: WatchedRun
     redrawn: WatchedRun
     by_hand_seconds: float
-    """For as many images as were compared, at the rate of BY_HAND."""
+    """Seconds for as many images as were compared, at the rate of BY_HAND images."""
 
     from_flask_seconds: float
-    """The same, where a Flask server written by hand answers."""
+    """The same with a Flask server written by hand."""
 
 
 def comparison_rows(rounds: Sequence[Round]) -> list[tuple[str, ...]]:
@@ -129,17 +129,17 @@ def growth_rows(grown: Mapping[int, WatchedRun]) -> list[tuple[str, ...]]:
 
 
 def _asking_seconds(run: WatchedRun) -> float:
-    """From the first batch's answers to the last's."""
+    """Seconds from the first batch's answers to the last's."""
     if run.first_line_at is None or run.last_line_at is None:
         return 0.0
     return run.last_line_at - run.first_line_at
 
 
 BY_HAND = 400
-"""Images that the script's loop asks about, by each version."""
+"""Images that the script's loop sends to each version."""
 
 MADE_UP = (1_000, 10_000, 100_000)
-"""Answers in the folders whose reports are drawn."""
+"""Numbers of answers in the folders that are drawn again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ def _by_hand(plan: Plan, files: Sequence[Path]) -> float:
 
 
 def _from_flask(launch: Launch, files: Sequence[Path], work: Path) -> float:
-    """Of one over two versions of a server written by hand, which has one."""
+    """Seconds of the loop for two versions of a server that serves one version."""
     probe = files[0].read_bytes()
     with running(launch, log=work / "flask.log", probe=probe) as server:
         return 2 * ask_by_hand(server.launch.url, files, field="file")

@@ -1,4 +1,4 @@
-"""What a comparison is measured by: the two networks alone, and the way by hand."""
+"""References for a comparison: the networks alone, and a script's loop."""
 
 import json
 import os
@@ -28,14 +28,14 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Spent:
-    """On all images by both versions."""
+    """Time for all images and both versions."""
 
     seconds: float
     cpu_seconds: float
 
 
 class BothNetworks:
-    """ONNX Runtime's own settings, on all usable cores; images are decoded before."""
+    """Both networks in this process, on all usable cores, with decoded images."""
 
     def __init__(self, bundles: Sequence[Bundle], files: Sequence[Path]) -> None:
         self._sessions = [_session(bundle) for bundle in bundles]
@@ -65,7 +65,7 @@ def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
 
 @contextmanager
 def running_service(store: str, versions: Sequence[str]) -> Iterator[str]:
-    """The URL of a service as it is started by hand."""
+    """Yield the URL of a service as a user starts it."""
     command = [sys.executable, "-m", "serving", "--port", "0"]
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
     with subprocess.Popen(
@@ -103,7 +103,7 @@ CLASSES, IMAGES_A_REQUEST = 200, 32
 
 
 def write_comparison(folder: Path, images: int) -> None:
-    """As a finished comparison leaves it, for `--from`; without pictures."""
+    """Write the folder of a finished comparison, for `--from`, without pictures."""
     labels = Labels.from_ids([f"n{index:08}" for index in range(CLASSES)])
     a, b = (
         ServedVersion("made-up", number, labels, f"run-{number}", int(number), "d")
@@ -136,7 +136,7 @@ def write_comparison(folder: Path, images: int) -> None:
 
 
 def _answer(rng: np.random.Generator, image: int) -> TopAnswer:
-    """The truth, `image` modulo 200, is the first in a third of them."""
+    """An answer; in a third of them the truth, `image` modulo 200, is first."""
     indices = rng.choice(CLASSES, 5, replace=False)
     if rng.random() < 1 / 3:
         indices = (indices - indices[0] + image) % CLASSES

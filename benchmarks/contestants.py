@@ -1,4 +1,4 @@
-"""The servers that are measured: this project's, and its peers with their installation.
+"""Servers to measure: this project's, and peers with their installation.
 
 Each peer is started as its manual recommends; the files it needs are in peers/.
 """
@@ -21,26 +21,26 @@ from classifier.hardware import usable_cores
 ENVIRONMENTS = ROOT / "build" / "peers"
 WORKERS = 2
 ROUNDED = 0.75
-"""Of an int8 form's classes, those that are its version's: 1 in 200 are by chance."""
+"""Least share of images on which int8 and fp32 agree; chance is 1 in 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """What all servers are given."""
+    """Settings that all servers share."""
 
     store: str
     model: str
     bundle: Path
-    """The folder of the version that peers serve."""
+    """Folder of the version that the peers serve."""
 
     work: Path
-    """For files that a peer makes."""
+    """Folder for files that a peer makes."""
 
 
 def flipside(
     contest: Contest, *versions: str, flags: Mapping[str, str], name: str = "flipside"
 ) -> Launch:
-    """Answers with the first of `versions`; `flags` are `python -m serving`'s."""
+    """This project's server. It answers with the first of `versions`."""
     port = free_port()
     given = {
         "model": contest.model,
@@ -150,7 +150,7 @@ PEERS: Mapping[str, Callable[[Contest], Launch]] = {
     "mlflow": _mlflow,
     "flask": _flask,
 }
-"""By name; ServerFailed where one cannot be installed. Two are here already."""
+"""Peers by name. Raises ServerFailed if one cannot be installed."""
 
 
 def _settings(contest: Contest) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _path() -> str:
 
 
 def _environment(package: str) -> Path:
-    """The Python of a virtual environment with the package; kept for the next time."""
+    """The Python of a virtual environment with the package, which is kept."""
     folder = ENVIRONMENTS / package
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.is_file():
@@ -185,7 +185,7 @@ def _version(python: Path, package: str) -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    """What it printed; ServerFailed with its last words."""
+    """The output of a command. Raises ServerFailed with the output's end."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:]

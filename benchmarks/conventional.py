@@ -1,4 +1,4 @@
-"""How people train today: ImageFolder, workers, fp32, `log_model` after each epoch.
+"""Conventional training: ImageFolder, workers, fp32, `log_model` each epoch.
 
 In the manner of pytorch/examples' imagenet/main.py with MLflow's fluent calls. Prints a
 line of JSON per epoch: images, and seconds of training, validation and logging.
@@ -95,7 +95,7 @@ def _train(
     *,
     first_step: int,
 ) -> int:
-    """One epoch; the number of images it saw."""
+    """Train one epoch; return its number of images."""
     criterion = nn.CrossEntropyLoss()
     device = next(network.parameters()).device
     sums, images = np.zeros(3), 0
@@ -133,7 +133,7 @@ def _validate(network: nn.Module, batches: Batches) -> dict[str, float]:
 
 
 def _sums(loss: Tensor, logits: Tensor, targets: Tensor) -> tuple[float, ...]:
-    """A batch's sums of loss, first answers right and top five right."""
+    """Sums over a batch: loss, top-1 hits, top-5 hits."""
     top = logits.topk(min(5, logits.shape[1])).indices
     hits = top == targets[:, None]
     top1, top5 = hits[:, 0].sum().item(), hits.sum().item()

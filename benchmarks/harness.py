@@ -1,4 +1,4 @@
-"""What a process and all its descendants cost, read from /proc."""
+"""CPU time and memory of a process tree, runs, and tables of results."""
 
 import os
 import platform
@@ -20,16 +20,16 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, kw_only=True)
 class _Stat:
-    """Of /proc/PID/stat; proc_pid_stat(5) has the places of its fields."""
+    """Fields of /proc/PID/stat; proc_pid_stat(5) has their positions."""
 
     parent: int
     session: int
     ticks: int
-    """Of CPU, with those of children that ended and were waited for."""
+    """CPU seconds, with those of children that ended and were waited for."""
 
 
 def descendants(root: int, proc: Path = PROC) -> list[int]:
-    """`root` and all below it, also those that outlived their parents.
+    """`root` and all its descendants, also after the death of their parents.
 
     Such a process has another parent, but still the session of its ancestors; `root`
     must have been started in a session of its own.
@@ -48,19 +48,19 @@ def descendants(root: int, proc: Path = PROC) -> list[int]:
 
 
 def cpu_seconds(pids: list[int], proc: Path = PROC) -> float:
-    """User and system time so far."""
+    """User and system seconds so far."""
     stats = (_stat(pid, proc) for pid in pids)
     ticks = sum(stat.ticks for stat in stats if stat is not None)
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_bytes(pids: list[int], proc: Path = PROC) -> int:
-    """The proportional set size: what processes share counts once in the sum."""
+    """Proportional set size: shared memory counts once in the sum."""
     return sum(_pss_bytes(pid, proc) for pid in pids)
 
 
 def kill(pids: list[int]) -> None:
-    """At once; one that has gone is no error."""
+    """Kill all at once; a process that has gone is no error."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def _pids(proc: Path) -> list[int]:
 
 
 def _stat(pid: int, proc: Path) -> _Stat | None:
-    """None where the process has gone."""
+    """None if the process has gone."""
     try:
         text = (proc / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -88,7 +88,7 @@ def _stat(pid: int, proc: Path) -> _Stat | None:
 
 
 def _pss_bytes(pid: int, proc: Path) -> int:
-    """0 where the process has gone, or has ended and only waits to be waited for."""
+    """0 if the process has gone or is a zombie."""
     try:
         text = (proc / str(pid) / "smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -102,28 +102,28 @@ LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """What it took."""
+    """Cost of a run."""
 
     seconds: float
     cpu_seconds: float
-    """User and system, of the process and of all it started and waited for."""
+    """User and system seconds of the process and of its children."""
 
     peak_bytes: int
-    """Resident memory of the process itself, at its highest."""
+    """Highest resident memory of the process itself."""
 
     lines: int
-    """In the watched file, at the end."""
+    """Lines of the watched file at the end."""
 
     first_line_at: float | None
-    """Seconds from the start until the file held a line more than at the start."""
+    """Seconds from the start until the file had one more line."""
 
     last_line_at: float | None
     said: str = field(repr=False, default="")
-    """On standard error."""
+    """Text on standard error."""
 
 
 class RunFailed(RuntimeError):
-    """It ended with another exit code than 0."""
+    """The exit code was not 0."""
 
 
 def watch(
@@ -132,7 +132,7 @@ def watch(
     environment: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> WatchedRun:
-    """`python ARGUMENTS` to its end, and when the lines of `file` came; RunFailed."""
+    """Run `python ARGUMENTS` and time the lines of `file`. Raises RunFailed."""
     watched = _Lines(file)
     with tempfile.TemporaryFile("w+") as errors:
         started = time.monotonic()
@@ -169,7 +169,7 @@ def watch(
 
 
 class _Lines:
-    """Of a file that grows, or is not there yet."""
+    """Lines of a file that grows, or that is not there yet."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
@@ -192,7 +192,7 @@ class _Lines:
 
 
 def _peak_bytes(pid: int) -> int:
-    """0 where the process has ended."""
+    """0 if the process has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -212,7 +212,7 @@ def write_table(
     note: str = "",
     page: Path = PAGE,
 ) -> None:
-    """Prints the table, and puts it in the place of the last one of this title.
+    """Print the table, and replace the last table of this title in the docs.
 
     `note` is a paragraph below the table: what was measured, and how.
     """
@@ -261,7 +261,7 @@ def _gpu() -> str:
 
 
 def _command() -> str:
-    """As typed, but of a path only its last part: the page names no one's folders."""
+    """The command line with the last part of each path: the page names no folders."""
     arguments = [argument.rstrip("/").split("/")[-1] for argument in sys.argv[1:]]
     return " ".join(
         ["python -m", f"{__package__}.{Path(sys.argv[0]).stem}", *arguments]

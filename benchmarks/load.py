@@ -1,4 +1,4 @@
-"""As many requests as a server answers: wrk on a number of connections that wait.
+"""Load: wrk for the highest rate, and an open loop for latency at a given rate.
 
 wrk waits for an answer before it sends again, so that a server which stands still is
 asked nothing meanwhile. Here a request's time counts from when it was to be sent.
@@ -31,14 +31,14 @@ IMAGES_A_REQUEST = 32
 
 @dataclass(frozen=True)
 class Bodies:
-    """What is posted in turn, all of one content type."""
+    """Request bodies that are posted in turn, all of one content type."""
 
     contents: tuple[bytes, ...]
     content_type: str
 
 
 Encoding = Callable[[Sequence[bytes]], Bodies]
-"""JPEG files to as many bodies of one image."""
+"""A function from JPEG files to as many bodies of one image."""
 
 
 def raw(files: Sequence[bytes]) -> Bodies:
@@ -60,12 +60,12 @@ def multipart(field: str) -> Encoding:
 
 
 def base64_json(document: Callable[[str], object]) -> Encoding:
-    """`document` makes of an image's base64 what is sent as JSON."""
+    """JSON bodies; `document` takes the base64 of an image."""
     return lambda files: _json(document(_base64(data)) for data in files)
 
 
 def many_in_json(files: Sequence[bytes]) -> Bodies:
-    """IMAGES_A_REQUEST files in each body, as our own service takes them."""
+    """Multipart bodies of IMAGES_A_REQUEST files, for our own service."""
     return _json(
         {"instances": [{"b64": _base64(data)} for data in group]}
         for group in _groups(files)
@@ -73,7 +73,7 @@ def many_in_json(files: Sequence[bytes]) -> Bodies:
 
 
 def many_in_npy(images: NDArray[np.uint8]) -> Bodies:
-    """uint8 [N, H, W, 3], IMAGES_A_REQUEST of them in each body."""
+    """Bodies of uint8 [N, H, W, 3], N is IMAGES_A_REQUEST."""
     bodies = []
     for start in range(0, len(images), IMAGES_A_REQUEST):
         stream = io.BytesIO()
@@ -103,19 +103,19 @@ TIMEOUT_SECONDS = 30
 
 
 class NoWrk(RuntimeError):
-    """The load generator is missing, or did not end as it should."""
+    """wrk is missing or failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What came of a load."""
+    """Result of a load."""
 
     answered: int
     """Requests with a status of 2xx or 3xx."""
 
     seconds: float
     errors: int
-    """Answers of other statuses, broken connections and answers that never came."""
+    """Other statuses, broken connections and missing answers."""
 
     p50_ms: float
     p99_ms: float
@@ -127,7 +127,7 @@ class Load:
 
 
 def run_wrk(url: str, bodies: Bodies, *, connections: int, seconds: float) -> Load:
-    """One thread of wrk posts the bodies in turn; NoWrk."""
+    """Post the bodies in turn from one thread of wrk. Raises NoWrk."""
     if shutil.which("wrk") is None:
         raise NoWrk(
             "wrk is not installed; it is a package of Debian's: apt install wrk"
@@ -145,7 +145,7 @@ def run_wrk(url: str, bodies: Bodies, *, connections: int, seconds: float) -> Lo
 
 
 def parse_wrk(output: str) -> Load:
-    """Of post.lua's line of JSON; NoWrk where there is none."""
+    """Parse post.lua's line of JSON. Raises NoWrk if there is none."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         raise NoWrk(f"wrk printed no result, but {output.strip()[-500:]!r}")
@@ -160,7 +160,7 @@ def parse_wrk(output: str) -> Load:
 
 
 MOST_CONNECTIONS = 512
-"""Beyond it a request is an error; select() knows 1,024 descriptors."""
+"""Most open connections; select() takes 1,024 descriptors."""
 
 NO_ANSWER = 599
 
@@ -169,13 +169,13 @@ NO_ANSWER = 599
 class OpenLoad:
     load: Load
     generator_cpu: float
-    """Cores that the generator itself used: 0.05 is 5 % of one."""
+    """Cores that the generator itself used; 0.05 is 5 % of one core."""
 
 
 def run_open_loop(
     url: str, bodies: Bodies, *, rate: float, seconds: float, seed: int = 0
 ) -> OpenLoad:
-    """`rate` requests a second on average for `seconds`."""
+    """Send `rate` requests a second on average for `seconds`."""
     random = Random(seed)
     arrivals = [random.expovariate(rate)]
     while arrivals[-1] < seconds:

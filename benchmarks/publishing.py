@@ -1,4 +1,4 @@
-"""What it costs to make an epoch a version, beside the way people do it today.
+"""Time to publish an epoch as a version, against `mlflow.pytorch.log_model`.
 
 The same ResNet-18 with 200 classes at 64 px, alternately, in stores of their own:
 this project's publishing (files, proof against torch, metrics, registry, aliases), and
@@ -6,6 +6,7 @@ this project's publishing (files, proof against torch, metrics, registry, aliase
 shows it, with an input example.
 """
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -40,6 +41,7 @@ CLASSES, SIZE, IMAGES = 200, 64, 1_000
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     torch.manual_seed(0)
     network = build_network("resnet18", classes=CLASSES, stem="imagenet")
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:

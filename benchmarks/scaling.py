@@ -1,4 +1,4 @@
-"""What an image costs as the data grows: the same run on 5, 50 and 500 per class."""
+"""Images per second as the data grows: 5, 50 and 500 images per class."""
 
 import argparse
 import statistics
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _rates(arguments: argparse.Namespace, data: Path, *, epochs: int) -> list[float]:
-    """Images per second of all epochs but the first, which warms up."""
+    """Images per second without the first epoch, which warms up."""
     logged = run_training(
         data,
         *("--epochs", str(epochs), "--recipe", "plain", "--stem", arguments.stem),

@@ -1,4 +1,4 @@
-"""Starts a server, waits until it is ready, reads what it costs, stops it."""
+"""Measure a server: start it, wait until it is ready, load it, stop it."""
 
 import http.client
 import os
@@ -32,34 +32,34 @@ START_SECONDS = 120
 STOP_SECONDS = 10
 PROBE_SECONDS = 0.02
 SAME_CLASSES = 0.95
-"""Other decoders and other kernels may tip an image that was on the edge."""
+"""Least share of agreement: other decoders and kernels change close calls."""
 
 
 class ServerFailed(RuntimeError):
-    """A server did not start, or does not answer as the model does."""
+    """The server did not start, or its answers are not the model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """How a server is started and asked."""
+    """Command, address and answers of a server."""
 
     name: str
     command: tuple[str, ...]
     port: int
     path: str
-    """Where images are posted."""
+    """Path that images are posted to."""
 
     encode: Encoding
     best: Callable[[Any], int]
-    """The likeliest class of an answer's JSON."""
+    """Reads the likeliest class from an answer's JSON."""
 
     environment: Mapping[str, str]
 
     same_classes: float = SAME_CLASSES
-    """The share of images on which it must agree with the bare model, at least."""
+    """Least share of images on which it agrees with the bare model."""
 
     says_ready: bool = False
-    """It prints a line when it is ready; else it is asked until it answers."""
+    """The server prints a line when it is ready; else it is polled."""
 
     @property
     def url(self) -> str:
@@ -68,12 +68,12 @@ class Launch:
 
 @dataclass(frozen=True)
 class Server:
-    """A running one."""
+    """A running server."""
 
     launch: Launch
     pid: int
     ready_seconds: float
-    """From its start until it was ready."""
+    """Seconds from its start until it was ready."""
 
     def cpu_seconds(self) -> float:
         return harness.cpu_seconds(harness.descendants(self.pid))
@@ -84,7 +84,7 @@ class Server:
 
 @contextmanager
 def running(launch: Launch, *, log: Path, probe: bytes) -> Iterator[Server]:
-    """ServerFailed with the end of its log where it does not come up."""
+    """Raises ServerFailed with the end of its log if it does not start."""
     with log.open("w") as stderr:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -111,7 +111,7 @@ def running(launch: Launch, *, log: Path, probe: bytes) -> Iterator[Server]:
 
 
 def check_answers(server: Server, files: Sequence[bytes], best: Sequence[int]) -> None:
-    """ServerFailed unless it names nearly the same classes as the bare model.
+    """Raises ServerFailed unless it nearly agrees with the bare model.
 
     Otherwise its speed would be that of other work. `best` has those of `files`.
     """
@@ -135,14 +135,14 @@ def free_port() -> int:
 
 
 def _was_told(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a line came on its standard output, before that was closed."""
+    """Whether it printed a line before it closed standard output."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     return bool(readable) and process.stdout.readline() != b""
 
 
 def _answers(process: subprocess.Popen[bytes], launch: Launch, probe: bytes) -> bool:
-    """Asked about an image again and again; START_SECONDS at most."""
+    """Poll with an image, for START_SECONDS at most."""
     body = launch.encode([probe])
     until = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < until:
@@ -156,7 +156,7 @@ def _answers(process: subprocess.Popen[bytes], launch: Launch, probe: bytes) -> 
 
 
 def _post(launch: Launch, content: bytes, content_type: str) -> bytes:
-    """What it answers; ServerFailed for another status than 200."""
+    """The answer. Raises ServerFailed for any status but 200."""
     connection = http.client.HTTPConnection("127.0.0.1", launch.port, timeout=60)
     try:
         headers = {"Content-Type": content_type}
@@ -173,7 +173,7 @@ def _post(launch: Launch, content: bytes, content_type: str) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """It, and what it leaves behind (LitServe's workers outlive it)."""
+    """Stop the server and its descendants (LitServe's workers outlive it)."""
     everyone = harness.descendants(process.pid)
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -194,7 +194,7 @@ OPEN_SHARE = 0.7
 
 FINISH_SECONDS, TICK_SECONDS = 10, 0.25
 IDLE_CPU = 0.2
-"""Cores below which a server is done; LitServe's workers look for work all the time."""
+"""A server is idle below this many cores; LitServe's workers poll for work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,34 +203,34 @@ class Sample:
 
     load: Load
     at: float
-    """By time.monotonic()."""
+    """Middle of the load, by time.monotonic()."""
 
     cpu_seconds: float
 
     @property
     def cpu_ms(self) -> float:
-        """CPU time of an answered request."""
+        """CPU seconds per answered request."""
         return 1000 * self.cpu_seconds / max(1, self.load.answered)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCost:
-    """All that was measured of a server."""
+    """All measurements of a server."""
 
     name: str
     singles: Mapping[int, Sample]
-    """One image a request, by number of connections."""
+    """Loads of one image a request, by number of connections."""
 
     many: Mapping[str, Sample]
-    """32 images a request, by the body's form; empty for a peer."""
+    """Loads of 32 images a request, by the body's form; empty for a peer."""
 
     open_loop: OpenLoad
     ready_seconds: float
     idle_memory_bytes: int
-    """Before the first load; each image was asked about once."""
+    """Memory before the first load, after one request for each image."""
 
     memory_bytes: int
-    """After all loads."""
+    """Memory after all loads."""
 
 
 def measure_server(
@@ -242,7 +242,7 @@ def measure_server(
     seconds: float,
     is_ours: bool,
 ) -> ServerCost:
-    """`seconds` for each load; ServerFailed, or NoWrk."""
+    """Measure for `seconds` a load. Raises ServerFailed or NoWrk."""
     bodies = launch.encode(files)
     with running(launch, log=work / "server.log", probe=files[0]) as server:
         check_answers(server, files, bare.best)
@@ -276,7 +276,7 @@ def measure_server(
 def start_seconds(
     make: Callable[[], Launch], *, work: Path, probe: bytes, times: int
 ) -> list[float]:
-    """From the start of the process to its readiness, each time anew."""
+    """Seconds from the start of a process until it is ready, for several starts."""
     seconds = []
     for _ in range(times):
         with running(make(), log=work / "start.log", probe=probe) as server:
@@ -304,7 +304,7 @@ def _sample(server: Server, bodies: Bodies, connections: int, seconds: float) ->
 
 
 def _let_finish(server: Server) -> None:
-    """wrk leaves at once; its last requests would be in the way of the next load."""
+    """Wait until wrk's last requests are done; they would slow the next load."""
     until, cpu_before = time.monotonic() + FINISH_SECONDS, server.cpu_seconds()
     while time.monotonic() < until:
         time.sleep(TICK_SECONDS)

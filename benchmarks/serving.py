@@ -45,7 +45,7 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class Arena:
-    """The same images, the same bare model, the same time for each."""
+    """Images, bare model and time that all servers share."""
 
     contest: Contest
     bare: BareModel
@@ -56,7 +56,7 @@ class Arena:
     def meet(
         self, name: str, make: Callable[[], Launch], *, is_ours: bool = True
     ) -> Outcome:
-        """The server's cost, and the bare model's speed before and after it."""
+        """Measure the server, and the bare model before and after it."""
         print(f"measuring {name}", file=sys.stderr)
         if not self.measured:
             self.measured.append(self.bare.measure(self.seconds))
@@ -75,7 +75,7 @@ class Arena:
             self.measured.append(self.bare.measure(self.seconds))
 
     def starts(self, make: Callable[[], Launch]) -> list[float]:
-        """Seconds from its start to its readiness, each time anew."""
+        """Seconds from the start until it is ready, for several starts."""
         work, probe = self.contest.work, self.files[0]
         return start_seconds(make, work=work, probe=probe, times=STARTS)
 
@@ -112,7 +112,7 @@ MB = 1e6
 def server_rows(
     outcomes: Sequence[Outcome], yardstick: Yardstick
 ) -> list[tuple[str, ...]]:
-    """A row for each number of connections, and one of the open loop."""
+    """One row for each number of connections, and one for the open loop."""
     rows: list[tuple[str, ...]] = []
     for outcome in outcomes:
         if isinstance(outcome, NotMeasured):
@@ -157,7 +157,7 @@ def shape_rows(
 
 
 def bare_range(yardstick: Yardstick) -> str:
-    """A sentence on what the ratios are to."""
+    """A sentence that names the reference of the ratios."""
     rates = [bare.rate for bare in yardstick.measured]
     singles = [bare.single_p50_ms for bare in yardstick.measured]
     return (
@@ -169,7 +169,7 @@ def bare_range(yardstick: Yardstick) -> str:
 
 
 def method(yardstick: Yardstick, ours: Outcome, *, seconds: float) -> str:
-    """The paragraph below a table: what was measured, and how."""
+    """The method, as a paragraph below a table."""
     generator = (
         f" (the generator took {ours.open_loop.generator_cpu:.0%} of a core beside "
         "flipside)"
@@ -201,7 +201,7 @@ ON_CPU: Mapping[str, str] = {"device": "cpu"}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured; four peers take six minutes at 8 seconds a load."""
+    """Settings; four peers take six minutes at 8 seconds a load."""
 
     store: str
     model: str | None
@@ -213,7 +213,7 @@ class Plan:
     peers: tuple[str, ...]
     ours: Mapping[str, str]
     shape: list[Mapping[str, str]]
-    """If there are any, they alone are measured."""
+    """If not empty, only these are measured."""
 
 
 def main() -> None:
@@ -273,7 +273,7 @@ def _contest(plan: Plan, work: Path) -> Contest:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The first 64 JPEGs by name; exits where there are fewer."""
+    """The first 64 JPEGs by name. Exits if there are fewer."""
     endings = (".jpg", ".jpeg")
     files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in endings]
     if len(files) < IMAGES:

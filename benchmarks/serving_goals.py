@@ -1,4 +1,4 @@
-"""What is wanted of the service, and what it does, as rows of a table."""
+"""Goals of the service beside the measurements, as rows of a table."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from benchmarks.load import IMAGES_A_REQUEST, Load
 from benchmarks.servers import OPEN_SHARE, Sample, ServerCost
 
 BUSY = 64
-"""Connections of the load that servers are compared by."""
+"""Number of connections of the load that compares servers."""
 
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A server that did not come up, or answered something else."""
+    """The server did not start, or its answers were wrong."""
 
     name: str
     reason: str
@@ -30,20 +30,20 @@ class Yardstick:
     measured: Sequence[Bare]
 
     def share(self, sample: Sample, *, images: int = 1) -> float:
-        """Images a second, of those the bare model did at the nearest time."""
+        """Images a second as a share of the bare model's at the nearest time."""
         return images * sample.load.rate / nearest(self.measured, at=sample.at).rate
 
     def busy_share(self, cost: ServerCost) -> float:
         return self.share(cost.singles[BUSY])
 
     def added_ms(self, sample: Sample) -> float:
-        """Median time of a request, above the bare model's for one image."""
+        """Median time of a request minus the bare model's for one image."""
         bare = nearest(self.measured, at=sample.at)
         return sample.load.p50_ms - bare.single_p50_ms
 
 
 def errors_of(load: Load) -> str:
-    """Nothing, where there are none."""
+    """Empty if there are none."""
     return f" and {load.errors:,} errors" if load.errors else ""
 
 
@@ -59,7 +59,7 @@ def goal_rows(
     starts: Sequence[float],
     yardstick: Yardstick,
 ) -> list[tuple[str, ...]]:
-    """A row for each thing that is wanted."""
+    """One row for each goal."""
     wanted = "at least 2.5 of the best peer"
     label = "one image a request, 64 connections, int8, requests/s"
     if int8 is None:

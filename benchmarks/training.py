@@ -1,4 +1,4 @@
-"""Training beside the way people do it today: the same network, batches and images.
+"""Training against conventional training: the same network, batches and images.
 
 `--device cpu` measures a part of the data, `--device cuda` all of it. Both programs run
 alternately, in stores of their own, on one folder of links.
@@ -32,7 +32,7 @@ UNKNOWN = "not measured: the run does not tell"
 
 @dataclass(frozen=True)
 class Round:
-    """Both programs, one after the other."""
+    """One round: both programs, one after the other."""
 
     ours: Cost
     theirs: Cost
@@ -84,7 +84,7 @@ def _share(costs: list[Cost], seconds: Callable[[Cost], float | None]) -> str:
 
 
 def first_step_row(rounds: list[Round]) -> tuple[str, ...]:
-    """Of the rounds after the first, which fills the caches."""
+    """Medians of the rounds after the first, which fills the caches."""
     cells = []
     for costs in ([r.ours for r in rounds[1:]], [r.theirs for r in rounds[1:]]):
         seconds = [
@@ -107,7 +107,7 @@ GPU_DEFAULTS = {"epochs": 16}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much is run; a whole benchmark stays below 12 minutes on two cores."""
+    """Size of a benchmark; a whole one stays below 12 minutes on two cores."""
 
     data: Path
     device: str
@@ -187,7 +187,7 @@ def _say_no_gpu() -> None:
 
 @contextmanager
 def _workplace(plan: Plan) -> Iterator[tuple[Path, Path]]:
-    """The folder of links, and a place for stores; both are gone afterwards."""
+    """Yield the folder of links and one for stores; both are deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
         work = Path(folder)
         data = arrange(

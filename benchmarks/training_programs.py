@@ -1,4 +1,4 @@
-"""Runs this project's training or the conventional one, and reads what it cost."""
+"""Run this project's training or the conventional one, and read its cost."""
 
 import argparse
 import json
@@ -19,34 +19,34 @@ from classifier.store.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 STOPPED = (130, -signal.SIGTERM)
-"""Exit codes after a SIGTERM: training's own, and of what does not know it yet."""
+"""Exit codes after a SIGTERM: training's own, and Python's default."""
 
 
 class ProgramFailed(RuntimeError):
-    """A measured program ended with an error; there is nothing to compare."""
+    """A measured program ended with an error."""
 
 
 class ProgramStopped(RuntimeError):
-    """A program was stopped because its time was over; it can be gone on with."""
+    """A program was stopped at the end of its time; it can be resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an epoch cost, averaged over all but the first, which warms up."""
+    """Cost of an epoch, averaged over all but the first, which warms up."""
 
     images: int
     training_seconds: float
     epoch_seconds: float
-    """Training, validation, logging and publishing, whatever ran beside what."""
+    """Wall seconds of training, validation, logging and publishing, overlapped."""
 
     publishing_seconds: float | None
-    """Logging and publishing; None where the run does not tell."""
+    """Seconds of logging and publishing; None if the run does not log them."""
 
     waiting_seconds: float | None
-    """How long training stood still for it."""
+    """Seconds for which training waited for publishing."""
 
     first_step_seconds: float | None
-    """From the start of the process, compiling aside; not per epoch."""
+    """Seconds from the start of the process to training, without compiling."""
 
     @property
     def training_rate(self) -> float:
@@ -68,7 +68,7 @@ class LoggedRun:
     """mlflow.entities.Run."""
 
     def values(self, key: str) -> list[float]:
-        """A metric's values, by rising step."""
+        """Values of a metric, by rising step."""
         return [point.value for point in self.points(key)]
 
     def points(self, key: str) -> list[Any]:
@@ -76,7 +76,7 @@ class LoggedRun:
         return sorted(history, key=lambda point: int(point.step))
 
     def tag(self, key: str) -> float | None:
-        """A number that the run keeps as a tag; None where it has none."""
+        """A number among the run's tags; None if it has no such tag."""
         value = self.run.data.tags.get(key)
         return None if value is None else float(value)
 
@@ -84,7 +84,7 @@ class LoggedRun:
 def run_training(
     data: Path, *flags: str, store: Path, until: float | None = None
 ) -> LoggedRun:
-    """`python -m training --data DATA FLAGS` in a new store, to its end.
+    """Run `python -m training --data DATA FLAGS` in a new store to its end.
 
     ProgramStopped where it has not come to it at `until`, of time.monotonic().
     """
@@ -93,7 +93,7 @@ def run_training(
 
 
 def resume_training(store: Path, *, until: float | None = None) -> LoggedRun:
-    """Goes on with the store's run, to its end or as `run_training`."""
+    """Resume the store's run; as run_training() otherwise."""
     run_program("training", ["--resume", "last"], store=store, until=until)
     return read_store(store)
 
@@ -114,7 +114,7 @@ def training_cost(logged: LoggedRun, *, images: int) -> Cost:
 
 
 def _epoch_seconds(logged: LoggedRun, *, epochs: int) -> float:
-    """From the first epoch's last logged point to the last version's registration.
+    """Seconds from the first epoch's last logged point to the last registration.
 
     Publishing may lag behind training, and the first version most of all: counted from
     its registration, the lag would be a present. So counted, the first epoch's
@@ -130,7 +130,7 @@ def _epoch_seconds(logged: LoggedRun, *, epochs: int) -> float:
 
 
 def run_conventional(data: Path, *flags: str, store: Path) -> Cost:
-    """`python -m benchmarks.conventional` in a new store, two epochs or more."""
+    """Run `python -m benchmarks.conventional` in a new store, two epochs or more."""
     started = time.time()
     command = ["--data", str(data), *flags]
     output = run_program("benchmarks.conventional", command, store=store)
@@ -154,7 +154,7 @@ def run_conventional(data: Path, *flags: str, store: Path) -> Cost:
 def run_program(
     module: str, flags: Sequence[str], *, store: Path, until: float | None = None
 ) -> str:
-    """What it printed; `store` is its working directory, and made if need be.
+    """The output. `store` is its working directory, created if it is missing.
 
     ProgramStopped where it was ended by a SIGTERM at `until`, of time.monotonic().
     """
@@ -193,7 +193,7 @@ def run_program(
 
 
 def read_store(store: Path) -> LoggedRun:
-    """ProgramFailed unless the store holds one run."""
+    """Raises ProgramFailed unless the store holds one run."""
     registry = Registry(store_uri(store))
     experiments = [e.experiment_id for e in registry.client.search_experiments()]
     runs = registry.client.search_runs(experiments)
@@ -246,5 +246,5 @@ def existing_folder(text: str) -> Path:
 
 
 def count_images(part: Path) -> int:
-    """In an arranged part."""
+    """Number of images in a part."""
     return sum(1 for _ in part.glob("*/*"))

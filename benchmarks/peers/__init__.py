@@ -1,1 +1,1 @@
-"""What other servers are started with: one small file each, as their manuals show."""
+"""Programs of the peer servers, one small file each, as their manuals show."""

@@ -1,4 +1,4 @@
-"""A run in MLflow: what it was asked, what it measured, and its pictures."""
+"""A run in MLflow: its parameters, tags, metrics, files and process."""
 
 import contextlib
 import getpass
@@ -22,6 +22,11 @@ from training.config import program
 from training.evaluation.epoch import EpochRecord, RunningPoint
 from training.evaluation.evaluate import Metrics
 
+BATCH_LIMIT = 1000
+"""Most metrics in one log_batch (mlflow/utils/validation.py)."""
+
+PROCESS_TAG = "process"
+
 LIBRARIES = (
     "torch",
     "torchvision",
@@ -34,105 +39,12 @@ LIBRARIES = (
 )
 
 
-def run_tags(arguments: Sequence[str]) -> dict[str, str]:
-    """Tags of the MLflow run; those that begin with `mlflow.` its page shows on top."""
-    command = f"{program()} {shlex.join(arguments)}"
-    tags = {
-        "command": command,
-        "mlflow.source.name": command,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
-    }
-    commit = _git_commit()
-    if commit is not None:
-        tags["mlflow.source.git.commit"] = commit
-    return tags
-
-
-def library_versions() -> dict[str, str]:
-    versions = {name: version(name) for name in LIBRARIES}
-    versions["onnxruntime"] = _onnxruntime_version()
-    return {"python": platform.python_version(), **versions}
-
-
-def _onnxruntime_version() -> str:
-    """It goes by one of two names, for CPUs alone or with CUDA."""
-    for name in ("onnxruntime-gpu", "onnxruntime"):
-        with contextlib.suppress(PackageNotFoundError):
-            return version(name)
-    raise PackageNotFoundError("onnxruntime")
-
-
-def this_process() -> str:
-    """This process's name in the world: machine since its boot, number, start."""
-    return f"{_machine()} {os.getpid()} {_started_ticks(os.getpid())}"
-
-
-def is_dead(process: str) -> bool:
-    """Whether `this_process()` of another one runs no more; False if one cannot tell,
-    as of another machine's."""
-    machine, _, rest = process.partition(" ")
-    number, _, started = rest.partition(" ")
-    if machine != _machine() or not number.isdigit():
-        return False
-    return _started_ticks(int(number)) != started
-
-
-def process_started_at() -> float:
-    """time.time() when this process began, interpreter and imports included."""
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    ticks = int(_started_ticks(os.getpid()))
-    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _machine() -> str:
-    """A container's host name, and the kernel's boot: numbers are used again."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()}/{boot.read_text().strip()}"
-
-
-def _started_ticks(process: int) -> str:
-    """Clock ticks after boot; empty where there is no such process. `man proc`."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return ""
-    state, *fields = text.rpartition(")")[2].split()  # the name may hold anything
-    return "" if state == "Z" else fields[18]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return str(os.getuid())
-
-
-def _git_commit() -> str | None:
-    """Of the working directory; None outside a repository."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-BATCH_LIMIT = 1000
-"""Metrics in one log_batch (mlflow/utils/validation.py)."""
-
-
-PROCESS_TAG = "process"
-
-
 class RunTracker:
     """One MLflow run, from its start to `finish()`.
 
-    A context manager that ends it also where that was not reached.
-
-    Only the client API is used: the fluent one links a metric to every model of an
-    equal step number, and steps of epochs and of batches overlap.
+    As a context manager it ends the run as FAILED or KILLED on an error. It uses the
+    client API only: the fluent API links a metric to every model with the same step,
+    and the steps of epochs and of the optimiser overlap.
     """
 
     def __init__(self, registry: Registry, run: entities.Run) -> None:
@@ -159,7 +71,7 @@ class RunTracker:
 
     @classmethod
     def reopen(cls, registry: Registry, run_id: str) -> "RunTracker":
-        """Goes on with a run, whatever it ended as."""
+        """Continues a run, whatever its status."""
         with store_call(f"open run {run_id}"):
             run = registry.client.get_run(run_id)
             _end_dead_runs(registry, run.info.experiment_id, besides=run_id)
@@ -178,7 +90,7 @@ class RunTracker:
     ) -> None:
         if kind is None:
             return
-        # What ended the run tells more than that it cannot be noted.
+        # The error that ended the run matters more than an unreachable store.
         with contextlib.suppress(StoreUnavailable):
             self._end("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
 
@@ -196,7 +108,7 @@ class RunTracker:
 
     @store_call("log the data set")
     def log_dataset(self, *, name: str, digest: str, source: str, size: str) -> None:
-        # MLflow's field holds 36 characters; the whole digest is a tag and a param.
+        # MLflow's field holds 36 characters; a tag and a parameter hold the digest.
         dataset = entities.Dataset(
             name=name,
             digest=digest[:36],
@@ -216,7 +128,7 @@ class RunTracker:
 
     @store_call("log running metrics")
     def log_running(self, points: Sequence[RunningPoint]) -> None:
-        """`running/*`; the step is the optimiser's. Again adds nothing."""
+        """Logs `running/*`; the step is the optimiser's. Idempotent."""
         self._log(
             [
                 entities.Metric(f"running/{name}", value, point.time_ms, point.step)
@@ -227,9 +139,9 @@ class RunTracker:
 
     @store_call("log an epoch's metrics")
     def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
-        """`train/*`, `val/*` and the rest; the step is the epoch, the model is its.
+        """Logs `train/*`, `val/*` and more for a model; the step is the epoch.
 
-        Again adds nothing.
+        Idempotent.
         """
         training = record.training
         values = {
@@ -251,7 +163,7 @@ class RunTracker:
 
     @store_call("list a version among the run's outputs")
     def add_output(self, model_id: str, *, epoch: int) -> None:
-        """Again adds nothing."""
+        """Idempotent."""
         outputs = self._client.get_run(self.run_id).outputs
         listed = outputs.model_outputs if outputs is not None else []
         if model_id not in {output.model_id for output in listed}:
@@ -262,7 +174,7 @@ class RunTracker:
     def log_measures(
         self, values: Mapping[str, float], *, model_id: str, epoch: int
     ) -> None:
-        """Of a model that no epoch of this run has made."""
+        """Logs metrics of a model that is not a checkpoint of this run."""
         now_ms = round(1000 * time.time())
         self._log(
             [
@@ -295,7 +207,7 @@ def _named(metrics: Metrics) -> dict[str, float]:
 def _end_dead_runs(
     registry: Registry, experiment_id: str, *, besides: str = ""
 ) -> None:
-    """Ends the runs whose process was killed: it could not do so itself."""
+    """Ends the runs whose process was killed, as that process could not."""
     with store_call("look for runs that were killed"):
         running = registry.client.search_runs(
             [experiment_id], "attributes.status = 'RUNNING'"
@@ -304,3 +216,92 @@ def _end_dead_runs(
             process = run.data.tags.get(PROCESS_TAG)
             if process and run.info.run_id != besides and is_dead(process):
                 registry.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def run_tags(arguments: Sequence[str]) -> dict[str, str]:
+    """Tags of the MLflow run. Its page shows the `mlflow.` ones at the top."""
+    command = f"{program()} {shlex.join(arguments)}"
+    tags = {
+        "command": command,
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+    commit = _git_commit()
+    if commit is not None:
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def library_versions() -> dict[str, str]:
+    versions = {name: version(name) for name in LIBRARIES}
+    versions["onnxruntime"] = _onnxruntime_version()
+    return {"python": platform.python_version(), **versions}
+
+
+def _onnxruntime_version() -> str:
+    """The package has two names: for CPUs alone and with CUDA."""
+    for name in ("onnxruntime-gpu", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    raise PackageNotFoundError("onnxruntime")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return str(os.getuid())
+
+
+def _git_commit() -> str | None:
+    """Commit of the working directory; None outside a repository."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def this_process() -> str:
+    """A unique name of this process: machine and boot, process id, start."""
+    return f"{_machine()} {os.getpid()} {_started_ticks(os.getpid())}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether the process that `this_process()` named has ended.
+
+    False for a process of another machine, as nothing is known of it.
+    """
+    machine, _, rest = process.partition(" ")
+    number, _, started = rest.partition(" ")
+    if machine != _machine() or not number.isdigit():
+        return False
+    return _started_ticks(int(number)) != started
+
+
+def process_started_at() -> float:
+    """time.time() at this process's start, before the interpreter and imports."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    ticks = int(_started_ticks(os.getpid()))
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _machine() -> str:
+    """Host name and boot id, as process ids repeat after a boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip()}"
+
+
+def _started_ticks(process: int) -> str:
+    """Clock ticks from boot to its start; empty if it does not run. See `man proc`."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = text.rpartition(")")[
+        2
+    ].split()  # the name may contain any character
+    return "" if state == "Z" else fields[18]

@@ -1,4 +1,4 @@
-"""From a run's saved state to where it goes on."""
+"""How a run continues from its saved state, and what happens when it is stopped."""
 
 import signal
 import threading
@@ -32,20 +32,20 @@ _RECORDS = TypeAdapter(list[EpochRecord])
 
 
 class OtherFlags(WrongUsage, ValueError):
-    """A run goes on as it was begun; it was asked to go on otherwise."""
+    """A flag beside --resume differs from the run's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedRun:
-    """What a run did before it was stopped."""
+    """A stopped run: its settings, history and tensors."""
 
     run_id: str
     started_ms: int
     asked: TrainingConfig
-    """As it was typed when the run was begun."""
+    """As it was typed when the run started."""
 
     config: TrainingConfig
-    """`asked`, on the device and in the precision that it began with."""
+    """`asked`, with the values that the run found for `auto`."""
 
     history: History
     tensors: Mapping[str, Tensor]
@@ -56,7 +56,7 @@ class SavedRun:
         return len(self.history.epochs)
 
     def last_checkpoint(self, setup: RunSetup) -> Checkpoint:
-        """The last epoch's, to publish what is missing of its version."""
+        """The last epoch's checkpoint, to publish its version if that is missing."""
         kind = "average/" if setup.recipe.average_epochs else "network/"
         return Checkpoint(
             record=self.history.epochs[-1],
@@ -71,7 +71,7 @@ class SavedRun:
 
 
 def read_saved_run(folder: StateFolder, asked: ResumeConfig) -> SavedRun | None:
-    """None where the run is finished. OtherFlags names the flag that differs."""
+    """None if the run is finished. Raises OtherFlags if a flag differs."""
     state = folder.read()
     config = _asked(state.content, asked)
     if state.is_finished:
@@ -89,7 +89,7 @@ def read_saved_run(folder: StateFolder, asked: ResumeConfig) -> SavedRun | None:
 
 
 def check_same_data(saved: SavedRun, setup: RunSetup) -> None:
-    """BadDataset where the images are no longer those the run began with."""
+    """Raises BadDataset if the images are not those that the run started with."""
     for part, digest in _digests(setup).items():
         if saved.content[part] != digest:
             raise BadDataset(
@@ -101,7 +101,7 @@ def check_same_data(saved: SavedRun, setup: RunSetup) -> None:
 
 
 def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any]:
-    """What the state's JSON says of a run, besides its epoch."""
+    """The content of the state's JSON: settings and epoch records."""
     return {
         "config": asdict(setup.asked) | {"cache": None},
         "model": setup.model,
@@ -119,9 +119,9 @@ def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any
 def answer_tensors(
     history: History, logits: NDArray[np.float32], *, epochs: int
 ) -> dict[str, Tensor]:
-    """First answers and probabilities of each epoch, and the last one's `logits`.
+    """Top-1 answers and target probabilities of each epoch, and the last logits.
 
-    Of one size from the first of the `epochs` to the last.
+    The size is the same after each of the `epochs`.
     """
     tensors = _empty_answers(epochs=epochs, images=len(logits))
     for name, rows in (
@@ -133,7 +133,7 @@ def answer_tensors(
 
 
 def state_size(training_state: Mapping[str, Tensor], setup: RunSetup) -> int:
-    """Bytes of the file that an epoch's state will take; before the first epoch."""
+    """Bytes of the file of an epoch's state, known before the first epoch."""
     images, classes = len(setup.val), len(setup.dataset.labels)
     return byte_size(
         {
@@ -156,7 +156,7 @@ def _digests(setup: RunSetup) -> dict[str, str]:
 
 
 def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
-    """The run's own; what is typed again must be what was typed first."""
+    """The run's own settings. Raises OtherFlags if a flag given again differs."""
     config = TrainingConfig(**content["config"])
     of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
     for name, value in asked.given.items():
@@ -170,14 +170,14 @@ def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
 
 
 def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:
-    """With what came of `auto` and of the recipe when the run was begun."""
+    """Settings with the values that `auto` and the recipe gave at the start."""
     return replace(
         config,
         device=content["device"],
         precision=content["precision"],
         compile="on" if content["compiled"] else "off",
         batch_size=content.get("batch_size", config.batch_size),
-        # Runs without it were begun when no rate followed the batch size.
+        # Older states lack it; then the rate did not depend on the batch size.
         lr=content.get("lr", config.lr or RECIPES[config.recipe].lr),
     )
 
@@ -187,7 +187,7 @@ def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
     if not records:
         return History()
     done = len(records)
-    # Copies: the tensors are views of a file that later states are written into.
+    # Copies: the tensors map a file into which later states are written.
     return History(
         records,
         list(tensors[FIRST_ANSWERS][:done].numpy().astype(np.int64)),
@@ -199,14 +199,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was stopped from outside; says how to go on with it."""
+    """The user or the system stopped the run; the message says how to resume it."""
 
 
 @contextmanager
 def with_resume_hint(folder: StateFolder, *, epochs: int) -> Iterator[None]:
-    """Adds to what ends the run how many of its `epochs` are kept, as `folder` has it.
+    """Adds a note "N of M epochs are kept; go on with ..." to the run's error.
 
-    Of a run that keeps nothing yet there is nothing to say.
+    Adds nothing if the run has no saved state yet.
     """
     try:
         yield
@@ -224,9 +224,9 @@ def with_resume_hint(folder: StateFolder, *, epochs: int) -> Iterator[None]:
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """SIGTERM as well as Ctrl-C: so a cluster stops a job that it wants to go on later.
+    """SIGTERM raises KeyboardInterrupt as Ctrl-C does: clusters stop jobs with it.
 
-    Afterwards both do what they did before.
+    The previous handlers are restored at the end.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -238,13 +238,13 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def ignore_more_signals() -> None:
-    """The first one ends the run; the next must not end the writing that is under way.
+    """After the first signal, further ones must not interrupt a write.
 
     torchrun sends SIGTERM after the terminal's SIGINT. Ctrl-\\ still kills.
     """
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            # Not SIG_IGN, which processes started from here would have as well.
+            # Not SIG_IGN, which child processes would inherit.
             signal.signal(number, lambda *_: None)
 
 

@@ -1,4 +1,4 @@
-"""The outside of a run: MLflow, its versions, and the state it can go on from."""
+"""An open run: what is saved, published, logged and printed after each epoch."""
 
 import functools
 import tempfile
@@ -68,7 +68,7 @@ def log_setup(run: RunTracker, setup: RunSetup) -> None:
 def print_setup(
     run: RunTracker, setup: RunSetup, *, store: str, epochs_done: int | None
 ) -> None:
-    """`epochs_done` of a run that is gone on with."""
+    """`epochs_done` is None for a new run."""
     spec, compute, config = setup.network, setup.compute, setup.config
     parameters = sum(p.numel() for p in setup.classifier.parameters())
     print_start(
@@ -87,7 +87,7 @@ def print_setup(
 
 @dataclass
 class Run:
-    """Only the first of several processes has one."""
+    """The run as the first process keeps it; other processes have none."""
 
     setup: RunSetup
     tracker: RunTracker
@@ -103,15 +103,15 @@ class Run:
         return self.tracker.run_id
 
     def keep(self, result: EpochResult) -> None:
-        """Measures, saves and publishes beside the training, after the epoch before."""
+        """Measures, saves and publishes in the background, after the previous epoch."""
         self.background.submit(functools.partial(self._keep, result))
 
     def publish_again(self, checkpoint: Checkpoint) -> None:
-        """What may be missing of the last epoch's version, after a death."""
+        """Publishes what a killed process left out of the last epoch's version."""
         self.background.submit(functools.partial(self._publish, checkpoint, True))
 
     def conclude(self, *, first_step_at: float | None) -> None:
-        """Diagnosis, pictures and times, after the last epoch; then it is finished."""
+        """After the last epoch: logs diagnosis, pictures, times; ends the run."""
         self.background.wait()
         diagnosis = diagnose(
             self.history,
@@ -129,7 +129,7 @@ class Run:
         print_outcome(diagnosis)
 
     def state(self, *, finished: bool) -> RunState:
-        """What stands after the epochs that were kept so far."""
+        """The state after the epochs kept so far."""
         return RunState(
             run_id=self.run_id,
             epochs_done=len(self.history.epochs),
@@ -151,7 +151,7 @@ class Run:
                 self.history, predictions.logits, epochs=self.setup.config.epochs
             ),
         }
-        # First the state: a version is made of it, again if need be.
+        # First the state: a lost version can be published again from it.
         self.retry_policy.call(
             lambda is_retry: self.folder.write(state, tensors),
             what=f"save epoch {result.epoch}",
@@ -186,7 +186,7 @@ class Run:
                 val=self.setup.val,
             )
             self.tracker.log_folder(Path(folder), "pictures")
-        # Tags, as a metric that is logged again would have two points.
+        # Tags, as a metric would get a second point if it is logged again.
         seconds = {
             "seconds_total": time.time() - process_started_at(),
             "seconds_publishing": self.background.seconds_busy,
@@ -206,9 +206,10 @@ def open_run(
     arguments: Sequence[str],
     state_bytes: int,
 ) -> Iterator[Run]:
-    """A new run, or the one of `saved`, whose folder the caller holds.
+    """Opens a new run, or the `saved` one, whose folder the caller has locked.
 
-    What is under way is finished before it ends. `state_bytes` of an epoch's state.
+    Background jobs end before the run does. `state_bytes` is the size of an epoch's
+    state.
     """
     parts = export_parts(
         setup.classifier,
@@ -248,7 +249,7 @@ def open_run(
                     run.retry_policy.stop.set()
                     ignore_more_signals()
                     raise
-        # The last write: from here on there is nothing to go on with.
+        # The last write: a finished run cannot be resumed.
         folder.finish(run.state(finished=True))
 
 

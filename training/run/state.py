@@ -1,8 +1,8 @@
-"""What a run needs to go on after it was stopped: one JSON and one safetensors file.
+"""The state from which a run can resume: one JSON and one safetensors file.
 
-The JSON names the tensors' file and is replaced in one step, so that whoever dies while
-writing leaves the state before. The room for the next tensors is taken beforehand: a
-disk that fills up cannot cost an epoch that was paid for.
+The JSON names the tensors' file and is replaced atomically, so a process that dies
+while it writes leaves the previous state. Disk space for the next tensors is reserved
+in advance, so a full disk cannot lose a trained epoch.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ FORMAT = 1
 
 
 class UnknownRun(WrongUsage, LookupError):
-    """No run of that name has a training state here."""
+    """No readable training state of the run is here."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class RunState:
     is_finished: bool
     started_ms: int
     content: Mapping[str, Any]
-    """Whatever the run wrote: settings, records of its epochs."""
+    """Settings and epoch records, as resume.py writes and reads them."""
 
 
 class StateFolder:
-    """Where one run keeps its state."""
+    """The folder with the state of one run."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self.folder = folder
@@ -58,14 +58,14 @@ class StateFolder:
 
     @property
     def workspace(self) -> Path:
-        """For files on their way elsewhere; emptied when the run starts or goes on."""
+        """Temporary files on the store's disk; emptied when the run is opened."""
         return self.folder / "workspace"
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Refuses a second process. The lock is the kernel's: it dies with its holder.
+        """Locks the run; the kernel releases the lock when this process dies.
 
-        StoreUnavailable where another process trains this run.
+        Raises StoreUnavailable if another process trains this run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as lock:
@@ -79,8 +79,7 @@ class StateFolder:
 
     @contextmanager
     def release_reserve_on_error(self) -> Iterator[None]:
-        """Whatever ends the run gives back the room that was taken; who goes on with it
-        takes it again."""
+        """On error, deletes the reserved files; resuming reserves them again."""
         try:
             yield
         except BaseException:
@@ -89,7 +88,7 @@ class StateFolder:
             raise
 
     def read(self) -> RunState:
-        """UnknownRun where there is none that can be read."""
+        """Raises UnknownRun if there is no readable state."""
         try:
             entry = json.loads((self.folder / STATE).read_text("utf-8"))
             if entry["format"] != FORMAT:
@@ -116,12 +115,12 @@ class StateFolder:
             ) from error
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those of `read`; none before the first epoch."""
+        """The tensors of the state; empty before the first epoch."""
         name = json.loads((self.folder / STATE).read_text("utf-8"))["tensors"]
         return {} if name is None else load_file(self.folder / name)
 
     def write(self, state: RunState, tensors: Mapping[str, Tensor]) -> None:
-        """Replaces the state by this one; OSError leaves the one before."""
+        """Replaces the state. After an OSError the previous state is still there."""
         name = None
         if tensors:
             name = f"state-{state.epochs_done:04}.safetensors"
@@ -130,29 +129,33 @@ class StateFolder:
         try:
             self._write_json(state, name)
         except OSError:
-            if name is not None:  # its room is the next attempt's
+            if name is not None:  # the retry uses its space
                 (self.folder / name).replace(self.folder / RESERVE)
             raise
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != name:
                 old.replace(self.folder / RESERVE)
-        with contextlib.suppress(OSError):  # the next write tells, if it must
+        with contextlib.suppress(OSError):  # the next write raises it
             self._reserve_again(name)
 
     def finish(self, state: RunState) -> None:
-        """The last write: from here on there is nothing to go on with."""
+        """Writes the final state, without tensors."""
         self.write(state, {})
         self.clear()
 
     def clear(self) -> None:
-        """Of a finished run, whose last version has the weights: lets the tensors and
-        all room go. Again does what a death left undone."""
+        """Deletes tensors and reserved files of a finished run. Idempotent.
+
+        The run's last version has the weights.
+        """
         tensors = self.folder.glob("state-*.safetensors")
         self._remove(*(path.name for path in tensors), RESERVE, PARTIAL)
 
     def reserve(self, size: int) -> None:
-        """Takes the room for tensors of `size` bytes and for the JSON beside them;
-        OSError where the disk has no more."""
+        """Reserves disk space for tensors of `size` bytes and for the JSON.
+
+        Raises OSError if the disk is full.
+        """
         _take_room(self.folder / RESERVE, size)
         _take_room(self.folder / PARTIAL, JSON_ROOM)
 
@@ -161,7 +164,7 @@ class StateFolder:
             (self.folder / name).unlink(missing_ok=True)
 
     def _reserve_again(self, name: str | None) -> None:
-        """For the next state: larger than this one by an epoch's record."""
+        """Reserves space for the next state, larger by one epoch's record."""
         _take_room(
             self.folder / PARTIAL, (self.folder / STATE).stat().st_size + JSON_ROOM
         )
@@ -201,7 +204,7 @@ def _take_room(path: Path, size: int) -> None:
 
 
 def _overwrite(path: Path, data: bytes) -> None:
-    """In the room that the file has, so that no more is needed; and on the disk."""
+    """Writes into the file's reserved space, and syncs it to the disk."""
     path.touch()
     with open(path, "r+b") as file:
         file.write(data)
@@ -211,7 +214,7 @@ def _overwrite(path: Path, data: bytes) -> None:
 
 
 def byte_size(tensors: Mapping[str, Tensor]) -> int:
-    """What their file takes, its header included, or some bytes more for each name."""
+    """Size of their safetensors file, or slightly more: the header is estimated."""
     names = sum(len(name) + 120 for name in tensors)
     return names + sum(t.numel() * t.element_size() for t in tensors.values())
 
@@ -224,10 +227,9 @@ def state_folder(store_uri: str, run_id: str) -> StateFolder:
 
 
 def find_state(store_uri: str, asked: str) -> StateFolder:
-    """The run `asked` for, by its id; `last` is the one that was started last, of those
-    whose state can be read.
+    """The state of run `asked`; `last` is the newest run with a readable state.
 
-    UnknownRun says which there are.
+    Raises UnknownRun, which lists the runs.
     """
     folders = [
         StateFolder(path.parent, path.parent.name)
@@ -252,7 +254,7 @@ def find_state(store_uri: str, asked: str) -> StateFolder:
 
 
 def _started_ms(folder: StateFolder) -> int | None:
-    """None where it cannot be read: an old one must not hide the others."""
+    """None if the state is unreadable: it must not hide the others."""
     try:
         return folder.read().started_ms
     except (UnknownRun, OSError) as error:
@@ -261,6 +263,5 @@ def _started_ms(folder: StateFolder) -> int | None:
 
 
 def _states(store_uri: str) -> Path:
-    """Beside MLflow's files also where the store is a server: it is too large to send
-    after every epoch."""
+    """Local also if the store is a server: a state is too large to send every epoch."""
     return store_folder(store_uri) / "mlruns" / "training-state"

@@ -1,4 +1,4 @@
-"""What can be known to go wrong is found before the first step, in two seconds."""
+"""Checks of store, data and network before the first step, in two seconds."""
 
 import math
 import os
@@ -26,30 +26,30 @@ from training.optimization.schedule import auto_batch_size
 from training.reports.curves import standard_error
 
 GRAPH_BYTES = 1_000_000
-"""Above the files of a version that are not its weights: 0.2 to 0.6 MB."""
+"""Upper bound of a version's files without its weights: they take 0.2 to 0.6 MB."""
 
 PIXELS = 16 * 64 * 64
-"""Of the images the loss is measured on: 0.1 s for ResNet-18, 0.5 s with small stem."""
+"""Pixels to measure the first loss on: 0.1 s for ResNet-18, 0.5 s with small stem."""
 
 FAR_NATS = 10.0
-"""Above ln K: what a network that knows nothing does not reach, and a broken one does.
+"""Loss above ln K that a broken network reaches and an untrained one does not.
 
 Measured over 8 seeds, K = 2 to 1000, in evaluation mode: up to 0.6 on photographs, 1.9
 on white images, 4.4 on black-and-white noise; a head of weights N(0, 1) is 20 to 35
 above. docs/decisions.md"""
 
 FEW_STEPS = 5
-"""Steps of an epoch: 16 such epochs are 80 steps, enough for digits alone."""
+"""Steps of an epoch that are too few: 16 such epochs suffice for digits alone."""
 
 FEW_IMAGES = 2
-"""Images of a class, from which it can hardly be learnt."""
+"""Images of a class that are too few to learn it."""
 
 FEW_TO_MEASURE = 100
 """Validation images with which an accuracy is known to 10 points at best."""
 
 LARGEST_INPUT = 50.0
-"""Of normalised images: ImageNet's mean and std give 2.7, no normalisation 255. The
-loss alone would miss that in small images, whose zero padding outweighs it."""
+"""Largest normalised value: 2.7 with ImageNet's mean and std, 255 without normalising.
+In small images the loss alone would miss that, as zero padding outweighs it."""
 
 
 class StoreInTheWay(NotNow, RuntimeError):
@@ -57,7 +57,7 @@ class StoreInTheWay(NotNow, RuntimeError):
 
 
 class TooManyProcesses(WrongUsage, ValueError):
-    """There are not two images of a batch for each process."""
+    """A batch has fewer than two images for each process."""
 
 
 class NetworkUnfit(OurFault, RuntimeError):
@@ -65,9 +65,10 @@ class NetworkUnfit(OurFault, RuntimeError):
 
 
 def check_store(uri: str, *, epochs: int, weight_bytes: int) -> list[str]:
-    """What the user should know of the store; StoreInTheWay, DiskTooSmall.
+    """Notes about the store for the user. Raises StoreInTheWay or DiskTooSmall.
 
-    `weight_bytes` of one version, about. Whether it can be opened, Registry tells.
+    `weight_bytes` is the estimated size of one version's weights. Registry checks that
+    the store opens.
     """
     if is_remote(uri):
         return [f"the run is shown at {uri}, not by `mlflow ui` in this folder"]
@@ -87,7 +88,7 @@ def check_store(uri: str, *, epochs: int, weight_bytes: int) -> list[str]:
 
 
 def check_processes(processes: int, *, batch_size: int, images: int) -> None:
-    """TooManyProcesses: batch norm has nothing to average in one image alone."""
+    """Raises TooManyProcesses: batch norm needs two images in each process."""
     least = 2 * processes
     if processes > 1 and min(batch_size, images) < least:
         raise TooManyProcesses(
@@ -107,7 +108,7 @@ def size_notes(
     steps: int,
     val_images: int,
 ) -> list[str]:
-    """Warnings about a data set of this size in batches of this size."""
+    """Warnings about too few steps, training images or validation images."""
     images, notes = len(targets), []
     if steps < FEW_STEPS:
         auto = auto_batch_size(images, processes=processes)
@@ -143,8 +144,8 @@ def size_notes(
 
 
 def check_images(targets: IntArray, labels: Labels) -> None:
-    """BadDataset where a class has no image to learn from, or an image no class, or
-    where there is but one class."""
+    """Raises BadDataset if a class has no image, an image has no class, or there is one
+    class or one image only."""
     if targets.min() < 0 or targets.max() >= len(labels):
         raise BadDataset(
             f"targets reach from {targets.min()} to {targets.max()}, and there are "
@@ -176,14 +177,14 @@ def check_network(
     *,
     classes: int,
 ) -> None:
-    """NetworkUnfit where a fresh network answers as none that is whole would.
+    """Raises NetworkUnfit if an untrained network is broken.
 
-    Its inputs have to be normalised, its answers [N, K], and its loss that of a guess:
-    near ln K. The network, its mode and torch's random state are left as they were: in
-    evaluation mode batch norm learns nothing and drop-out draws nothing.
+    Its inputs must be normalised, its logits [N, K], and its loss near that of a guess,
+    ln K. The network, its mode and torch's random state do not change: in evaluation
+    mode batch norm learns nothing and drop-out draws nothing.
     """
     count = min(len(images), max(2, PIXELS // math.prod(images.shape[1:3])))
-    # Spread over the part: it is sorted by class.
+    # Evenly over the part, which is sorted by class.
     positions = np.linspace(0, len(images) - 1, count).astype(int)
     device = next(classifier.parameters()).device
     inputs = torch.from_numpy(images[positions]).to(device)
@@ -213,7 +214,7 @@ def check_network(
 
 
 def _check_file_store(folder: Path) -> None:
-    """Plain MLflow takes ./mlruns for the store while these are there, and refuses it.
+    """Raises StoreInTheWay: with these files plain MLflow takes ./mlruns for its store.
 
     mlflow/tracking/_tracking_service/utils.py, 3.17
     """
@@ -224,7 +225,7 @@ def _check_file_store(folder: Path) -> None:
     )
     if not stale:
         return
-    # The tool writes a database of its own, over one that is there.
+    # The tool overwrites an existing database.
     is_taken = (folder / "mlflow.db").exists()
     target = "old-runs.db" if is_taken else "mlflow.db"
     raise StoreInTheWay(
@@ -236,7 +237,7 @@ def _check_file_store(folder: Path) -> None:
 
 
 def _check_disk(folder: Path, *, epochs: int, weight_bytes: int) -> None:
-    """A version each epoch, the state to resume from, and the same again to spare."""
+    """Raises DiskTooSmall: a version per epoch, and the state twice, must fit."""
     state_bytes = 3 * weight_bytes  # weights, momentum, their average
     version_bytes = weight_bytes + GRAPH_BYTES
     check_room(

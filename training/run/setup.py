@@ -1,4 +1,4 @@
-"""All that is known of a run before its first step."""
+"""The setup of a run: data, network, device and recipe, before the first step."""
 
 import os
 import shutil
@@ -23,19 +23,19 @@ from training.reports.diagnosis import Sample
 from training.run.state import byte_size
 
 LEAST_SAMPLE = 500
-"""Training images measured after each epoch are a quarter of the validation images, and
-no fewer than this: 2,500 of Tiny ImageNet have a standard error of 1 point at most."""
+"""Least number of training images measured after each epoch; else a quarter of the
+validation images. 2,500 of Tiny ImageNet have a standard error of at most 1 point."""
 
 STEPS_WORTH_COMPILING = 2_000
-"""On a GPU, a guess: none was at hand. On CPUs it never is: docs/decisions.md."""
+"""On a GPU; a guess, not measured. Never on CPUs: docs/decisions.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSetup:
     config: TrainingConfig
     asked: TrainingConfig
-    """`config` as it was typed when the run was begun; a run that is gone on with has
-    in `config` what came of `auto` then."""
+    """As it was typed when the run started. In a resumed run, `config` has the values
+    that `auto` gave then."""
 
     compute: Compute
     compiled: bool
@@ -43,10 +43,10 @@ class RunSetup:
     dataset: Dataset
     train: DecodedPart
     train_sample: DecodedPart
-    """A fixed part of `train`, of all classes alike."""
+    """A fixed part of `train`, evenly over the classes."""
 
     batch_size: int
-    """The number that was asked for, or that `auto` gave."""
+    """The given size, or the one that `auto` gave."""
 
     val: DecodedPart
     preprocessing: Preprocessing
@@ -71,7 +71,7 @@ class RunSetup:
 
     @property
     def measured_sample(self) -> Sample:
-        """The training images that are measured, for the diagnosis."""
+        """Facts about `train_sample` for the diagnosis."""
         targets = self.train_sample.targets
         return Sample(
             images=len(targets),
@@ -81,7 +81,7 @@ class RunSetup:
 
     @property
     def has_top5(self) -> bool:
-        """Whether five answers can miss the truth."""
+        """Whether five answers can miss the true class."""
         return len(self.dataset.labels) > 5
 
     @property
@@ -95,9 +95,9 @@ class RunSetup:
 def prepare(
     config: TrainingConfig, world: World, *, asked: TrainingConfig | None = None
 ) -> RunSetup:
-    """BadDataset, DeviceUnavailable; decodes what is not decoded yet.
+    """Opens and decodes the data, and builds the network.
 
-    `asked`, where it is not the same as `config`.
+    `asked` defaults to `config`. Raises BadDataset or DeviceUnavailable.
     """
     asked = asked or config
     compute = choose_compute(
@@ -107,47 +107,27 @@ def prepare(
         local_size=world.local_size,
     )
     _check_compiler(config, asked, world)
-    cache = config.cache_folder
-    dataset = open_dataset(config.data, cache=cache, want_train=True)
-    assert dataset.train is not None
-    train_images = dataset.train
-    if config.per_class is not None:
-        train_images = train_images.first_per_class(config.per_class)
+    dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
     preprocessing = Preprocessing(config.image_size, config.image_size)
-    train_part, val = (
-        decode_part(
-            part,
-            what=what,
-            labels=dataset.labels,
-            preprocessing=preprocessing,
-            cache=cache,
-            skip_broken=config.skip_broken,
-            max_megapixels=config.max_megapixels,
-        )
-        for what, part in (("train", train_images), ("val", dataset.val))
-    )
-    torch.manual_seed(config.seed)
-    batch_size = _batch_size(config, world, images=len(train_part))
+    train, val = _decode(config, dataset, preprocessing)
+    batch_size = _batch_size(config, world, images=len(train))
     spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
+    torch.manual_seed(config.seed)
     network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     return RunSetup(
         config=config,
         asked=asked,
         compute=compute,
-        compiled=_is_compiled(
-            config, compute, world, steps=len(train_part) // batch_size
-        ),
-        # A batch that was asked for may be larger than all images are.
+        compiled=_is_compiled(config, compute, world, steps=len(train) // batch_size),
+        # A given batch size may exceed the number of images.
         recipe=_recipe(
-            config,
-            dataset,
-            batch_size=min(batch_size, max(FULL_BATCH, len(train_part))),
+            config, dataset, batch_size=min(batch_size, max(FULL_BATCH, len(train)))
         ),
         dataset=dataset,
-        train=train_part,
+        train=train,
         batch_size=batch_size,
-        train_sample=_sample(train_part, max(LEAST_SAMPLE, len(val) // 4)),
+        train_sample=_sample(train, max(LEAST_SAMPLE, len(val) // 4)),
         val=val,
         preprocessing=preprocessing,
         network=spec,
@@ -155,8 +135,31 @@ def prepare(
     )
 
 
+def _decode(
+    config: TrainingConfig, dataset: Dataset, preprocessing: Preprocessing
+) -> tuple[DecodedPart, DecodedPart]:
+    """The training and the validation images."""
+    train = dataset.train
+    assert train is not None
+    if config.per_class is not None:
+        train = train.first_per_class(config.per_class)
+    decoded_train, decoded_val = (
+        decode_part(
+            part,
+            what=what,
+            labels=dataset.labels,
+            preprocessing=preprocessing,
+            cache=config.cache_folder,
+            skip_broken=config.skip_broken,
+            max_megapixels=config.max_megapixels,
+        )
+        for what, part in (("train", train), ("val", dataset.val))
+    )
+    return decoded_train, decoded_val
+
+
 def about_weight_bytes(config: TrainingConfig) -> int:
-    """Of one version, before its number of classes is known: of 1,000, 2 kB each."""
+    """Estimated size of a version's weights, with 1,000 classes of 2 kB each."""
     with torch.device("meta"):
         network = build_network(config.arch, classes=1000, stem=config.stem)
     return byte_size(network.state_dict())
@@ -180,7 +183,7 @@ def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Rec
 def _check_compiler(
     config: TrainingConfig, asked: TrainingConfig, world: World
 ) -> None:
-    """DeviceUnavailable where steps are to be compiled that cannot be."""
+    """Raises DeviceUnavailable if --compile on is not possible here."""
     if world.size > 1 and asked.compile == "on":
         raise DeviceUnavailable(
             f"--compile on was asked for, and {world.size} processes were started, "
@@ -198,7 +201,7 @@ def _check_compiler(
 def _is_compiled(
     config: TrainingConfig, compute: Compute, world: World, *, steps: int
 ) -> bool:
-    # Compiling what DistributedDataParallel and SyncBatchNorm wrap was never tried.
+    # torch.compile with DistributedDataParallel and SyncBatchNorm was never tried.
     if world.size > 1:
         return False
     if config.compile != "auto":
@@ -210,7 +213,7 @@ def _is_compiled(
 
 
 def _missing_to_compile() -> str | None:
-    """What Triton and torch's own C++ are built with; None where all is there."""
+    """The missing C compiler or header that torch.compile needs; None if none is."""
     named = os.environ.get("CC")
     compilers = (named,) if named else ("gcc", "clang")
     if not any(map(shutil.which, compilers)):
@@ -220,7 +223,7 @@ def _missing_to_compile() -> str | None:
 
 
 def _sample(part: DecodedPart, count: int) -> DecodedPart:
-    """Evenly over the part, which lies in the order of classes."""
+    """`count` images evenly over the part, which is sorted by class."""
     count = min(count, len(part))
     positions = np.linspace(0, len(part) - 1, count).astype(np.int64)
     return DecodedPart(

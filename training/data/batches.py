@@ -1,4 +1,4 @@
-"""The batches of an epoch, on the device before they are wanted."""
+"""The batches of an epoch, prefetched to the device."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from training.data.augmentations import BatchSlice
 from training.data.decoded_images import DecodedPart
 
 GPU_SHARE = 0.5
-"""Of a GPU's free memory that images may take; Tiny ImageNet's are 1.2 GB."""
+"""Share of a GPU's free memory for images; Tiny ImageNet's take 1.2 GB."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Batch:
     """int64 [n]."""
 
     within: BatchSlice
-    """Which images of the run's batch these are."""
+    """The place of these images in the run's batch."""
 
 
 class Batches:
-    """The training images in batches, in an order of seed and epoch alone."""
+    """The training images in batches, in an order fixed by seed and epoch."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Batches:
 
     @property
     def decoded(self) -> NDArray[np.uint8]:
-        """All of them, [N, H, W, 3], in the order of the part."""
+        """All training images, [N, H, W, 3], in the order of the part."""
         return self._part.images
 
     @property
@@ -76,11 +76,11 @@ class Batches:
         return end - start
 
     def generator(self, epoch: int) -> Generator:
-        """Of all that is drawn in an epoch, so that resuming needs no state of it."""
+        """The epoch's random generator; resuming needs no random state."""
         return Generator().manual_seed(self._seed * 1_000_003 + epoch)
 
     def of_epoch(self, generator: Generator) -> Iterator[Batch]:
-        """All images once; the next batch is fetched while this one is worked on."""
+        """All images once; a thread fetches the next batch during a step."""
         order = torch.randperm(len(self._part), generator=generator)
         fetch = self._fetcher(order)
         with ThreadPoolExecutor(1, "prefetch") as thread:
@@ -92,7 +92,7 @@ class Batches:
                 yield batch
 
     def _fetcher(self, order: Tensor) -> Callable[[int, int], Batch]:
-        """From a batch's place in `order` to the batch."""
+        """A function from a batch's bounds in `order` to the batch."""
         if self._on_device is not None:
             images, targets = self._on_device
             order = order.to(self._device)

@@ -1,4 +1,4 @@
-"""What a run measured, epoch by epoch."""
+"""Measurements of a run: running points, epoch records, history, checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,13 +20,12 @@ class RunningPoint:
     """Optimiser step, counted from 1 through the whole run."""
 
     seen: float
-    """How much of the epoch lay behind, 0..1."""
+    """Share of the epoch that was done, 0..1."""
 
     metrics: Metrics
     time_ms: int = 0
-    """When it was measured, in ms since 1970. MLflow takes a point that it has for the
-    same one if key, step, value and time are equal, so that logging it again after a
-    death adds nothing."""
+    """Time of the measurement in ms since 1970. MLflow ignores a point with equal key,
+    step, value and time, so logging it again adds nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """The epochs so far, and what each of them said of each validation image."""
+    """The epochs so far, and each epoch's answers for each validation image."""
 
     epochs: list[EpochRecord] = field(default_factory=list)
     first_answers: list[IntArray] = field(default_factory=list)
@@ -85,7 +84,7 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Copies, so that training goes on while they are written."""
+    """The network's state after an epoch, as copies that training does not change."""
 
     record: EpochRecord
     weights: Mapping[str, NDArray[np.generic]]
@@ -95,12 +94,12 @@ class Checkpoint:
     """Of these weights, on the validation images."""
 
     training_state: Mapping[str, Tensor]
-    """What the next epoch depends on."""
+    """All tensors that the next epoch depends on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
-    """What a checkpoint is made of, before anything of it is measured: copies, too."""
+    """The parts of a checkpoint before their metrics are computed; copies, too."""
 
     epoch: int
     training: TrainingPass
@@ -112,8 +111,8 @@ class EpochResult:
     training_state: Mapping[str, Tensor]
 
     def checkpoint(self) -> Checkpoint:
-        """In 0.15 s for 10,000 validation images of 200 classes: not for the thread
-        that trains."""
+        """Takes 0.15 s for 10,000 validation images of 200 classes, so it runs in the
+        background."""
         predictions = self.predictions
         record = EpochRecord(
             epoch=self.epoch,

@@ -1,4 +1,4 @@
-"""Measures a network on validation images, in fp32, as its published weights answer."""
+"""Predictions of a network in fp32, and their loss and accuracies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a version says of N images, and how good that is."""
+    """Logits for N images, and the measures that follow from them."""
 
     logits: NDArray[np.float32]
     """[N, K]."""
@@ -49,14 +49,14 @@ class Predictions:
 
     @property
     def target_probabilities(self) -> NDArray[np.float32]:
-        """[N]: what each true class was given."""
+        """Probability of each true class, [N]."""
         return self._of_target.astype(np.float32)
 
     @property
     def metrics(self) -> Metrics:
         """With under 5 classes, top 5 is all of them."""
         ranks = rank_of_target(self.top_five, self.targets)
-        # A probability of 0 (underflow at e^-745) would make the loss infinite.
+        # A probability of 0 (underflow at e^-745) would give an infinite loss.
         losses = -np.log(np.maximum(self._of_target, np.finfo(np.float64).tiny))
         return Metrics(
             loss=float(losses.mean()),
@@ -81,13 +81,13 @@ def evaluate(
     *,
     world: World | None = None,
 ) -> Predictions:
-    """Each process of `world` answers its part; all get the whole."""
+    """Each process of `world` predicts its part; all processes get the whole."""
     world = world or World()
     if world.size == 1:
         batches = list(logits_by_batch(classifier, images))
         return Predictions(np.concatenate(batches), targets)
     start, end = world.share(0, len(images))
-    # A part without images asks about others, for the number of classes.
+    # A process without images predicts others, to know the number of classes.
     mine = images[start:end] if end > start else images[:2]
     part = torch.from_numpy(np.concatenate(list(logits_by_batch(classifier, mine))))
     logits = torch.zeros(

@@ -100,7 +100,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
 def _answers(
     bundle: Bundle, images: NDArray[np.uint8], *, device: str
 ) -> Iterator[NDArray[np.float32]]:
-    """float32 [n, K] for each BATCH_SIZE of `images`: by torch, or an int8 form's."""
+    """Logits [n, K] per batch: from torch, or from ONNX Runtime for an int8 form."""
     if bundle.network.precision == "int8":
         if device == "cuda":
             raise DeviceUnavailable(
@@ -116,7 +116,7 @@ def _answers(
 
 
 def log_notes(dataset: Dataset) -> None:
-    """On standard error: programs read what `--evaluate` prints."""
+    """Notes go to standard error, as programs read the output of `--evaluate`."""
     for note in dataset.notes:
         logger.warning("%s", note)
 

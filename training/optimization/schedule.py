@@ -5,7 +5,7 @@ import math
 from training.recipes import FULL_BATCH, LEAST_STEPS, Recipe
 
 SMALLEST_SIZE = 8
-"""Sizes of growing images are multiples of this many pixels."""
+"""Growing images have multiples of this many pixels."""
 
 
 def auto_batch_size(images: int, *, processes: int = 1) -> int:
@@ -20,9 +20,9 @@ def auto_batch_size(images: int, *, processes: int = 1) -> int:
 
 
 def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:
-    """The recipe's highest learning rate with batches of another size.
+    """The recipe's highest learning rate, scaled in proportion to the batch size.
 
-    In proportion: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
+    Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
     """
     return recipe.lr * batch_size / FULL_BATCH
 
@@ -37,16 +37,16 @@ def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:
 
 
 def average_decay(recipe: Recipe, *, steps_an_epoch: int) -> float:
-    """Of one update of the average, 0..1."""
+    """Decay of one update of the average, 0..1."""
     every = average_interval(recipe, steps_an_epoch=steps_an_epoch)
     updates = recipe.average_epochs * steps_an_epoch / every
     return max(0.0, 1 - 1 / updates)
 
 
 def learning_rate(recipe: Recipe, *, step: int, steps: int) -> float:
-    """Of step 0..steps-1: up in a straight line, then down a half cosine to nearly 0.
+    """Rate at step 0..steps-1: linear warm-up, then a half cosine down to nearly 0.
 
-    A function of the step alone, so that resuming needs no state of it.
+    It depends on the step alone, so resuming needs no state of it.
     """
     if recipe.schedule == "constant":
         return recipe.lr
@@ -68,6 +68,6 @@ def size_at(recipe: Recipe, *, epoch: int, epochs: int, full_size: int) -> int:
         return full_size
     grown = done / recipe.growing
     size = full_size * (recipe.first_size + (1 - recipe.first_size) * grown)
-    # Not below what digits and thumbnails need to be told apart.
+    # Smaller digits and thumbnails cannot be recognised.
     least = min(full_size, 32)
     return max(least, int(size) // SMALLEST_SIZE * SMALLEST_SIZE)

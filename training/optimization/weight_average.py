@@ -53,7 +53,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """To be called after each step; every `every`-th one counts."""
+        """Call after each step; every `every`-th call updates the average."""
         self._steps += 1
         if self._steps % self._every:
             return
@@ -71,15 +71,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def take_buffers(self, network: nn.Module) -> None:
-        """Batch norm's statistics and counters as `network` has them, from here on."""
+        """Copies batch norm's statistics and counters from `network`."""
         for name, buffer in network.named_buffers():
             self._state[name].copy_(buffer)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor], *, steps: int) -> None:
-        """Goes on from a `state` and `steps` that were saved; they are copied.
+        """Copies a saved `state` and its `steps`.
 
-        ValueError where the names or shapes are those of another network.
+        Raises ValueError if names or shapes are those of another network.
         """
         shapes = {name: tensor.shape for name, tensor in state.items()}
         expected = {name: tensor.shape for name, tensor in self._state.items()}
@@ -99,11 +99,11 @@ class WeightAverage:
 
 
 MOST_IMAGES = 2048
-"""Images that statistics are of: the standard error is 2 % of a channel's spread."""
+"""Most images for statistics: their standard error is 2 % of a channel's spread."""
 
 
 def is_unsettled(*, images: int, steps: int) -> bool:
-    """Whether an epoch over so many `images` in so many `steps` leaves them unsettled.
+    """Whether an epoch of so few `images` or `steps` leaves statistics unsettled.
 
     Momentum 0.1 keeps 0.9^20 = 12 % of the start after 20 steps, and follows the last
     ten batches, which are small where images are few.

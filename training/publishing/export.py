@@ -1,4 +1,4 @@
-"""From a network to the files of a version, proved to answer as the network does."""
+"""Exports a network to the files of a version, and proves that they answer alike."""
 
 import contextlib
 import copy
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
     import onnx
 
 RELATIVE_TOLERANCE = 1e-4
-"""Of the largest |logit|, or of 1 where that is less. fp32 sums in another order differ
-by some 1e-6 of the largest logit; a wrong graph differs by far more than this."""
+"""As a share of the largest |logit|, or of 1 if that is larger. fp32 sums in another
+order differ by about 1e-6 of it; a wrong graph differs by far more than this."""
 
 
 CHECKSUM = "crc32"
 FORMAT = 2
-"""Part of the kept graph's key: raised when exporting changes."""
+"""Part of the cached graph's key; increase it when exporting changes."""
 
 
 class ExportMismatch(OurFault, RuntimeError):
-    """The exported graph does not answer as the network does."""
+    """The exported graph and the network give different logits."""
 
 
 @dataclass(frozen=True)
 class VersionParts:
-    """What the files of all versions of a run have in common."""
+    """The files that all versions of a run have in common."""
 
     labels: Labels
     preprocessing: Preprocessing
@@ -72,10 +72,9 @@ def export_parts(
 ) -> VersionParts:
     """Exports the graph, once for a kind of network: 3 s for ResNet-18.
 
-    It holds no weights; they are external data inside weights.safetensors, whose header
-    depends on names and shapes alone and so is the same after every epoch. Neither does
-    the graph depend on anything else, so it is kept in `cache` for the next run; every
-    version made with it is proved.
+    The graph has no weights. They are external data in weights.safetensors, whose
+    header depends on names and shapes alone and is the same after every epoch. So the
+    graph is kept in `cache` for later runs; every version made with it is proved.
     """
 
     def build(folder: Path) -> None:
@@ -90,7 +89,7 @@ def export_parts(
 
 
 def _key(preprocessing: Preprocessing, network: NetworkSpec) -> str:
-    """Of all that the exported graph depends on."""
+    """A hash of everything that the exported graph depends on."""
     facts = {
         "format": FORMAT,
         "network": asdict(network),
@@ -101,7 +100,7 @@ def _key(preprocessing: Preprocessing, network: NetworkSpec) -> str:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the graph is as it was exported, to the bit: most damage still loads."""
+    """Whether the checksum is right; most damaged graphs would still load."""
     try:
         checksum = zlib.crc32((folder / GRAPH).read_bytes())
         return (folder / CHECKSUM).read_text("utf-8") == str(checksum)
@@ -137,10 +136,10 @@ def write_version(
 def prove_export(
     bundle: Bundle, images: NDArray[np.uint8], torch_logits: NDArray[np.float32]
 ) -> float:
-    """The largest difference of a logit between ONNX Runtime and torch.
+    """Returns the largest difference of a logit between ONNX Runtime and torch.
 
-    ExportMismatch where it is above tolerance, or where a first answer differs that
-    was no tie within the tolerance.
+    Raises ExportMismatch if it is above tolerance, or if a top-1 answer differs and was
+    not a tie within the tolerance.
     """
     onnx_logits = OnnxBackend.for_one_batch_at_a_time(bundle).logits(images)
     difference = float(np.abs(onnx_logits - torch_logits).max())
@@ -170,7 +169,7 @@ def state_of(classifier: ImageClassifier) -> dict[str, NDArray[np.generic]]:
 def _export(
     classifier: ImageClassifier, preprocessing: Preprocessing
 ) -> "onnx.ModelProto":
-    # 0.1 s to import, for graphs that mostly are in the cache.
+    # Takes 0.1 s to import, and the graph is mostly in the cache.
     from onnxscript import optimizer
 
     shape = (2, preprocessing.height, preprocessing.width, 3)
@@ -196,7 +195,7 @@ def _export(
 
 
 def _strip_notes(model: "onnx.ModelProto") -> None:
-    """The exporter notes stack traces, with the paths of this machine."""
+    """Removes the exporter's stack traces, which have paths of this machine."""
     graph = model.graph
     for notes in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
         del notes.metadata_props[:]
@@ -208,7 +207,7 @@ def _strip_notes(model: "onnx.ModelProto") -> None:
 def _point_to_weights(
     graph: "onnx.GraphProto", places: Mapping[str, TensorPlace]
 ) -> None:
-    """Replaces the values of the network's tensors by their places in the weights."""
+    """Replaces the values of the network's tensors by offsets in the weights file."""
     from onnx import TensorProto
 
     pointed = 0
@@ -225,7 +224,7 @@ def _point_to_weights(
         ):
             tensor.external_data.add(key=key, value=value)
         pointed += 1
-    # Counters of batch norm are of no use to a graph that only answers.
+    # A graph for inference does not use batch norm's counters.
     wanted = [name for name in places if not name.endswith("num_batches_tracked")]
     if pointed != len(wanted):
         raise ExportMismatch(
@@ -236,7 +235,7 @@ def _point_to_weights(
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """torch.onnx warns about its own internals, and logs which op sets it lacks."""
+    """Silences torch.onnx, which warns about its internals and missing op sets."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Makes a version of the network as it stands after an epoch."""
+"""Publishes a checkpoint: files, proof, logged model, metrics, version."""
 
 import logging
 import tempfile
@@ -18,7 +18,7 @@ from training.publishing.export import VersionParts, prove_export, write_version
 from training.publishing.tracking import RunTracker
 
 PROOF_IMAGES = 64
-"""Validation images on which ONNX is compared with torch; 0.1 s on two cores."""
+"""Validation images to compare ONNX with torch on; 0.1 s on two cores."""
 
 DIFFERENCE_TAG = "onnx_max_abs_diff"
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publisher:
-    """Knows where versions of a run go, and what is the same for all of them."""
+    """Publishes the versions of one run."""
 
     registry: Registry
     tracker: RunTracker
@@ -36,13 +36,13 @@ class Publisher:
     val: DecodedPart
     dataset_tags: dict[str, str]
     workspace: Path
-    """An empty folder on the store's disk, for files on their way."""
+    """A folder on the store's disk for temporary files."""
 
     def publish(self, checkpoint: Checkpoint, *, again: bool = False) -> Version:
-        """The new version, proved, stored, measured and registered, in this order.
+        """Proves, stores, logs and registers the checkpoint, in this order.
 
-        `again`, after an attempt that was interrupted anywhere, does what is missing:
-        the version is registered last, and whatever is before it is found or redone.
+        `again` continues an attempt that was interrupted at any point: the version is
+        registered last, and earlier parts are found or done again. Raises
         ExportMismatch before anything is stored.
         """
         started = time.perf_counter()
@@ -72,7 +72,7 @@ class Publisher:
         return None
 
     def _store(self, checkpoint: Checkpoint, name: str) -> str:
-        """The logged model with the files."""
+        """Stores the files as a logged model. Returns its id."""
         with tempfile.TemporaryDirectory(dir=self.workspace) as folder:
             bundle = write_version(Path(folder), checkpoint.weights, self.parts)
             difference = prove_export(
@@ -116,10 +116,10 @@ class Publisher:
         )
 
     def _move_aliases(self) -> None:
-        """`best` and `best-loss`, among all versions measured on the same images.
+        """Moves `best` and `best-loss` to the best of all versions of the same images.
 
-        Found anew from the registry each time, so that a death between registering and
-        moving is mended by the next version, and a worse run takes over nothing.
+        They are computed from the registry each time. So the next version repairs an
+        interrupted move, and a worse run takes no alias.
         """
         digest = self.dataset_tags["dataset_digest"]
         rivals = [
@@ -135,15 +135,14 @@ class Publisher:
 
 
 def _difference_tag(tags: Mapping[str, str]) -> dict[str, str]:
-    """Empty where somebody has taken it off the logged model since."""
+    """Empty if the logged model no longer has the tag."""
     return {DIFFERENCE_TAG: tags[DIFFERENCE_TAG]} if DIFFERENCE_TAG in tags else {}
 
 
 def _first_best(
     versions: Sequence[Version], measure: Callable[[Version], float | None]
 ) -> Version | None:
-    """The earliest version with the highest measure; one without a measure is left
-    out, and None is for no version with one."""
+    """The earliest version with the highest measure; None if no version has one."""
     measured = [
         (m, version) for version in versions if (m := measure(version)) is not None
     ]

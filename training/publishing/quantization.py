@@ -1,4 +1,4 @@
-"""A version's int8 form: made, measured, and stored beside the version."""
+"""Makes a version's int8 form, measures it, and stores it beside the version."""
 
 import math
 import statistics
@@ -31,11 +31,11 @@ from training.evaluation.evaluate_version import check_classes_known, log_notes
 from training.publishing.tracking import RunTracker, run_tags
 
 CALIBRATION_IMAGES = 512
-"""At least, where there are as many. 1,000 take twice as long, and make 0.2 points more
-first answers agree with fp32 (Tiny ImageNet, ResNet-18)."""
+"""Least number of images, if there are as many. 1,000 take twice as long, and
+0.2 points more top-1 answers agree with fp32 (Tiny ImageNet, ResNet-18)."""
 
 CALIBRATION_BATCH = 32
-"""A value's range is the mean of its extremes in batches of this size."""
+"""The range of an activation is the mean of its extremes over such batches."""
 
 
 def calibration_part(train: Part, *, classes: int) -> Part:
@@ -81,15 +81,15 @@ def _dense_nodes(graph: str) -> list[str]:
 
 
 class _Batches:
-    """What quantize_static() takes: `get_next()`, until None.
+    """A data reader for quantize_static(): `get_next()` until None.
 
-    In an order of its own, the same each time: part by class, a batch would hold few
+    The order is shuffled with a fixed seed. Sorted by class, a batch would hold few
     classes and narrow ranges.
     """
 
     def __init__(self, images: NDArray[np.uint8]) -> None:
         order = np.random.default_rng(0).permutation(len(images))
-        # Parts of nearly one size, as the extremes of a small batch are small.
+        # Batches of nearly equal size, as a small batch has small extremes.
         parts = np.array_split(order, math.ceil(len(images) / CALIBRATION_BATCH))
         self._batches: Iterator[NDArray[np.uint8]] = (images[part] for part in parts)
 
@@ -104,13 +104,13 @@ TIMED_IMAGES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a version costs and is worth, in one of its two forms."""
+    """Accuracy, speed and size of one form of a version."""
 
     metrics: Metrics | None
-    """None where the registry does not say."""
+    """None if the registry lacks them."""
 
     images_per_second: float
-    """On this machine's cores, TIMED_IMAGES at once."""
+    """On this machine's cores, in batches of TIMED_IMAGES."""
 
     megabytes: float
 
@@ -123,7 +123,7 @@ class Quantisation:
     fp32: Measured
     int8: Measured
     agreement: float
-    """The share of validation images, 0..1, whose first answer is the same."""
+    """Share of validation images with the same top-1 answer, 0..1."""
 
     calibration_images: int
     validation_images: int
@@ -133,10 +133,10 @@ class Quantisation:
 def quantise_version(
     config: QuantizeConfig, *, arguments: Sequence[str]
 ) -> Quantisation:
-    """Makes the int8 form and stores it; an earlier one is replaced.
+    """Makes the int8 form and stores it in place of an earlier one.
 
-    QuantisedBundle where the version is an int8 form itself, BadDataset for other data
-    than the version's.
+    Raises QuantisedBundle if the version is an int8 form itself, and BadDataset if the
+    data is not the version's.
     """
     registry = Registry()
     version = registry.resolve(registry.model_name(config.model), config.version)
@@ -181,8 +181,8 @@ def _decode(
 ) -> tuple[DecodedPart, DecodedPart]:
     """Training images to calibrate on, and all validation images.
 
-    BadDataset where they are not those that the version was validated on: its int8 form
-    would be measured on other images than itself.
+    Raises BadDataset if the version was validated on other images: then both forms
+    would be measured on different images.
     """
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
     log_notes(dataset)
@@ -244,8 +244,7 @@ def _images_per_second(bundle: Bundle, images: NDArray[np.uint8]) -> float:
 
 
 def _published_metrics(version: Version) -> Metrics | None:
-    """The fp32 weights' on the same images, as the digest has shown; None where a
-    tag of theirs is absent or odd."""
+    """Metrics of the fp32 weights on the same images; None if a tag is absent."""
     loss = version.val_loss
     top1, top5 = version.val_top1_accuracy, version.val_top5_accuracy
     if loss is None or top1 is None or top5 is None:
@@ -272,9 +271,9 @@ def _store(
     *,
     arguments: Sequence[str],
 ) -> None:
-    """As a logged model of a run of its own, which tells the command and the commit.
+    """Stores it as a logged model of a new run, which has the command and commit.
 
-    An earlier int8 form stays in the store, as services may be about to load it.
+    An earlier int8 form stays in the store, as a service may be loading it.
     """
     metrics = quantisation.int8.metrics
     assert metrics is not None  # they were measured just now
@@ -314,7 +313,7 @@ def _store(
         )
         run.add_output(model_id, epoch=epoch)
         run.finish()
-    # The model's id comes last: whatever dies before leaves the form there was.
+    # The version is tagged last: an interrupted attempt keeps the earlier form.
     tags |= {"run_id": run.run_id, "model_id": model_id}
     registry.tag_version(
         version, {f"{INT8_TAG}{name}": value for name, value in tags.items()}
@@ -356,7 +355,7 @@ def report_lines(quantisation: Quantisation) -> list[str]:
 
 
 def _accuracies(metrics: Metrics | None) -> tuple[str, str, str]:
-    """Top-1, top-5 and loss; a dash each where they are not known."""
+    """Top-1, top-5 and loss; dashes if they are unknown."""
     if metrics is None:
         return "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"
     return (

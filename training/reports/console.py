@@ -1,6 +1,6 @@
-"""What a run prints on standard output: what it is, its epochs, what came of it.
+"""Output of a run on standard output: its setup, its epochs, its diagnosis.
 
-A run is not ended by who stops reading it: nothing more is printed then.
+A closed standard output does not end the run; nothing more is printed then.
 """
 
 import logging
@@ -29,7 +29,7 @@ def print_start(
     has_top5: bool,
     notes: Sequence[str] = (),
 ) -> None:
-    """`has_top5` with more than five classes: of five, five answers hold the truth."""
+    """`has_top5`: with five classes or fewer, top-5 is always 100 %."""
     _print(f"model    {model}, {network}")
     _print(f"run      {run} in {store}")
     _print(f"data     {images}")
@@ -71,7 +71,7 @@ def _print(text: str, end: str = "\n") -> None:
         print(printable_lines(text), end=end, flush=True)
     except OSError as error:
         logger.warning("standard output is gone, the run goes on: %s", error)
-        # What is still in its buffer would fail again at the interpreter's end:
+        # The buffered output would fail again when the interpreter ends:
         # docs.python.org/3/library/signal.html, "Note on SIGPIPE".
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

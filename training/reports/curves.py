@@ -1,4 +1,4 @@
-"""What can be computed from the curves of a run."""
+"""Statistics of a run's curves: overfitting, trends, standard errors."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ rise from there would be infinite."""
 
 
 def loss_rise(loss: float, *, over: float) -> float:
-    """By which fraction of `over` a loss lies above it; negative below."""
+    """Rise of a loss above `over`, as a fraction of it; negative below."""
     return (loss - over) / max(over, _LEAST_LOSS)
 
 
@@ -44,7 +44,7 @@ def generalisation_loss(history: History) -> list[float]:
 def overfit_since(history: History) -> int | None:
     """The first epoch from which validation loss stays above OVERFIT_LOSS_RISE.
 
-    None where the run ends without.
+    None if the run ends below it.
     """
     since = None
     for record, rise in zip(history.epochs, generalisation_loss(history), strict=True):
@@ -58,7 +58,7 @@ def overfit_since(history: History) -> int | None:
 def late_fall(history: History) -> float:
     """The fraction that validation loss fell by over the last quarter of the epochs.
 
-    0 where it was less before the end.
+    0 if the last epoch is not the least.
     """
     epochs = history.epochs
     if history.best_loss is not epochs[-1] or len(epochs) < 2:
@@ -91,7 +91,7 @@ def is_trend(slopes: Sequence[float]) -> bool:
 
 
 def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy measured on `images`: binomial."""
+    """Binomial standard error of an accuracy measured on `images`."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 

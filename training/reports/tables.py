@@ -1,4 +1,4 @@
-"""How each class fares, and which classes are taken for each other, as tables."""
+"""Tables of a run: accuracy per class, confused pairs of classes, layers."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from classifier.networks import ImageClassifier
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How many of a class's validation images are answered rightly."""
+    """Number of a class's validation images, and of those answered correctly."""
 
     index: int
     images: int
@@ -33,7 +33,7 @@ class ClassResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfusionCount:
-    """How many images of one class are taken for another."""
+    """Number of images of class `truth` whose top-1 answer is class `answer`."""
 
     truth: int
     answer: int
@@ -55,7 +55,7 @@ class ConfusedPair:
 
 
 def class_results(targets: IntArray, first_answers: IntArray) -> list[ClassResult]:
-    """Of the classes that have images, by index; both arrays are [N]."""
+    """Results of the classes that have images, by index; both arrays are [N]."""
     return [
         ClassResult(
             int(index), int(members.sum()), int((first_answers[members] == index).sum())

@@ -1,86 +1,186 @@
-"""The settings of compare's three errands, from the command line."""
+"""The settings of compare's three commands, from the command line."""
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from classifier.console import (
+    Flag,
+    check_fields,
+    field_values,
+    flag_names,
+    new_parser,
+)
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
 from compare.collect.local_service import BATCH_SIZE
-from compare.command_line import NotAKey, Refusal, check_errand, new_parser, read_key
-from compare.results.gates import Gate, UnknownGate, parse_gate
+from compare.results.gates import Gate, gate_names, parse_gate
 
 LONGEST_ALIAS = 255
+
+_SUBJECT, _VERDICT, _SERVICE, _OTHERS = (
+    "what is compared",
+    "what follows from it",
+    "how the service is asked",
+    "instead of --a and --b",
+)
+
+
+def read_key(file: str) -> str:
+    """The file's first line. ValueError if no header could carry it."""
+    try:
+        with Path(file).open(encoding="utf-8") as lines:
+            key = lines.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"{file} cannot be read: {reason}") from error
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            f"{file}: the first line must be the key, of printable ASCII characters "
+            "without spaces"
+        )
+    return key
+
+
+def _writable_file(text: str) -> Path:
+    """ValueError at once, instead of when everything else is done."""
+    file = Path(text)
+    try:
+        if not file.parent.is_dir():
+            raise ValueError(f"there is no folder {file.parent}")
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder; name a file")
+    except OSError as error:  # a folder without permission, a name that is too long
+        raise ValueError(f"{file}: {error.strerror}") from error
+    return file
+
+
+def _margin_gate(text: str) -> Gate:
+    margin = float(text)
+    if not 0 <= margin < 1:
+        raise ValueError(f"must be 0 to 1, a fraction, got {margin}")
+    return parse_gate(f"delta.low<{-margin!r}")
+
+
+_FAIL_ON = Flag(
+    'exit 1 if true, e.g. "negative_flip_rate>0.06"; repeatable; see gates',
+    name="fail-on",
+    group=_VERDICT,
+    metavar="GATE",
+    read=parse_gate,
+    repeated=True,
+)
+_NON_INFERIOR = Flag(
+    "exit 1 unless B is shown to be at most MARGIN (a fraction) worse",
+    name="non-inferior",
+    metavar="MARGIN",
+    read=_margin_gate,
+)
+_Model = Annotated[
+    str | None, Flag("registered model", metavar="NAME", default="the only one")
+]
+_Out = Annotated[
+    Path | None, Flag("what is written", metavar="FOLDER", default="compare-vA-vB")
+]
+_Show = Annotated[
+    int,
+    Flag("also print the first N images by name", group=_VERDICT, default="0", least=0),
+]
+_SummaryFile = Annotated[
+    Path | None, Flag("summary.md here as well", metavar="FILE", read=_writable_file)
+]
+_NoMlflow = Annotated[
+    bool,
+    Flag("log no run, tag no version", default="both, where there is a store"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """Who is compared, over what, and what would be unacceptable."""
+    """Two versions, the images, and the gates that the candidate must pass."""
 
-    a: str
-    """The baseline, what ships today: v8, best, latest."""
-
-    b: str
-    """The candidate."""
-
-    url: str | None = None
-    """A running service; None looks at port 8000, then starts one."""
-
-    model: str | None = None
-    data: str | None = None
-    """`digits`, a folder or an archive; None is what the versions were trained on."""
-
-    out: Path | None = None
-    """None is compare-<a>-<b>, with the versions' numbers."""
-
-    fresh: bool = False
-    limit: int | None = None
-    """Only so many validation images: a fixed sample, stratified by class."""
-
-    gates: tuple[Gate, ...] = ()
-    promote: str | None = None
-    """The alias that becomes the candidate's when the verdict is pass."""
-
-    show: int = 0
-    allow_missing: int = 0
-    concurrency: int = 2
-    """Requests under way at once."""
-
-    batch_size: int = BATCH_SIZE
-    """Images in a request."""
-
-    patience: float = 60.0
-    """Seconds without any progress after which the service is given up."""
-
-    key: str | None = field(default=None, repr=False)
-    """Sent as `Authorization: Bearer`; a secret, so no log shows it."""
-
-    no_mlflow: bool = False
-    summary_md: Path | None = None
-    """A second place for summary.md, such as a pull request's comment."""
-
-    max_megapixels: float = OWN_FILES_MEGAPIXELS
-    """For a service of our own, and for the report's pictures."""
-
-    cache: Path | None = None
+    a: Annotated[
+        str, Flag("baseline: v8, best, latest", group=_SUBJECT, metavar="VERSION")
+    ]
+    b: Annotated[str, Flag("candidate", metavar="VERSION")]
+    model: _Model = None
+    data: Annotated[
+        str | None,
+        Flag(
+            "labelled images",
+            metavar="PATH|digits",
+            default="what the versions were trained on",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        Flag("only N images, a fixed sample by class", default="all", least=1),
+    ] = None
+    # It limits our own service, and the pictures of the report.
+    max_megapixels: Annotated[
+        float,
+        Flag("larger images count as unanswered, where no --url is given", metavar="N"),
+    ] = OWN_FILES_MEGAPIXELS
+    out: _Out = None
+    fresh: Annotated[
+        bool, Flag("throw away what --out holds", default="go on with it")
+    ] = False
+    cache: Annotated[
+        Path | None,
+        Flag(
+            "for unpacked archives",
+            metavar="FOLDER",
+            default="$XDG_CACHE_HOME/flipside, else ~/.cache/flipside",
+        ),
+    ] = None
+    gates: Annotated[tuple[Gate, ...], _FAIL_ON, _NON_INFERIOR] = ()
+    promote: Annotated[
+        str | None,
+        Flag(
+            "move it to B if every gate passes",
+            metavar="ALIAS",
+            read=lambda text: text.removeprefix("@"),
+        ),
+    ] = None
+    show: _Show = 0
+    summary_md: _SummaryFile = None
+    no_mlflow: _NoMlflow = False
+    url: Annotated[
+        str | None,
+        Flag(
+            "a running service",
+            group=_SERVICE,
+            metavar="URL",
+            default="the one on port 8000, else one is started",
+        ),
+    ] = None
+    # A secret: without `repr`, no log shows it.
+    key: Annotated[
+        str | None,
+        Flag(
+            "its first line is sent as the key",
+            metavar="FILE",
+            default="none",
+            read=read_key,
+        ),
+    ] = field(default=None, repr=False)
+    allow_missing: Annotated[int, Flag("images that may go unanswered", least=0)] = 0
+    concurrency: Annotated[int, Flag("requests at once", least=1)] = 2
+    batch_size: Annotated[int, Flag("images in a request", least=1, most=256)] = (
+        BATCH_SIZE
+    )
+    patience: Annotated[
+        float,
+        Flag("without any progress, until the service is given up", metavar="SECONDS"),
+    ] = 60.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_max_megapixels(self.max_megapixels)
-        for name, least in (
-            ("concurrency", 1),
-            ("batch_size", 1),
-            ("limit", 1),
-            ("show", 0),
-            ("allow_missing", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        if self.batch_size > 256:
-            raise ValueError(f"batch_size must be at most 256, got {self.batch_size}")
         if self.url is not None and not re.match(r"https?://[^/]", self.url):
             raise ValueError(
                 f"url must begin with http:// or https://, got {self.url!r}"
@@ -94,79 +194,125 @@ class CompareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RedrawConfig:
-    """Which folder's reports are drawn again, from what is kept in it."""
+    """A folder whose reports are drawn again, from the files in it."""
 
-    folder: Path
-    gates: tuple[Gate, ...] | None = None
-    """None is those that the comparison was made with."""
+    folder: Annotated[
+        Path,
+        Flag(
+            "draw its reports again, without a service; logs nothing",
+            name="from",
+            group=_OTHERS,
+            metavar="FOLDER",
+        ),
+    ]
+    gates: Annotated[tuple[Gate, ...] | None, _FAIL_ON, _NON_INFERIOR] = None
+    """None takes the gates of the comparison."""
 
-    show: int = 0
-    summary_md: Path | None = None
+    show: _Show = 0
+    summary_md: _SummaryFile = None
 
     def __post_init__(self) -> None:
-        if self.show < 0:
-            raise ValueError(f"show must be at least 0, got {self.show}")
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixConfig:
-    """Which versions are set side by side, each with each."""
+    """Versions that are compared pair by pair."""
 
-    versions: str
-    """`v1..v16`, or a list: `v1,v4,v8`."""
-
-    model: str | None = None
-    out: Path | None = None
+    versions: Annotated[
+        str,
+        Flag(
+            "all pairs: v1..v16, or v1,v4,v8",
+            name="matrix",
+            group=_OTHERS,
+            metavar="VERSIONS",
+        ),
+    ]
+    model: _Model = None
+    out: _Out = None
 
 
 Errand = CompareConfig | RedrawConfig | MatrixConfig
 
 
+_USAGE = """python -m compare --a VERSION --b VERSION [flags]
+       python -m compare --from FOLDER [flags]
+       python -m compare --matrix VERSIONS [flags]"""
+
+_EXAMPLES = """examples:
+  python -m compare --a v8 --b v16
+  python -m compare --a best --b latest --url http://127.0.0.1:8000 --show 9
+  python -m compare --a v8 --b v16 --fail-on "negative_flip_rate>0.06"
+  python -m compare --a v8 --b v16 --non-inferior 0.005 --promote champion
+  python -m compare --from compare-v8-v16 --summary-md comment.md
+  python -m compare --matrix v1..v16"""
+
+_EXIT_CODES = """exit codes: 0 done, and no gate tripped; 1 a gate tripped; 2 wrong
+usage or bad data; 3 not now (store, service, disk) or not comparable; 4 a fault
+of ours; 130 interrupted"""
+
+
+def _gates_text() -> str:
+    text = (
+        "gates: PATH OP NUMBER trips when it is true; OP is > >= < or <=, PATH a "
+        "number of summary.json, as a fraction. Intervals have .low and .high too. A "
+        "leading top1. may be left out. A value that does not exist trips. The paths:"
+    )
+    names = textwrap.fill(
+        ", ".join(gate_names()),
+        width=86,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+    )
+    return f"{textwrap.fill(text, width=86)}\n{names}"
+
+
 def parse_arguments(arguments: list[str]) -> Errand:
-    """Exits with 2 and a message on wrong usage, as argparse does."""
-    parser = new_parser()
-    given = vars(parser.parse_args(arguments))
+    """The command's settings. Wrong usage ends the program with 2 and a message."""
+    parser = new_parser(
+        "compare",
+        (CompareConfig, RedrawConfig, MatrixConfig),
+        groups=(_SUBJECT, _VERDICT, _SERVICE, _OTHERS),
+        usage=_USAGE,
+        description="What changes for users if version B replaces version A?",
+        epilog=f"{_EXAMPLES}\n\n{_gates_text()}\n\n{_EXIT_CODES}",
+    )
+    typed = vars(parser.parse_args(arguments))
+    kind: type[Errand] = CompareConfig
+    if "matrix" in typed:
+        kind = MatrixConfig
+    if "from" in typed:
+        kind = RedrawConfig
     try:
-        check_errand(given)
-        return _errand(given)
-    except (ValueError, UnknownGate, Refusal, NotAKey) as error:
+        _check_flags(kind, typed)
+        return kind(**field_values(kind, typed))
+    except ValueError as error:
         parser.error(str(error))
 
 
-def _errand(given: dict[str, Any]) -> Errand:
-    if {"matrix", "from"} & set(given):
-        given.pop("no_mlflow", None)  # they log nothing anyway
-    if "matrix" in given:
-        return MatrixConfig(versions=given.pop("matrix"), **given)
-    gates = _gates(given.pop("fail_on", []), given.pop("non_inferior", None))
-    if (file := given.get("summary_md")) is not None:
-        _check_summary_md(file)
-    if "from" in given:
-        return RedrawConfig(folder=given.pop("from"), gates=gates or None, **given)
-    if "key" in given:
-        given["key"] = read_key(given["key"])
-    if "promote" in given:
-        given["promote"] = given["promote"].removeprefix("@")
-    return CompareConfig(gates=gates, **given)
+def _check_flags(kind: type[Errand], typed: dict[str, Any]) -> None:
+    """ValueError if the flags are not those of one command."""
+    if kind is CompareConfig:
+        if lack := sorted({"a", "b"} - set(typed)):
+            raise ValueError(
+                f"{_flags(lack)} is missing; name the baseline with --a and the "
+                "candidate with --b, or a folder to draw again with --from, or "
+                "versions with --matrix"
+            )
+        return
+    name = "from" if kind is RedrawConfig else "matrix"
+    # --no-mlflow changes nothing here: these commands log nothing.
+    others = (flag_names(kind) | {"no_mlflow"}) - {name}
+    if wrong := sorted(set(typed) - others - {name}):
+        raise ValueError(
+            f"--{name} does not go with {_flags(wrong)}; it takes "
+            f"{_flags(sorted(others))}"
+        )
 
 
-def _check_summary_md(file: Path) -> None:
-    """Refusal now, not when everything else is done."""
-    try:
-        if not file.parent.is_dir():
-            raise Refusal(f"--summary-md {file}: there is no folder {file.parent}")
-        if file.is_dir():
-            raise Refusal(f"--summary-md {file} is a folder; name a file")
-    except OSError as error:  # a folder that is closed to us, a name that is too long
-        raise Refusal(f"--summary-md {file}: {error.strerror}") from error
-
-
-def _gates(expressions: list[str], margin: float | None) -> tuple[Gate, ...]:
-    if margin is not None:
-        if not 0 <= margin < 1:
-            raise Refusal(f"--non-inferior must be 0 to 1, a fraction, got {margin}")
-        expressions = [*expressions, f"delta.low<{-margin!r}"]
-    return tuple(parse_gate(expression) for expression in expressions)
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:

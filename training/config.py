@@ -1,75 +1,168 @@
-"""The settings of a training run, from the command line."""
+"""The settings of `python -m training`, from its flags and torchrun's variables.
 
-import argparse
+It imports no torch, so that flags are checked before torch's slow import.
+"""
+
 import math
 import os
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from classifier.console import (
+    Flag,
+    check_fields,
+    field_values,
+    flag_names,
+    new_parser,
+)
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.storage import default_cache
-from training.command_line import new_parser
+from training.recipes import FULL_BATCH, LEAST_STEPS, RECIPES
+
+Architecture = Literal["resnet18", "tiny"]
+Stem = Literal["imagenet", "small"]
+"""The names of classifier.networks. A copy, because that module imports torch in 2 s; a
+test compares them."""
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Flag("auto: a GPU where one is usable", group="machine"),
+]
+
+_RATES = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in RECIPES.items())
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """What a run needs to be told; everything else follows from the data."""
+class DataConfig:
+    """The images that a command reads, and the model whose versions it makes or reads.
 
-    data: str
-    """`digits`, a folder, or an archive."""
+    `model` is None for <dataset>-<arch>, or for the only model there is.
+    """
 
-    epochs: int = 16
-    arch: str = "resnet18"
-    stem: str = "imagenet"
-    """`imagenet`: 7x7, stride 2, max-pool; `small`: 3x3, stride 1, no pooling."""
-
-    image_size: int = 64
-    """Height and width the network sees, in pixels."""
-
-    recipe: str = "strong"
-    batch_size: int | Literal["auto"] = "auto"
-    """auto: 256, or less where an epoch would have under 20 steps."""
-
-    lr: float | None = None
-    """Peak learning rate; None takes the recipe's, as the batch size changes it."""
-
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the training steps; measuring and publishing are always fp32."""
-
-    model: str | None = None
-    """Registered model; None is <dataset>-<arch>."""
-
-    experiment: str | None = None
-    """MLflow experiment; None is the data set's name."""
-
-    per_class: int | None = None
-    """Train on the first N images of each class."""
-
-    skip_broken: bool = False
-    max_megapixels: float = OWN_FILES_MEGAPIXELS
-    """Larger images count as broken."""
-
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Whether torch compiles the training steps; auto: on a GPU, for long runs."""
-
-    cache: Path | None = None
-    """Unpacked archives and decoded images; None is one folder per user."""
+    data: Annotated[
+        str,
+        Flag(
+            "tiny-imagenet-200, a folder of train/<class>/* and val/<class>/*, an "
+            "archive of either, or digits",
+            group="data",
+            metavar="PATH|digits",
+        ),
+    ]
+    skip_broken: Annotated[
+        bool,
+        Flag("leave out images that do not decode", default="refuse them"),
+    ] = False
+    max_megapixels: Annotated[
+        float, Flag("larger images do not decode", metavar="N")
+    ] = OWN_FILES_MEGAPIXELS
+    cache: Annotated[
+        Path | None,
+        Flag(
+            "for unpacked archives and decoded images",
+            metavar="FOLDER",
+            default="$XDG_CACHE_HOME/flipside, else ~/.cache/flipside",
+        ),
+    ] = None
+    model: Annotated[
+        str | None,
+        Flag(
+            "registered model",
+            group="MLflow",
+            metavar="NAME",
+            default="<dataset>-<arch>; with --evaluate and --quantize the only one "
+            "there is",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "per_class"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_fields(self)
+        check_max_megapixels(self.max_megapixels)
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache or default_cache()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(DataConfig):
+    """The settings of a run; all else follows from the data."""
+
+    experiment: Annotated[
+        str | None,
+        Flag("where the run is listed", metavar="NAME", default="the data set's name"),
+    ] = None
+    per_class: Annotated[
+        int | None,
+        Flag(
+            "train on the first N images of each class",
+            group="data",
+            default="all",
+            least=1,
+        ),
+    ] = None
+    arch: Annotated[Architecture, Flag("the network", group="network")] = "resnet18"
+    stem: Annotated[
+        Stem,
+        Flag("imagenet: 7x7, stride 2, max-pool; small: 3x3, stride 1, no pooling"),
+    ] = "imagenet"
+    image_size: Annotated[
+        int,
+        Flag(
+            "height and width that the network sees",
+            metavar="PIXELS",
+            least=8,
+            most=512,
+        ),
+    ] = 64
+    epochs: Annotated[
+        int, Flag("passes over the training images", group="optimisation", least=1)
+    ] = 16
+    recipe: Annotated[
+        Literal["plain", "strong"],
+        Flag(
+            "strong: crop, mirror, label smoothing, a rate that rises and falls, "
+            "averaged weights; plain: none of it"
+        ),
+    ] = "strong"
+    batch_size: Annotated[
+        int | Literal["auto"],
+        Flag(
+            f"images in a step; auto: {FULL_BATCH}, or less where an epoch would have "
+            f"under {LEAST_STEPS} steps",
+            metavar="N|auto",
+        ),
+    ] = "auto"
+    lr: Annotated[
+        float | None,
+        Flag(
+            "highest learning rate",
+            metavar="RATE",
+            default=f"the recipe's, {_RATES} with batches of {FULL_BATCH}, and in "
+            "proportion with others",
+        ),
+    ] = None
+    seed: Annotated[int, Flag("of all that is drawn", least=0, most=2**32 - 1)] = 0
+    device: Device = "auto"
+    # Measuring and publishing are always fp32.
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Flag("of the training steps; auto: bf16 where the hardware has it"),
+    ] = "auto"
+    compile: Annotated[
+        Literal["auto", "on", "off"],
+        Flag("compile the training steps; auto: on a GPU, for long runs"),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.batch_size != "auto" and self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2, for batch norm, got {self.batch_size}"
             )
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be 0 to {2**32 - 1}, got {self.seed}")
+        if self.lr is not None and not (0 < self.lr < math.inf):
+            raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
         for name in ("model", "experiment"):
             value = getattr(self, name)
             # Both become folders or parts of MLflow's filters and URIs.
@@ -78,26 +171,26 @@ class TrainingConfig:
                     f"{name} must be letters, digits, '.', '-', '_' and spaces, and "
                     f"begin with one of the first two, got {value!r}"
                 )
-        if not 8 <= self.image_size <= 512:
-            raise ValueError(f"image_size must be 8 to 512, got {self.image_size}")
-        check_max_megapixels(self.max_megapixels)
-        if self.lr is not None and not (0 < self.lr < math.inf):
-            raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
 
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache or default_cache()
+
+_ERRANDS = "instead of a new run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig:
-    """`--resume`: which run, and the flags that were typed beside it."""
+    """A run to go on with, and the flags that were typed beside --resume."""
 
-    run: str
-    """A run's id, or `last`."""
-
+    run: Annotated[
+        str,
+        Flag(
+            "go on with a run that was stopped; its flags are its own",
+            name="resume",
+            group=_ERRANDS,
+            metavar="RUN_ID|last",
+        ),
+    ]
     given: dict[str, Any]
-    """Must be the run's own: what it was begun with is what it goes on with."""
+    """Must be equal to the run's own, but for `cache`."""
 
     @property
     def cache(self) -> Path | None:
@@ -106,47 +199,92 @@ class ResumeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """`--evaluate v8`: what to measure, on which data."""
+class EvaluationConfig(DataConfig):
+    """A version to measure."""
 
-    version: str
-    data: str
-    model: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    skip_broken: bool = False
-    max_megapixels: float = OWN_FILES_MEGAPIXELS
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_max_megapixels(self.max_megapixels)
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache or default_cache()
+    version: Annotated[
+        str,
+        Flag(
+            "measure a version (v8, best, latest) on the validation images",
+            name="evaluate",
+            group=_ERRANDS,
+            metavar="VERSION",
+        ),
+    ]
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeConfig:
-    """`--quantize v16`: of what an int8 form is made, and on which data."""
+class QuantizeConfig(DataConfig):
+    """A version to quantise; training images calibrate, validation images measure."""
 
-    version: str
-    data: str
-    """Calibrated on its training images, measured on its validation images."""
-
-    model: str | None = None
-    skip_broken: bool = False
-    max_megapixels: float = OWN_FILES_MEGAPIXELS
-    cache: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_max_megapixels(self.max_megapixels)
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache or default_cache()
+    version: Annotated[
+        str,
+        Flag(
+            "make the int8 form of a version; ask for it as v8.int8",
+            name="quantize",
+            group=_ERRANDS,
+            metavar="VERSION",
+        ),
+    ]
 
 
 Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig
+
+_USAGE = """python -m training --data PATH|digits [flags]
+       python -m training --resume RUN_ID|last
+       python -m training --evaluate VERSION --data PATH|digits
+       python -m training --quantize VERSION --data PATH|digits"""
+
+_EPILOG = """examples:
+  python -m training --data digits
+  python -m training --data tiny-imagenet-200.zip --epochs 16
+  python -m training --data my-images --recipe plain --stem small --per-class 100
+  python -m training --resume last
+  python -m training --evaluate v8 --data tiny-imagenet-200
+  torchrun --nproc-per-node 2 -m training --data tiny-imagenet-200
+
+exit codes: 0 done, 2 wrong usage or bad data, 3 not now (store, disk, device, a loss
+that is no number), 4 a fault of ours, 130 interrupted"""
+
+
+def parse_arguments(arguments: list[str]) -> Config:
+    """The command's settings. Wrong usage ends the program with 2 and a message."""
+    parser = new_parser(
+        "training",
+        (TrainingConfig, ResumeConfig, EvaluationConfig, QuantizeConfig),
+        groups=(_ERRANDS, "data", "network", "optimisation", "machine", "MLflow"),
+        usage=_USAGE,
+        description="Train an image classifier; every epoch becomes a version.",
+        epilog=_EPILOG,
+    )
+    typed = vars(parser.parse_args(arguments))
+    errands = [name for name in ("resume", "evaluate", "quantize") if name in typed]
+    if len(errands) > 1:
+        parser.error(
+            f"argument --{errands[1]}: not allowed with argument --{errands[0]}"
+        )
+    if "resume" not in typed and "data" not in typed:
+        parser.error("the following arguments are required: --data")
+    if "data" in typed and typed["data"] != "digits":
+        # A run goes on from any folder.
+        typed["data"] = os.path.abspath(os.path.expanduser(typed["data"]))
+    try:
+        return _config(typed, *errands)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _config(typed: dict[str, Any], errand: str = "") -> Config:
+    if errand == "resume":
+        return ResumeConfig(run=typed.pop("resume"), given=typed)
+    if not errand:
+        return TrainingConfig(**field_values(TrainingConfig, typed))
+    kind = EvaluationConfig if errand == "evaluate" else QuantizeConfig
+    if unused := sorted(set(typed) - flag_names(kind)):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise ValueError(f"--{errand} takes a version as it is; it takes no {flags}")
+    return kind(**field_values(kind, typed))
 
 
 def is_first_process() -> bool:
@@ -171,43 +309,3 @@ def program() -> str:
 def _number(variable: str, default: int) -> int:
     """One of torchrun's variables."""
     return int(os.environ.get(variable, default))
-
-
-def parse_arguments(arguments: list[str]) -> Config:
-    """Exits with 2 and a message on wrong usage, as argparse does."""
-    defaults = {field.name: field.default for field in fields(TrainingConfig)}
-    parser = new_parser(defaults)
-    given = vars(parser.parse_args(arguments))
-    evaluated, quantized = given.pop("evaluate"), given.pop("quantize")
-    run = given.pop("resume")
-    if run is None and "data" not in given:
-        parser.error("the following arguments are required: --data")
-    if "data" in given and given["data"] != "digits":
-        # A run goes on from anywhere.
-        given["data"] = os.path.abspath(os.path.expanduser(given["data"]))
-    try:
-        if run is not None:
-            return ResumeConfig(run=run, given=given)
-        if evaluated is not None:
-            _refuse_others(parser, given, "--evaluate", EvaluationConfig)
-            return EvaluationConfig(version=evaluated, **given)
-        if quantized is not None:
-            _refuse_others(parser, given, "--quantize", QuantizeConfig)
-            return QuantizeConfig(version=quantized, **given)
-        return TrainingConfig(**given)
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def _refuse_others(
-    parser: argparse.ArgumentParser,
-    given: dict[str, Any],
-    flag: str,
-    kind: type[EvaluationConfig | QuantizeConfig],
-) -> None:
-    """Flags of a training run, which would change nothing here."""
-    known = {field.name for field in fields(kind)}
-    unused = sorted(set(given) - known)
-    if unused:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        parser.error(f"{flag} takes a version as it is; it takes no {flags}")

@@ -1,6 +1,6 @@
 """Recipes: the choices that make a training run, by name.
 
-Imports no torch: the command line is checked before that is there.
+It imports no torch, so that flags are checked before torch's slow import.
 """
 
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 FULL_BATCH = 256
-"""Images in a batch, where there are enough; the recipes' rates are for it."""
+"""Images in a batch, if there are enough; the recipes' rates are for this number."""
 
 LEAST_STEPS = 20
-"""Steps of an epoch that a recipe can work with."""
+"""The fewest steps of an epoch that a recipe can work with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The choices that make a run; the values are for batches of 256."""
+    """The choices that make a run; its rates are for batches of 256."""
 
     lr: float
     """The highest learning rate."""
@@ -31,14 +31,14 @@ class Recipe:
     decay_norms_and_biases: bool
     label_smoothing: float
     crop_padding: int
-    """Pixels an image may be shifted by, each way; 0 leaves it where it is."""
+    """Most pixels that an image is shifted by, each way; 0 shifts none."""
 
     mirror: bool
     least_area: float = 1.0
-    """Of an image that a random window holds; 1 takes the whole image."""
+    """Least share of an image in a random window; 1 takes the whole image."""
 
     cutmix: float = 0.0
-    """Probability that an image gets a box of another one."""
+    """Probability that an image gets a box of another image."""
 
     first_size: float = 1.0
     """Height and width at the first epoch, as a share of the full size."""
@@ -47,15 +47,15 @@ class Recipe:
     """Share of the epochs over which images grow to their full size, 0..1."""
 
     average_epochs: float = 0.0
-    """How far back the published average of the weights reaches (the time constant of
-    its exponential); 0 publishes the weights themselves."""
+    """Time constant of the published average of the weights (an exponential one); 0
+    publishes the weights themselves."""
 
     average_every: int = 4
     """Steps between two updates of the average; fewer in short epochs."""
 
 
 RECIPES: Mapping[str, Recipe] = {
-    # The seed report's run, to the letter: comparing with it is what it is for.
+    # The seed report's run, for comparisons with it.
     "plain": Recipe(
         lr=0.1,
         schedule="constant",

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from compare.config import CompareConfig, MatrixConfig, RedrawConfig, parse_arguments
+from compare.config import (
+    CompareConfig,
+    MatrixConfig,
+    RedrawConfig,
+    parse_arguments,
+    read_key,
+)
 
 PAIR = ["--a", "v1", "--b", "v2"]
 GATE = ["--non-inferior", "0.005"]
@@ -90,7 +96,7 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, *GATE, "--b", "@best.INT8", "--promote", "x"], "compare @best, or"),
         ([*PAIR, "--key", "/nowhere/key"], "cannot be read: No such file"),
         ([*PAIR, "--summary-md", "/nowhere/x.md"], "there is no folder /nowhere"),
-        ([*PAIR, "--summary-md", "/"], "--summary-md / is a folder"),
+        ([*PAIR, "--summary-md", "/"], "--summary-md: / is a folder"),
         ([*PAIR, "--summary-md", "x" * 300], "File name too long"),
         ([*PAIR, "--fail-on", "nonsense>1"], "nothing in summary.json is called"),
         ([*PAIR, "--fail-on", "images>nan"], "is not a finite number"),
@@ -111,3 +117,16 @@ def test_what_does_not_go_together_is_wrong_usage(
 @pytest.mark.parametrize("errand", [["--matrix", "v1..v3"], ["--from", "x"]])
 def test_what_logs_nothing_may_be_told_not_to(errand: list[str]) -> None:
     assert parse_arguments([*errand, "--no-mlflow"]) == parse_arguments(errand)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\nkey\n", b"two words\n", b"\xff\xfe", "schlüssel".encode()]
+)
+def test_a_first_line_that_no_header_could_carry_is_refused(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"cannot be read|first line must be"):
+        read_key(str(file))

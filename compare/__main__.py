@@ -1,8 +1,8 @@
-"""`python -m compare`: which of its errands is asked for, and how it ended.
+"""`python -m compare`: compare two versions, draw reports again, or draw a matrix.
 
-compare/run.py has the story of a comparison. Each errand is imported when it is asked
-for: MLflow's client takes a second or two, which drawing again has no need of, and in
-which a service of our own can start.
+compare/run.py has the story of a comparison. Each command imports its own modules:
+MLflow's client takes a second or two. Drawing again does not need it, and a local
+service can start meanwhile.
 """
 
 import logging
@@ -21,7 +21,7 @@ VERDICT_CODES = {
 
 
 def run(errand: Errand) -> int:
-    """The exit code; an exception where the errand could not be done."""
+    """Run the command and return the exit code."""
     if isinstance(errand, MatrixConfig):
         from compare.matrix.matrix import draw_matrix
 

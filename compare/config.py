@@ -316,7 +316,7 @@ def _flags(names: Sequence[str]) -> str:
 
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:
-    """ValueError where an alias would move to what nothing, or nobody, has tested."""
+    """ValueError if the alias would move to an int8 form or without a gate."""
     if candidate.lower().endswith(INT8):
         raise ValueError(
             f"--promote {alias} does not go with {candidate}: an alias names a version "
@@ -332,7 +332,7 @@ def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None
 
 
 def _check_alias(alias: str) -> None:
-    """ValueError for a name that means something else, or that MLflow refuses."""
+    """ValueError if the name means a version, or if MLflow refuses it."""
     if alias.lower() == "latest" or re.fullmatch(r"[vV]?\d+", alias):
         raise ValueError(
             f"--promote {alias!r} names a version, not an alias; take a word, such as "

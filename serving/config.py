@@ -197,7 +197,7 @@ cannot load), 4 a fault of ours"""
 def config_from_environment(
     environment: Mapping[str, str] = os.environ,
 ) -> ServingConfig:
-    """ValueError names the variable that is wrong."""
+    """Settings from SERVING_* variables. ValueError names a wrong variable."""
     return ServingConfig(
         **environment_values(ServingConfig, environment, prefix="SERVING_")
     )

@@ -178,7 +178,7 @@ _ERRANDS = "instead of a new run"
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeConfig:
-    """A run to go on with, and the flags that were typed beside --resume."""
+    """A run to resume, and the flags that were typed beside --resume."""
 
     run: Annotated[
         str,

@@ -19,9 +19,9 @@ from serving.inference.decoding import Decoder
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
 from serving.protocols.predict import predict
+from serving.versions.loaded import VersionStatus
 from serving.versions.loading import open_pool, start_loading
 from serving.versions.pool import PredictorPool
-from serving.versions.status import VersionStatus
 from serving.worker_sync import Control, service_of_parent
 
 
@@ -142,7 +142,7 @@ def _add_routes(app: Flask, service: Service) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        service.metrics.registry_up.set(pool.registry_is_up)
+        service.metrics.registry_up.set(pool.watch.is_up)
         text = service.metrics.text([_info(status) for status in pool.loaded()])
         return Response(text, mimetype="text/plain; version=0.0.4")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from classifier.store.versions import UnknownVersion, canonical_name
+from serving.versions.loaded import VersionStatus
 from serving.versions.pool import PredictorPool
 from serving.versions.slot import NotReady
-from serving.versions.status import VersionStatus
 
 logger = logging.getLogger(__name__)
 
@@ -243,9 +243,9 @@ class Control:
     def add(self, asked: str) -> VersionStatus:
         """Ready in all processes when it returns; UnknownVersion, NotReady: in none."""
         # Before its turn: what is not known, or hangs while it loads, holds up nobody.
-        name, number = canonical_name(asked), self._pool.number_to_add(asked)
+        name, number = canonical_name(asked), self._pool.names.in_registry(asked).number
         with self._pool.prepared(number) as slot, self._turn():
-            before = self._pool.stands_for(name)
+            before = self._pool.names.stands_for(name)
             status = self._pool.add(name, number=number, prepared=slot)
             try:
                 self._tell({"do": "add", "name": name, "number": number})
@@ -259,7 +259,7 @@ class Control:
 
     def remove(self, asked: str) -> VersionStatus:
         """Gone in all processes when it returns; UnknownVersion, NotReady."""
-        self._pool.number(asked)
+        self._pool.names.resolve(asked)
         with self._turn():
             removed = self._pool.remove(asked)
             number = removed.status.version.number
@@ -303,7 +303,7 @@ class Control:
 
     def _obey(self, message: Any) -> Any:
         if message["do"] == "tell":
-            return {"change": self._changes, "served": self._pool.state()}
+            return {"change": self._changes, "served": self._pool.names.state()}
         # Else what is adopted would come after this change, and without it.
         self._has_adopted.wait(ANSWER_SECONDS)
         self._make(message)

@@ -98,7 +98,7 @@ class Service:
         most = self.pool.most_at_once
         if most is None or len(asked) <= most:
             return
-        count = len({self.pool.number(version) for version in asked})
+        count = len({self.pool.names.resolve(version) for version in asked})
         if count > most:
             raise BadRequest(
                 f"{count} versions are asked for, and {most} may be in memory at a "

@@ -20,8 +20,8 @@ from serving.protocols.inference_messages import (
     write_inference,
 )
 from serving.protocols.predict import ask_whole
+from serving.versions.loaded import VersionStatus
 from serving.versions.slot import NotReady, State, VersionFailed
-from serving.versions.status import VersionStatus
 
 PLATFORMS: Mapping[BackendKind, str] = {
     "onnx": "onnx_onnxv1",
@@ -97,7 +97,7 @@ def add_model_repository(routes: Blueprint, service: Service) -> None:
     def load(model: str) -> dict[str, Any]:
         """Without a version: what was served from the start."""
         asked = _asked_version()
-        for name in pool.wanted if asked is None else [asked]:
+        for name in pool.names.wanted if asked is None else [asked]:
             control.add(name)
         return {}
 

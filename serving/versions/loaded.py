@@ -3,21 +3,23 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 
 from classifier.store.versions import Version
 from serving.inference.predictor import Predictor
+from serving.versions.registry_watch import VersionFiles
 from serving.versions.slot import (
     NotReady,
     Slot,
+    State,
     VersionFailed,
     cannot_load,
     is_final,
     public_reason,
 )
-from serving.versions.trial_key import VersionFiles
 
 LEAST_LOADING = 4
 """Versions that requests may load at once, or as many as may be ready: each takes
@@ -56,6 +58,29 @@ class Failure:
         return time.monotonic() - self.failed_at < TRY_AGAIN_SECONDS
 
 
+@dataclass(frozen=True)
+class VersionStatus:
+    """A version as `GET /versions` shows it."""
+
+    version: Version
+    state: State
+    reason: str | None
+    is_final: bool
+    """Failed, and for good as it is."""
+
+    predictor: Predictor | None
+    is_served: bool
+    """Also of one that is loaded when it is first asked for."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A version that is served no more, and the names that stood for it."""
+
+    status: VersionStatus
+    names: list[str]
+
+
 class LoadedVersions:
     """Slots by number. One that is taken out is closed, and is never loaded again:
     who waits for it looks for another.
@@ -74,24 +99,50 @@ class LoadedVersions:
         """At most `most` are ready, and those beside them that are being loaded; the
         numbers of `last` are the last to go. `files` are those that were read;
         `most_waiting` requests wait for a version that is loaded on demand."""
-        self._slots = {version.number: Slot(version) for version in versions}
         self._open_predictor = open_predictor
-        self._most = most
+        self.restart(versions)
+        self.most = most
         self._most_waiting = most_waiting
         self._last = last
         self._files = files
         self._lock = threading.Lock()
         self._failures: dict[str, Failure] = {}
 
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(list(self._slots.values()))
+    def restart(self, versions: Iterable[Version]) -> None:
+        """Replaces all slots by empty ones; called before anything is loaded."""
+        self.slots = {v.number: Slot(v, self._open_predictor) for v in versions}
 
-    def get(self, number: str) -> Slot | None:
-        return self._slots.get(number)
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self.slots.values()))
 
     def failure(self, number: str) -> Failure | None:
         """None where the version loaded the last time, or was never tried."""
         return self._failures.get(number)
+
+    def status(
+        self,
+        version: Version,
+        *,
+        is_served: bool,
+        kept: Callable[[str], Mapping[str, str]],
+    ) -> VersionStatus:
+        """`kept(number)` has the names that the registry gives to the version and that
+        still mean another one here, each with the number of that one."""
+        slot, failure = self.slots.get(version.number), self.failure(version.number)
+        if slot is not None:
+            state, reason, predictor = slot.state, slot.failure, slot.predictor
+            is_failed_for_good = slot.error is not None and is_final(slot.error)
+        elif failure is not None:
+            state, reason, predictor = "failed", failure.reason, None
+            is_failed_for_good = failure.is_final
+        else:
+            return VersionStatus(version, "available", None, False, None, is_served)
+        if reason is not None:
+            names = kept(version.number).items()
+            reason = "; ".join([reason, *starmap(_kept, names)])
+        return VersionStatus(
+            version, state, reason, is_failed_for_good, predictor, is_served
+        )
 
     def may_try(self, version: Version) -> bool:
         """Whether it has not failed just now, nor for good."""
@@ -116,7 +167,9 @@ class LoadedVersions:
         with self._lock:
             if not if_(version.number):
                 return None
-            return self._slots.setdefault(version.number, Slot(version))
+            return self.slots.setdefault(
+                version.number, Slot(version, self._open_predictor)
+            )
 
     def prepare(self, version: Version) -> Slot:
         """The slot there is, loaded, or one that requests find after `show`;
@@ -125,8 +178,8 @@ class LoadedVersions:
         Also where it is known that it cannot be loaded: this is another try.
         """
         while True:
-            slot = self._slots.get(version.number) or Slot(version)
-            predictor = slot.load(self._open_predictor, again=True)
+            slot = self.slots.get(version.number) or Slot(version, self._open_predictor)
+            predictor = slot.load(again=True)
             error = slot.error
             if predictor is not None:
                 return slot
@@ -150,7 +203,7 @@ class LoadedVersions:
 
     def give_up(self, slot: Slot) -> None:
         """Unloads what was prepared, if no request can find it."""
-        if self._slots.get(slot.version.number) is not slot:
+        if self.slots.get(slot.version.number) is not slot:
             slot.unload()
 
     def load_on_demand(
@@ -167,9 +220,7 @@ class LoadedVersions:
                 f"version {number} is being loaded, and {slot.waiting} requests wait "
                 f"for it; try again soon"
             )
-        predictor = slot.load(
-            self._open_predictor, deadline=deadline, settle=partial(self._settle, slot)
-        )
+        predictor = slot.load(deadline=deadline, settle=partial(self._settle, slot))
         error = slot.error
         if predictor is None and error is not None:
             failed = self.fail(slot, error)
@@ -180,7 +231,7 @@ class LoadedVersions:
     def _check_loads(self, slot: Slot) -> None:
         """NotReady, and the slot is closed, where too many others are being loaded."""
         loading = sum(other.is_loading for other in self)
-        if slot.is_loading or loading < max(LEAST_LOADING, self._most or 0):
+        if slot.is_loading or loading < max(LEAST_LOADING, self.most or 0):
             return
         self.drop(slot)
         raise NotReady(
@@ -223,24 +274,24 @@ class LoadedVersions:
         with self._lock:
             if slot.is_closed:
                 return False
-            other = self._slots.get(slot.version.number, slot)
+            other = self.slots.get(slot.version.number, slot)
             if other is not slot:
                 self._take_out(other)
-            self._slots[slot.version.number] = slot
+            self.slots[slot.version.number] = slot
         if other is not slot:
             other.unload()
         return True
 
     def _make_room(self, *, newest: Slot) -> None:
         """After it was loaded: what cannot be loaded takes no other's place."""
-        if self._most is None:
+        if self.most is None:
             return
         last = self._last()
         with self._lock:
-            ready = [slot for slot in self._slots.values() if slot.predictor]
+            ready = [slot for slot in self.slots.values() if slot.predictor]
             others = [slot for slot in ready if slot is not newest]
             others.sort(key=lambda s: (s.version.number in last, s.last_used))
-            gone = others[: max(0, len(ready) - self._most)]
+            gone = others[: max(0, len(ready) - self.most)]
             for slot in gone:
                 self._take_out(slot)
         for slot in gone:
@@ -251,5 +302,11 @@ class LoadedVersions:
         # Before it is unloaded: who comes to load it between the two, or after, does
         # not, and what is being loaded just now is unloaded when it is.
         slot.is_closed = True
-        if self._slots.get(slot.version.number) is slot:
-            del self._slots[slot.version.number]
+        if self.slots.get(slot.version.number) is slot:
+            del self.slots[slot.version.number]
+
+
+def _kept(name: str, number: str) -> str:
+    if name:
+        return f"{name} is still v{number}"
+    return f"v{number} answers where no version is named"

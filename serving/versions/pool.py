@@ -13,11 +13,10 @@ from classifier.bundle.files import BrokenBundle, Bundle
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import Version, with_int8_forms
 from serving.inference.predictor import Predictor
-from serving.versions.loaded import LoadedVersions
+from serving.versions.loaded import LoadedVersions, Removed, VersionStatus
 from serving.versions.names import DEFAULT, Moves, ServedNames
 from serving.versions.registry_watch import RegistryWatch
 from serving.versions.slot import NotReady, Slot, cannot_load, load_side_by_side
-from serving.versions.status import Removed, VersionStatus, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -53,22 +52,25 @@ class PredictorPool:
         """
         self.model = model
         self._observe_default = observe_default
-        self._watch = watch
-        self._open_predictor = open_predictor
-        self._max_loaded = max_loaded
-        self._most_waiting = most_waiting
+        self.watch = watch
         self.stop_loads = stop_loads  # as the process is about to end
-        self._names = ServedNames(watch, model=model, listed=listed)
-        self._memory = self._empty_memory()
+        self.names = ServedNames(watch, model=model, listed=listed)
+        self.most_at_once = max_loaded if self.names.all else None
+        """Most versions in memory; None if all that are served are."""
+
+        self.memory = LoadedVersions(
+            map(self.names.find, self.names.numbers),
+            open_predictor,
+            most=self.most_at_once,
+            most_waiting=most_waiting,
+            last=lambda: self.names.numbers,
+            files=watch.files,
+        )
         self._changing = threading.Lock()  # held by no request, and by no load
         self._moves = Moves()
         self._started = threading.Event()
         self.start_failure: str | None = None
         """Why it will never be ready; None while it may."""
-
-    def state(self) -> dict[str, Any]:
-        """What is served, for another process of the same service."""
-        return self._names.state()
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """Serves what another process does; before anything is loaded.
@@ -76,9 +78,9 @@ class PredictorPool:
         What the registry has no more is left out.
         """
         # What the others serve may be newer than what was read here.
-        self._watch.read()
-        self._names.adopt(state)
-        self._memory = self._empty_memory()
+        self.watch.read()
+        self.names.adopt(state)
+        self.memory.restart(map(self.names.find, self.names.numbers))
 
     def load_wanted(self) -> None:
         """Loads what is served from the start; NotReady for the first that fails.
@@ -86,9 +88,9 @@ class PredictorPool:
         With `all`, another version takes the place of a default that fails; NotReady
         where none can.
         """
-        self._watch.start(self._start_moves)
-        slots = list(self._memory)
-        loaded = load_side_by_side(slots, self._open_predictor)
+        self.watch.start(self._start_moves)
+        slots = list(self.memory)
+        loaded = load_side_by_side(slots)
         for slot, is_loaded in zip(slots, loaded, strict=True):
             if is_loaded or slot.is_closed or self._fall_back(slot):
                 continue
@@ -97,38 +99,12 @@ class PredictorPool:
             raise cannot_load(
                 slot.version.number, slot.error, is_public=False
             ) from slot.error
-        self._observe_default(self._names.is_default_kept)
+        self._observe_default(self.names.is_default_kept)
         self._started.set()
 
     @property
     def is_ready(self) -> bool:
         return self._started.is_set()
-
-    @property
-    def registry_is_up(self) -> bool:
-        return self._watch.is_up
-
-    @property
-    def wanted(self) -> list[str]:
-        """What is served from the start, by name; of `all`, the default's number."""
-        return self._names.wanted
-
-    @property
-    def most_at_once(self) -> int | None:
-        """So many versions can be in memory; None where all that are served are."""
-        return self._max_loaded if self._names.all else None
-
-    def number(self, asked: str | None) -> str:
-        """Of a version that is served, loaded or not; UnknownVersion."""
-        return self._names.resolve(asked)
-
-    def number_to_add(self, asked: str) -> str:
-        """The registry's number for the name, as last read; UnknownVersion."""
-        return self._names.in_registry(asked).number
-
-    def stands_for(self, name: str) -> str | None:
-        """The number, while that very name is served; with `all` it is every name."""
-        return self._names.stands_for(name)
 
     def get(self, asked: str | None, *, deadline: float = math.inf) -> Predictor:
         """The version's predictor; None asks for the default one.
@@ -137,8 +113,8 @@ class PredictorPool:
         is still being loaded then, by time.monotonic().
         """
         while True:
-            number = self._names.resolve(asked)
-            slot = self._memory.get(number) or self._open_slot(number)
+            number = self.names.resolve(asked)
+            slot = self.memory.slots.get(number) or self._open_slot(number)
             if slot is not None:
                 slot.last_used = time.monotonic()
                 predictor = slot.predictor or self._load_on_demand(slot, deadline)
@@ -149,11 +125,11 @@ class PredictorPool:
     @contextmanager
     def prepared(self, number: str) -> Iterator[Slot]:
         """Loaded before it is added; unloaded if it is not. UnknownVersion, NotReady"""
-        slot = self._memory.prepare(self._names.find(number))
+        slot = self.memory.prepare(self.names.find(number))
         try:
             yield slot
         finally:
-            self._memory.give_up(slot)
+            self.memory.give_up(slot)
 
     def add(
         self, asked: str, *, number: str | None = None, prepared: Slot | None = None
@@ -164,22 +140,24 @@ class PredictorPool:
         UnknownVersion, or NotReady with the reason: then all is as it was.
         """
         # Outside, as it may wait for the registry's thread, which may wait to change.
-        version = self._names.in_registry(asked if number is None else number)
+        version = self.names.in_registry(asked if number is None else number)
         slot = prepared
         while True:
-            slot = slot or self._memory.prepare(version)
+            slot = slot or self.memory.prepare(version)
             with self._changing:
-                if self._memory.show(slot):
-                    self._drop_what_left(lambda: self._names.add(asked, version.number))
+                if self.memory.show(slot):
+                    self._apply_and_unload(
+                        lambda: self.names.add(asked, version.number)
+                    )
                     return self._status(version)
             slot = None  # it was taken out meanwhile
 
     def remove(self, asked: str) -> Removed:
         """Serves it no more; what it was asked is answered. UnknownVersion."""
-        number = self._names.resolve(asked)
+        number = self.names.resolve(asked)
         version = self._version(number)
         with self._changing:
-            names = self._names.of(number)
+            names = self.names.of(number)
             self._take_away(number, names)
             return Removed(self._status(version), names)
 
@@ -188,11 +166,11 @@ class PredictorPool:
         error. Whether the version is still served."""
         with self._changing:
             self._take_away(number, names)
-            return self._names.has(number)
+            return self.names.has(number)
 
     def read_registry(self) -> None:
         """Now, and follows what has moved."""
-        self._watch.read()
+        self.watch.read()
         self.follow()
 
     def follow(self) -> None:
@@ -201,24 +179,24 @@ class PredictorPool:
             moving.join()
 
     def _start_moves(self) -> list[threading.Thread]:
-        moved = list(self._names.moved()) if self.is_ready else []
+        moved = list(self.names.moved()) if self.is_ready else []
         moving = [
             self._moves.start(name, partial(self._move, name, version))
             for name, version in moved
-            if self._memory.may_try(version)
+            if self.memory.may_try(version)
         ]
-        self._observe_default(self._names.is_default_kept)
+        self._observe_default(self.names.is_default_kept)
         return [thread for thread in moving if thread is not None]
 
     def close(self) -> None:
         """Ends its threads; what was asked is answered."""
-        self._watch.close()
-        for slot in self._memory:
+        self.watch.close()
+        for slot in self.memory:
             slot.unload()
 
     def seconds_to_wait(self) -> float:
         """What is queued still takes, where most is."""
-        ready = [slot.predictor for slot in self._memory]
+        ready = [slot.predictor for slot in self.memory]
         return max((p.seconds_to_wait for p in ready if p is not None), default=0.0)
 
     def loaded(self) -> list[VersionStatus]:
@@ -230,7 +208,7 @@ class PredictorPool:
         if status.predictor is not None:
             return status.predictor.bundle
         try:
-            return self._watch.bundle(status.version)
+            return self.watch.bundle(status.version)
         except (BrokenBundle, StoreUnavailable, OSError) as error:
             number = status.version.number
             logger.error("unreadable version=%s reason=%s", number, error)
@@ -238,58 +216,47 @@ class PredictorPool:
 
     def statuses(self) -> list[VersionStatus]:
         """All versions of the registry and their int8 forms, as it was last read."""
-        return [self._status(v) for v in with_int8_forms(self._names.versions)]
+        return [self._status(v) for v in with_int8_forms(self.names.versions)]
 
     def status(self, asked: str) -> VersionStatus:
         """Status of the version that a name means, served or not; UnknownVersion."""
-        return self._status(self._version(self._names.meaning(asked)))
+        return self._status(self._version(self.names.meaning(asked)))
 
     def served_status(self, asked: str | None) -> VersionStatus:
         """As `get` finds it, and without loading it; UnknownVersion."""
-        return self._status(self._version(self._names.resolve(asked)))
+        return self._status(self._version(self.names.resolve(asked)))
 
     def _version(self, number: str) -> Version:
         """As the registry has it; what it has no more is still what is in memory."""
-        known = {v.number: v for v in with_int8_forms(self._names.versions)}
-        slot = self._memory.get(number)
+        known = {v.number: v for v in with_int8_forms(self.names.versions)}
+        slot = self.memory.slots.get(number)
         if number in known or slot is None:
-            return known.get(number) or self._names.find(number)
+            return known.get(number) or self.names.find(number)
         return slot.version
 
     def _status(self, version: Version) -> VersionStatus:
-        return status_of(
+        return self.memory.status(
             version,
-            self._memory,
-            is_served=self._names.has(version.number),
-            kept=self._names.kept,
-        )
-
-    def _empty_memory(self) -> LoadedVersions:
-        return LoadedVersions(
-            [self._names.find(number) for number in self._names.numbers],
-            self._open_predictor,
-            most=self.most_at_once,
-            most_waiting=self._most_waiting,
-            last=lambda: self._names.numbers,
-            files=self._watch.files,
+            is_served=self.names.has(version.number),
+            kept=self.names.kept,
         )
 
     def _open_slot(self, number: str) -> Slot | None:
         """With `all`, a place for a version that is asked for the first time."""
-        if not self._names.all:
+        if not self.names.all:
             return None
         if not self.is_ready:
             raise NotReady("the versions to serve are being loaded; try again soon")
-        version = self._names.find(number)
-        self._memory.check(version)
-        return self._memory.open(version, if_=self._names.has)
+        version = self.names.find(number)
+        self.memory.check(version)
+        return self.memory.open(version, if_=self.names.has)
 
     def _load_on_demand(self, slot: Slot, deadline: float) -> Predictor | None:
         """None where it was taken away meanwhile; NotReady."""
-        if self._names.all and self.is_ready:
-            return self._memory.load_on_demand(slot, deadline=deadline)
+        if self.names.all and self.is_ready:
+            return self.memory.load_on_demand(slot, deadline=deadline)
         number = slot.version.number
-        if self._memory.get(number) is not slot:
+        if self.memory.slots.get(number) is not slot:
             return None
         if slot.error is not None:
             raise cannot_load(number, slot.error)
@@ -298,18 +265,18 @@ class PredictorPool:
     def _fall_back(self, default: Slot) -> bool:
         """With `all`, the newest version that loads becomes the default; False where
         none of FALLBACKS does."""
-        if not self._names.all:
+        if not self.names.all:
             return False
         assert default.error is not None
-        self._memory.fail(default, default.error)
+        self.memory.fail(default, default.error)
         wanted = default.version.number
-        for version in self._names.newest(FALLBACKS, but=wanted):
+        for version in self.names.newest(FALLBACKS, but=wanted):
             try:
-                self._memory.load(version)
+                self.memory.load(version)
             except NotReady:
                 continue  # logged with its reason
-            self._names.move(DEFAULT, version.number)
-            self._memory.drop(default)
+            self.names.move(DEFAULT, version.number)
+            self.memory.drop(default)
             logger.error(
                 "default fell back wanted=%s version=%s", wanted, version.number
             )
@@ -319,31 +286,32 @@ class PredictorPool:
     def _move(self, name: str, version: Version) -> None:
         """Load, check, warm, switch, drain the old one; or leave all as it is."""
         try:
-            slot = self._memory.prepare(version)
+            slot = self.memory.prepare(version)
             with self._changing:
                 self._switch(name, slot)
         except NotReady as error:
             logger.error("kept name=%s reason=%s", name or "default", error)
-        self._observe_default(self._names.is_default_kept)
+        self._observe_default(self.names.is_default_kept)
 
     def _switch(self, name: str, slot: Slot) -> None:
         """Not where the name has moved on meanwhile, or was taken away: then it is
         looked at again after the next reading."""
         version = slot.version
-        wanted = {name: target.number for name, target in self._names.moved()}
-        if wanted.get(name) != version.number or not self._memory.show(slot):
-            self._memory.give_up(slot)
+        wanted = {name: target.number for name, target in self.names.moved()}
+        if wanted.get(name) != version.number or not self.memory.show(slot):
+            self.memory.give_up(slot)
             return
-        self._drop_what_left(lambda: self._names.move(name, version.number))
+        self._apply_and_unload(lambda: self.names.move(name, version.number))
         logger.info("moved name=%s to version=%s", name or "default", version.number)
 
     def _take_away(self, number: str, names: Collection[str]) -> None:
-        self._drop_what_left(lambda: self._names.remove(number, names))
-        if not self._names.has(number):
-            self._memory.drop(self._memory.get(number))
+        self._apply_and_unload(lambda: self.names.remove(number, names))
+        if not self.names.has(number):
+            self.memory.drop(self.memory.slots.get(number))
 
-    def _drop_what_left(self, change: Callable[[], None]) -> None:
-        before = self._names.numbers
+    def _apply_and_unload(self, change: Callable[[], None]) -> None:
+        """Applies `change`, then unloads versions that no name refers to any more."""
+        before = self.names.numbers
         change()
-        for number in set(before) - set(self._names.numbers):
-            self._memory.drop(self._memory.get(number))
+        for number in set(before) - set(self.names.numbers):
+            self.memory.drop(self.memory.slots.get(number))

@@ -8,13 +8,14 @@ until somebody asks for an int8 form that is not known.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
 
 from classifier.bundle.files import Bundle, read_bundle
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
-from serving.versions.trial_key import VersionFiles
 
 WHOLE_SECONDS = 60.0
 """How old the full list may grow. It takes 600 core-ms for 1,000 versions with 20 tags
@@ -29,6 +30,40 @@ MOST_WAITING = 8
 """Threads that wait for a reading: names that nobody has could take all there are."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """A folder as it was before it was read."""
+
+    folder: Path
+    state: frozenset[Hashable]
+
+    @classmethod
+    def of(cls, folder: Path) -> "VersionFiles":
+        return cls(folder, _state(folder))
+
+    @property
+    def have_changed(self) -> bool:
+        """Also where the folder was moved away, or is back."""
+        return _state(self.folder) != self.state
+
+
+def _state(folder: Path) -> frozenset[Hashable]:
+    try:
+        return frozenset(_state_of_file(file) for file in folder.iterdir())
+    except OSError:
+        return frozenset()
+
+
+def _state_of_file(file: Path) -> Hashable:
+    """Follows links: what a link of DVC leads to may be put back."""
+    try:
+        found = file.stat()
+    except OSError:
+        return file.name
+    # ctime: a copy with the old file's size and time of change is another file.
+    return file.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class RegistryWatch:

@@ -19,7 +19,7 @@ from serving.inference.request_queue import DeadlinePassed
 from serving.versions.load_guard import LoadLimit, LoadStopped
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """glibc keeps what large allocations leave: 63 MB of each ResNet-18 that is loaded.
 
     Elsewhere (musl) nothing is kept, and there is nothing to do.
@@ -60,6 +60,7 @@ class VersionFailed(NotReady):
 @dataclass(eq=False)
 class Slot:
     version: Version
+    open_predictor: Callable[[Version], Predictor]
     predictor: Predictor | None = None
     failure: str | None = None
     """What a client may know of it."""
@@ -85,7 +86,6 @@ class Slot:
 
     def load(
         self,
-        open_predictor: Callable[[Version], Predictor],
         *,
         again: bool = False,
         deadline: float = math.inf,
@@ -103,7 +103,7 @@ class Slot:
             # Nobody would ever unload what is loaded into a closed one.
             is_over = self.predictor is not None or self.is_closed or is_tried
             if not (self.is_loading or is_over):
-                self._start(open_predictor, settle)
+                self._start(settle)
             self.waiting += 1
             try:
                 self._wait(deadline)
@@ -111,13 +111,9 @@ class Slot:
                 self.waiting -= 1
             return self.predictor
 
-    def _start(
-        self,
-        open_predictor: Callable[[Version], Predictor],
-        settle: Callable[[], None],
-    ) -> None:
+    def _start(self, settle: Callable[[], None]) -> None:
         loading = threading.Thread(
-            target=self._run, args=(open_predictor, settle), name="load", daemon=True
+            target=self._run, args=(settle,), name="load", daemon=True
         )
         self.is_loading = True
         try:
@@ -136,24 +132,20 @@ class Slot:
                 f"more time"
             )
 
-    def _run(
-        self,
-        open_predictor: Callable[[Version], Predictor],
-        settle: Callable[[], None],
-    ) -> None:
+    def _run(self, settle: Callable[[], None]) -> None:
         try:
-            self._load(open_predictor)
+            self._load()
             settle()
         finally:
             with self._changed:
                 self.is_loading = False
                 self._changed.notify_all()
 
-    def _load(self, open_predictor: Callable[[Version], Predictor]) -> None:
+    def _load(self) -> None:
         started = time.perf_counter()
         self.failure = self.error = None
         try:
-            predictor = open_predictor(self.version)
+            predictor = self.open_predictor(self.version)
         # Whatever it is, it must not leave the version loading for good.
         except BaseException as raised:
             error = raised if isinstance(raised, Exception) else Fault(repr(raised))
@@ -171,7 +163,7 @@ class Slot:
         with self._changed:
             if not self.is_closed:
                 self.predictor = predictor
-        give_back()
+        release_freed_memory()
         logger.info(
             "loaded version=%s device=%s seconds=%.2f",
             self.version.number,
@@ -194,7 +186,7 @@ class Slot:
         predictor.close()
         # Its memory goes with the last request that still holds it.
         del predictor
-        give_back()
+        release_freed_memory()
         logger.info("unloaded version=%s", self.version.number)
 
 
@@ -219,9 +211,7 @@ def public_reason(error: Exception) -> str:
     return "its files cannot be read now; the service's log says why"
 
 
-def load_side_by_side(
-    slots: Sequence[Slot], open_predictor: Callable[[Version], Predictor]
-) -> list[bool]:
+def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:
     """Whether each is loaded; as many at a time as there are cores.
 
     By daemons: a process that is told to stop meanwhile waits for none of them.
@@ -231,7 +221,7 @@ def load_side_by_side(
 
     def load() -> None:
         for place in left:
-            loaded[place] = slots[place].load(open_predictor) is not None
+            loaded[place] = slots[place].load() is not None
 
     threads = [
         threading.Thread(target=load, name="load", daemon=True)

@@ -134,7 +134,7 @@ def test_an_alias_stands_for_what_it_stood_for_when_adding_it_again_fails(
     first = Control(pool, service=service)
     Control(make_pool(copy, "v1", "@live", open_predictor=_fail), service=service)
     copy.registry.set_alias(copy.model, "live", "4")
-    pool._watch.read()
+    pool.watch.read()
 
     with pytest.raises(NotReady):
         first.add("@live")
@@ -202,7 +202,7 @@ def test_changes_at_once_are_made_in_one_order(copy: Store, service: str) -> Non
             changing = [threads.submit(change, number) for number in range(4)]
             for future in changing:
                 future.result(WAIT_SECONDS)
-        assert pools[0].state() == pools[1].state()
+        assert pools[0].names.state() == pools[1].names.state()
 
 
 def test_a_newcomer_serves_what_came_last(copy: Store, service: str) -> None:
@@ -221,7 +221,7 @@ def test_a_newcomer_serves_what_came_last(copy: Store, service: str) -> None:
 
         Control(newcomer, service=service)
 
-        assert newcomer.state()["numbers"] == {"3": "3"}
+        assert newcomer.names.state()["numbers"] == {"3": "3"}
 
 
 def test_a_newcomer_leaves_out_what_the_registry_has_no_more(
@@ -236,5 +236,5 @@ def test_a_newcomer_leaves_out_what_the_registry_has_no_more(
     Control(newcomer, service=service)
     newcomer.load_wanted()
 
-    assert newcomer.state()["numbers"] == {"1": "1", "4": "4"}
+    assert newcomer.names.state()["numbers"] == {"1": "1", "4": "4"}
     assert _answers(newcomer, "v4")

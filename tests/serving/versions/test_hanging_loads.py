@@ -54,7 +54,7 @@ def test_a_load_that_hangs_holds_up_no_other_change(copy: Store) -> None:
 
         hanging.go_on.set()
         assert adding.result(WAIT_SECONDS).state == "ready"
-    assert pool.state()["numbers"] == {"1": "1", "4": "4", "3": "3"}
+    assert pool.names.state()["numbers"] == {"1": "1", "4": "4", "3": "3"}
 
 
 def test_a_name_whose_version_hangs_holds_up_no_other_name(copy: Store) -> None:
@@ -114,7 +114,7 @@ def test_who_waits_for_a_load_has_a_deadline_and_company_has_a_limit(
         pool.get("v3", deadline=time.monotonic())
     with ThreadPoolExecutor(2) as threads:
         waiting = [threads.submit(pool.get, "v3") for _ in range(2)]
-        slot = pool._memory.get("3")
+        slot = pool.memory.slots.get("3")
         assert slot is not None
         _until(lambda: slot.waiting == 2)
         with pytest.raises(NotReady, match="2 requests wait for it; try again soon"):
@@ -178,7 +178,7 @@ def test_a_load_that_hangs_in_one_process_holds_up_no_change_in_another(
 
         hanging.go_on.set()
         assert adding.result(WAIT_SECONDS).state == "ready"
-    assert pools[0].state() == pools[1].state()
+    assert pools[0].names.state() == pools[1].names.state()
 
 
 def test_a_service_ends_while_a_version_hangs(copy: Store, tmp_path: Path) -> None:

@@ -23,27 +23,27 @@ def test_what_was_taken_out_is_never_loaded_again(copy: Store) -> None:
     versions = copy.registry.versions(copy.model)
     open_predictor = opener(copy.registry, opened)
     loaded = LoadedVersions(versions, open_predictor, most=None, last=list)
-    slot = loaded.get("3")
+    slot = loaded.slots.get("3")
     assert slot is not None
     loaded.drop(slot)
 
     assert loaded.load_on_demand(slot) is None
 
     assert opened == []
-    assert loaded.get("3") is None
+    assert loaded.slots.get("3") is None
 
 
 def test_a_version_that_is_back_stays_when_its_old_slot_is_dropped(copy: Store) -> None:
     versions = copy.registry.versions(copy.model)
     open_predictor = opener(copy.registry, [])
     loaded = LoadedVersions(versions[:1], open_predictor, most=None, last=list)
-    old = loaded.get("1")
+    old = loaded.slots.get("1")
     loaded.drop(old)
     loaded.load(versions[0])
 
     loaded.drop(old)
 
-    slot = loaded.get("1")
+    slot = loaded.slots.get("1")
     assert slot is not None
     assert slot.state == "ready"
 

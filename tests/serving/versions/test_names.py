@@ -68,7 +68,7 @@ def test_a_version_that_is_listed_by_two_spellings_is_listed_once(copy: Store) -
     copy.registry.set_alias(copy.model, "live", "3")
     pool = make_pool(copy, "v1", "001", "@live", "live")
 
-    assert pool.wanted == ["1", "@live"]
+    assert pool.names.wanted == ["1", "@live"]
 
 
 def test_an_alias_means_its_old_version_until_the_new_one_is_loaded(
@@ -136,8 +136,8 @@ def test_an_alias_that_is_not_followed_means_what_the_registry_says(
         copy.registry.set_alias(copy.model, "live", number)
         pool.read_registry()
         for spelling in LIVE:
-            assert pool.number(spelling) == pool.status(spelling).version.number
-            assert pool.number(spelling) == number
+            assert pool.names.resolve(spelling) == pool.status(spelling).version.number
+            assert pool.names.resolve(spelling) == number
 
     copy.registry.set_alias(copy.model, "live", "4")
     pool.read_registry()
@@ -145,7 +145,7 @@ def test_an_alias_that_is_not_followed_means_what_the_registry_says(
     for spelling in LIVE:
         assert pool.status(spelling).version.number == "4"
         with pytest.raises(UnknownVersion, match="is not served"):
-            pool.number(spelling)
+            pool.names.resolve(spelling)
 
 
 def test_two_spellings_in_one_request_are_one_version_though_the_alias_moves(
@@ -180,13 +180,13 @@ def test_an_alias_is_added_and_taken_away_by_either_spelling(
     client = _client(pool)
 
     assert client.post(f"/versions/{asked}").status_code == 200
-    assert pool.state()["numbers"] == {"1": "1", "@live": "3"}
+    assert pool.names.state()["numbers"] == {"1": "1", "@live": "3"}
     copy.registry.set_alias(copy.model, "live", "4")
     pool.read_registry()
     assert _meant(client, "@live") == {"4"}
     assert client.delete(f"/versions/{asked}").status_code == 200
 
-    assert pool.state()["numbers"] == {"1": "1"}
+    assert pool.names.state()["numbers"] == {"1": "1"}
 
 
 def test_what_the_registry_has_no_more_is_shown_while_it_is_served(

@@ -44,8 +44,10 @@ def test_versions_are_loaded_side_by_side_by_threads_that_nobody_waits_for(
         both.wait()
         return open_one(version)
 
-    slots = [Slot(copy.registry.resolve(copy.model, v)) for v in ("v1", "v2")]
-    loaded = load_side_by_side(slots, open_together)
+    slots = [
+        Slot(copy.registry.resolve(copy.model, v), open_together) for v in ("v1", "v2")
+    ]
+    loaded = load_side_by_side(slots)
 
     assert loaded == daemons == [True, True]
     assert sorted(opened) == ["1", "2"]
@@ -519,7 +521,7 @@ def test_another_process_serves_what_this_one_does(copy: Store) -> None:
     pool.remove("v1")
 
     other = make_pool(copy, "v1")
-    other.adopt(json.loads(json.dumps(pool.state())))
+    other.adopt(json.loads(json.dumps(pool.names.state())))
     other.load_wanted()
 
     assert other.get(None).version.number == "2"

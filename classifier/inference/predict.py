@@ -38,7 +38,7 @@ def predict(
     Raises UndecodableImage or ImageTooLarge. All images are one batch.
     """
     images = np.stack([bundle.preprocessing.image(file) for file in files])
-    return likeliest(backend.logits(images), bundle.labels, count)
+    return top_classes(bundle.labels, backend.logits(images), count)
 
 
 def logits_by_batch(
@@ -49,8 +49,8 @@ def logits_by_batch(
         yield backend.logits(np.asarray(images[start : start + batch_size]))
 
 
-def likeliest(
-    logits: NDArray[np.float32], labels: Labels, count: int
+def top_classes(
+    labels: Labels, logits: NDArray[np.float32], count: int
 ) -> list[tuple[Prediction, ...]]:
     """The `count` likeliest classes of each row of [N, K], by falling probability."""
     probabilities = softmax(logits)

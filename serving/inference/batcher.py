@@ -69,25 +69,26 @@ def _one_by_one(
     return np.concatenate(rows), failures
 
 
-class Cores:
-    """Shared by all versions of a process."""
+class RunningBatches:
+    """The number of batches that run now, over all versions of a process."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, cores: int) -> None:
+        """A batch that runs alone may use all `cores`; several use one each."""
+        self.cores = cores
         self._changed = threading.Lock()
-        self._running = 0
+        self._count = 0
 
     @contextmanager
     def batch(self) -> Iterator[bool]:
-        """While a batch runs; whether it was alone when it began."""
+        """Counts one batch; yields whether no other ran when it began."""
         with self._changed:
-            self._running += 1
-            is_alone = self._running == 1
+            self._count += 1
+            is_alone = self._count == 1
         try:
             yield is_alone
         finally:
             with self._changed:
-                self._running -= 1
+                self._count -= 1
 
 
 LONGEST_RETRY_AFTER_SECONDS = 60
@@ -142,15 +143,15 @@ class MicroBatcher:
         *,
         name: str,
         on_one_core: Callable[[Images], Logits] | None = None,
-        cores: Cores | None = None,
+        running: RunningBatches | None = None,
         classes: int,
         max_batch_size: int,
         max_wait_ms: float = 0.0,
         max_queued: int = 512,
         observe: Callable[[BatchDone], None] = lambda batch: None,
     ) -> None:
-        """`on_one_core` gives the same, for when other batches run too; `cores` is
-        shared with those."""
+        """`on_one_core` gives the same logits and is used while other batches run;
+        `running` counts those of all versions."""
         self._logits = logits
         self._on_one_core = on_one_core or logits
         self._classes = classes
@@ -163,8 +164,8 @@ class MicroBatcher:
         self._is_closed = False
         self._changed = threading.Condition()
         self._gathering = threading.Lock()
-        self._cores = cores or Cores(1)
-        threads = self._cores.count if on_one_core else 1
+        self._running = running or RunningBatches(1)
+        threads = self._running.cores if on_one_core else 1
         self._free = threads  # of batches that may run at once
         self._threads = [
             threading.Thread(target=self._run, name=thread_name, daemon=True)
@@ -300,7 +301,7 @@ class MicroBatcher:
         started = time.monotonic()
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        with self._cores.batch() as is_alone:
+        with self._running.batch() as is_alone:
             network = self._logits if is_alone else self._on_one_core
             logits, failures = run_batch(network, images, classes=self._classes)
         seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ import orjson
 from flask import Blueprint, Flask, Request, Response, request
 from numpy.typing import NDArray
 
-from classifier.inference.predict import likeliest
+from classifier.inference.predict import top_classes
 from serving.http.bodies import (
     BadRequest,
     ImageArray,
@@ -249,7 +249,9 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
             else:
                 predictions = [
                     best
-                    for (best,) in likeliest(answer.logits, predictor.bundle.labels, 1)
+                    for (best,) in top_classes(
+                        predictor.bundle.labels, answer.logits, 1
+                    )
                 ]
         return _answer(orjson.dumps({"predictions": predictions}))
 

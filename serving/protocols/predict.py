@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.inference.predict import Prediction, likeliest
+from classifier.inference.predict import Prediction, top_classes
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.decoding import DecodeAll, Decoded, Size
 from serving.inference.predictor import BadTopK, Predictor
@@ -105,7 +105,7 @@ def _at(place: int, failure: Exception) -> Exception:
 
 
 def top_of(predictor: Predictor, asked: int | None) -> int:
-    classes = len(predictor.bundle.labels)
+    classes = predictor.classes
     if asked is None:
         return min(DEFAULT_TOP_K, classes)
     if not 1 <= asked <= classes:
@@ -140,7 +140,7 @@ def _ask_all(
         for place, (predictor, images, _) in enumerate(asked, start=1):
             is_last = place == len(asked)
             futures.append(
-                predictor.submit(images, deadline=deadline, run_here=is_last)
+                predictor.batcher.submit(images, deadline=deadline, run_here=is_last)
                 if len(images) > 0
                 else None
             )
@@ -180,7 +180,7 @@ def _spread(
     decoded = 0 if answer is None else len(answer.logits)
     count = decoded + len(failures)
     places = [place for place in range(count) if place not in failures]
-    logits = np.zeros((count, len(predictor.bundle.labels)), np.float32)
+    logits = np.zeros((count, predictor.classes), np.float32)
     if answer is None:
         return Answer(logits, failures)
     logits[places] = answer.logits
@@ -193,7 +193,7 @@ def _top(predictor: Predictor, answer: Answer, count: int) -> Row:
     if answer.failures:
         logits = logits.copy()
         logits[list(answer.failures)] = 0.0
-    tops = likeliest(logits, predictor.bundle.labels, count)
+    tops = top_classes(predictor.bundle.labels, logits, count)
     return [answer.failures.get(place, top) for place, top in enumerate(tops)]
 
 

@@ -10,8 +10,8 @@ from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from serving.config import THREADS_TO_SPARE, ServingConfig
-from serving.inference.batcher import Cores
-from serving.inference.predictor import Batching, Predictor
+from serving.inference.batcher import RunningBatches
+from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.versions.load_guard import LoadGuard, LoadLimits
 from serving.versions.pool import PredictorPool
@@ -29,9 +29,9 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     model = registry.model_name(config.model)
     watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
     # ONNX Runtime's in this process: one batch alone has all, several have one each.
-    cores = Cores(max(1, usable_cores() // config.workers))
+    running = RunningBatches(max(1, usable_cores() // config.workers))
     limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
-    guard = LoadGuard(limits, threads=cores.count)
+    guard = LoadGuard(limits, threads=running.cores)
 
     def open_predictor(version: Version) -> Predictor:
         with metrics.load(version.number):
@@ -49,7 +49,9 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
                 on_gpu = config.device != "cpu" and has_gpu()
                 guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
             return guard.within(
-                lambda: _load(version, bundle, config, cores=cores, metrics=metrics),
+                lambda: _load(
+                    version, bundle, config, running=running, metrics=metrics
+                ),
                 late=limits.took_too_long,
                 drop=Predictor.close,
             )
@@ -81,7 +83,7 @@ def _load(
     bundle: Bundle,
     config: ServingConfig,
     *,
-    cores: Cores,
+    running: RunningBatches,
     metrics: Metrics,
 ) -> Predictor:
     backend = open_backend(
@@ -89,17 +91,20 @@ def _load(
         bundle,
         device=config.device,
         precision=config.precision,
-        threads=cores.count,
+        threads=running.cores,
     )
     fell_back = config.device == "auto" and backend.device == "cpu"
     metrics.device_fallback.set(fell_back)
-    batching = Batching(
+    return Predictor(
+        version,
+        bundle,
+        backend,
         max_batch_size=config.max_batch_size,
         max_wait_ms=config.max_wait_ms,
         max_queued=config.max_queued,
+        running=running,
+        observe=metrics.batch_observer(version.number),
     )
-    observer = metrics.batch_observer(version.number)
-    return Predictor(version, bundle, backend, batching, cores=cores, observe=observer)
 
 
 def start_loading(

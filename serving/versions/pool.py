@@ -197,7 +197,9 @@ class PredictorPool:
     def seconds_to_wait(self) -> float:
         """What is queued still takes, where most is."""
         ready = [slot.predictor for slot in self.memory]
-        return max((p.seconds_to_wait for p in ready if p is not None), default=0.0)
+        return max(
+            (p.batcher.seconds_to_wait for p in ready if p is not None), default=0.0
+        )
 
     def loaded(self) -> list[VersionStatus]:
         """Those in memory that answer."""

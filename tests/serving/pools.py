@@ -7,7 +7,7 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.inference.backends.open import open_backend
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
-from serving.inference.predictor import Batching, Predictor
+from serving.inference.predictor import Predictor
 from serving.versions.pool import PredictorPool
 from serving.versions.registry_watch import RegistryWatch
 from tests.conftest import Store
@@ -41,7 +41,7 @@ def opener(
         read = bundle_of or (lambda version: read_bundle(registry.fetch(version)))
         bundle = read(version)
         backend = open_backend("onnx", bundle, device="cpu", threads=1)
-        return Predictor(version, bundle, backend, Batching(max_batch_size=4))
+        return Predictor(version, bundle, backend, max_batch_size=4)
 
     return open_predictor
 

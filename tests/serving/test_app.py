@@ -24,7 +24,7 @@ from serving.app import create_app
 from serving.config import ServingConfig
 from serving.http import bodies
 from serving.inference.decoding import Decoded, Decoder, Patience, Size
-from serving.inference.predictor import Batching, Predictor
+from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.protocols.inference_messages import HEADER
 from serving.protocols.predict import predict
@@ -172,9 +172,7 @@ def test_large_requests_are_split_and_keep_their_order(
     pool: PredictorPool, files: list[bytes], store: Store
 ) -> None:
     known = pool.get("v1")
-    cutting = Predictor(
-        known.version, known.bundle, known.backend, Batching(max_batch_size=2)
-    )
+    cutting = Predictor(known.version, known.bundle, known.backend, max_batch_size=2)
 
     decoder = Decoder(max_megapixels=25, most_waiting=1)
 

@@ -92,7 +92,7 @@ def _loaded(pool: PredictorPool) -> PredictorPool:
 def _answers(pool: PredictorPool, asked: str) -> bool:
     predictor = pool.get(asked)
     images = np.zeros((1, *predictor.size, 3), np.uint8)
-    return not predictor.submit(images, deadline=math.inf).result(60).failures
+    return not predictor.batcher.submit(images, deadline=math.inf).result(60).failures
 
 
 def test_what_another_process_cannot_load_is_served_by_none(

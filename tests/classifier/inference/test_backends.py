@@ -8,7 +8,7 @@ from classifier.inference.backends.base import Backend
 from classifier.inference.backends.open import open_backend
 from classifier.inference.predict import FailedCheck
 from classifier.networks import ImageClassifier
-from serving.inference.predictor import Batching, Predictor
+from serving.inference.predictor import Predictor
 from tests.conftest import Store
 from training.evaluation.evaluate import evaluate
 
@@ -76,4 +76,4 @@ def test_a_version_whose_answers_are_no_numbers_fails_its_check(store: Store) ->
     version = store.registry.resolve(store.model, "v1")
 
     with pytest.raises(FailedCheck, match="not finite"):
-        Predictor(version, store.bundle("v1"), backend, Batching())
+        Predictor(version, store.bundle("v1"), backend)

@@ -14,11 +14,11 @@ import pytest
 from serving.inference.batcher import (
     BatchDone,
     BatchFailed,
-    Cores,
     Logits,
     MicroBatcher,
     NotFinite,
     Overloaded,
+    RunningBatches,
 )
 from serving.inference.request_queue import Answer, DeadlinePassed, Images
 
@@ -240,8 +240,8 @@ def test_logits_of_another_kind_fail_their_image_alone(wrong: Any) -> None:
     assert list(lone.failures) == [0]
 
 
-class Turns(Cores):
-    """Cores that fail as often as is asked for, with what is asked for."""
+class Turns(RunningBatches):
+    """Counts that fail as often as is asked for, with what is asked for."""
 
     def __init__(self, *failures: BaseException) -> None:
         super().__init__(1)
@@ -263,7 +263,7 @@ def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
     turns = Turns(failure)
 
     with MicroBatcher(
-        _logits, name="v1", classes=CLASSES, max_batch_size=8, cores=turns
+        _logits, name="v1", classes=CLASSES, max_batch_size=8, running=turns
     ) as batcher:
         failed = batcher.submit(_images(1), run_here=run_here)
         with pytest.raises(BatchFailed) as told:
@@ -301,7 +301,7 @@ def test_a_request_of_which_one_batch_fails_is_over_and_its_rest_is_not_run() ->
         name="v1",
         classes=CLASSES,
         max_batch_size=2,
-        cores=Turns(KeyError("x")),
+        running=Turns(KeyError("x")),
     ) as batcher:
         with pytest.raises(BatchFailed):
             batcher.submit(_images(*range(9))).result(timeout=5)
@@ -344,7 +344,7 @@ def test_as_many_batches_run_at_once_as_there_are_cores() -> None:
     with MicroBatcher(
         alone,
         on_one_core=beside,
-        cores=Cores(2),
+        running=RunningBatches(2),
         name="v1",
         classes=CLASSES,
         max_batch_size=8,
@@ -371,7 +371,7 @@ def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> No
     with MicroBatcher(
         alone,
         on_one_core=beside,
-        cores=Cores(2),
+        running=RunningBatches(2),
         name="v1",
         classes=CLASSES,
         max_batch_size=2,
@@ -386,17 +386,17 @@ def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> No
 
 
 def test_versions_share_the_cores_of_a_process() -> None:
-    alone, beside, cores = Held(), Held(), Cores(2)
+    alone, beside, running = Held(), Held(), RunningBatches(2)
     beside.release.set()
 
     with (
         MicroBatcher(
-            alone, name="v1", classes=CLASSES, max_batch_size=8, cores=cores
+            alone, name="v1", classes=CLASSES, max_batch_size=8, running=running
         ) as one,
         MicroBatcher(
             _logits,
             on_one_core=beside,
-            cores=cores,
+            running=running,
             name="v2",
             classes=CLASSES,
             max_batch_size=8,

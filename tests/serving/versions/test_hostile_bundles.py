@@ -23,10 +23,10 @@ from classifier.bundle.files import (
     read_bundle,
 )
 from classifier.inference.backends.open import open_backend
-from classifier.inference.predict import FailedCheck, likeliest
+from classifier.inference.predict import FailedCheck, top_classes
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.inference.predictor import Batching, Predictor
+from serving.inference.predictor import Predictor
 from tests.conftest import Store, encoded, picture
 from tests.serving.graphs import graph
 from tests.serving.pools import make_pool
@@ -55,7 +55,7 @@ def _open(store: Store, folder: Path) -> Predictor:
     version = store.registry.resolve(store.model, "v1")
     bundle = read_bundle(folder)
     backend = open_backend("onnx", bundle, device="cpu", threads=1)
-    return Predictor(version, bundle, backend, Batching(max_batch_size=2))
+    return Predictor(version, bundle, backend, max_batch_size=2)
 
 
 def _answers(store: Store, folder: Path) -> bool:
@@ -65,8 +65,8 @@ def _answers(store: Store, folder: Path) -> bool:
     except (BrokenBundle, FailedCheck):
         return False
     images = np.zeros((1, *predictor.size, 3), np.uint8)
-    answer = predictor.submit(images, deadline=math.inf).result(60)
-    orjson.dumps(likeliest(answer.logits, predictor.bundle.labels, 5))
+    answer = predictor.batcher.submit(images, deadline=math.inf).result(60)
+    orjson.dumps(top_classes(predictor.bundle.labels, answer.logits, 5))
     predictor.close()
     return not answer.failures
 

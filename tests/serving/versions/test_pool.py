@@ -341,7 +341,7 @@ def test_an_alias_is_followed_when_it_moves(copy: Store) -> None:
         pool.get("v1")
     # Who had found the old one before is answered by it.
     images = np.zeros((1, *before.size, 3), np.uint8)
-    assert before.submit(images, deadline=math.inf).result(60).failures == {}
+    assert before.batcher.submit(images, deadline=math.inf).result(60).failures == {}
 
 
 def test_an_alias_that_moves_to_a_broken_version_stays_where_it_was(
@@ -499,7 +499,9 @@ def test_a_version_that_moves_while_it_is_asked_for_fails_no_request(
     def ask() -> int:
         images, count = np.zeros((1, *pool.get(None).size, 3), np.uint8), 0
         while not done.is_set() or count == 0:
-            answer = pool.get("@live").submit(images, deadline=math.inf).result(60)
+            answer = (
+                pool.get("@live").batcher.submit(images, deadline=math.inf).result(60)
+            )
             assert answer.logits.shape == (1, 10)
             count += 1
         return count

@@ -66,7 +66,7 @@ def create_app(
         is_draining=is_draining,
         all_ready=all_ready,
     )
-    app = Flask(__name__, static_folder="http/static", template_folder="http/templates")
+    app = Flask(__name__, static_folder=None, template_folder="http/templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     add_request_log(app, metrics)
     keys_up = metrics.keys_up.set

@@ -1,9 +1,9 @@
-"""What the service counts and times, for Prometheus; named once, and here."""
+"""The service's metrics for Prometheus; the only place that names them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,90 +26,116 @@ SECONDS = (
 )
 """Upper bounds of the histograms of time: a lone image takes 2 to 5 ms."""
 
+NAMESPACE = "serving"
+
+DEFAULT_FALLBACK = (
+    "1 where --versions all answers with another version than best, else the latest, "
+    "as that one cannot be loaded; /versions says why."
+)
+
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Of one app; of all its processes where PROMETHEUS_MULTIPROC_DIR is set.
-
-    The library asks for that variable when it is imported.
+    """The metrics of one app, summed over its processes if PROMETHEUS_MULTIPROC_DIR is
+    set. prometheus_client reads that variable when it is imported.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        within: Any = {"registry": self._registry, "namespace": "serving"}
-        self.requests = Counter(
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.requests = counter(
             "requests",
             "Requests answered, once for each version asked; no version: ''.",
             ("route", "version", "code"),
-            **within,
         )
-
-        def seconds(name: str, about: str, labels: Sequence[str] = ()) -> Histogram:
-            return Histogram(name, about, labels, buckets=SECONDS, **within)
-
-        self.request_seconds = seconds(
+        self.rejected = counter(
+            "rejected", "Requests refused, by the error's code.", ("reason",)
+        )
+        self.loads = counter("model_loads", "Versions loaded.", ("version", "result"))
+        self.request_seconds = histogram(
             "request_duration_seconds",
             "From a request's head to its answer.",
             ("route",),
         )
-        self.decode_seconds = seconds(
+        self.decode_seconds = histogram(
             "decode_duration_seconds", "Decoding and resizing all images of a request."
         )
-        self.queue_seconds = seconds(
+        self.queue_seconds = histogram(
             "queue_duration_seconds",
             "How long a request waited for the network.",
             ("version",),
         )
-        self.inference_seconds = seconds(
+        self.inference_seconds = histogram(
             "inference_duration_seconds",
             "One run of the network on a batch.",
             ("version",),
         )
-        self.batch_size = Histogram(
-            "batch_size", "Images of a batch.", ("version",), buckets=IMAGES, **within
+        self.batch_size = histogram(
+            "batch_size", "Images of a batch.", ("version",), buckets=IMAGES
         )
-        self.queue_depth = Gauge(
+        self.queue_depth = gauge(
             "queue_depth",
             "Images that waited when a batch was done.",
+            "livesum",
             ("version",),
-            multiprocess_mode="livesum",
-            **within,
         )
-        self.rejected = Counter(
-            "rejected", "Requests refused, by the error's code.", ("reason",), **within
-        )
-        self.loads = Counter(
-            "model_loads", "Versions loaded.", ("version", "result"), **within
-        )
-        self.registry_up = Gauge(
+        self.registry_up = gauge(
             "registry_up",
             "Whether the registry could be read the last time.",
-            multiprocess_mode="livemin",
-            **within,
+            "livemin",
         )
-        self.registry_up.set(1)
-        self.keys_up = Gauge(
+        self.keys_up = gauge(
             "keys_up",
             "0 where the file of keys is broken and the keys before it stay.",
-            multiprocess_mode="livemin",
-            **within,
+            "livemin",
         )
-        self.keys_up.set(1)
-        self.device_fallback = Gauge(
+        self.device_fallback = gauge(
             "device_fallback",
             "1 where --device auto ended on the CPU; the log says why.",
-            multiprocess_mode="livemax",
-            **within,
+            "livemax",
+        )
+        self.default_fallback = gauge("default_fallback", DEFAULT_FALLBACK, "livemax")
+        self.registry_up.set(1)
+        self.keys_up.set(1)
+
+    def _counter(self, name: str, about: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(
+            name, about, labels, namespace=NAMESPACE, registry=self._registry
         )
 
-        self.default_fallback = Gauge(
-            "default_fallback",
-            "1 where --versions all answers with another version than best, else the "
-            "latest, as that one cannot be loaded; /versions says why.",
-            multiprocess_mode="livemax",
-            **within,
+    def _gauge(
+        self,
+        name: str,
+        about: str,
+        over_processes: Literal["livesum", "livemin", "livemax"],
+        labels: Sequence[str] = (),
+    ) -> Gauge:
+        return Gauge(
+            name,
+            about,
+            labels,
+            namespace=NAMESPACE,
+            registry=self._registry,
+            multiprocess_mode=over_processes,
+        )
+
+    def _histogram(
+        self,
+        name: str,
+        about: str,
+        labels: Sequence[str] = (),
+        *,
+        buckets: Sequence[float] = SECONDS,
+    ) -> Histogram:
+        return Histogram(
+            name,
+            about,
+            labels,
+            namespace=NAMESPACE,
+            registry=self._registry,
+            buckets=buckets,
         )
 
     def batch_observer(self, version: str) -> Callable[[BatchDone], None]:
@@ -137,7 +163,8 @@ class Metrics:
         self.loads.labels(version, "loaded").inc()
 
     def text(self, served: Sequence[Mapping[str, str]]) -> bytes:
-        """What Prometheus reads; `served` are labels of the versions in memory."""
+        """The text that Prometheus reads; `served` has the labels of each version in
+        memory."""
         info = CollectorRegistry()
         info.register(_ModelInfo(served))
         return generate_latest(self._of_all_processes()) + generate_latest(info)
@@ -151,7 +178,7 @@ class Metrics:
 
 
 class _ModelInfo(Collector):
-    """Made anew for each reading: versions come and go."""
+    """The metric serving_model_info; a new one for each reading, as versions change."""
 
     def __init__(self, served: Sequence[Mapping[str, str]]) -> None:
         self._served = served

@@ -19,15 +19,39 @@ from classifier.console import WrongUsage
 
 logger = logging.getLogger(__name__)
 
+
 Scope = Literal["predict", "admin"]
 
 
-class BadKeys(WrongUsage, ValueError):
-    """A file of keys that cannot be read, or has a line that is none."""
+PROBES = frozenset(
+    ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
+)
+"""For whoever watches the service, by any name."""
 
 
-class NoKeys(BadKeys):
-    """A file that is not there, or has no key."""
+OPEN = PROBES | {
+    *("/", "/docs", "/openapi.json"),
+    *("/static/<path:filename>", "/static/swagger-ui/<path:filename>"),
+}
+"""Probes, and pages that hold nothing of the models."""
+
+
+CHANGES = frozenset(
+    (
+        ("POST", "/versions/<asked>"),
+        ("DELETE", "/versions/<asked>"),
+        ("POST", "/v2/repository/models/<model>/load"),
+        ("POST", "/v2/repository/models/<model>/unload"),
+    )
+)
+
+
+PROXIES = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
+)
+"""Headers that proxies add: who asks is then not on this machine, although the proxy
+is."""
 
 
 class Unauthorized(PermissionError):
@@ -36,6 +60,14 @@ class Unauthorized(PermissionError):
 
 class Forbidden(PermissionError):
     """A key that does not allow this, or no keys and a caller from elsewhere."""
+
+
+class BadKeys(WrongUsage, ValueError):
+    """A file of keys that cannot be read, or has a line that is none."""
+
+
+class NoKeys(BadKeys):
+    """A file that is not there, or has no key."""
 
 
 @dataclass(frozen=True)
@@ -149,35 +181,6 @@ def _state_of(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-PROBES = frozenset(
-    ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
-)
-"""For whoever watches the service, by any name."""
-
-OPEN = PROBES | {
-    *("/", "/docs", "/openapi.json"),
-    *("/static/<path:filename>", "/static/swagger-ui/<path:filename>"),
-}
-"""Probes, and pages that hold nothing of the models."""
-
-CHANGES = frozenset(
-    (
-        ("POST", "/versions/<asked>"),
-        ("DELETE", "/versions/<asked>"),
-        ("POST", "/v2/repository/models/<model>/load"),
-        ("POST", "/v2/repository/models/<model>/unload"),
-    )
-)
-
-
-PROXIES = (
-    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
-    *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
-)
-"""Headers that proxies add: who asks is then not on this machine, although the proxy
-is."""
 
 
 def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> None:

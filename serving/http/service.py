@@ -17,7 +17,7 @@ from classifier.store.versions import canonical_name
 from serving.config import THREADS_TO_SPARE
 from serving.http.bodies import BadRequest
 from serving.inference.batcher import overloaded
-from serving.inference.decoding import DecodeAll, Decoded, Decoder, Patience, Size
+from serving.inference.decoding import ClientWait, DecodeAll, Decoded, Decoder, Size
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.versions.pool import PredictorPool
@@ -127,10 +127,10 @@ class Service:
     def decode(self, request: Request, deadline: float) -> DecodeAll:
         """For the images of this request."""
         connection = request.environ.get("gunicorn.socket")
-        patience = Patience(deadline, partial(_is_closed, connection))
+        client = ClientWait(deadline, partial(_is_closed, connection))
 
         def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
-            return self.decoder.decode(images, sizes, patience)
+            return self.decoder.decode(images, sizes, client)
 
         return decode
 

@@ -13,12 +13,44 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.inference.request_queue import Answer, Images, Piece, Request, RequestQueue
+from serving.inference.request_queue import (
+    Images,
+    Inference,
+    Piece,
+    Request,
+    RequestQueue,
+)
 
 logger = logging.getLogger(__name__)
 
+
 Logits = NDArray[np.float32]
 """Shape [N, K]."""
+
+
+LONGEST_RETRY_AFTER_SECONDS = 60
+
+
+BATCHES_REMEMBERED = 10
+"""Over about so many the rate is averaged."""
+
+
+class Overloaded(RuntimeError):
+    """The queue is full."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        """When there should be room."""
+
+
+def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
+    seconds = max(1, min(math.ceil(seconds_to_wait), LONGEST_RETRY_AFTER_SECONDS))
+    return Overloaded(f"{what}; try again in {seconds} s", retry_after_seconds=seconds)
+
+
+class BatchFailed(RuntimeError):
+    """A batch could not be run or taken apart, for a reason that nobody foresaw."""
 
 
 class NotFinite(ArithmeticError):
@@ -29,44 +61,17 @@ class WrongLogits(ValueError):
     """The network gave something else than a row of numbers for each image."""
 
 
-def run_batch(
-    network: Callable[[Images], Logits], images: Images, *, classes: int
-) -> tuple[Logits, dict[int, Exception]]:
-    """Logits, and by place what failed, whatever it was: the thread must go on."""
-    try:
-        logits = _checked(network(images), (len(images), classes))
-        finite = np.isfinite(logits).all(axis=1)
-    except Exception as error:
-        if len(images) == 1:
-            logger.exception("the network failed about an image")
-            return np.full((1, classes), np.nan, np.float32), {0: error}
-        logger.warning("a batch failed images=%d reason=%s", len(images), error)
-        return _one_by_one(network, images, classes=classes)
-    not_finite = np.flatnonzero(~finite)
-    failure = NotFinite("the network's answer about the image is no number")
-    return logits, {int(place): failure for place in not_finite}
+@dataclass(frozen=True)
+class BatchDone:
+    """What a batch took, for whoever measures."""
 
+    images: int
+    queue_seconds: Sequence[float]
+    """Of each request that it began, from its arrival on."""
 
-def _checked(logits: Logits, expected: tuple[int, int]) -> Logits:
-    if logits.shape != expected or logits.dtype.kind != "f":
-        raise WrongLogits(
-            f"asked for logits {expected}, the network gave {logits.dtype} "
-            f"{logits.shape}"
-        )
-    return logits
-
-
-def _one_by_one(
-    network: Callable[[Images], Logits], images: Images, *, classes: int
-) -> tuple[Logits, dict[int, Exception]]:
-    rows: list[Logits] = []
-    failures: dict[int, Exception] = {}
-    for place in range(len(images)):
-        logits, failed = run_batch(network, images[place : place + 1], classes=classes)
-        rows.append(logits)
-        if failed:
-            failures[place] = failed[0]
-    return np.concatenate(rows), failures
+    inference_seconds: float
+    still_queued: int
+    """Images that waited when it was done."""
 
 
 class RunningBatches:
@@ -89,43 +94,6 @@ class RunningBatches:
         finally:
             with self._changed:
                 self._count -= 1
-
-
-LONGEST_RETRY_AFTER_SECONDS = 60
-
-BATCHES_REMEMBERED = 10
-"""Over about so many the rate is averaged."""
-
-
-class BatchFailed(RuntimeError):
-    """A batch could not be run or taken apart, for a reason that nobody foresaw."""
-
-
-class Overloaded(RuntimeError):
-    """The queue is full."""
-
-    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-        """When there should be room."""
-
-
-def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
-    seconds = max(1, min(math.ceil(seconds_to_wait), LONGEST_RETRY_AFTER_SECONDS))
-    return Overloaded(f"{what}; try again in {seconds} s", retry_after_seconds=seconds)
-
-
-@dataclass(frozen=True)
-class BatchDone:
-    """What a batch took, for whoever measures."""
-
-    images: int
-    queue_seconds: Sequence[float]
-    """Of each request that it began, from its arrival on."""
-
-    inference_seconds: float
-    still_queued: int
-    """Images that waited when it was done."""
 
 
 class MicroBatcher:
@@ -186,7 +154,7 @@ class MicroBatcher:
 
     def submit(
         self, images: Images, *, deadline: float = math.inf, run_here: bool = False
-    ) -> "Future[Answer]":
+    ) -> "Future[Inference]":
         """What the network says about images [N, H, W, 3], N from 1.
 
         DeadlinePassed if it was not begun by `deadline`, of time.monotonic(). Raises
@@ -321,3 +289,43 @@ class MicroBatcher:
         is_first = self._images_per_second == 0
         share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
         self._images_per_second += share * (images_per_second - self._images_per_second)
+
+
+def run_batch(
+    network: Callable[[Images], Logits], images: Images, *, classes: int
+) -> tuple[Logits, dict[int, Exception]]:
+    """Logits, and by place what failed, whatever it was: the thread must go on."""
+    try:
+        logits = _checked(network(images), (len(images), classes))
+        finite = np.isfinite(logits).all(axis=1)
+    except Exception as error:
+        if len(images) == 1:
+            logger.exception("the network failed about an image")
+            return np.full((1, classes), np.nan, np.float32), {0: error}
+        logger.warning("a batch failed images=%d reason=%s", len(images), error)
+        return _one_by_one(network, images, classes=classes)
+    not_finite = np.flatnonzero(~finite)
+    failure = NotFinite("the network's answer about the image is no number")
+    return logits, {int(place): failure for place in not_finite}
+
+
+def _checked(logits: Logits, expected: tuple[int, int]) -> Logits:
+    if logits.shape != expected or logits.dtype.kind != "f":
+        raise WrongLogits(
+            f"asked for logits {expected}, the network gave {logits.dtype} "
+            f"{logits.shape}"
+        )
+    return logits
+
+
+def _one_by_one(
+    network: Callable[[Images], Logits], images: Images, *, classes: int
+) -> tuple[Logits, dict[int, Exception]]:
+    rows: list[Logits] = []
+    failures: dict[int, Exception] = {}
+    for place in range(len(images)):
+        logits, failed = run_batch(network, images[place : place + 1], classes=classes)
+        rows.append(logits)
+        if failed:
+            failures[place] = failed[0]
+    return np.concatenate(rows), failures

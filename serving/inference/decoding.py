@@ -39,7 +39,7 @@ DecodeAll = Callable[[list[bytes], set[Size]], list[Decoded]]
 
 
 @dataclass(frozen=True)
-class Patience:
+class ClientWait:
     """How long the client of a request waits for its answer."""
 
     deadline: float
@@ -86,46 +86,46 @@ class Decoder:
         return len(self._waiting)
 
     def decode(
-        self, images: list[bytes], sizes: set[Size], patience: Patience
+        self, images: list[bytes], sizes: set[Size], client: ClientWait
     ) -> list[Decoded]:
         """Each alone may be undecodable or too large; DeadlinePassed, Overloaded."""
         started = looked = time.perf_counter()
         decoded: list[Decoded] = []
         for data in images:
-            patience.seconds_left()
-            decoded.append(self._decode(data, sizes, patience))
+            client.seconds_left()
+            decoded.append(self._decode(data, sizes, client))
             if time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
-                _check_presence(patience)
-        patience.seconds_left()  # else the network is said to be too slow
+                _check_presence(client)
+        client.seconds_left()  # else the network is said to be too slow
         self._observe(time.perf_counter() - started)
         return decoded
 
-    def _decode(self, data: bytes, sizes: set[Size], patience: Patience) -> Decoded:
+    def _decode(self, data: bytes, sizes: set[Size], client: ClientWait) -> Decoded:
         """Resized as soon as it is decoded: 256 photos are 19 GB of pixels."""
         try:
             checked = check_image(data, max_megapixels=self._max_megapixels)
-            with self._turn(checked, patience):
+            with self._turn(checked, client):
                 image = checked.decode()
                 return {(h, w): resize(image, height=h, width=w) for h, w in sizes}
         except (UndecodableImage, ImageTooLarge) as error:
             return error
 
     @contextmanager
-    def _turn(self, image: CheckedImage, patience: Patience) -> Iterator[None]:
+    def _turn(self, image: CheckedImage, client: ClientWait) -> Iterator[None]:
         if image.pixels <= LARGE_PIXELS and image.seconds <= LARGE_SECONDS:
             yield
             return
         if not self.turns.acquire(blocking=False):
-            self._wait(image, patience)
+            self._wait(image, client)
         try:
             yield
         finally:
             self.turns.release()
 
-    def _wait(self, image: CheckedImage, patience: Patience) -> None:
+    def _wait(self, image: CheckedImage, client: ClientWait) -> None:
         """In order of arrival; nothing is decoded for who has left meanwhile."""
-        left = patience.seconds_left()
+        left = client.seconds_left()
         with self._changed:
             wait = sum(self._waiting) / self._cores
             longest = min(left, LONGEST_WAIT_SECONDS)
@@ -141,14 +141,14 @@ class Decoder:
             with self._changed:
                 self._waiting.remove(image.seconds)
         try:
-            _check_presence(patience)
+            _check_presence(client)
         except DeadlinePassed:
             self.turns.release()
             raise
 
 
-def _check_presence(patience: Patience) -> None:
-    if patience.has_left():
+def _check_presence(client: ClientWait) -> None:
+    if client.has_left():
         raise DeadlinePassed("the client closed its connection before the answer")
 
 

@@ -20,7 +20,7 @@ class DeadlinePassed(TimeoutError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Inference:
     """What the network says about a request's images."""
 
     logits: NDArray[np.float32]
@@ -37,7 +37,7 @@ class Request:
     """By time.monotonic()."""
 
     arrived: float = field(default_factory=time.monotonic)
-    answer: "Future[Answer]" = field(default_factory=Future)
+    answer: "Future[Inference]" = field(default_factory=Future)
     taken: int = 0
     """Images that a batch has; the others wait."""
 
@@ -85,7 +85,7 @@ class Request:
                 return
             in_order = [self._pieces[place] for place in sorted(self._pieces)]
             whole = in_order[0] if len(in_order) == 1 else np.concatenate(in_order)
-            self.answer.set_result(Answer(whole, self._failures))
+            self.answer.set_result(Inference(whole, self._failures))
 
     def fail(self, error: Exception) -> None:
         """As a whole; nothing where it has its answer."""

@@ -12,7 +12,7 @@ from classifier.bundle.preprocessing import is_image
 from classifier.metrics import softmax, top_k
 from serving.http.bodies import BadRequest, ImageArray
 from serving.inference.predictor import Predictor
-from serving.inference.request_queue import Answer
+from serving.inference.request_queue import Inference
 from serving.protocols.tensors import OutputTensor, encode, images_of
 
 INPUT = "images"
@@ -198,7 +198,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 
 
 def write_inference(
-    asked: InferenceRequest, predictor: Predictor, answer: Answer
+    asked: InferenceRequest, predictor: Predictor, answer: Inference
 ) -> tuple[bytes, int | None]:
     """The body, and how many bytes of it are JSON if tensors follow.
 
@@ -213,7 +213,9 @@ def write_inference(
     return encode(head, [_tensor(o, predictor, answer) for o in asked.outputs])
 
 
-def _tensor(wanted: WantedOutput, predictor: Predictor, answer: Answer) -> OutputTensor:
+def _tensor(
+    wanted: WantedOutput, predictor: Predictor, answer: Inference
+) -> OutputTensor:
     values = answer.logits
     if wanted.name == "probabilities":
         values = softmax(answer.logits).astype(np.float32)

@@ -19,58 +19,24 @@ from serving.protocols.inference_messages import (
     read_inference,
     write_inference,
 )
-from serving.protocols.predict import ask_whole
+from serving.protocols.predict import infer_or_fail
 from serving.versions.loaded import VersionStatus
 from serving.versions.slot import NotReady, State, VersionFailed
+
+PREFIX = "/v2"
+
+
+EXTENSIONS = (
+    *("binary_tensor_data", "classification", "model_configuration"),
+    "model_repository",
+)
+
 
 PLATFORMS: Mapping[BackendKind, str] = {
     "onnx": "onnx_onnxv1",
     "torch": "pytorch_safetensors",
 }
 """A project and its format; the protocol names the first, the second is ours."""
-
-
-def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
-    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well, and
-    `logits` are given to who asks for them."""
-    height, width = predictor.size
-    classes = len(predictor.bundle.labels)
-    return {
-        "name": predictor.version.model,
-        "versions": versions,
-        "platform": PLATFORMS[predictor.backend.name],
-        "inputs": [
-            {"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, 3]}
-        ],
-        "outputs": [
-            {"name": name, "datatype": "FP32", "shape": [-1, classes]}
-            for name in DECLARED
-        ],
-    }
-
-
-def configuration(predictor: Predictor) -> dict[str, Any]:
-    """In Triton's words, whose shapes leave out the number of images."""
-    classes = len(predictor.bundle.labels)
-    return {
-        "name": predictor.version.model,
-        "platform": PLATFORMS[predictor.backend.name],
-        # Of a request: what the network sees at once is cut from what is queued.
-        "max_batch_size": MAX_IMAGES,
-        "input": [
-            {
-                "name": INPUT,
-                "data_type": "TYPE_UINT8",
-                "format": "FORMAT_NHWC",
-                "dims": [*predictor.size, 3],
-            }
-        ],
-        "output": [
-            {"name": name, "data_type": "TYPE_FP32", "dims": [classes]}
-            for name in DECLARED
-        ],
-        "dynamic_batching": {},
-    }
 
 
 STATES: Mapping[State, str] = {
@@ -80,85 +46,9 @@ STATES: Mapping[State, str] = {
     "available": "UNAVAILABLE",
 }
 
+
 PARAMETERS = frozenset(("version", "unload_dependents"))
 """That are taken; the second means nothing here, and clients send it always."""
-
-
-def add_model_repository(routes: Blueprint, service: Service) -> None:
-    pool, control = service.pool, service.control
-
-    @routes.post("/repository/index")
-    def index() -> list[dict[str, Any]]:
-        wants_ready = _document().get("ready") is True
-        statuses = pool.loaded() if wants_ready else pool.statuses()
-        return [_entry(status) for status in statuses]
-
-    @routes.post("/repository/models/<model>/load")
-    def load(model: str) -> dict[str, Any]:
-        """Without a version: what was served from the start."""
-        asked = _asked_version()
-        for name in pool.names.wanted if asked is None else [asked]:
-            control.add(name)
-        return {}
-
-    @routes.post("/repository/models/<model>/unload")
-    def unload(model: str) -> dict[str, Any]:
-        """Without a version: all that are in memory."""
-        asked = _asked_version()
-        loaded = [status.version.number for status in pool.loaded()]
-        for name in loaded if asked is None else [asked]:
-            control.remove(name)
-        return {}
-
-
-def _entry(status: VersionStatus) -> dict[str, Any]:
-    reason = status.reason or ""
-    if status.state == "available":
-        how = "loaded when it is first asked for" if status.is_served else "not served"
-        reason = f"in the registry, {how}"
-    return {
-        "name": status.version.model,
-        "version": status.version.number,
-        "state": STATES[status.state],
-        "reason": reason,
-    }
-
-
-def _asked_version() -> str | None:
-    """Of the body's parameters, or of the query, for clients that cannot set those."""
-    parameters = _document().get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise BadRequest("the parameters are no object; they may have a version")
-    unknown = set(parameters) - PARAMETERS
-    if unknown:
-        raise BadRequest(
-            f"the parameters have {', '.join(sorted(unknown))!r:.80}; versions come "
-            f"from the registry as they are, and only a version may be named"
-        )
-    version = parameters.get("version", request.args.get("version"))
-    if version is not None and type(version) not in (str, int):
-        raise BadRequest(f"the version is {version!r:.40}; name it as 'v8' or '8'")
-    return None if version is None else str(version)
-
-
-def _document() -> Mapping[str, Any]:
-    """An empty body is an empty object."""
-    try:
-        # Read outside of the places for predictions.
-        document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BadRequest("the body is JSON and no object")
-    return document
-
-
-PREFIX = "/v2"
-
-EXTENSIONS = (
-    *("binary_tensor_data", "classification", "model_configuration"),
-    "model_repository",
-)
 
 
 def add_open_inference(app: Flask, service: Service) -> None:
@@ -235,6 +125,49 @@ def _add_model(routes: Blueprint, service: Service) -> None:
         return configuration(get(version))
 
 
+def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
+    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well, and
+    `logits` are given to who asks for them."""
+    height, width = predictor.size
+    classes = len(predictor.bundle.labels)
+    return {
+        "name": predictor.version.model,
+        "versions": versions,
+        "platform": PLATFORMS[predictor.backend.name],
+        "inputs": [
+            {"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, 3]}
+        ],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, classes]}
+            for name in DECLARED
+        ],
+    }
+
+
+def configuration(predictor: Predictor) -> dict[str, Any]:
+    """In Triton's words, whose shapes leave out the number of images."""
+    classes = len(predictor.bundle.labels)
+    return {
+        "name": predictor.version.model,
+        "platform": PLATFORMS[predictor.backend.name],
+        # Of a request: what the network sees at once is cut from what is queued.
+        "max_batch_size": MAX_IMAGES,
+        "input": [
+            {
+                "name": INPUT,
+                "data_type": "TYPE_UINT8",
+                "format": "FORMAT_NHWC",
+                "dims": [*predictor.size, 3],
+            }
+        ],
+        "output": [
+            {"name": name, "data_type": "TYPE_FP32", "dims": [classes]}
+            for name in DECLARED
+        ],
+        "dynamic_batching": {},
+    }
+
+
 def _add_inference(routes: Blueprint, service: Service) -> None:
     @routes.post("/models/<model>/infer")
     @routes.post("/models/<model>/versions/<version>/infer")
@@ -255,7 +188,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             predictor = predictor_()
             if asked.timeout_seconds is not None:
                 deadline = service.deadline(request, most=asked.timeout_seconds)
-            answer = ask_whole(
+            answer = infer_or_fail(
                 asked.images,
                 predictor,
                 decode=service.decode(request, deadline),
@@ -269,3 +202,72 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             headers={HEADER: str(json_length)},
             mimetype="application/octet-stream",
         )
+
+
+def add_model_repository(routes: Blueprint, service: Service) -> None:
+    pool, control = service.pool, service.control
+
+    @routes.post("/repository/index")
+    def index() -> list[dict[str, Any]]:
+        wants_ready = _document().get("ready") is True
+        statuses = pool.loaded() if wants_ready else pool.statuses()
+        return [_entry(status) for status in statuses]
+
+    @routes.post("/repository/models/<model>/load")
+    def load(model: str) -> dict[str, Any]:
+        """Without a version: what was served from the start."""
+        asked = _asked_version()
+        for name in pool.names.wanted if asked is None else [asked]:
+            control.add(name)
+        return {}
+
+    @routes.post("/repository/models/<model>/unload")
+    def unload(model: str) -> dict[str, Any]:
+        """Without a version: all that are in memory."""
+        asked = _asked_version()
+        loaded = [status.version.number for status in pool.loaded()]
+        for name in loaded if asked is None else [asked]:
+            control.remove(name)
+        return {}
+
+
+def _entry(status: VersionStatus) -> dict[str, Any]:
+    reason = status.reason or ""
+    if status.state == "available":
+        how = "loaded when it is first asked for" if status.is_served else "not served"
+        reason = f"in the registry, {how}"
+    return {
+        "name": status.version.model,
+        "version": status.version.number,
+        "state": STATES[status.state],
+        "reason": reason,
+    }
+
+
+def _asked_version() -> str | None:
+    """Of the body's parameters, or of the query, for clients that cannot set those."""
+    parameters = _document().get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadRequest("the parameters are no object; they may have a version")
+    unknown = set(parameters) - PARAMETERS
+    if unknown:
+        raise BadRequest(
+            f"the parameters have {', '.join(sorted(unknown))!r:.80}; versions come "
+            f"from the registry as they are, and only a version may be named"
+        )
+    version = parameters.get("version", request.args.get("version"))
+    if version is not None and type(version) not in (str, int):
+        raise BadRequest(f"the version is {version!r:.40}; name it as 'v8' or '8'")
+    return None if version is None else str(version)
+
+
+def _document() -> Mapping[str, Any]:
+    """An empty body is an empty object."""
+    try:
+        # Read outside of the places for predictions.
+        document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BadRequest("the body is JSON and no object")
+    return document

@@ -13,7 +13,7 @@ from classifier.inference.predict import Prediction, top_classes
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.decoding import DecodeAll, Decoded, Size
 from serving.inference.predictor import BadTopK, Predictor
-from serving.inference.request_queue import Answer, DeadlinePassed, Images
+from serving.inference.request_queue import DeadlinePassed, Images, Inference
 
 DEFAULT_TOP_K = 5
 
@@ -42,7 +42,7 @@ def predict(
     DeadlinePassed (`deadline` is of time.monotonic()).
     """
     tops = [top_of(predictor, top) for predictor in predictors]
-    answers = ask(images, predictors, decode=decode, deadline=deadline)
+    answers = infer(images, predictors, decode=decode, deadline=deadline)
     rows = [
         _top(predictor, answer, count)
         for predictor, answer, count in zip(predictors, answers, tops, strict=True)
@@ -54,20 +54,22 @@ def predict(
     ]
 
 
-def ask(
+def infer(
     images: list[bytes] | ImageArray,
     predictors: Sequence[Predictor],
     *,
     decode: DecodeAll,
     deadline: float,
-) -> list[Answer]:
+) -> list[Inference]:
     """Of each version, about all images; raises as `predict` does.
 
     A failure's place is the image's; the only image's failure is raised.
     """
     sizes = {predictor.size for predictor in predictors}
     decoded = images if isinstance(images, ImageArray) else decode(images, sizes)
-    answers = _ask_all([(p, *_for_version(decoded, p)) for p in predictors], deadline)
+    answers = _run_versions(
+        [(p, *_for_version(decoded, p)) for p in predictors], deadline
+    )
     if len(answers[0].logits) == 1:
         for answer in answers:
             for error in answer.failures.values():
@@ -75,13 +77,13 @@ def ask(
     return answers
 
 
-def ask_whole(
+def infer_or_fail(
     images: list[bytes] | ImageArray,
     predictor: Predictor,
     *,
     decode: DecodeAll,
     deadline: float,
-) -> Answer:
+) -> Inference:
     """About all images; the first failure, if one fails, with the image's place.
 
     For dialects that have no room for the error of one image.
@@ -94,7 +96,7 @@ def ask_whole(
                 raise _at(place, image) from image
         return decoded
 
-    (answer,) = ask(images, [predictor], decode=decode_whole, deadline=deadline)
+    (answer,) = infer(images, [predictor], decode=decode_whole, deadline=deadline)
     for _, failure in sorted(answer.failures.items()):
         raise failure
     return answer
@@ -131,11 +133,11 @@ def _for_version(
     return np.stack(images), failures
 
 
-def _ask_all(
+def _run_versions(
     asked: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
-) -> list[Answer]:
+) -> list[Inference]:
     """All versions at once; what one refuses, the others need not answer."""
-    futures: list[Future[Answer] | None] = []
+    futures: list[Future[Inference] | None] = []
     try:
         for place, (predictor, images, _) in enumerate(asked, start=1):
             is_last = place == len(asked)
@@ -145,7 +147,7 @@ def _ask_all(
                 else None
             )
         return [
-            _spread(_wait(future, deadline), failures, predictor)
+            _with_failures(_wait(future, deadline), failures, predictor)
             for future, (predictor, _, failures) in zip(futures, asked, strict=True)
         ]
     except BaseException:
@@ -155,7 +157,7 @@ def _ask_all(
         raise
 
 
-def _wait(future: "Future[Answer] | None", deadline: float) -> Answer | None:
+def _wait(future: "Future[Inference] | None", deadline: float) -> Inference | None:
     if future is None:
         return None
     left = max(0.0, deadline - time.monotonic())
@@ -170,9 +172,9 @@ def _wait(future: "Future[Answer] | None", deadline: float) -> Answer | None:
         ) from error
 
 
-def _spread(
-    answer: Answer | None, failures: Mapping[int, Exception], predictor: Predictor
-) -> Answer:
+def _with_failures(
+    answer: Inference | None, failures: Mapping[int, Exception], predictor: Predictor
+) -> Inference:
     """Over the places of all images, of those that decoded and those that did not."""
     if not failures:
         assert answer is not None
@@ -182,13 +184,13 @@ def _spread(
     places = [place for place in range(count) if place not in failures]
     logits = np.zeros((count, predictor.classes), np.float32)
     if answer is None:
-        return Answer(logits, failures)
+        return Inference(logits, failures)
     logits[places] = answer.logits
     own = {places[place]: error for place, error in answer.failures.items()}
-    return Answer(logits, {**failures, **own})
+    return Inference(logits, {**failures, **own})
 
 
-def _top(predictor: Predictor, answer: Answer, count: int) -> Row:
+def _top(predictor: Predictor, answer: Inference, count: int) -> Row:
     logits = answer.logits
     if answer.failures:
         logits = logits.copy()
@@ -202,15 +204,18 @@ def _result(
 ) -> dict[str, Any]:
     result: dict[str, Any] = {"image": place, "version": predictor.version.number}
     if isinstance(found, Exception):
-        return {**result, "error": {"code": code_of(found), "message": told(found)}}
+        return {
+            **result,
+            "error": {"code": _error_code(found), "message": _public_message(found)},
+        }
     return {**result, "top": found}
 
 
-def code_of(error: Exception) -> str:
+def _error_code(error: Exception) -> str:
     return ERROR_CODES.get(type(error), "internal")
 
 
-def told(error: Exception) -> str:
+def _public_message(error: Exception) -> str:
     """What a client may know of it."""
     if type(error) in ERROR_CODES:
         return str(error)

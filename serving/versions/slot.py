@@ -18,22 +18,23 @@ from serving.inference.predictor import Predictor
 from serving.inference.request_queue import DeadlinePassed
 from serving.versions.load_guard import LoadLimit, LoadStopped
 
-
-def release_freed_memory() -> None:
-    """glibc keeps what large allocations leave: 63 MB of each ResNet-18 that is loaded.
-
-    Elsewhere (musl) nothing is kept, and there is nothing to do.
-    """
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except AttributeError:
-        return
-    trim(0)
-
-
 logger = logging.getLogger(__name__)
 
+
 State = Literal["ready", "loading", "failed", "available"]
+
+
+class NotReady(RuntimeError):
+    """The version is being loaded, or could not be."""
+
+
+class VersionFailed(NotReady):
+    """The version can never load as it is; the message has the reason."""
+
+
+class Fault(RuntimeError):
+    """A load ended with something that is no Exception."""
+
 
 PUBLIC_FAILURES = (
     BrokenBundle,
@@ -43,18 +44,6 @@ PUBLIC_FAILURES = (
     QuantisedBundle,
 )
 """Their messages name files of a version, and no folder of this machine."""
-
-
-class NotReady(RuntimeError):
-    """The version is being loaded, or could not be."""
-
-
-class Fault(RuntimeError):
-    """A load ended with something that is no Exception."""
-
-
-class VersionFailed(NotReady):
-    """The version can never load as it is; the message has the reason."""
 
 
 @dataclass(eq=False)
@@ -190,27 +179,6 @@ class Slot:
         logger.info("unloaded version=%s", self.version.number)
 
 
-def is_final(error: Exception) -> bool:
-    """Whether the version itself is to blame: another try would end alike."""
-    return isinstance(error, PUBLIC_FAILURES) and not isinstance(
-        error, DeviceUnavailable
-    )
-
-
-def cannot_load(number: str, error: Exception, *, is_public: bool = True) -> NotReady:
-    """For who asks for a version that could not be loaded, or who runs the service."""
-    kind = VersionFailed if is_final(error) else NotReady
-    reason = public_reason(error) if is_public else error
-    return kind(f"version {number} cannot be loaded: {reason}")
-
-
-def public_reason(error: Exception) -> str:
-    """What a client may know of a failure: no path of ours."""
-    if isinstance(error, (*PUBLIC_FAILURES, LoadStopped)):
-        return str(error)
-    return "its files cannot be read now; the service's log says why"
-
-
 def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:
     """Whether each is loaded; as many at a time as there are cores.
 
@@ -232,3 +200,36 @@ def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:
     for thread in threads:
         thread.join()
     return loaded
+
+
+def cannot_load(number: str, error: Exception, *, is_public: bool = True) -> NotReady:
+    """For who asks for a version that could not be loaded, or who runs the service."""
+    kind = VersionFailed if is_final(error) else NotReady
+    reason = public_reason(error) if is_public else error
+    return kind(f"version {number} cannot be loaded: {reason}")
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the version itself is to blame: another try would end alike."""
+    return isinstance(error, PUBLIC_FAILURES) and not isinstance(
+        error, DeviceUnavailable
+    )
+
+
+def public_reason(error: Exception) -> str:
+    """What a client may know of a failure: no path of ours."""
+    if isinstance(error, (*PUBLIC_FAILURES, LoadStopped)):
+        return str(error)
+    return "its files cannot be read now; the service's log says why"
+
+
+def release_freed_memory() -> None:
+    """glibc keeps what large allocations leave: 63 MB of each ResNet-18 that is loaded.
+
+    Elsewhere (musl) nothing is kept, and there is nothing to do.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except AttributeError:
+        return
+    trim(0)

@@ -23,7 +23,7 @@ from classifier.networks import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.http import bodies
-from serving.inference.decoding import Decoded, Decoder, Patience, Size
+from serving.inference.decoding import ClientWait, Decoded, Decoder, Size
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.protocols.inference_messages import HEADER
@@ -177,7 +177,7 @@ def test_large_requests_are_split_and_keep_their_order(
     decoder = Decoder(max_megapixels=25, most_waiting=1)
 
     def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
-        return decoder.decode(images, sizes, Patience(math.inf))
+        return decoder.decode(images, sizes, ClientWait(math.inf))
 
     cut = predict(files, [cutting], top=3, decode=decode, deadline=math.inf)
 

@@ -20,7 +20,7 @@ from serving.inference.batcher import (
     Overloaded,
     RunningBatches,
 )
-from serving.inference.request_queue import Answer, DeadlinePassed, Images
+from serving.inference.request_queue import DeadlinePassed, Images, Inference
 
 CLASSES = 3
 RUN_HERE = {"run_here": True}
@@ -35,7 +35,7 @@ def _logits(images: Images) -> Logits:
     return images[:, 0, 0].astype(np.float32)
 
 
-def _first(answer: "Future[Answer]") -> list[float]:
+def _first(answer: "Future[Inference]") -> list[float]:
     logits: list[float] = answer.result(timeout=5).logits[:, 0].tolist()
     return logits
 

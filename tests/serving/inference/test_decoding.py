@@ -17,7 +17,7 @@ from PIL import Image
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.inference.batcher import Overloaded
-from serving.inference.decoding import Decoded, Decoder, Patience
+from serving.inference.decoding import ClientWait, Decoded, Decoder
 from serving.inference.request_queue import DeadlinePassed
 from serving.versions.pool import PredictorPool
 from tests.classifier.costly_files import repeated_scans
@@ -51,8 +51,8 @@ def _taken(decoder: Decoder) -> Iterator[None]:
         decoder.turns.release()
 
 
-def _decode(decoder: Decoder, data: bytes, patience: Patience) -> list[Decoded]:
-    return decoder.decode([data], SIZES, patience)
+def _decode(decoder: Decoder, data: bytes, client: ClientWait) -> list[Decoded]:
+    return decoder.decode([data], SIZES, client)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -71,22 +71,22 @@ def test_a_large_or_costly_image_waits_for_its_turn_and_a_small_one_does_not(
 
     with _taken(decoder):
         with pytest.raises(DeadlinePassed, match="decoded in time"):
-            _decode(decoder, data, Patience(time.monotonic() + 0.05))
-        (small,) = _decode(decoder, SMALL, Patience(math.inf))
+            _decode(decoder, data, ClientWait(time.monotonic() + 0.05))
+        (small,) = _decode(decoder, SMALL, ClientWait(math.inf))
 
     assert isinstance(small, dict)
     assert small[8, 8].shape == (8, 8, 3)
-    assert isinstance(_decode(decoder, data, Patience(math.inf))[0], dict)
+    assert isinstance(_decode(decoder, data, ClientWait(math.inf))[0], dict)
 
 
 def test_nothing_is_decoded_for_a_client_that_left_while_it_waited(
     workers: ThreadPoolExecutor,
 ) -> None:
     decoder = _decoder()
-    patience = Patience(math.inf, lambda: True)
+    client = ClientWait(math.inf, lambda: True)
 
     with _taken(decoder):
-        waiting = workers.submit(_decode, decoder, LARGE, patience)
+        waiting = workers.submit(_decode, decoder, LARGE, client)
         _wait_for(lambda: decoder.waiting == 1)
 
     with pytest.raises(DeadlinePassed, match="closed its connection"):
@@ -99,11 +99,11 @@ def test_of_large_images_no_more_wait_than_may(workers: ThreadPoolExecutor) -> N
     decoder = _decoder(most_waiting=1)
 
     with _taken(decoder):
-        first = workers.submit(_decode, decoder, LARGE, Patience(math.inf))
+        first = workers.submit(_decode, decoder, LARGE, ClientWait(math.inf))
         _wait_for(lambda: decoder.waiting == 1)
         with pytest.raises(Overloaded, match="1 large images wait"):
-            _decode(decoder, LARGE, Patience(math.inf))
-        assert isinstance(_decode(decoder, SMALL, Patience(math.inf))[0], dict)
+            _decode(decoder, LARGE, ClientWait(math.inf))
+        assert isinstance(_decode(decoder, SMALL, ClientWait(math.inf))[0], dict)
 
     assert isinstance(first.result(WAIT_SECONDS)[0], dict)
 
@@ -113,14 +113,14 @@ def test_who_would_wait_for_long_is_told_when_to_come_again(
 ) -> None:
     """Eight PNGs of 25 megapixels take 10 s of a core."""
     decoder = _decoder(most_waiting=100)
-    gone = Patience(math.inf, lambda: True)
+    gone = ClientWait(math.inf, lambda: True)
     largest = encoded(Image.new("L", (5000, 5000)), "PNG")
 
     with _taken(decoder):
         asked = [workers.submit(_decode, decoder, largest, gone) for _ in range(8)]
         _wait_for(lambda: decoder.waiting == 8)
         with pytest.raises(Overloaded) as refused:
-            _decode(decoder, LARGE, Patience(math.inf))
+            _decode(decoder, LARGE, ClientWait(math.inf))
 
     assert refused.value.retry_after_seconds == 11
     assert all(isinstance(a.exception(WAIT_SECONDS), DeadlinePassed) for a in asked)
@@ -128,7 +128,7 @@ def test_who_would_wait_for_long_is_told_when_to_come_again(
 
 def test_a_request_whose_time_is_over_decodes_nothing() -> None:
     with pytest.raises(DeadlinePassed):
-        _decode(_decoder(), SMALL, Patience(time.monotonic()))
+        _decode(_decoder(), SMALL, ClientWait(time.monotonic()))
 
 
 def _v2(data: bytes) -> tuple[str, object]:

@@ -1,4 +1,4 @@
-"""The story of a request: a route takes it in, an answer or an error goes out."""
+"""The app: routes of its own protocol, other protocols, pages, and errors."""
 
 import os
 import re
@@ -35,17 +35,16 @@ def create_app(
     is_draining: Callable[[], bool] = lambda: False,
     all_ready: Callable[[], bool] = lambda: True,
 ) -> Flask:
-    """The WSGI app; loads versions in a thread of its own, /readyz tells when done.
+    """The WSGI app. A thread loads the versions; /readyz answers 200 when it is done.
 
-    Without `config`, from SERVING_* variables. ValueError for wrong settings,
-    StoreUnavailable, UnknownModel or UnknownVersion where the registry lacks what is
-    to be served.
+    Without `config` the settings are SERVING_* variables. Raises ValueError for wrong
+    settings, StoreUnavailable, UnknownModel or UnknownVersion.
     """
     config = config or config_from_environment()
     metrics = metrics or Metrics()
     if pool is None:
         pool = open_pool(config, metrics)
-        # Under a gunicorn of the user's own, its workers keep in step.
+        # The workers of a gunicorn that the user started must serve the same versions.
         is_worker = os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
         control = Control(pool, service=service_of_parent() if is_worker else None)
         start_loading(pool)
@@ -57,7 +56,7 @@ def create_app(
         decoder=decoder
         or Decoder(
             max_megapixels=config.max_megapixels,
-            # The other half is left for small images.
+            # The other half of the places stays free for small images.
             most_waiting=max(1, admission.places // 2),
             observe=metrics.decode_seconds.observe,
         ),
@@ -85,7 +84,7 @@ def _add_query_check(app: Flask) -> None:
     @app.before_request
     def check() -> None:
         try:
-            _ = request.args  # read once, and kept
+            _ = request.args  # parsed here, and cached by werkzeug
         except UnicodeDecodeError as error:
             raise BadRequest(
                 "the URL's query is not UTF-8; write other bytes as %XX"
@@ -101,7 +100,7 @@ def _add_routes(app: Flask, service: Service) -> None:
         with service.admission.place():
             deadline = service.deadline(request)
             images = read_images(request, deadline=deadline)
-            # Not before: with `all` this may load a version and put another away.
+            # After the body: with `all` this may load one version and unload another.
             predictors = service.predictors(asked, deadline=deadline)
             results = predict(
                 images,
@@ -148,7 +147,7 @@ def _add_routes(app: Flask, service: Service) -> None:
 
 
 def _query() -> tuple[list[str | None], int | None]:
-    """The versions asked for ([None] is the default one) and top_k; BadRequest."""
+    """Requested versions ([None] is the default) and top_k. Raises BadRequest."""
     unknown = set(request.args) - {"version", "top_k"}
     if unknown:
         raise BadRequest(
@@ -160,13 +159,13 @@ def _query() -> tuple[list[str | None], int | None]:
 
 
 def _top_k(given: list[str]) -> int | None:
-    """None where it is not given; BadRequest."""
+    """None if it is not given. Raises BadRequest."""
     if not given:
         return None
     if len(given) > 1:
         raise BadRequest(f"top_k is given {len(given)} times; give it once")
     (text,) = given
-    # 99 digits, as Python reads no more than 4,300 of them.
+    # At most 99 digits: int() raises on more than 4,300.
     if not re.fullmatch(r"\d{1,99}", text, re.ASCII):
         raise BadRequest(f"top_k is {text!r:.40}; it is a whole number from 1")
     return int(text)

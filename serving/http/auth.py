@@ -1,4 +1,4 @@
-"""Access: routes that are open, those that take a key, and names of the service."""
+"""Access control: API keys and their scopes, open routes, and allowed host names."""
 
 import hashlib
 import hmac
@@ -26,14 +26,14 @@ Scope = Literal["predict", "admin"]
 PROBES = frozenset(
     ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 )
-"""For whoever watches the service, by any name."""
+"""Health checks of all protocols."""
 
 
 OPEN = PROBES | {
     *("/", "/docs", "/openapi.json"),
     *("/static/<path:filename>", "/static/swagger-ui/<path:filename>"),
 }
-"""Probes, and pages that hold nothing of the models."""
+"""Routes without a key: health checks, and pages without data of the models."""
 
 
 CHANGES = frozenset(
@@ -50,24 +50,23 @@ PROXIES = (
     *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
     *("X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP"),
 )
-"""Headers that proxies add: who asks is then not on this machine, although the proxy
-is."""
+"""Headers that proxies add: the client may then be on another machine."""
 
 
 class Unauthorized(PermissionError):
-    """No key, or one that nobody gave out."""
+    """The request has no key, or an unknown one."""
 
 
 class Forbidden(PermissionError):
-    """A key that does not allow this, or no keys and a caller from elsewhere."""
+    """The key's scope does not allow the request, or the caller is not local."""
 
 
 class BadKeys(WrongUsage, ValueError):
-    """A file of keys that cannot be read, or has a line that is none."""
+    """The file of keys cannot be read, or has an invalid line."""
 
 
 class NoKeys(BadKeys):
-    """A file that is not there, or has no key."""
+    """The file of keys is missing or has no key."""
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,21 @@ class Key:
     name: str
     scope: Scope
     digest: bytes
-    """SHA-256 of the key itself, which is nowhere."""
+    """SHA-256 of the key; the key itself is not stored."""
 
 
 class Keys:
-    """Lines `name predict|admin sha256-hex`; # begins a comment.
+    """Keys from a file with lines `name predict|admin sha256-hex`; # starts a comment.
 
-    Read again when the file changes. Without a file or without a key in it nobody may
-    ask: that is how keys are taken back. A file that is broken leaves the old keys.
+    The file is read again when it changes. A missing file or one without keys revokes
+    all keys. An invalid file leaves the old keys in force.
     """
 
     def __init__(
         self, file: Path, *, observe: Callable[[bool], None] = lambda is_read: None
     ) -> None:
-        """`observe` hears whether the file could be read, each time. BadKeys."""
+        """Calls `observe` after each reading with whether it succeeded. Raises
+        BadKeys."""
         self._file = file
         self._observe = observe
         self._lock = threading.Lock()
@@ -97,9 +97,9 @@ class Keys:
         observe(True)
 
     def check(self, authorization: str | None, scope: Scope) -> str:
-        """The name of the key in `Authorization: Bearer …`; an admin key allows all.
+        """The name of the key in `Authorization: Bearer …`.
 
-        Unauthorized or Forbidden.
+        An admin key has both scopes. Raises Unauthorized or Forbidden.
         """
         self._read_again_if_changed()
         kind, _, token = (authorization or "").partition(" ")
@@ -109,7 +109,7 @@ class Keys:
                 "KEY'"
             )
         digest = hashlib.sha256(token.strip().encode()).digest()
-        # All are looked at, whichever fits: the time tells nothing.
+        # All keys are compared: the time must not reveal which one matches.
         found = [key for key in self._keys if hmac.compare_digest(key.digest, digest)]
         if not found:
             raise Unauthorized("the key is not known here; ask for another")
@@ -146,7 +146,7 @@ class Keys:
 
 
 def read_keys(file: Path) -> tuple[Key, ...]:
-    """BadKeys names the line, and nothing that stands in it; NoKeys."""
+    """Raises NoKeys, or BadKeys with the line's number but not its text."""
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -184,9 +184,10 @@ def _state_of(file: Path) -> tuple[int, int, int] | None:
 
 
 def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> None:
-    """All but the open routes take a key, if there are keys; Unauthorized, Forbidden.
+    """Requires a key on all but the open routes, if there are keys.
 
-    Without keys a loopback address answers under loopback names and `own_names`.
+    Without keys, a service on a loopback address answers to loopback host names and to
+    `own_names`. Raises Unauthorized or Forbidden.
     """
 
     @app.before_request
@@ -205,9 +206,12 @@ def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> N
 
 
 def _check_name(own_names: frozenset[str]) -> None:
-    """A page of another site may have its name resolved to this machine (DNS
-    rebinding): the browser then lets it read what the service answers, and sends its
-    name as Host. A service for other machines has names that are not known here."""
+    """Refuses unknown host names on a loopback address, against DNS rebinding.
+
+    Another site can resolve its own name to this machine; the browser then lets its
+    page read the answers, and sends that name as Host. The names of a service for
+    other machines are not known here.
+    """
     name = _name_of(request.host)
     if not _is_loopback(request.environ.get("SERVER_NAME", "")):
         return
@@ -221,7 +225,7 @@ def _check_name(own_names: frozenset[str]) -> None:
 
 
 def _check_local() -> None:
-    """Without keys: from this machine, and from no page of another site."""
+    """Refuses changes from another machine, or from a page of another site."""
     server = request.environ.get("SERVER_NAME", "")
     if not (_is_loopback(server) and _is_loopback(request.remote_addr or "")):
         raise Forbidden(
@@ -240,8 +244,8 @@ def _check_local() -> None:
             f"without keys, what is served is changed under localhost or a loopback "
             f"address, not as {request.host!r:.80}"
         )
-    # Browsers send both along, whatever page they show; the second says "none" where
-    # somebody has typed the address.
+    # Browsers send both headers; Sec-Fetch-Site is "none" if the user typed the
+    # address.
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     is_foreign = origin is not None and origin.partition("://")[2] != request.host
@@ -250,7 +254,7 @@ def _check_local() -> None:
 
 
 def _name_of(host: str) -> str:
-    """Without the port and the brackets; empty where there is none."""
+    """The host name without port and brackets; empty if there is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

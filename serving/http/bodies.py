@@ -1,4 +1,4 @@
-"""What a request's body holds: encoded images, or an array of decoded ones."""
+"""Request bodies: read within limits, and parsed into image files or an array."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 SMALL_BODY_BYTES = 64 * 1024
-"""Of a body that brings no images."""
+"""Limit of a body without images."""
 
 
 MAX_IMAGES = 256
@@ -35,39 +35,40 @@ STALL_SECONDS = 10.0
 
 
 BODY_SECONDS = 60.0
-"""For all of a body, whatever it takes between its bytes: 64 MiB at 9 Mbit/s."""
+"""Limit for a whole body: 64 MiB at 9 Mbit/s."""
 
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
 
 
 class BadRequest(ValueError):
-    """A body or a query that is not what the route takes."""
+    """The body or the query is not valid for the route."""
 
 
 class BodyTooLarge(ValueError):
-    """More bytes or more images than one request may bring."""
+    """The body has more bytes or images than one request may have."""
 
 
 class UnsupportedMediaType(ValueError):
-    """A body of a kind no route takes."""
+    """No route takes this type of body."""
 
 
 class RequestTimeout(TimeoutError):
-    """The body stopped coming, or came too slowly."""
+    """The body stopped arriving, or arrived too slowly."""
 
 
 @dataclass(frozen=True)
 class ImageArray:
-    """Images that came decoded: uint8 [N, H, W, 3], of one version's size."""
+    """Decoded images of a request: uint8 [N, H, W, 3]."""
 
     images: NDArray[np.uint8]
 
 
 def read_images(request: Request, *, deadline: float) -> list[bytes] | ImageArray:
-    """At least one image, at most MAX_IMAGES; encoded ones are not decoded yet.
+    """Between 1 and MAX_IMAGES images; image files are not decoded yet.
 
-    BadRequest, BodyTooLarge, UnsupportedMediaType, RequestTimeout or DeadlinePassed.
+    Raises BadRequest, BodyTooLarge, UnsupportedMediaType, RequestTimeout or
+    DeadlinePassed.
     """
     body = read_body(request, deadline=deadline)
     if not body:
@@ -109,16 +110,16 @@ def check_size(images: NDArray[np.uint8], *, height: int, width: int) -> None:
 
 
 def _from_form(request: Request, body: bytes) -> list[bytes]:
-    """Of the body as it was unpacked, which `request.files` does not know."""
+    """The files of a form, from the decompressed body that `request.files` lacks."""
     parser = request.make_form_data_parser()
-    # Its own writes to a file what is in memory already.
+    # The default writes to a file, and the body is in memory already.
     parser.stream_factory = lambda *_, **__: io.BytesIO()
     _, fields, parts = parser.parse(
         io.BytesIO(body), request.mimetype, len(body), request.mimetype_params
     )
     files = parts.getlist("image")
     if not files:
-        # A part without a name has None.
+        # The name of a part may be None.
         others = ", ".join(sorted(map(str, {*parts, *fields}))) or "none"
         raise BadRequest(
             f"the form has no file field 'image' (fields: {others}); with curl: "
@@ -155,11 +156,11 @@ _NOT_NPY = (
     *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
     *(SyntaxError, tokenize.TokenError, MemoryError, RecursionError),
 )
-"""What numpy raises on damaged headers, as it reads them like source text."""
+"""Errors of numpy on damaged headers, which it parses like source text."""
 
 
 def _from_npy(body: bytes) -> ImageArray:
-    """By its header, before anything as large as that says is made room for."""
+    """Checks the header before any memory of the claimed size is allocated."""
     stream = io.BytesIO(body)
     try:
         major, _ = np.lib.format.read_magic(stream)
@@ -178,7 +179,7 @@ def _from_npy(body: bytes) -> ImageArray:
             f"{' in Fortran order' * is_fortran}; "
             f"send uint8 [N, H, W, 3] in C order"
         )
-    # A type's own test: numpy's headers may say True, which is a whole number too.
+    # The type itself: numpy's headers may have True, which is an int too.
     if {*map(type, shape)} != {int} or min(shape) < 1:
         raise BadRequest(
             f"the array {list(shape)!r:.80} holds no image; send uint8 [N, H, W, 3], "
@@ -196,14 +197,14 @@ def _from_npy(body: bytes) -> ImageArray:
 def read_body(
     request: Request, *, most: int = MAX_BODY_BYTES, deadline: float = math.inf
 ) -> bytes:
-    """All of it, unpacked, `most` bytes as it comes and unpacked.
+    """The whole body, decompressed; at most `most` bytes before and after.
 
-    BodyTooLarge, RequestTimeout where it stalls or trickles, DeadlinePassed (`deadline`
-    is of time.monotonic()), BadRequest, UnsupportedMediaType.
+    Raises BodyTooLarge, RequestTimeout if it arrives too slowly, DeadlinePassed after
+    `deadline` (a time of time.monotonic()), BadRequest or UnsupportedMediaType.
     """
     if (request.content_length or 0) > most:
         raise _too_large(f"a body of {request.content_length:,} bytes", most)
-    # One byte more than may be: werkzeug silently cuts what has no length to what may.
+    # One byte above the limit: werkzeug silently cuts a body without a length there.
     request.max_content_length = most + 1
     body = _receive(request, deadline)
     if len(body) > most:
@@ -218,16 +219,16 @@ def read_body(
 
 
 def _receive(request: Request, deadline: float) -> bytes:
-    # Under gunicorn only the connection can tell a stall.
+    # Under gunicorn only the connection notices a stall.
     limit = getattr(request.environ["wsgi.input"], "limit_seconds", None)
     if limit is None:
         limit = _limit_of_socket(request.environ.get("gunicorn.socket"))
-    left = max(0.001, deadline - time.monotonic())  # 0 would not wait at all
+    left = max(0.001, deadline - time.monotonic())  # 0 would not wait
     limit(min(BODY_SECONDS, left), stall_seconds=min(STALL_SECONDS, left))
     try:
         return request.get_data(cache=True)
     except ClientDisconnected as error:
-        # werkzeug's word for whatever ends the reading of a body early
+        # werkzeug raises this for any early end of a body
         if not isinstance(error.__context__, TimeoutError):
             raise
         if time.monotonic() >= deadline:
@@ -239,7 +240,7 @@ def _receive(request: Request, deadline: float) -> bytes:
             f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "
             f"{BODY_SECONDS:.0f} s; send it again"
         ) from error
-    except ParseException as error:  # gunicorn's, of a trailer behind the last chunk
+    except ParseException as error:  # gunicorn, for a bad trailer after the last chunk
         raise BadRequest(
             f"the body's chunks cannot be read: {error!s:.80}; send it with a "
             "Content-Length"
@@ -249,9 +250,9 @@ def _receive(request: Request, deadline: float) -> bytes:
 
 
 def _limit_of_socket(connection: socket.socket | None) -> Callable[..., None]:
-    """Under another worker than ours, which sees no single byte come: the stall alone.
+    """Limits the stall alone, under a gunicorn worker that is not ours.
 
-    Without a socket, as in tests, nothing can stall.
+    Does nothing without a socket, as in tests.
     """
     if connection is None:
         return lambda seconds, **rest: None
@@ -264,7 +265,7 @@ def _limit_of_socket(connection: socket.socket | None) -> Callable[..., None]:
 
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-"""What zlib calls the two ways to compress a body."""
+"""zlib's window bits for each Content-Encoding."""
 
 
 def _unpack(body: bytes, encoding: str, most: int) -> bytes:
@@ -275,7 +276,7 @@ def _unpack(body: bytes, encoding: str, most: int) -> bytes:
         )
     unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
-        # One byte more than may be: a small body can hold gigabytes.
+        # One byte above the limit: a small body can decompress to gigabytes.
         unpacked = unpacker.decompress(body, most + 1)
     except zlib.error as error:
         raise BadRequest(f"the body is not {encoding}: {error}") from error
@@ -291,15 +292,15 @@ def _too_large(what: str, most: int) -> BodyTooLarge:
 
 
 TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t")
-"""Without the ends of lines. A space stays, and is refused: it was a + that was read as
-a URL's."""
+"""URL-safe to standard alphabet, without line breaks. A space stays and is refused: it
+was a + that was decoded as part of a URL."""
 
 
 def from_base64(text: str) -> bytes:
-    """An image's bytes; ValueError says why there are none.
+    """The bytes of an image. Raises ValueError with the reason.
 
-    The plain and the URL-safe alphabet, with or without padding and line breaks, alone
-    or as the `data:` URL that a browser makes of a file.
+    Takes the standard and the URL-safe alphabet, with or without padding and line
+    breaks, alone or as the `data:` URL that a browser makes of a file.
     """
     try:
         return base64.b64decode(text, validate=True)

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, as a status and a code; the same for all routes."""
+"""Errors of requests as HTTP status, code and message, for all routes."""
 
 import logging
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ KNOWN: dict[type[Exception], tuple[int, str]] = {
     BodyTooLarge: (413, "body_too_large"),
     UnsupportedMediaType: (415, "unsupported_media_type"),
     Overloaded: (429, "overloaded"),
-    VersionFailed: (503, "version_failed"),  # before what it is a kind of
+    VersionFailed: (503, "version_failed"),  # before its base class NotReady
     NotReady: (503, "not_ready"),
     DeadlinePassed: (504, "timeout"),
 }
@@ -51,7 +51,7 @@ class Problem:
     status: int
     code: str
     message: str
-    """May hold what was asked or read: harmless where it is shown, and always UTF-8."""
+    """Printable UTF-8 without control characters: it may quote the request."""
 
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class Problem:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Within a request. What nobody foresaw is logged here and told by its id alone."""
+    """The problem for `error`. Logs an unexpected one; the client gets its id."""
     for kind, (status, code) in KNOWN.items():
         if isinstance(error, kind):
             return Problem(status, code, str(error), _headers(error))

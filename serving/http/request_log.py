@@ -1,4 +1,4 @@
-"""One line for each request, with the id that its answer names; and one metric."""
+"""The log: one line and one metric for each request, and the writer of lines."""
 
 import logging
 import os
@@ -20,25 +20,25 @@ from serving.config import LogFormat
 from serving.metrics import Metrics
 
 GATHER_SECONDS = 0.05
-"""What is logged meanwhile is written at once. A kill loses as much; a warning is
-written, with all that came before it, by who gives it."""
+"""Records of this time are written together; a kill loses them. A warning is written
+at once by the thread that logs it, with all earlier records."""
 
 MOST_RECORDS = 10_000
-"""Beyond these who logs waits, as for any other log that nobody reads away."""
+"""With more records than this, the logging thread writes them itself."""
 
 
 class LogWriter(logging.Handler):
-    """To standard error, without a lock where lines are logged.
+    """Writes to standard error in a thread; a request takes no lock to log.
 
-    logging's own handler writes within one: under 64 connections two of five threads
-    stood before it (docs/decisions.md).
+    logging's own handler holds a lock while it writes: with 64 connections two of five
+    threads waited for it (docs/decisions.md).
     """
 
     def __init__(self) -> None:
         self._begin()
         super().__init__()
-        # Threads do not survive a fork, locks may be held for ever, and what was to be
-        # written is written by the parent.
+        # After a fork the thread is gone and a lock may stay held; the parent writes
+        # the records from before the fork.
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _begin(this()))
 
@@ -70,8 +70,8 @@ class LogWriter(logging.Handler):
                 except Exception:
                     self.handleError(record)
             if lines:
-                # A full disk or a reader that is gone must end neither the thread nor
-                # the request that logs; logging's own handlers keep silent too.
+                # A full disk or a closed pipe must end neither the thread nor the
+                # request; logging's own handlers are silent too.
                 with suppress(OSError, ValueError):
                     sys.stderr.write("".join(lines))
                     sys.stderr.flush()
@@ -101,11 +101,11 @@ def _begin(writer: LogWriter | None) -> None:
 logger = logging.getLogger(__name__)
 
 PROBES = ("/livez", "/readyz", "/metrics", "/ping", "/health", "/v2/health/")
-"""Asked every few seconds, and logged where the answer is no."""
+"""Paths that are polled every few seconds; logged only if the answer is an error."""
 
 
 class JsonFormatter(OrjsonFormatter):
-    """JSON escapes few control characters, and has no room for surrogates."""
+    """Escapes control characters and surrogates, which orjson leaves or refuses."""
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -115,7 +115,7 @@ class JsonFormatter(OrjsonFormatter):
 
 
 def configure_logging(kind: LogFormat) -> None:
-    """To standard error, for the whole process."""
+    """Logs the whole process to standard error."""
     handler = LogWriter()
     if kind == "json":
         handler.setFormatter(
@@ -133,7 +133,7 @@ def configure_logging(kind: LogFormat) -> None:
 
 
 def add_request_log(app: Flask, metrics: Metrics) -> None:
-    """Gives each request an id: `g.request_id`, the answer's X-Request-ID."""
+    """Logs each request and gives it an id: `g.request_id`, header X-Request-ID."""
 
     @app.before_request
     def begin() -> None:

@@ -1,4 +1,4 @@
-"""What every dialect needs: the versions, the places, the clock, the metrics."""
+"""Services that all protocols share: versions, admission, deadlines, readiness."""
 
 import math
 import re
@@ -26,21 +26,21 @@ from serving.worker_sync import Control
 
 
 class Admission:
-    """A request that finds no place is refused at once.
+    """Limits the requests in work; one beyond the limit is refused at once.
 
-    gunicorn puts what has no thread in a queue without end, where nothing can be
-    refused; so there must be threads left when places are not.
+    gunicorn queues requests without limit if no thread is free, so there must be more
+    threads than places.
     """
 
     def __init__(self, threads: int, *, seconds_to_wait: Callable[[], float]) -> None:
-        """`seconds_to_wait` is what those who are inside still take."""
+        """`seconds_to_wait` estimates the time of the requests in work."""
         self.places = max(1, threads - THREADS_TO_SPARE)
         self._seconds_to_wait = seconds_to_wait
         self._free = threading.Semaphore(self.places)
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Overloaded where there is none."""
+        """Raises Overloaded if all places are taken."""
         if not self._free.acquire(blocking=False):
             raise overloaded(
                 f"{self.places} requests are being worked on, and no more may",
@@ -53,7 +53,7 @@ class Admission:
 
 
 class WrongModel(LookupError):
-    """The name of a model that is not the one served here."""
+    """The request names a model that is not served here."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Service:
     metrics: Metrics
     timeout_seconds: float
     is_draining: Callable[[], bool]
-    """Whether it was told to stop, and still answers what comes."""
+    """Whether the process is stopping and still answers requests."""
 
     all_ready: Callable[[], bool]
-    """Whether its other processes have what they serve; once so, it stays so."""
+    """Whether all processes have loaded their versions; once true, always true."""
 
     def check_model(self, asked: str) -> None:
-        """WrongModel; for dialects whose requests name a model."""
+        """Raises WrongModel; for protocols whose requests name a model."""
         if asked != self.pool.model:
             raise WrongModel(
                 f"no model {asked!r:.80} here; this service answers with "
@@ -81,12 +81,13 @@ class Service:
     def predictors(
         self, asked: Sequence[str | None], *, deadline: float = math.inf
     ) -> list[Predictor]:
-        """One for each version asked for; UnknownVersion, NotReady, DeadlinePassed.
+        """One predictor for each requested version, each version once.
 
-        A version named twice, or by two names, counts once. BadRequest for more than
-        may be in memory at a time: the request would hold them all.
+        Raises UnknownVersion, NotReady or DeadlinePassed; BadRequest for more versions
+        than may be in memory at a time, as the request would hold them all.
         """
-        # Each name is looked up once: an alias may move between two of its spellings.
+        # Spellings of a name are looked up once: its alias may move between two
+        # look-ups.
         names = list({n and canonical_name(n): n for n in asked}.values())
         self._check_number(names)
         found = [self.pool.get(name, deadline=deadline) for name in names]
@@ -107,10 +108,10 @@ class Service:
             )
 
     def deadline(self, request: Request, *, most: float = math.inf) -> float:
-        """A time of time.monotonic(); BadRequest for a header that is no number.
+        """The deadline, a time of time.monotonic(). Raises BadRequest for a bad header.
 
-        The time runs from the request's first byte on: it may have waited for a thread
-        since. `most` is the seconds that its body asks for.
+        The time runs from the request's first byte, as it may have waited for a thread
+        since. `most` is the limit in seconds from the body.
         """
         text = request.headers.get("X-Request-Timeout-Ms")
         seconds = min(self.timeout_seconds, most)
@@ -125,7 +126,7 @@ class Service:
         return (time.monotonic() if began is None else began) + seconds
 
     def decode(self, request: Request, deadline: float) -> DecodeAll:
-        """For the images of this request."""
+        """A function that decodes the images of this request."""
         connection = request.environ.get("gunicorn.socket")
         client = ClientWait(deadline, partial(_is_closed, connection))
 
@@ -135,7 +136,7 @@ class Service:
         return decode
 
     def check_ready(self) -> None:
-        """NotReady says why it is not."""
+        """Raises NotReady with the reason."""
         if self.is_draining():
             raise NotReady("the service is being stopped; ask another")
         if self.pool.start_failure is not None:
@@ -147,7 +148,7 @@ class Service:
 
 
 def _is_closed(connection: socket.socket | None) -> bool:
-    """Whether the client sends nothing any more; without a connection it may."""
+    """Whether the client has closed its side. False without a connection."""
     if connection is None:
         return False
     poll = select.poll()

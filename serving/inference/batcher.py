@@ -1,4 +1,4 @@
-"""Single requests in, batches through the network, single answers out."""
+"""Micro-batching: requests are gathered, run as one batch, and answered singly."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ LONGEST_RETRY_AFTER_SECONDS = 60
 
 
 BATCHES_REMEMBERED = 10
-"""Over about so many the rate is averaged."""
+"""The rate of images is averaged over about so many batches."""
 
 
 class Overloaded(RuntimeError):
@@ -41,7 +41,7 @@ class Overloaded(RuntimeError):
     def __init__(self, message: str, *, retry_after_seconds: int) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        """When there should be room."""
+        """Estimate of when there is room again."""
 
 
 def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
@@ -50,28 +50,28 @@ def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
 
 
 class BatchFailed(RuntimeError):
-    """A batch could not be run or taken apart, for a reason that nobody foresaw."""
+    """An unexpected error while a batch was run or split into answers."""
 
 
 class NotFinite(ArithmeticError):
-    """The network's answer about an image is no number."""
+    """The logits of an image are not finite."""
 
 
 class WrongLogits(ValueError):
-    """The network gave something else than a row of numbers for each image."""
+    """The network's output is not one row of logits for each image."""
 
 
 @dataclass(frozen=True)
 class BatchDone:
-    """What a batch took, for whoever measures."""
+    """Size and times of a finished batch, for the metrics."""
 
     images: int
     queue_seconds: Sequence[float]
-    """Of each request that it began, from its arrival on."""
+    """Seconds from arrival to start, for each request that the batch began."""
 
     inference_seconds: float
     still_queued: int
-    """Images that waited when it was done."""
+    """Images that waited when the batch was done."""
 
 
 class RunningBatches:
@@ -97,12 +97,12 @@ class RunningBatches:
 
 
 class MicroBatcher:
-    """A thread takes what is waiting, in order of arrival, and runs it as one batch.
+    """Threads that take waiting images in order of arrival and run them as one batch.
 
-    It counts images, not requests: a large request is cut, small ones share a batch. A
-    batch that fails is tried again image by image, so that one fails alone. An error
-    outside the network fails the requests of its batch, and ends no thread. With
-    `on_one_core` as many batches run at once as there are cores.
+    Batches count images: a large request is cut, small requests share a batch. A batch
+    that fails is run again image by image, so that only the bad image fails. Any other
+    error fails the requests of its batch, and the thread goes on. With `on_one_core`,
+    as many batches run at once as there are cores.
     """
 
     def __init__(
@@ -144,29 +144,30 @@ class MicroBatcher:
 
     @property
     def queued(self) -> int:
-        """Images that wait."""
+        """Number of images that wait."""
         return self._queue.images
 
     @property
     def seconds_to_wait(self) -> float:
-        """What is queued takes about so long, at the rate of the last batches."""
+        """Estimated seconds for the queued images, at the rate of the last batches."""
         return self._queue.images / max(self._images_per_second, 1.0)
 
     def submit(
         self, images: Images, *, deadline: float = math.inf, run_here: bool = False
     ) -> "Future[Inference]":
-        """What the network says about images [N, H, W, 3], N from 1.
+        """The logits of `images` [N, H, W, 3], N from 1.
 
-        DeadlinePassed if it was not begun by `deadline`, of time.monotonic(). Raises
-        Overloaded if too many wait; a request that finds none waiting is always taken.
-        With `run_here` one that nobody else waits with is run by the caller's thread.
+        The future holds DeadlinePassed if the run did not begin by `deadline`, a time
+        of time.monotonic(). Raises Overloaded if too many images wait; an empty queue
+        takes any request. With `run_here` the caller's thread runs a request that no
+        other can share a batch with.
         """
         request = Request(images, deadline)
         with self._changed:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:
                 raise self._overloaded(waiting)
-            # Found before it was closed, it has no threads any more.
+            # A request may hold a batcher that was closed, whose threads have ended.
             run_here = self._is_closed or (run_here and self._is_lone(request))
             if run_here:
                 self._free -= 1
@@ -184,13 +185,13 @@ class MicroBatcher:
         return request.answer
 
     def _is_lone(self, request: Request) -> bool:
-        """Whether it is a batch of its own, and nobody may join it."""
+        """Whether the request fits one batch that no other request can join."""
         is_one_batch = len(request.images) <= self._max_batch_size
         may_be_joined = self._queue or self._max_wait_s > 0
         return is_one_batch and not may_be_joined and self._free > 0
 
     def close(self) -> None:
-        """Returns when what waits is answered; what comes later is answered as well."""
+        """Blocks until pending requests are answered; later ones are answered too."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -237,7 +238,7 @@ class MicroBatcher:
             self._changed.notify()
 
     def _wait_for_company(self) -> None:
-        """Until a batch is full, or its first image has waited as long as it may."""
+        """Waits until a batch is full or its first image has waited `max_wait_ms`."""
         until = self._queue.first.arrived + self._max_wait_s
         while self._queue.images < self._max_batch_size and not self._is_closed:
             left = until - time.monotonic()
@@ -246,8 +247,8 @@ class MicroBatcher:
             self._changed.wait(left)
 
     def _answer(self, pieces: list[Piece]) -> None:
-        """Raises nothing: a thread that ended would leave all later requests to wait
-        for ever, while the version is told to be ready."""
+        """Never raises: if the thread ended, later requests would wait for ever while
+        the version is reported as ready."""
         if not pieces:
             return
         try:
@@ -265,7 +266,7 @@ class MicroBatcher:
             logger.exception("a batch was not measured requests=%d", len(pieces))
 
     def _run_batch(self, pieces: list[Piece]) -> BatchDone:
-        """Answers the requests."""
+        """Runs the network and sets the results of the requests."""
         started = time.monotonic()
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -294,7 +295,7 @@ class MicroBatcher:
 def run_batch(
     network: Callable[[Images], Logits], images: Images, *, classes: int
 ) -> tuple[Logits, dict[int, Exception]]:
-    """Logits, and by place what failed, whatever it was: the thread must go on."""
+    """Logits, and the errors by place. Never raises: the thread must go on."""
     try:
         logits = _checked(network(images), (len(images), classes))
         finite = np.isfinite(logits).all(axis=1)

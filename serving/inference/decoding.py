@@ -1,4 +1,4 @@
-"""Encoded images of requests, decoded within limits of size, time and number."""
+"""Decoding of request images within limits of size, time and number."""
 
 import threading
 import time
@@ -20,27 +20,27 @@ from serving.inference.request_queue import DeadlinePassed
 
 LARGE_PIXELS = 1_000_000
 LARGE_SECONDS = 0.02
-"""An image with more of either is decoded only beside as many others as there are
-cores: 25 megapixels take 75 to 300 MB meanwhile, and may come as 75 kB."""
+"""An image above either limit is large. At most one large image a core is decoded at
+a time: 25 megapixels take 75 to 300 MB meanwhile, and may arrive as 75 kB."""
 
 LONGEST_WAIT_SECONDS = 10.0
-"""Expected before the turn of a large image; beyond it the answer is 429."""
+"""Longest expected wait of a large image; beyond it the answer is 429."""
 
 LOOK_SECONDS = 0.05
-"""After so much decoding it is looked again whether anybody waits for the answer."""
+"""Seconds of decoding between two checks that the client still waits."""
 
 Size = tuple[int, int]
 """Height and width."""
 
 Decoded = Mapping[Size, RgbImage] | Exception
-"""An image at every size that an asked version takes, or why there is none."""
+"""An image at the sizes of all requested versions, or the error of decoding it."""
 
 DecodeAll = Callable[[list[bytes], set[Size]], list[Decoded]]
 
 
 @dataclass(frozen=True)
 class ClientWait:
-    """How long the client of a request waits for its answer."""
+    """How long the client of a request waits."""
 
     deadline: float
     """A time of time.monotonic()."""
@@ -49,7 +49,7 @@ class ClientWait:
     """Whether the client has closed its connection."""
 
     def seconds_left(self) -> float:
-        """DeadlinePassed where there are none."""
+        """Raises DeadlinePassed if the deadline has passed."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise _late()
@@ -57,7 +57,7 @@ class ClientWait:
 
 
 class Decoder:
-    """Decodes for all requests of a process; those of large images take turns."""
+    """Decodes the images of all requests of a process; large images take turns."""
 
     def __init__(
         self,
@@ -67,28 +67,31 @@ class Decoder:
         cores: int | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """At most `most_waiting` requests wait for a turn; `observe` takes the seconds
-        of a request's images."""
+        """At most `most_waiting` requests wait for a turn. `observe` gets the seconds
+        that the images of a request took."""
         self._max_megapixels = max_megapixels
         self._most_waiting = most_waiting
         self._cores = cores or usable_cores()
         self._observe = observe
         self.turns = threading.Semaphore(self._cores)
-        """Turns of large images: as many at once as there are cores."""
+        """Turns of large images, one a core."""
 
         self._changed = threading.Lock()
         self._waiting: list[float] = []
-        """Core-seconds of the image that each waiting request asks about."""
+        """Estimated core-seconds of each image that waits for a turn."""
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a turn."""
+        """Number of requests that wait for a turn."""
         return len(self._waiting)
 
     def decode(
         self, images: list[bytes], sizes: set[Size], client: ClientWait
     ) -> list[Decoded]:
-        """Each alone may be undecodable or too large; DeadlinePassed, Overloaded."""
+        """One entry an image; an error if it is undecodable or too large.
+
+        Raises DeadlinePassed or Overloaded.
+        """
         started = looked = time.perf_counter()
         decoded: list[Decoded] = []
         for data in images:
@@ -97,12 +100,12 @@ class Decoder:
             if time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
                 _check_presence(client)
-        client.seconds_left()  # else the network is said to be too slow
+        client.seconds_left()  # else the error would blame the network
         self._observe(time.perf_counter() - started)
         return decoded
 
     def _decode(self, data: bytes, sizes: set[Size], client: ClientWait) -> Decoded:
-        """Resized as soon as it is decoded: 256 photos are 19 GB of pixels."""
+        """Resizes at once after decoding: 256 photos are 19 GB of pixels."""
         try:
             checked = check_image(data, max_megapixels=self._max_megapixels)
             with self._turn(checked, client):
@@ -124,7 +127,7 @@ class Decoder:
             self.turns.release()
 
     def _wait(self, image: CheckedImage, client: ClientWait) -> None:
-        """In order of arrival; nothing is decoded for who has left meanwhile."""
+        """Waits in order of arrival. Raises DeadlinePassed if the client has left."""
         left = client.seconds_left()
         with self._changed:
             wait = sum(self._waiting) / self._cores

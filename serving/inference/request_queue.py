@@ -1,4 +1,4 @@
-"""What waits for the network, and how it is cut into batches."""
+"""Requests that wait for the network, and how they are cut into batches."""
 
 import math
 import threading
@@ -21,34 +21,38 @@ class DeadlinePassed(TimeoutError):
 
 @dataclass(frozen=True)
 class Inference:
-    """What the network says about a request's images."""
+    """Logits of a request's images, and the images that failed."""
 
     logits: NDArray[np.float32]
     """Shape [N, K]."""
 
     failures: Mapping[int, Exception]
-    """By the place of an image; its row means nothing."""
+    """Errors by the image's place. The logits of that row mean nothing."""
 
 
 @dataclass(eq=False)
 class Request:
     images: Images
     deadline: float = math.inf
-    """By time.monotonic()."""
+    """A time of time.monotonic()."""
 
     arrived: float = field(default_factory=time.monotonic)
     answer: "Future[Inference]" = field(default_factory=Future)
     taken: int = 0
-    """Images that a batch has; the others wait."""
+    """Number of images that batches have taken; the others wait."""
 
     _pieces: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    """Logits by the place of the first image; pieces may be answered in any order."""
+    """Logits by the place of the piece's first image; pieces end in any order."""
 
     _failures: dict[int, Exception] = field(default_factory=dict)
     _changed: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, now: float) -> bool:
-        """False where nobody waits for it any more, or it is too late and so told."""
+        """Marks the request as running.
+
+        Returns False if the caller cancelled it or the deadline has passed; in the
+        second case the future holds DeadlinePassed.
+        """
         if not self.answer.set_running_or_notify_cancel():
             return False
         if now < self.deadline:
@@ -63,7 +67,7 @@ class Request:
 
     @property
     def is_open(self) -> bool:
-        """False where a batch that had a part of it has failed."""
+        """False if a batch with a part of the request has failed."""
         return not self.answer.done()
 
     def take(
@@ -72,9 +76,10 @@ class Request:
         logits: NDArray[np.float32],
         failures: Mapping[int, Exception],
     ) -> None:
-        """The rows from `start` on; `failures` by their place among them.
+        """Takes the logits of the images from `start` on, and sets the result if none
+        is missing.
 
-        Nothing where the request has failed.
+        `failures` are by place in `logits`. A failed request ignores them.
         """
         with self._changed:
             if self.answer.done():
@@ -88,7 +93,7 @@ class Request:
             self.answer.set_result(Inference(whole, self._failures))
 
     def fail(self, error: Exception) -> None:
-        """As a whole; nothing where it has its answer."""
+        """Fails the whole request. Does nothing if it has its result."""
         with self._changed:
             if not self.answer.done():
                 self.answer.set_exception(error)
@@ -96,7 +101,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Piece:
-    """As many images of a request as had room in a batch."""
+    """The images of one request that are in one batch."""
 
     request: Request
     start: int
@@ -111,12 +116,12 @@ class Piece:
 
 
 class RequestQueue:
-    """First come, first served; no lock of its own."""
+    """Requests in order of arrival. The caller holds the lock."""
 
     def __init__(self) -> None:
         self._requests: deque[Request] = deque()
         self.images = 0
-        """How many wait."""
+        """Number of images that wait."""
 
     def __bool__(self) -> bool:
         return bool(self._requests)
@@ -130,7 +135,7 @@ class RequestQueue:
         self.images += len(request.images)
 
     def cut(self, room: int) -> list[Piece]:
-        """The next batch, of `room` images at most; none where all were too late."""
+        """Takes the next batch of at most `room` images. May be empty."""
         pieces: list[Piece] = []
         now = time.monotonic()
         while self._requests and room:

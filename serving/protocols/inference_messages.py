@@ -1,4 +1,4 @@
-"""What a request for an inference asks: its images, and the outputs it wants."""
+"""Messages of the Open Inference Protocol: requests read, responses written."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,14 +20,14 @@ INPUT = "images"
 OutputName = Literal["probabilities", "logits"]
 
 OUTPUTS: tuple[OutputName, ...] = get_args(OutputName)
-"""That may be asked for."""
+"""Outputs that a request may name."""
 
 DECLARED: tuple[OutputName, ...] = ("probabilities",)
-"""In the metadata, and given where none is named: clients written for models with one
-output, as Triton's image_client, end at a second."""
+"""Outputs in the metadata, and of requests that name none. Only one, as clients for
+models with one output, such as Triton's image_client, fail on a second."""
 
 HEADER = "Inference-Header-Content-Length"
-"""Of a body or an answer: how many bytes of it are JSON; the others are tensors."""
+"""Header with the number of JSON bytes in a body; tensors follow them."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class WantedOutput:
     name: OutputName
     is_binary: bool
     classes: int = 0
-    """How many of the likeliest, as text; 0 is the tensor itself."""
+    """Number of top classes as text; 0 is the tensor itself."""
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
     images: list[bytes] | ImageArray
-    """Encoded ones are not decoded yet; at least one, at most MAX_IMAGES."""
+    """Between 1 and MAX_IMAGES images; image files are not decoded yet."""
 
     outputs: tuple[WantedOutput, ...]
     id: str | None = None
@@ -51,10 +51,10 @@ class InferenceRequest:
 def read_inference(
     body: bytes, header: str | None, *, size: Callable[[], tuple[int, int]]
 ) -> InferenceRequest:
-    """`header` is the value of HEADER, if there is one.
+    """Parses a request; `header` is the value of HEADER or None.
 
-    `size` gives the height and width that decoded images must have, and is asked only
-    where all else fits. BadRequest, BodyTooLarge.
+    `size` returns the height and width of decoded images; it is called only if all else
+    is valid, as it may load a version. Raises BadRequest or BodyTooLarge.
     """
     json_length = len(body) if header is None else _json_length(header, len(body))
     if header is not None and json_length == 0:
@@ -86,7 +86,7 @@ def _json_length(header: str, body_length: int) -> int:
 
 
 def _raw_tensor(body: bytes, size: Callable[[], tuple[int, int]]) -> InferenceRequest:
-    """The input as it is declared, of as many images as came."""
+    """The body as the declared tensor, with as many images as it has bytes for."""
     if not body:
         raise BadRequest(
             f"with {HEADER}: 0 the body is a UINT8 tensor, and it is empty"
@@ -129,7 +129,7 @@ def _input(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
-    """The bytes of the only input; None where its data is JSON."""
+    """The bytes of the only input; None if its data is JSON."""
     parameters = _parameters(tensor, f"the input {INPUT!r}")
     if "shared_memory_region" in parameters:
         raise BadRequest("there is no shared memory here; send the tensor itself")
@@ -145,7 +145,7 @@ def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
 def _outputs(
     document: Mapping[str, Any], *, is_binary: bool
 ) -> tuple[WantedOutput, ...]:
-    """As they are named, each once; the declared ones where none is."""
+    """The requested outputs, or the declared ones if none is named."""
     asked = [] if document.get("outputs") is None else document["outputs"]
     if not isinstance(asked, list) or not all(isinstance(o, dict) for o in asked):
         raise BadRequest("the request's 'outputs' is no list of objects with a name")
@@ -200,9 +200,9 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 def write_inference(
     asked: InferenceRequest, predictor: Predictor, answer: Inference
 ) -> tuple[bytes, int | None]:
-    """The body, and how many bytes of it are JSON if tensors follow.
+    """The body, and the number of its JSON bytes if tensors follow.
 
-    Raises what an image failed of: a tensor has no room for it.
+    Raises the error of an image that failed: a tensor has no field for it.
     """
     for failure in answer.failures.values():
         raise failure

@@ -26,7 +26,7 @@ from serving.http.service import Service
 from serving.protocols.predict import infer_or_fail
 
 PATHS = frozenset(("/ping", "/health", "/version", "/invocations"))
-"""Their errors are told in MLflow's shape."""
+"""Routes whose errors have MLflow's format."""
 
 
 ERROR_CODES = {
@@ -38,7 +38,7 @@ ERROR_CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""MLflow's names; all others are BAD_REQUEST."""
+"""MLflow's error codes by HTTP status; any other status is BAD_REQUEST."""
 
 
 COLUMN = "image"
@@ -58,8 +58,8 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
     @routes.get("/ping")
     @routes.get("/health")
     def ping() -> Response:
-        # 503 where MLflow says 404: its clients take any but 200 as "not yet", and a
-        # load balancer takes 404 as "no such route".
+        # 503, not MLflow's 404: its clients treat any status but 200 as "not yet", and
+        # load balancers treat 404 as "no such route".
         service.check_ready()
         return _answer(b"\n")
 
@@ -74,8 +74,8 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
             deadline = service.deadline(request)
             payload = read_payload(read_body(request, deadline=deadline))
             (predictor,) = service.predictors([payload.version], deadline=deadline)
-            # One that cannot be read fails them all, and the message names it: the
-            # contract has no place for the error of one image.
+            # One bad image fails the request, and the message names it: the contract
+            # has no field for the error of one image.
             answer = infer_or_fail(
                 payload.images,
                 predictor,
@@ -98,10 +98,10 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
 
 
 def render(problem: Problem) -> Response:
-    """As MLflow tells an error: `{"error_code": …, "message": …}`."""
+    """The error in MLflow's format, `{"error_code": …, "message": …}`."""
     code = ERROR_CODES.get(problem.status, "BAD_REQUEST")
     if problem.code == "version_failed":
-        code = "INVALID_STATE"  # nothing that is temporary, which 503 would be
+        code = "INVALID_STATE"  # permanent; MLflow's code for 503 means temporary
     body = orjson.dumps({"error_code": code, "message": problem.message})
     answer = _answer(body, problem.status)
     answer.headers.update(problem.headers)
@@ -109,7 +109,7 @@ def render(problem: Problem) -> Response:
 
 
 def _check_head(request: Request) -> None:
-    """Before the body is read: BadRequest, UnsupportedMediaType."""
+    """Checks query and headers. Raises BadRequest or UnsupportedMediaType."""
     if request.args:
         raise BadRequest(
             "POST /invocations takes no query; a version is asked for in the body, "
@@ -130,7 +130,7 @@ def _answer(body: bytes, status: int = 200) -> Response:
 
 
 def _mlflow_version() -> str:
-    """Of the MLflow whose contract this is; its registry is read with the same."""
+    """The version of the installed MLflow, which also reads the registry."""
     try:
         return version("mlflow-skinny")
     except PackageNotFoundError:
@@ -140,14 +140,14 @@ def _mlflow_version() -> str:
 @dataclass(frozen=True)
 class Payload:
     images: list[bytes] | ImageArray
-    """At least one; encoded ones are not decoded yet."""
+    """At least one image; image files are not decoded yet."""
 
     version: str | None
-    """None asks for the default one."""
+    """None is the default version."""
 
 
 def read_payload(body: bytes) -> Payload:
-    """BadRequest, BodyTooLarge for more images than one request may bring."""
+    """Raises BadRequest, or BodyTooLarge for too many images."""
     document = _document(body)
     version = _version(document.get("params"))
     named = [form for form in FORMS if form in document]
@@ -178,7 +178,8 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _lenient(body: bytes) -> object:
-    """A gap in a data frame is NaN, which MLflow's client writes and JSON lacks."""
+    """Also parses NaN, which is not JSON: MLflow's client writes it for a gap in a data
+    frame."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -208,7 +209,7 @@ def _version(params: object) -> str | None:
 
 
 def _split(frame: object) -> list[Any]:
-    """The column of {"columns": [name, …], "data": [row, …]}; others are not read."""
+    """The image column of {"columns": [name, …], "data": [row, …]}."""
     columns, rows = (
         (frame.get("columns"), frame.get("data"))
         if isinstance(frame, dict)
@@ -238,7 +239,7 @@ def _records(rows: object) -> list[Any]:
 
 
 def _listed(value: object) -> list[Any]:
-    """A list, or one under a name."""
+    """A list, or an object with a list under one name."""
     if isinstance(value, dict) and len(value) == 1:
         (name,) = value
         value = value[name] if name in (COLUMN, INPUT) else None
@@ -250,7 +251,7 @@ def _listed(value: object) -> list[Any]:
 
 
 def _instances(value: object) -> list[Any]:
-    """The same; each row may be under the input's name too."""
+    """As `_listed`; each row may be an object with the input's name."""
     return [
         row[INPUT] if isinstance(row, dict) and [*row] == [INPUT] else row
         for row in _listed(value)
@@ -285,14 +286,14 @@ def _stacked(images: list[Any]) -> ImageArray:
 
 
 def _pixels(place: int, image: object) -> NDArray[np.uint8]:
-    """Of one image, uint8 [H, W, 3]; one by one, as eight bytes a value are a lot."""
+    """One image, uint8 [H, W, 3]. Images are converted singly: a value has 8 bytes."""
     try:
         values = np.asarray(image, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise BadRequest(f"image {place} is no array of numbers") from error
     if values.ndim != 3 or values.shape[2] != 3:
         raise BadRequest(f"image {place} is {list(values.shape)}; send [H, W, 3]")
-    # NaN, which JSON's null becomes, is within no bounds.
+    # JSON's null is NaN here, which fails every comparison.
     if not ((values >= 0) & (values <= 255) & (values % 1 == 0)).all():
         raise BadRequest(
             f"image {place} has values that are no whole numbers of 0 to 255; the "

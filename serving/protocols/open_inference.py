@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: its routes, below /v2."""
+"""Routes of the Open Inference Protocol, version 2, under /v2."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -36,7 +36,7 @@ PLATFORMS: Mapping[BackendKind, str] = {
     "onnx": "onnx_onnxv1",
     "torch": "pytorch_safetensors",
 }
-"""A project and its format; the protocol names the first, the second is ours."""
+"""Platform names `<project>_<format>`; the protocol defines the first."""
 
 
 STATES: Mapping[State, str] = {
@@ -48,7 +48,7 @@ STATES: Mapping[State, str] = {
 
 
 PARAMETERS = frozenset(("version", "unload_dependents"))
-"""That are taken; the second means nothing here, and clients send it always."""
+"""Accepted parameters; clients always send the second, which has no effect here."""
 
 
 def add_open_inference(app: Flask, service: Service) -> None:
@@ -68,7 +68,7 @@ def add_open_inference(app: Flask, service: Service) -> None:
 
 
 def render(problem: Problem) -> Response:
-    """The protocol's shape of an error."""
+    """The error in the protocol's format, `{"error": …}`."""
     body = orjson.dumps({"error": problem.message})
     answer = Response(body, problem.status, mimetype="application/json")
     answer.headers.update(problem.headers)
@@ -78,7 +78,7 @@ def render(problem: Problem) -> Response:
 def _add_server(routes: Blueprint, service: Service) -> None:
     @routes.get("", strict_slashes=False)
     def server() -> dict[str, Any]:
-        # The version is the protocol's: what we are made of is nobody's business.
+        # The protocol's version; our own is not published.
         return {"name": "flipside", "version": "2", "extensions": EXTENSIONS}
 
     @routes.get("/health/live")
@@ -88,7 +88,7 @@ def _add_server(routes: Blueprint, service: Service) -> None:
     @routes.get("/health/ready")
     def ready() -> dict[str, Any]:
         service.check_ready()
-        # The protocol's text has `live` where its clients read `ready`.
+        # The specification has `live` here; its clients read `ready`.
         return {"ready": True, "live": True}
 
     @routes.get("/models")
@@ -97,7 +97,7 @@ def _add_server(routes: Blueprint, service: Service) -> None:
 
 
 def _add_model(routes: Blueprint, service: Service) -> None:
-    """What there is to know of one version, the default one where none is named."""
+    """Routes about one version; without a name it is the default one."""
     pool = service.pool
 
     def get(version: str | None) -> Predictor:
@@ -126,8 +126,8 @@ def _add_model(routes: Blueprint, service: Service) -> None:
 
 
 def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
-    """Its tensors; an input has one datatype here, BYTES [-1] is taken as well, and
-    `logits` are given to who asks for them."""
+    """The declared tensors. Also accepted: input BYTES [-1]; also available: output
+    `logits`."""
     height, width = predictor.size
     classes = len(predictor.bundle.labels)
     return {
@@ -145,12 +145,12 @@ def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
 
 
 def configuration(predictor: Predictor) -> dict[str, Any]:
-    """In Triton's words, whose shapes leave out the number of images."""
+    """The configuration in Triton's format, whose shapes have no batch dimension."""
     classes = len(predictor.bundle.labels)
     return {
         "name": predictor.version.model,
         "platform": PLATFORMS[predictor.backend.name],
-        # Of a request: what the network sees at once is cut from what is queued.
+        # Limit of a request; the batches of the network are cut from the queue.
         "max_batch_size": MAX_IMAGES,
         "input": [
             {
@@ -179,7 +179,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
 
         with service.admission.place():
             deadline = service.deadline(request)
-            # The version is looked for, and maybe loaded, when the body is there.
+            # The version is resolved, and maybe loaded, after the body has arrived.
             asked = read_inference(
                 read_body(request, deadline=deadline),
                 request.headers.get(HEADER),
@@ -215,7 +215,7 @@ def add_model_repository(routes: Blueprint, service: Service) -> None:
 
     @routes.post("/repository/models/<model>/load")
     def load(model: str) -> dict[str, Any]:
-        """Without a version: what was served from the start."""
+        """Without a version: all that were served at the start."""
         asked = _asked_version()
         for name in pool.names.wanted if asked is None else [asked]:
             control.add(name)
@@ -245,7 +245,7 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
 
 
 def _asked_version() -> str | None:
-    """Of the body's parameters, or of the query, for clients that cannot set those."""
+    """The version in the body's parameters, else in the query."""
     parameters = _document().get("parameters", {})
     if not isinstance(parameters, dict):
         raise BadRequest("the parameters are no object; they may have a version")
@@ -262,9 +262,9 @@ def _asked_version() -> str | None:
 
 
 def _document() -> Mapping[str, Any]:
-    """An empty body is an empty object."""
+    """The JSON object of the body; an empty body is an empty object."""
     try:
-        # Read outside of the places for predictions.
+        # This needs no place of `Admission`: it is small and makes no prediction.
         document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"the body is not JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""Images through versions: every image of a request, by every version asked."""
+"""Inference for all protocols: the images of a request, by each requested version."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ from serving.inference.request_queue import DeadlinePassed, Images, Inference
 DEFAULT_TOP_K = 5
 
 Row = list[tuple[Prediction, ...] | Exception]
-"""Of one version, for each image its likeliest classes, or why there are none."""
+"""One version's result for each image: its top classes, or its error."""
 
 ERROR_CODES: dict[type[Exception], str] = {
     ImageTooLarge: "image_too_large",
     UndecodableImage: "undecodable_image",
 }
-"""Any other is `internal`."""
+"""Codes in results; any other error is `internal`."""
 
 
 def predict(
@@ -35,11 +35,11 @@ def predict(
     decode: DecodeAll,
     deadline: float,
 ) -> list[dict[str, Any]]:
-    """The `results` of POST /predict, ordered by image, then by version as asked.
+    """The `results` of POST /predict, ordered by image, then by version as requested.
 
-    An image that fails does so alone, unless it is the only one: then its error is
-    raised. BadTopK, BadRequest for an array of another size, Overloaded,
-    DeadlinePassed (`deadline` is of time.monotonic()).
+    An image that fails has an error in its result; the error of the only image is
+    raised. Also raises BadTopK, BadRequest for an array of another size, Overloaded,
+    or DeadlinePassed (`deadline` is a time of time.monotonic()).
     """
     tops = [top_of(predictor, top) for predictor in predictors]
     answers = infer(images, predictors, decode=decode, deadline=deadline)
@@ -61,10 +61,7 @@ def infer(
     decode: DecodeAll,
     deadline: float,
 ) -> list[Inference]:
-    """Of each version, about all images; raises as `predict` does.
-
-    A failure's place is the image's; the only image's failure is raised.
-    """
+    """Logits and failures of all images, for each version. Raises as `predict` does."""
     sizes = {predictor.size for predictor in predictors}
     decoded = images if isinstance(images, ImageArray) else decode(images, sizes)
     answers = _run_versions(
@@ -84,9 +81,9 @@ def infer_or_fail(
     decode: DecodeAll,
     deadline: float,
 ) -> Inference:
-    """About all images; the first failure, if one fails, with the image's place.
+    """Logits of all images. Raises the first failure, with the image's place.
 
-    For dialects that have no room for the error of one image.
+    For protocols that have no field for the error of one image.
     """
 
     def decode_whole(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
@@ -121,7 +118,7 @@ def top_of(predictor: Predictor, asked: int | None) -> int:
 def _for_version(
     decoded: Sequence[Decoded] | ImageArray, predictor: Predictor
 ) -> tuple[Images, dict[int, Exception]]:
-    """The images that decoded, at the version's size, and what the others failed of."""
+    """Decoded images at the version's size, and the errors of the others by place."""
     height, width = size = predictor.size
     if isinstance(decoded, ImageArray):
         check_size(decoded.images, height=height, width=width)
@@ -136,7 +133,7 @@ def _for_version(
 def _run_versions(
     asked: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
 ) -> list[Inference]:
-    """All versions at once; what one refuses, the others need not answer."""
+    """Runs all versions in parallel; if one refuses, the others are cancelled."""
     futures: list[Future[Inference] | None] = []
     try:
         for place, (predictor, images, _) in enumerate(asked, start=1):
@@ -175,7 +172,7 @@ def _wait(future: "Future[Inference] | None", deadline: float) -> Inference | No
 def _with_failures(
     answer: Inference | None, failures: Mapping[int, Exception], predictor: Predictor
 ) -> Inference:
-    """Over the places of all images, of those that decoded and those that did not."""
+    """The result over all images, including those that were not decoded."""
     if not failures:
         assert answer is not None
         return answer
@@ -216,7 +213,7 @@ def _error_code(error: Exception) -> str:
 
 
 def _public_message(error: Exception) -> str:
-    """What a client may know of it."""
+    """The message for the client; internal errors are only in the log."""
     if type(error) in ERROR_CODES:
         return str(error)
     return "the network failed about this image; the service's log says why"

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol, as JSON or as bytes behind the JSON."""
+"""Tensors of the Open Inference Protocol, as JSON or as bytes after the JSON."""
 
 import math
 import struct
@@ -19,7 +19,7 @@ from serving.http.bodies import (
 )
 
 LENGTH = struct.Struct("<I")
-"""Goes before each element of a BYTES tensor."""
+"""Length prefix of each element of a BYTES tensor."""
 
 
 def images_of(
@@ -28,11 +28,10 @@ def images_of(
     *,
     size: Callable[[], tuple[int, int]],
 ) -> list[bytes] | ImageArray:
-    """The images of an input tensor; `raw` is what it brings behind the JSON, if so.
+    """The images of an input tensor; `raw` has its bytes after the JSON, or is None.
 
-    `size` gives the height and width that decoded ones must have, and is asked only
-    where all else fits. BadRequest where shape, datatype and data do not fit each
-    other, BodyTooLarge.
+    `size` returns the height and width of decoded images and is called only if all else
+    is valid. Raises BadRequest if shape, datatype and data disagree, or BodyTooLarge.
     """
     datatype, shape = tensor.get("datatype"), _shape(tensor.get("shape"))
     if (raw is None) == (tensor.get("data") is None):
@@ -85,16 +84,16 @@ def _raw_pixels(raw: memoryview, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _pixels(data: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Of JSON numbers, flat or nested as the shape says."""
-    # Before room is made for as many numbers as came.
+    """Pixels from JSON numbers, flat or nested as in the shape."""
+    # Checked before memory for the numbers is allocated.
     if not isinstance(data, list) or len(data) not in (shape[0], math.prod(shape)):
         came = f"a list of {len(data):,}" if isinstance(data, list) else "no list"
         raise BadRequest(
             f"the data of the input 'images' is {came}; send {list(shape)}, or "
             f"{math.prod(shape):,} numbers in one list"
         )
-    # As objects: numpy would read "5" as a number, and make room for a long string
-    # once for each element.
+    # As objects: numpy would read "5" as a number, and allocate the longest string's
+    # size for each element.
     values = np.array(data, dtype=object)
     if values.shape not in (shape, (math.prod(shape),)):
         raise BadRequest(
@@ -102,7 +101,7 @@ def _pixels(data: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             f"{list(shape)}, or {math.prod(shape):,} numbers in one list"
         )
     numbers = values.ravel().tolist()
-    # A type's own test, as True and False are whole numbers too.
+    # The type itself, as True and False are ints too.
     if {*map(type, numbers)} != {int} or min(numbers) < 0 or max(numbers) > 255:
         raise BadRequest(
             "the data of the input 'images' is not whole numbers from 0 to 255"
@@ -111,7 +110,7 @@ def _pixels(data: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _raw_files(raw: memoryview, count: int) -> list[bytes]:
-    """Each after its length, and nothing else."""
+    """Elements, each after its length; no other bytes."""
     files: list[bytes] = []
     start = 0
     while len(files) < count and start + LENGTH.size <= len(raw):
@@ -128,7 +127,7 @@ def _raw_files(raw: memoryview, count: int) -> list[bytes]:
 
 
 def _files(data: object, count: int) -> list[bytes]:
-    """JSON holds no bytes: they come in base64."""
+    """Image files from base64, as JSON has no bytes."""
     if not isinstance(data, list) or len(data) != count:
         raise BadRequest(f"the data of the input 'images' is no list of {count} texts")
     try:
@@ -142,7 +141,7 @@ def _files(data: object, count: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """Of an answer."""
+    """A tensor of a response."""
 
     name: str
     values: NDArray[np.float32] | list[list[str]]
@@ -171,7 +170,7 @@ class OutputTensor:
 def encode(
     head: Mapping[str, Any], outputs: Sequence[OutputTensor]
 ) -> tuple[bytes, int | None]:
-    """An answer's body, and how many bytes of it are JSON if others follow."""
+    """A response's body, and the number of its JSON bytes if tensors follow."""
     described, tail = [], []
     for output in outputs:
         entry = output.described()

@@ -1,8 +1,8 @@
-"""Time and memory that a version may take while it loads and warms.
+"""Limits of time and memory for loading a version.
 
-A graph that never ends or makes gigabytes is found in a process of its own
-(serving.versions.trial), which is killed when time is over; what passes there is
-loaded here.
+A separate process (serving.versions.trial) loads the version first, and is killed when
+its time is over; a graph that never ends or takes gigabytes does no harm there. A
+version that passes is then loaded in this process.
 """
 
 import json
@@ -33,15 +33,15 @@ MEGABYTE = 2**20
 KNOWN_FAILURES = {kind.__name__: kind for kind in (BrokenBundle, FailedCheck)}
 
 ERRORS_SHOWN = 2_000
-"""Characters of what a trial said last."""
+"""Characters of a trial's last messages that are logged."""
 
 
 class LoadLimit(RuntimeError):
-    """The version takes more time or memory to load than it may."""
+    """Loading the version takes more time or memory than allowed."""
 
 
 class LoadStopped(RuntimeError):
-    """The service ends while the version is being loaded."""
+    """The service stops while the version is loading."""
 
 
 T = TypeVar("T")
@@ -53,12 +53,13 @@ Job = Mapping[str, Any]
 @dataclass(frozen=True, kw_only=True)
 class LoadLimits:
     seconds: float
-    """For reading the files, for the trial, and for the load after it."""
+    """Limit for each of: reading the files, the trial, and the load after it."""
 
     megabytes: int
 
     def check_size(self, bundle: Bundle, *, largest: int) -> None:
-        """LoadLimit where the files or the images of a batch are too large already."""
+        """Raises LoadLimit if the files or the images of a batch alone are too
+        large."""
         files = [bundle.graph]
         if bundle.network.precision == "fp32":
             files.append(bundle.weights)
@@ -91,10 +92,10 @@ class LoadLimits:
 
 
 class LoadGuard:
-    """Trials and loads of one process; a version that passed is not tried again."""
+    """Runs trials and loads with limits; a version that passed is not tried again."""
 
     def __init__(self, limits: LoadLimits, *, threads: int) -> None:
-        """`threads`: cores that a network has."""
+        """`threads` is the number of cores for a network."""
         self._limits = limits
         self._threads = threads
         self._passed: set[str] = set()
@@ -105,11 +106,10 @@ class LoadGuard:
         self._is_stopped = False
 
     def try_out(self, bundle: Bundle, *, largest: int) -> None:
-        """LoadLimit, BrokenBundle or FailedCheck where it must not be loaded here.
+        """Runs the version in a trial, on one image and on `largest`.
 
-        It is run on one image, and on `largest` of them.
-
-        All epochs of a run share a trial; one that passed is noted in the user's cache.
+        Raises LoadLimit, BrokenBundle or FailedCheck if the trial fails. All epochs of
+        a run share a trial; the user's cache remembers that it passed.
         """
         limits = (self._limits.seconds, self._limits.megabytes)
         key = trial_key(bundle, *limits, self._threads, largest)
@@ -136,8 +136,8 @@ class LoadGuard:
         late: Exception,
         drop: Callable[[T], object] = lambda loaded: None,
     ) -> T:
-        """Runs `load` in a thread and returns its result; raises `late` where it takes
-        too long, and `drop` gets the result then."""
+        """Runs `load` in a thread and returns its result. If it takes too long, raises
+        `late`, and calls `drop` with the result when it comes."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -167,7 +167,7 @@ class LoadGuard:
                 self._loads.discard(future)
 
     def stop(self) -> None:
-        """Ends all loads that are under way, with LoadStopped; none begins after it."""
+        """Ends all loads under way with LoadStopped; later loads raise it too."""
         with self._changed:
             self._is_stopped = True
             for trial in self._trials:
@@ -180,10 +180,10 @@ class LoadGuard:
             raise _stopped()
 
     def _try_once(self, key: str, job: Job) -> None:
-        """Also where another process of this user's tries the same."""
+        """Runs the trial once, even if several processes of the user need it."""
         try:
             build_once(default_cache() / "trials" / key, lambda folder: self._try(job))
-        except (OSError, KeyError) as error:  # no room, or no folder of the user's
+        except (OSError, KeyError) as error:  # no space on the disk, or no home folder
             logger.warning("a trial is not kept reason=%s", error)
             self._try(job)
 
@@ -213,7 +213,7 @@ class LoadGuard:
     def _start(
         self, job: Job, folder: Path | None, stderr: Any
     ) -> "subprocess.Popen[bytes]":
-        # As this process imports: also what lies in its working directory.
+        # The same import path as this process, with its working directory.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         environment = {**os.environ, "PYTHONPATH": path}
         if folder is not None:
@@ -226,7 +226,7 @@ class LoadGuard:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is ours to hear
+                start_new_session=True,  # Ctrl-C must not reach the trial
             )
             self._trials.add(trial)
         return trial
@@ -244,7 +244,7 @@ class LoadGuard:
         raise KNOWN_FAILURES[result["failed"]](result["message"])
 
     def _ended(self, code: int) -> Exception:
-        if code == -signal.SIGKILL:  # by the system, where its memory ran out
+        if code == -signal.SIGKILL:  # by the kernel, when memory ran out
             return self._limits.took_too_much
         if code < 0:
             return FailedCheck(
@@ -256,8 +256,8 @@ class LoadGuard:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path | None]:
-    """For a process that may be killed and leave its files; None where there is no
-    place for one."""
+    """A folder for a process that may be killed and leave files; None if none can be
+    made."""
     try:
         folder = tempfile.TemporaryDirectory(prefix="flipside-")
     except OSError:
@@ -277,7 +277,7 @@ def _stopped() -> LoadStopped:
 
 
 def _result(output: bytes) -> Mapping[str, Any] | None:
-    """Last line of a trial; None where it is not whole."""
+    """The result that a trial printed; None if it is incomplete."""
     try:
         result = json.loads(output)
     except ValueError:

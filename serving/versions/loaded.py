@@ -1,4 +1,4 @@
-"""Versions in memory or on their way there; of too many the longest unused goes."""
+"""Versions in memory: slots, status and failures, and which is unloaded first."""
 
 import math
 import threading
@@ -22,11 +22,11 @@ from serving.versions.slot import (
 )
 
 LEAST_LOADING = 4
-"""Versions that requests may load at once, or as many as may be ready: each takes
-memory, and a request for every version of a registry would take it all."""
+"""Versions that requests may load at once (or `most`, if larger): each takes memory,
+and requests for every version of a registry would take all memory."""
 
 TRY_AGAIN_SECONDS = 60.0
-"""Before a version that could not replace another is tried again."""
+"""Time before a version that failed to replace another is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,10 @@ class Failure:
 
     reason: str
     message: str
-    """For who asks for it."""
+    """The message for clients that request the version."""
 
     is_final: bool
-    """Another try ends alike, as long as the version and its files are the same."""
+    """Another try fails too, while the version and its files are the same."""
 
     failed_at: float
     """A time of time.monotonic()."""
@@ -47,10 +47,10 @@ class Failure:
     files: VersionFiles | None
 
     def holds_for(self, version: Version) -> bool:
-        """Whether it is still known that the version cannot be loaded."""
+        """Whether the failure is final and the version and its files are the same."""
         if not self.is_final:
             return False
-        # An int8 form that was made again is another logged model.
+        # An int8 form that was made again has another logged model.
         is_same = version.model_id == self.version.model_id
         return is_same and not (self.files is not None and self.files.have_changed)
 
@@ -66,24 +66,24 @@ class VersionStatus:
     state: State
     reason: str | None
     is_final: bool
-    """Failed, and for good as it is."""
+    """The version failed, and another try would fail too."""
 
     predictor: Predictor | None
     is_served: bool
-    """Also of one that is loaded when it is first asked for."""
+    """True also for a version that is loaded at its first request."""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """A version that is served no more, and the names that stood for it."""
+    """A version that is no longer served, and the names that it had."""
 
     status: VersionStatus
     names: list[str]
 
 
 class LoadedVersions:
-    """Slots by number. One that is taken out is closed, and is never loaded again:
-    who waits for it looks for another.
+    """Slots by version number. A slot that is removed is closed and never loaded again;
+    callers that wait for it look for a new one.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class LoadedVersions:
         last: Callable[[], Collection[str]],
         files: Callable[[Version], VersionFiles | None] = lambda version: None,
     ) -> None:
-        """At most `most` are ready, and those beside them that are being loaded; the
-        numbers of `last` are the last to go. `files` are those that were read;
-        `most_waiting` requests wait for a version that is loaded on demand."""
+        """At most `most` versions are ready, besides those that are loading; numbers in
+        `last` are unloaded last. `files` returns the state of a version's files before
+        they were read. At most `most_waiting` requests wait for one version."""
         self._open_predictor = open_predictor
         self.restart(versions)
         self.most = most
@@ -116,7 +116,7 @@ class LoadedVersions:
         return iter(list(self.slots.values()))
 
     def failure(self, number: str) -> Failure | None:
-        """None where the version loaded the last time, or was never tried."""
+        """The last failure; None if the version loaded, or was never tried."""
         return self._failures.get(number)
 
     def status(
@@ -145,7 +145,7 @@ class LoadedVersions:
         )
 
     def may_try(self, version: Version) -> bool:
-        """Whether it has not failed just now, nor for good."""
+        """False if the version failed recently or finally."""
         failure = self._failures.get(version.number)
         if failure is None:
             return True
@@ -154,15 +154,15 @@ class LoadedVersions:
         )
 
     def check(self, version: Version) -> None:
-        """VersionFailed where it is known that it cannot be loaded."""
+        """Raises VersionFailed if the version failed finally."""
         failure = self._failures.get(version.number)
         if failure is not None and failure.holds_for(version):
             raise VersionFailed(failure.message)
 
     def open(self, version: Version, *, if_: Callable[[str], bool]) -> Slot | None:
-        """The slot there is, or an empty one; None if its number may not have one.
+        """The version's slot, or a new one; None if `if_` forbids its number.
 
-        That is asked here, so that who closes slots of such numbers finds this one.
+        `if_` is called under the lock, so that a removal meanwhile finds this slot.
         """
         with self._lock:
             if not if_(version.number):
@@ -172,10 +172,9 @@ class LoadedVersions:
             )
 
     def prepare(self, version: Version) -> Slot:
-        """The slot there is, loaded, or one that requests find after `show`;
-        NotReady.
+        """A loaded slot; requests find a new one after `show`. Raises NotReady.
 
-        Also where it is known that it cannot be loaded: this is another try.
+        Tries again even after a final failure.
         """
         while True:
             slot = self.slots.get(version.number) or Slot(version, self._open_predictor)
@@ -185,11 +184,10 @@ class LoadedVersions:
                 return slot
             if error is not None:
                 raise self.fail(slot, error) from error
-            # Else it was taken out meanwhile.
+            # Else the slot was removed meanwhile.
 
     def show(self, slot: Slot) -> bool:
-        """From now on requests find what was prepared; False where it was taken out
-        meanwhile."""
+        """Lets requests find a prepared slot; False if it was removed meanwhile."""
         if not self._show(slot):
             return False
         self._failures.pop(slot.version.number, None)
@@ -197,21 +195,22 @@ class LoadedVersions:
         return True
 
     def load(self, version: Version) -> None:
-        """Requests find it when this returns; NotReady."""
+        """Loads the version and lets requests find it. Raises NotReady."""
         while not self.show(self.prepare(version)):
             pass
 
     def give_up(self, slot: Slot) -> None:
-        """Unloads what was prepared, if no request can find it."""
+        """Unloads a prepared slot, unless requests can find it."""
         if self.slots.get(slot.version.number) is not slot:
             slot.unload()
 
     def load_on_demand(
         self, slot: Slot, *, deadline: float = math.inf
     ) -> Predictor | None:
-        """All requests that want the version wait for it; DeadlinePassed.
+        """Loads the slot, or waits while another request loads it.
 
-        None where it was taken out; NotReady, and the slot is closed, or too many wait.
+        None if the slot was removed. Raises DeadlinePassed, or NotReady if the load
+        fails or too many requests wait or load.
         """
         number = slot.version.number
         self._check_loads(slot)
@@ -229,7 +228,7 @@ class LoadedVersions:
         return predictor
 
     def _check_loads(self, slot: Slot) -> None:
-        """NotReady, and the slot is closed, where too many others are being loaded."""
+        """Drops the slot and raises NotReady if too many others are loading."""
         loading = sum(other.is_loading for other in self)
         if slot.is_loading or loading < max(LEAST_LOADING, self.most or 0):
             return
@@ -240,7 +239,7 @@ class LoadedVersions:
         )
 
     def _settle(self, slot: Slot) -> None:
-        """Also where nobody has waited so long."""
+        """Records the result of a load, even if no request waits any more."""
         if slot.predictor is not None:
             self._failures.pop(slot.version.number, None)
             self._make_room(newest=slot)
@@ -249,7 +248,7 @@ class LoadedVersions:
             self.drop(slot)
 
     def fail(self, slot: Slot, error: Exception) -> NotReady:
-        """Keeps why it could not be loaded; the error for who asks for it."""
+        """Records the failure and returns the error for clients."""
         failed = cannot_load(slot.version.number, error)
         self._failures[slot.version.number] = Failure(
             reason=public_reason(error),
@@ -262,7 +261,7 @@ class LoadedVersions:
         return failed
 
     def drop(self, slot: Slot | None) -> None:
-        """Returns when what it was asked is answered."""
+        """Removes and unloads the slot; blocks until pending requests are answered."""
         if slot is None:
             return
         with self._lock:
@@ -270,7 +269,7 @@ class LoadedVersions:
         slot.unload()
 
     def _show(self, slot: Slot) -> bool:
-        """Requests find it from now on; False if it was taken out meanwhile."""
+        """Puts the slot in place of another; False if it was removed meanwhile."""
         with self._lock:
             if slot.is_closed:
                 return False
@@ -283,7 +282,8 @@ class LoadedVersions:
         return True
 
     def _make_room(self, *, newest: Slot) -> None:
-        """After it was loaded: what cannot be loaded takes no other's place."""
+        """Unloads the least used versions. Called after a load succeeded, so that a
+        version that fails evicts none."""
         if self.most is None:
             return
         last = self._last()
@@ -298,9 +298,9 @@ class LoadedVersions:
             slot.unload()
 
     def _take_out(self, slot: Slot) -> None:
-        """Holds the lock; who calls this unloads the slot, without the lock."""
-        # Before it is unloaded: who comes to load it between the two, or after, does
-        # not, and what is being loaded just now is unloaded when it is.
+        """The caller holds the lock, and unloads the slot after releasing it."""
+        # Closed before it is unloaded: nobody then starts to load it, and a load under
+        # way unloads its result.
         slot.is_closed = True
         if self.slots.get(slot.version.number) is slot:
             del self.slots[slot.version.number]

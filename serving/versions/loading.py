@@ -1,4 +1,4 @@
-"""From settings to a pool of versions, and the thread that loads it."""
+"""Builds the pool of versions from the settings, and starts the loading thread."""
 
 import threading
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from serving.versions.registry_watch import RegistryWatch
 
 
 def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
-    """Finds the versions to serve, without loading them yet.
+    """Finds the versions to serve, without loading them.
 
-    StoreUnavailable, UnknownModel, UnknownVersion; DeviceUnavailable for CUDA without
-    a GPU, so that it is told before anything is promised.
+    Raises StoreUnavailable, UnknownModel, UnknownVersion, or DeviceUnavailable for CUDA
+    without a GPU.
     """
     _check_device(config)
     registry = Registry()
     model = registry.model_name(config.model)
     watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
-    # ONNX Runtime's in this process: one batch alone has all, several have one each.
+    # ONNX Runtime's cores in this process: a lone batch uses all, several one each.
     running = RunningBatches(max(1, usable_cores() // config.workers))
     limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
     guard = LoadGuard(limits, threads=running.cores)
@@ -37,7 +37,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         with metrics.load(version.number):
             bundle = guard.within(
                 lambda: watch.bundle(version),
-                # The place of the files is slow or hangs: the version may be sound.
+                # The storage is slow or hangs; the version may be valid.
                 late=StoreUnavailable(
                     f"the files of version {version.number} could not be read in "
                     f"{limits.seconds:g} s (--load-seconds)"
@@ -45,7 +45,8 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
             )
             limits.check_size(bundle, largest=config.max_batch_size)
             if config.backend == "onnx":
-                # On the CPU, where a large batch of what a GPU is for takes minutes.
+                # The trial runs on the CPU, where a large batch for a GPU takes
+                # minutes.
                 on_gpu = config.device != "cpu" and has_gpu()
                 guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
             return guard.within(
@@ -62,7 +63,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         model=model,
         listed=config.listed,
         max_loaded=config.max_loaded,
-        # The other places stay free for versions that are ready.
+        # Other places stay free for requests for ready versions.
         most_waiting=max(1, (config.threads - THREADS_TO_SPARE) // 4),
         stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
@@ -70,7 +71,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
 
 
 def _check_device(config: ServingConfig) -> None:
-    """DeviceUnavailable."""
+    """Raises DeviceUnavailable for CUDA without a GPU."""
     if config.device == "cuda" and not has_gpu():
         raise DeviceUnavailable(
             "--device cuda was asked for, but no usable GPU was found; use --device "
@@ -113,9 +114,9 @@ def start_loading(
     on_ready: Callable[[], None] = lambda: None,
     on_failure: Callable[[Exception], None] = lambda error: None,
 ) -> threading.Thread:
-    """Loads what is served from the start while requests for other things are answered.
+    """Starts a thread that loads the versions that are served at the start.
 
-    The thread ends when all is loaded; until then /readyz answers 503.
+    /readyz answers 503 until the thread has ended.
     """
 
     def load() -> None:

@@ -1,4 +1,4 @@
-"""Which versions are served, and what the names mean by which they are asked for."""
+"""Served names, the versions that they mean, and the moves between versions."""
 
 import logging
 import threading
@@ -21,25 +21,25 @@ from serving.versions.registry_watch import RegistryWatch
 logger = logging.getLogger(__name__)
 
 DEFAULT = ""
-"""With `all`, the name of the version that answers if none is asked for."""
+"""With `all`, the internal name of the default version."""
 
 LOOK_AGAIN_SECONDS = 5.0
-"""How long a request for a version that nobody knows yet waits for the registry."""
+"""How long a request for an unknown version waits for a reading of the registry."""
 
 
 class ServedNames:
-    """A list of names, and the version that each stands for; or all there are.
+    """A list of names and the version that each means; or all versions.
 
-    Names are canonical here, whatever spelling came. One that is followed means what is
-    served under it, and what the registry says only when that is loaded.
+    Names are canonical here. A name that is followed means the version that is served
+    under it; the registry's newer version counts only when it is loaded.
 
-    Not locked: the dictionary is replaced and never changed.
+    There is no lock: the dictionary is replaced and never changed.
     """
 
     def __init__(
         self, watch: RegistryWatch, *, model: str, listed: tuple[str, ...]
     ) -> None:
-        """UnknownVersion where a listed version is not in the registry, or none is."""
+        """Raises UnknownVersion if a listed version, or any, is not in the registry."""
         self._watch = watch
         self._model = model
         self.all = not listed
@@ -50,7 +50,7 @@ class ServedNames:
 
     @property
     def versions(self) -> Sequence[Version]:
-        """The registry's as last read, with the aliases that are followed at the
+        """The registry's versions as last read, but with followed aliases at the
         versions that are served under them."""
         followed = {
             name.removeprefix("@"): number
@@ -62,18 +62,18 @@ class ServedNames:
 
     @property
     def numbers(self) -> list[str]:
-        """Of the list; of `all`, the default alone."""
+        """Numbers of the listed versions; with `all`, of the default alone."""
         return list(dict.fromkeys(self._numbers.values()))
 
     @property
     def wanted(self) -> list[str]:
-        """The list by name; of `all`, the number of the default version."""
+        """The listed names; with `all`, the number of the default version."""
         return [*self._listed] or [self._numbers[DEFAULT]]
 
     def resolve(self, asked: str | None) -> str:
-        """The number of a version that is served; None asks for the default one.
+        """The number of a served version; of the default one if `asked` is None.
 
-        UnknownVersion lists what is served.
+        Raises UnknownVersion with the list of served versions.
         """
         if not self.all:
             number = self._served(asked)
@@ -96,9 +96,10 @@ class ServedNames:
         return number in self._numbers.values()
 
     def stands_for(self, name: str) -> str | None:
-        """The number, while that very name is served; with `all` it is every name.
+        """The number that a served name means, else None; with `all` every name is
+        served.
 
-        UnknownVersion with `all`, where the registry has no such version.
+        With `all`, raises UnknownVersion if the registry has no such version.
         """
         if not self.all:
             return self._numbers.get(canonical_name(name))
@@ -106,44 +107,38 @@ class ServedNames:
         return number if self.has(number) else None
 
     def of(self, number: str) -> list[str]:
-        """The names of a list that stand for it."""
+        """The listed names that mean the version."""
         if self.all:
             return []
         return [name for name, other in self._numbers.items() if other == number]
 
     def meaning(self, asked: str) -> str:
-        """The number that a name has here, whether its version is served or not.
-
-        UnknownVersion lists what there is.
-        """
+        """The number that a name means here, served or not. Raises UnknownVersion."""
         served = None if self.all else self._served(asked)
         return self.find(asked).number if served is None else served
 
     def find(self, asked: str) -> Version:
-        """Among `versions`; the registry is read again where it is not there.
+        """The version in `versions`; reads the registry again if it is missing.
 
-        UnknownVersion lists what there is.
+        Raises UnknownVersion with the list of versions.
         """
         try:
             return find_version(self.versions, asked, model=self._model)
         except UnknownVersion:
-            # Of an int8 form there are only tags, and a look sees no changed tags.
+            # An int8 form is only tags, and only a full reading sees changed tags.
             is_int8 = canonical_name(asked).endswith(INT8)
             self._watch.read_now(whole=is_int8, timeout_seconds=LOOK_AGAIN_SECONDS)
             return find_version(self.versions, asked, model=self._model)
 
     def in_registry(self, asked: str) -> Version:
-        """The version to serve if the name is added now: the registry's word, not ours.
-
-        UnknownVersion lists what there is.
-        """
-        self.find(asked)  # reads the registry again where it must
+        """The version that the name means in the registry, even if another is served
+        under it. Raises UnknownVersion."""
+        self.find(asked)  # reads the registry again if necessary
         return find_version(self._watch.versions, asked, model=self._model)
 
     def target(self, name: str) -> Version:
-        """What a served name means in the registry now; of `all`, `best` or the latest.
-
-        UnknownVersion where an alias is gone.
+        """The version that a served name means in the registry now; for the default of
+        `all`, `best` or the latest. Raises UnknownVersion if the alias is gone.
         """
         known = self._watch.versions
         if name != DEFAULT:
@@ -152,18 +147,18 @@ class ServedNames:
         return next(best, None) or find_version(known, LATEST, model=self._model)
 
     def moved(self) -> Iterator[tuple[str, Version]]:
-        """Names whose version has changed in the registry, and to which."""
+        """Names whose version has changed in the registry, and the new version."""
         for name, number in self._numbers.items():
             try:
                 target = self.target(name)
             except UnknownVersion:
-                continue  # the alias is gone; what it named is still served
+                continue  # the alias is gone; its version is still served
             if target.number != number:
                 yield name, target
 
     def kept(self, number: str) -> dict[str, str]:
-        """Names that the registry gives to this version, and here still stand for
-        another: by name the other's number."""
+        """Names that mean this version in the registry and still mean another here,
+        with the other's number."""
         return {
             name: self._numbers[name]
             for name, target in self.moved()
@@ -172,11 +167,12 @@ class ServedNames:
 
     @property
     def is_default_kept(self) -> bool:
-        """With `all`: another version than `best`, else the latest, is the default."""
+        """Whether the default of `all` is another version than `best`, else the
+        latest."""
         return any(name == DEFAULT for name, _ in self.moved())
 
     def newest(self, most: int, *, but: str) -> list[Version]:
-        """Versions of the registry that are not taken away, without `but`."""
+        """The newest versions that are not removed, without `but`."""
         others = [v for v in self._watch.versions if v.number != but]
         there = [v for v in others if v.number not in self._taken_away]
         return sorted(there, key=lambda v: int(v.number), reverse=True)[:most]
@@ -190,20 +186,20 @@ class ServedNames:
             self.move(canonical_name(asked), number)
 
     def remove(self, number: str, names: Collection[str]) -> None:
-        """The names of a list; with `all` the version."""
+        """Removes listed names; with `all`, the version."""
         if self.all:
             self._taken_away |= {number}
         else:
             self._numbers = {k: v for k, v in self._numbers.items() if k not in names}
 
     def state(self) -> dict[str, Any]:
-        """For another process of the same service; JSON."""
+        """The served versions as JSON, for another process of the same service."""
         return {"numbers": self._numbers, "taken_away": sorted(self._taken_away)}
 
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Serves what another process serves, and the registry still has.
+        """Takes over the state of another process.
 
-        A name whose version is gone stands for what it stood for here, if anything.
+        A name whose version is not in the registry keeps its meaning here, if any.
         """
         numbers = {n: self._known(n, number) for n, number in state["numbers"].items()}
         self._numbers = {n: number for n, number in numbers.items() if number}
@@ -217,21 +213,21 @@ class ServedNames:
             return self._numbers.get(name)
 
     def _served(self, asked: str | None) -> str | None:
-        """The number that a list serves under a name; None if it serves none."""
+        """The number that a listed name means; None if it is not served."""
         numbers = self._numbers
         if asked is None:
             return next(iter(numbers.values()), None)
         name, served = canonical_name(asked), set(numbers.values())
         if name in numbers:
             return numbers[name]
-        if name in served:  # also where the registry has it no more
+        if name in served:  # even if the registry has it no more
             return name
         known = [v for v in with_int8_forms(self.versions) if v.number in served]
         try:
             number = find_version(known, name, model=self._model).number
         except UnknownVersion:
             return None
-        # Else it is the int8 form of one that is served.
+        # Else it is the int8 form of a served version.
         return number if number in served else None
 
     def _not_served(self, asked: str | None) -> UnknownVersion:
@@ -252,15 +248,16 @@ def _as_followed(version: Version, followed: Mapping[str, str]) -> Version:
 
 
 class Moves:
-    """One whose version takes long to load holds up neither the others nor the reading
-    of the registry."""
+    """Threads that move names, so that a slow load delays neither other moves nor the
+    reading of the registry."""
 
     def __init__(self) -> None:
         self._under_way: set[str] = set()
         self._changing = threading.Lock()
 
     def start(self, name: str, move: Callable[[], None]) -> threading.Thread | None:
-        """None where the name moves already; it is looked at after the next reading."""
+        """Starts a move; None if the name is moving already (the next reading checks
+        it)."""
         with self._changing:
             if name in self._under_way:
                 return None

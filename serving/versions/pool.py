@@ -1,4 +1,4 @@
-"""The versions that are served: in what state, and loaded when."""
+"""The pool of served versions: look-up, loading on demand, changes and moves."""
 
 import logging
 import math
@@ -21,15 +21,15 @@ from serving.versions.slot import NotReady, Slot, cannot_load, load_side_by_side
 logger = logging.getLogger(__name__)
 
 FALLBACKS = 5
-"""Versions that are tried where the default of `all` cannot be loaded."""
+"""Number of other versions that are tried if the default of `all` fails to load."""
 
 
 class PredictorPool:
-    """Versions of a list are loaded from the start; with `all` they are when they are
-    first asked for, at most `max_loaded` at a time.
+    """Listed versions are loaded at the start; with `all`, each at its first request,
+    at most `max_loaded` at a time.
 
-    An alias, `latest` and the default of `all` are followed: the version that they
-    newly name is loaded, checked and warm before it takes the place of the old one.
+    Aliases, `latest` and the default of `all` are followed: a newly named version is
+    loaded, checked and warm before it replaces the old one.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class PredictorPool:
         stop_loads: Callable[[], None] = lambda: None,
         observe_default: Callable[[bool], None] = lambda is_other: None,
     ) -> None:
-        """UnknownVersion where a listed version is not in the registry, or none is.
+        """Raises UnknownVersion if a listed version, or any, is not in the registry.
 
-        `most_waiting` requests may wait for a version that is loaded on demand.
-        `observe_default` is told whether another version than `best`, else the latest,
-        is the default of `all`, as that one cannot be loaded.
+        At most `most_waiting` requests wait for a version that is loaded on demand.
+        `observe_default` is called with whether the default of `all` is another version
+        than `best`, else the latest, because that one cannot be loaded.
         """
         self.model = model
         self._observe_default = observe_default
         self.watch = watch
-        self.stop_loads = stop_loads  # as the process is about to end
+        self.stop_loads = stop_loads  # called when the process stops
         self.names = ServedNames(watch, model=model, listed=listed)
         self.most_at_once = max_loaded if self.names.all else None
         """Most versions in memory; None if all that are served are."""
@@ -66,27 +66,27 @@ class PredictorPool:
             last=lambda: self.names.numbers,
             files=watch.files,
         )
-        self._changing = threading.Lock()  # held by no request, and by no load
+        self._changing = threading.Lock()  # no request and no load holds it
         self._moves = Moves()
         self._started = threading.Event()
         self.start_failure: str | None = None
-        """Why it will never be ready; None while it may."""
+        """The reason if the pool will never be ready."""
 
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Serves what another process does; before anything is loaded.
+        """Serves the versions of another process; called before any load.
 
-        What the registry has no more is left out.
+        Versions that are no longer in the registry are left out.
         """
-        # What the others serve may be newer than what was read here.
+        # The other processes may serve newer versions than were read here.
         self.watch.read()
         self.names.adopt(state)
         self.memory.restart(map(self.names.find, self.names.numbers))
 
     def load_wanted(self) -> None:
-        """Loads what is served from the start; NotReady for the first that fails.
+        """Loads the versions that are served at the start. Raises NotReady if one
+        fails.
 
-        With `all`, another version takes the place of a default that fails; NotReady
-        where none can.
+        With `all`, another version replaces a default that fails.
         """
         self.watch.start(self._start_moves)
         slots = list(self.memory)
@@ -107,10 +107,10 @@ class PredictorPool:
         return self._started.is_set()
 
     def get(self, asked: str | None, *, deadline: float = math.inf) -> Predictor:
-        """The version's predictor; None asks for the default one.
+        """The predictor of a version; of the default one if `asked` is None.
 
-        UnknownVersion lists what is served; NotReady says why. DeadlinePassed where it
-        is still being loaded then, by time.monotonic().
+        Raises UnknownVersion, NotReady with the reason, or DeadlinePassed if it is
+        still loading at `deadline`, a time of time.monotonic().
         """
         while True:
             number = self.names.resolve(asked)
@@ -120,11 +120,14 @@ class PredictorPool:
                 predictor = slot.predictor or self._load_on_demand(slot, deadline)
                 if predictor is not None:
                     return predictor
-            # Else it was moved, or taken away, between the name and its use.
+            # Else the version was moved or removed after its name was resolved.
 
     @contextmanager
     def prepared(self, number: str) -> Iterator[Slot]:
-        """Loaded before it is added; unloaded if it is not. UnknownVersion, NotReady"""
+        """Loads a version to be added; unloads it if it is not added.
+
+        Raises UnknownVersion or NotReady.
+        """
         slot = self.memory.prepare(self.names.find(number))
         try:
             yield slot
@@ -134,12 +137,13 @@ class PredictorPool:
     def add(
         self, asked: str, *, number: str | None = None, prepared: Slot | None = None
     ) -> VersionStatus:
-        """Serves it from now on, and returns when it is ready; with `number` that is
-        what the name stands for.
+        """Serves a version from now on; returns when it is ready.
 
-        UnknownVersion, or NotReady with the reason: then all is as it was.
+        `number` is the version that the name then means. Raises UnknownVersion or
+        NotReady; then nothing has changed.
         """
-        # Outside, as it may wait for the registry's thread, which may wait to change.
+        # Before the lock: this may wait for the registry's thread, which may wait for
+        # it.
         version = self.names.in_registry(asked if number is None else number)
         slot = prepared
         while True:
@@ -150,10 +154,11 @@ class PredictorPool:
                         lambda: self.names.add(asked, version.number)
                     )
                     return self._status(version)
-            slot = None  # it was taken out meanwhile
+            slot = None  # it was removed meanwhile
 
     def remove(self, asked: str) -> Removed:
-        """Serves it no more; what it was asked is answered. UnknownVersion."""
+        """Stops serving a version, after its pending requests. Raises
+        UnknownVersion."""
         number = self.names.resolve(asked)
         version = self._version(number)
         with self._changing:
@@ -162,14 +167,14 @@ class PredictorPool:
             return Removed(self._status(version), names)
 
     def take_away(self, number: str, names: Collection[str]) -> bool:
-        """The names, and the version where no other stands for it; what is gone is no
-        error. Whether the version is still served."""
+        """Removes names, and the version if no other name means it. Missing ones are no
+        error. Returns whether the version is still served."""
         with self._changing:
             self._take_away(number, names)
             return self.names.has(number)
 
     def read_registry(self) -> None:
-        """Now, and follows what has moved."""
+        """Reads the registry now and moves the names that have changed."""
         self.watch.read()
         self.follow()
 
@@ -189,24 +194,24 @@ class PredictorPool:
         return [thread for thread in moving if thread is not None]
 
     def close(self) -> None:
-        """Ends its threads; what was asked is answered."""
+        """Ends the pool's threads after pending requests are answered."""
         self.watch.close()
         for slot in self.memory:
             slot.unload()
 
     def seconds_to_wait(self) -> float:
-        """What is queued still takes, where most is."""
+        """Estimated seconds of the longest queue."""
         ready = [slot.predictor for slot in self.memory]
         return max(
             (p.batcher.seconds_to_wait for p in ready if p is not None), default=0.0
         )
 
     def loaded(self) -> list[VersionStatus]:
-        """Those in memory that answer."""
+        """Status of the versions that are ready."""
         return [status for status in self.statuses() if status.predictor is not None]
 
     def bundle(self, status: VersionStatus) -> Bundle:
-        """The version's files, also of one that is not loaded; NotReady."""
+        """A version's files, loaded or not. Raises NotReady."""
         if status.predictor is not None:
             return status.predictor.bundle
         try:
@@ -217,19 +222,19 @@ class PredictorPool:
             raise cannot_load(number, error) from error
 
     def statuses(self) -> list[VersionStatus]:
-        """All versions of the registry and their int8 forms, as it was last read."""
+        """Status of all versions and int8 forms of the registry, as last read."""
         return [self._status(v) for v in with_int8_forms(self.names.versions)]
 
     def status(self, asked: str) -> VersionStatus:
-        """Status of the version that a name means, served or not; UnknownVersion."""
+        """Status of a version, served or not. Raises UnknownVersion."""
         return self._status(self._version(self.names.meaning(asked)))
 
     def served_status(self, asked: str | None) -> VersionStatus:
-        """As `get` finds it, and without loading it; UnknownVersion."""
+        """Status of a served version, without loading it. Raises UnknownVersion."""
         return self._status(self._version(self.names.resolve(asked)))
 
     def _version(self, number: str) -> Version:
-        """As the registry has it; what it has no more is still what is in memory."""
+        """The registry's entry; that in memory if the registry has it no more."""
         known = {v.number: v for v in with_int8_forms(self.names.versions)}
         slot = self.memory.slots.get(number)
         if number in known or slot is None:
@@ -244,7 +249,7 @@ class PredictorPool:
         )
 
     def _open_slot(self, number: str) -> Slot | None:
-        """With `all`, a place for a version that is asked for the first time."""
+        """With `all`, a slot for a version at its first request."""
         if not self.names.all:
             return None
         if not self.is_ready:
@@ -254,7 +259,7 @@ class PredictorPool:
         return self.memory.open(version, if_=self.names.has)
 
     def _load_on_demand(self, slot: Slot, deadline: float) -> Predictor | None:
-        """None where it was taken away meanwhile; NotReady."""
+        """None if the version was removed meanwhile. Raises NotReady."""
         if self.names.all and self.is_ready:
             return self.memory.load_on_demand(slot, deadline=deadline)
         number = slot.version.number
@@ -265,8 +270,8 @@ class PredictorPool:
         raise NotReady(f"version {number} is being loaded; try again soon")
 
     def _fall_back(self, default: Slot) -> bool:
-        """With `all`, the newest version that loads becomes the default; False where
-        none of FALLBACKS does."""
+        """With `all`, makes the newest version that loads the default; False if none of
+        FALLBACKS loads."""
         if not self.names.all:
             return False
         assert default.error is not None
@@ -286,7 +291,8 @@ class PredictorPool:
         return False
 
     def _move(self, name: str, version: Version) -> None:
-        """Load, check, warm, switch, drain the old one; or leave all as it is."""
+        """Loads, checks and warms the version, switches, and drains the old one. After
+        a failure nothing has changed."""
         try:
             slot = self.memory.prepare(version)
             with self._changing:
@@ -296,8 +302,8 @@ class PredictorPool:
         self._observe_default(self.names.is_default_kept)
 
     def _switch(self, name: str, slot: Slot) -> None:
-        """Not where the name has moved on meanwhile, or was taken away: then it is
-        looked at again after the next reading."""
+        """Lets the name mean the slot, unless the name has moved or was removed
+        meanwhile: then the next reading decides."""
         version = slot.version
         wanted = {name: target.number for name, target in self.names.moved()}
         if wanted.get(name) != version.number or not self.memory.show(slot):

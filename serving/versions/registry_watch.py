@@ -1,8 +1,8 @@
-"""A thread of its own reads the registry every few seconds; no request waits for it.
+"""A thread that reads the registry every few seconds, so that no request waits for it.
 
-New versions and aliases are there after that time, and so is a deleted latest version.
-Changed tags (an int8 form is some), and other deleted versions, take WHOLE_SECONDS, or
-until somebody asks for an int8 form that is not known.
+New versions, moved aliases and a deleted latest version are seen after that time.
+Changed tags (which an int8 form consists of) and other deleted versions are seen after
+WHOLE_SECONDS, or when a request names an unknown int8 form.
 """
 
 import logging
@@ -18,23 +18,23 @@ from classifier.store.registry import Registry
 from classifier.store.versions import Version
 
 WHOLE_SECONDS = 60.0
-"""How old the full list may grow. It takes 600 core-ms for 1,000 versions with 20 tags
-each, and a look at what is new 16."""
+"""Longest time between two full readings. One takes 600 core-ms for 1,000 versions with
+20 tags each; a reading of new versions alone takes 16."""
 
 REST, MOST_REST_SECONDS = 9, 2.0
-"""After a reading that a request asked for, the next such one waits 9 times as long as
-it took, or 2 s: names that nobody has take a tenth of a core, and who asks for a new
-version still learns of it within LOOK_AGAIN_SECONDS."""
+"""After a reading that a request caused, the next such reading waits 9 times its
+length, at most 2 s: requests for unknown names take at most a tenth of a core, and a
+new version is still found within LOOK_AGAIN_SECONDS."""
 
 MOST_WAITING = 8
-"""Threads that wait for a reading: names that nobody has could take all there are."""
+"""Most threads that wait for a reading: unknown names could occupy all threads."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A folder as it was before it was read."""
+    """The state of a version's folder before it was read."""
 
     folder: Path
     state: frozenset[Hashable]
@@ -45,7 +45,7 @@ class VersionFiles:
 
     @property
     def have_changed(self) -> bool:
-        """Also where the folder was moved away, or is back."""
+        """True also if the folder was moved away, or is back."""
         return _state(self.folder) != self.state
 
 
@@ -57,56 +57,58 @@ def _state(folder: Path) -> frozenset[Hashable]:
 
 
 def _state_of_file(file: Path) -> Hashable:
-    """Follows links: what a link of DVC leads to may be put back."""
+    """The state of the target of a link: DVC may put a target back."""
     try:
         found = file.stat()
     except OSError:
         return file.name
-    # ctime: a copy with the old file's size and time of change is another file.
+    # ctime: a copy may have the old file's size and mtime.
     return file.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class RegistryWatch:
-    """The versions of a model as they were read last."""
+    """The versions of a model, as last read from the registry."""
 
     def __init__(self, registry: Registry, model: str, *, every_seconds: float) -> None:
-        """StoreUnavailable; after this the registry may be away."""
+        """Reads the registry; raises StoreUnavailable. Later it may be unavailable."""
         self._registry = registry
         self._model = model
         self._every_seconds = every_seconds
         self.versions: list[Version] = registry.versions(model)
         self._whole_at = time.monotonic()
         self.is_up = True
-        """Whether the registry could be read the last time."""
+        """Whether the last reading succeeded."""
 
         self._files: dict[str, VersionFiles] = {}
         self._thread: threading.Thread | None = None
         self._reads = 0
         self.waiting = 0
-        """Threads that wait for a reading."""
+        """Number of threads that wait for a reading."""
 
         self._changed = threading.Condition()
         self._is_wanted = self._is_whole_wanted = False
         self._is_reading = self._is_closed = False
 
     def start(self, on_read: Callable[[], object]) -> None:
-        """`on_read` is called in the thread after each reading, also a failed one."""
+        """Starts the thread, which calls `on_read` after each reading, failed or
+        not."""
         self._on_read = on_read
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
         self._thread.start()
 
     def read_now(self, *, whole: bool = True, timeout_seconds: float) -> None:
-        """Returns after a reading that began now, or when time is over.
+        """Blocks until a reading that began after the call is done, or until the
+        time-out.
 
-        Without `whole` it may be a look at what is new. At once where MOST_WAITING
-        others wait.
+        Without `whole` the reading may be of new versions alone. Returns at once if
+        MOST_WAITING threads wait already.
         """
         if self._thread is None:
             return
         with self._changed:
             if self.waiting >= MOST_WAITING:
                 return
-            # The one under way may have begun before what is looked for was there.
+            # The current reading may have begun before the version was registered.
             wanted = self._reads + 2 if self._is_reading else self._reads + 1
             self._is_wanted = True
             self._is_whole_wanted |= whole
@@ -118,14 +120,15 @@ class RegistryWatch:
                 self.waiting -= 1
 
     def bundle(self, version: Version) -> Bundle:
-        """The version's files; StoreUnavailable, BrokenBundle, OSError."""
+        """Reads the version's files. Raises StoreUnavailable, BrokenBundle or
+        OSError."""
         self._files.pop(version.number, None)
         folder = self._registry.fetch(version)
         self._files[version.number] = VersionFiles.of(folder)
         return read_bundle(folder)
 
     def files(self, version: Version) -> VersionFiles | None:
-        """As they were when bundle() last read them; None where there were none."""
+        """The state before `bundle` last read the files; None if it found none."""
         return self._files.get(version.number)
 
     def close(self) -> None:
@@ -175,14 +178,14 @@ class RegistryWatch:
             self.look()
 
     def read(self) -> None:
-        """All, now, in this thread; what cannot be read leaves what was."""
+        """Reads all versions in this thread. If that fails, the old ones stay."""
         began_at = time.monotonic()
         found = self._try(lambda: self._registry.versions(self._model))
         if found is not None:
             self.versions, self._whole_at = found, began_at
 
     def look(self) -> None:
-        """As read(), for what is new and the aliases; for all where that cannot do."""
+        """Reads new versions and aliases; all versions if that is not enough."""
         known = self.versions
         found = self._try(lambda: self._registry.versions_since(self._model, known))
         if found is None:
@@ -190,11 +193,11 @@ class RegistryWatch:
                 self.read()
             return
         with self._changed:
-            if self.versions is known:  # and nobody has read all of them meanwhile
+            if self.versions is known:  # no full reading meanwhile
                 self.versions = found
 
     def _try(self, ask: Callable[[], list[Version] | None]) -> list[Version] | None:
-        """None, too, where the registry cannot be read; `is_up` tells."""
+        """The result of `ask`; None also if the registry cannot be read (`is_up`)."""
         try:
             found = ask()
         except StoreUnavailable as error:
@@ -202,7 +205,7 @@ class RegistryWatch:
                 logger.warning("registry is away reason=%s", error)
             self.is_up = False
             return None
-        # Whatever else it is, it must not end the thread: nothing would be followed.
+        # No error may end the thread: no alias would be followed any more.
         except Exception:
             if self.is_up:
                 logger.exception("the registry cannot be read")

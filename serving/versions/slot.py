@@ -1,4 +1,4 @@
-"""A version with a place in memory: being loaded, ready, or failed."""
+"""A slot: one version that is loading, ready or failed, and the errors of loads."""
 
 import ctypes
 import logging
@@ -25,15 +25,15 @@ State = Literal["ready", "loading", "failed", "available"]
 
 
 class NotReady(RuntimeError):
-    """The version is being loaded, or could not be."""
+    """The version is loading, or failed to load."""
 
 
 class VersionFailed(NotReady):
-    """The version can never load as it is; the message has the reason."""
+    """The version failed finally; the message has the reason."""
 
 
 class Fault(RuntimeError):
-    """A load ended with something that is no Exception."""
+    """A load raised a BaseException that is no Exception."""
 
 
 PUBLIC_FAILURES = (
@@ -43,7 +43,7 @@ PUBLIC_FAILURES = (
     LoadLimit,
     QuantisedBundle,
 )
-"""Their messages name files of a version, and no folder of this machine."""
+"""Errors whose messages clients may read: they name files, but no folders."""
 
 
 @dataclass(eq=False)
@@ -52,18 +52,18 @@ class Slot:
     open_predictor: Callable[[Version], Predictor]
     predictor: Predictor | None = None
     failure: str | None = None
-    """What a client may know of it."""
+    """The reason for clients."""
 
     error: Exception | None = None
     is_closed: bool = False
-    """Taken out of what is loaded, for good; set by LoadedVersions."""
+    """Removed for good; LoadedVersions sets it."""
 
     waiting: int = 0
-    """Threads that wait until it is loaded."""
+    """Number of threads that wait for the load."""
 
     last_used: float = field(default_factory=time.monotonic)
     is_loading: bool = False
-    """A thread loads it, whether or not anybody still waits for that."""
+    """A thread is loading the version, even if no request waits any more."""
 
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -80,16 +80,17 @@ class Slot:
         deadline: float = math.inf,
         settle: Callable[[], None] = lambda: None,
     ) -> Predictor | None:
-        """Opened, checked and warm; or None, and the slot has failed, with the reason,
-        or is closed.
+        """The predictor, checked and warm; None if the load failed or the slot is
+        closed.
 
-        A thread of its own loads. All that want it wait for that, until `deadline` of
-        time.monotonic() (DeadlinePassed), and share a failure; `again` tries what has
-        failed once more. `settle` is called there before they go on.
+        A thread loads the version. Concurrent callers wait for the same load and share
+        its failure. Raises DeadlinePassed after `deadline`, a time of time.monotonic().
+        `again` retries after a failure. The thread calls `settle` before the callers go
+        on.
         """
         with self._changed:
             is_tried = self.error is not None and not again
-            # Nobody would ever unload what is loaded into a closed one.
+            # Nobody would unload a predictor that is loaded into a closed slot.
             is_over = self.predictor is not None or self.is_closed or is_tried
             if not (self.is_loading or is_over):
                 self._start(settle)
@@ -135,7 +136,7 @@ class Slot:
         self.failure = self.error = None
         try:
             predictor = self.open_predictor(self.version)
-        # Whatever it is, it must not leave the version loading for good.
+        # No error may leave the version in the state "loading" for ever.
         except BaseException as raised:
             error = raised if isinstance(raised, Exception) else Fault(repr(raised))
             self.error, self.failure = error, public_reason(error)
@@ -160,10 +161,11 @@ class Slot:
             time.perf_counter() - started,
         )
         if self.predictor is not predictor:
-            self._close(predictor)  # it was taken out meanwhile
+            self._close(predictor)  # the slot was closed meanwhile
 
     def unload(self) -> None:
-        """After what it was asked is answered; or when it is loaded, if it is not."""
+        """Closes the slot; blocks until pending requests are answered. A load under way
+        unloads its result."""
         with self._changed:
             self.is_closed = True
             predictor, self.predictor = self.predictor, None
@@ -173,19 +175,19 @@ class Slot:
 
     def _close(self, predictor: Predictor) -> None:
         predictor.close()
-        # Its memory goes with the last request that still holds it.
+        # The last request that holds the predictor frees its memory.
         del predictor
         release_freed_memory()
         logger.info("unloaded version=%s", self.version.number)
 
 
 def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:
-    """Whether each is loaded; as many at a time as there are cores.
+    """Loads all slots, one a core at a time; returns whether each succeeded.
 
-    By daemons: a process that is told to stop meanwhile waits for none of them.
+    The threads are daemons, so that a process that stops waits for none of them.
     """
     loaded = [False] * len(slots)
-    left = iter(range(len(slots)))  # of which each thread takes the next
+    left = iter(range(len(slots)))  # each thread takes the next
 
     def load() -> None:
         for place in left:
@@ -203,30 +205,30 @@ def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:
 
 
 def cannot_load(number: str, error: Exception, *, is_public: bool = True) -> NotReady:
-    """For who asks for a version that could not be loaded, or who runs the service."""
+    """The error for clients (`is_public`) or for the operator."""
     kind = VersionFailed if is_final(error) else NotReady
     reason = public_reason(error) if is_public else error
     return kind(f"version {number} cannot be loaded: {reason}")
 
 
 def is_final(error: Exception) -> bool:
-    """Whether the version itself is to blame: another try would end alike."""
+    """Whether the version itself is the cause, so that another try would fail too."""
     return isinstance(error, PUBLIC_FAILURES) and not isinstance(
         error, DeviceUnavailable
     )
 
 
 def public_reason(error: Exception) -> str:
-    """What a client may know of a failure: no path of ours."""
+    """The reason for clients, without paths of this machine."""
     if isinstance(error, (*PUBLIC_FAILURES, LoadStopped)):
         return str(error)
     return "its files cannot be read now; the service's log says why"
 
 
 def release_freed_memory() -> None:
-    """glibc keeps what large allocations leave: 63 MB of each ResNet-18 that is loaded.
+    """Returns freed memory to the system: glibc keeps 63 MB of each loaded ResNet-18.
 
-    Elsewhere (musl) nothing is kept, and there is nothing to do.
+    Does nothing with other C libraries (musl), which keep none.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

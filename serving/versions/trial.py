@@ -1,7 +1,7 @@
-"""`python -m serving.versions.trial`: open and warm a version, with limited memory.
+"""`python -m serving.versions.trial`: load and warm a version with limited memory.
 
-Run by serving.versions.load_guard, and killed by it when time is over. A call into
-ONNX Runtime can neither be interrupted nor held to an amount of memory; a process can.
+serving.versions.load_guard runs it, and kills it when its time is over: a call into
+ONNX Runtime can neither be interrupted nor limited in memory, but a process can.
 """
 
 import ctypes
@@ -25,13 +25,13 @@ MEGABYTE = 2**20
 _OUT_OF_MEMORY = re.compile(
     "bad_alloc|allocate|length_error|File too large|vector::|out of memory", re.I
 )
-"""What ONNX Runtime says where there is no memory, or no room for a file."""
+"""ONNX Runtime's messages when memory or space for a file runs out."""
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def main(job: Mapping[str, Any]) -> None:
-    """Prints what came of it, as JSON."""
+    """Runs the trial and prints its result as JSON."""
     _end_with(job["parent"])
     bundle = read_bundle(Path(job["folder"]))
     _limit(int(job["megabytes"]))
@@ -47,26 +47,26 @@ def main(job: Mapping[str, Any]) -> None:
     else:
         result = {"failed": None}
     print(json.dumps(result), flush=True)
-    os._exit(0)  # to take everything apart takes time
+    os._exit(0)  # a normal exit takes longer
 
 
 def _end_with(parent: int) -> None:
-    """Killed where who started this ends, however it does."""
+    """Makes the kernel kill this process when its parent ends."""
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
     os.nice(5)
-    # Where memory runs out, this goes before any process that answers.
+    # If memory runs out, the kernel ends this process before the service's.
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _limit(megabytes: int) -> None:
-    """Limits the memory that is taken from now on, and each file that is written."""
+    """Limits the memory allocated from now on, and the size of each written file."""
     status = Path("/proc/self/status").read_text()
     taken = re.search(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)
     assert taken is not None
     most = int(taken[1]) * 1024 + megabytes * MEGABYTE
-    # Not RLIMIT_AS: files that are mapped, and what is reserved, are no memory.
+    # Not RLIMIT_AS: it also counts mapped files and reserved addresses.
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(
         resource.RLIMIT_FSIZE, (megabytes * MEGABYTE, megabytes * MEGABYTE)

@@ -1,4 +1,4 @@
-"""A key of all that decides whether a version can be loaded, to try it only once."""
+"""The key of a trial: versions with the same key load alike, so one trial is enough."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ from classifier.bundle.files import WEIGHTS, Bundle, weights_header
 from serving.versions.registry_watch import VersionFiles
 
 FORMAT = 1
-"""Raised when a trial changes."""
+"""To be increased when the trial changes."""
 
 LARGEST_LOOKED_THROUGH = 64 * 2**20
-"""Bytes of a graph; ResNet-18's has 0.1 MB without its weights."""
+"""Largest graph in bytes that is inspected; ResNet-18's has 0.1 MB."""
 
-# What such an operator gives has a size that follows from shapes and attributes alone.
+# Operators whose output size follows from input shapes and attributes alone.
 _SIZED_BY_SHAPES = frozenset(
     (
         *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Exp", "Erf", "Neg", "Abs"),
@@ -32,8 +32,9 @@ _TELLS_A_SHAPE = frozenset(("Shape", "Size"))
 
 
 def trial_key(bundle: Bundle, *limits: float) -> str:
-    """The same for all epochs of a run: their weights differ in values alone, which
-    decide neither sizes nor steps in such a graph. In others all files count.
+    """The key; the same for all epochs of a run if values of weights decide no size.
+
+    If they may decide one, the state of all files is part of the key.
     """
     from classifier.inference.backends.onnx_runtime import RUNTIME_VERSION
 
@@ -46,17 +47,17 @@ def trial_key(bundle: Bundle, *limits: float) -> str:
     if network.precision == "fp32":
         digest.update(weights_header(bundle.weights).text)
     if not is_sized_by_shapes(bundle.graph):
-        # As they are now, not what they hold: there may be terabytes.
+        # The files' state, not their content: there may be terabytes.
         state = VersionFiles.of(bundle.folder).state
         digest.update(repr(sorted(state, key=repr)).encode())
     return digest.hexdigest()
 
 
 def is_sized_by_shapes(graph: Path) -> bool:
-    """Whether no value in the file of weights can change what a run takes.
+    """Whether no value in the file of weights can change the memory or time of a run.
 
-    Follows these values through the graph, which is read as far as that needs: the
-    package onnx is none of the service's. False where anything is unusual.
+    Follows these values through the graph, with a small parser: the service does not
+    depend on the package onnx. False if anything is unusual.
     """
     if graph.stat().st_size > LARGEST_LOOKED_THROUGH:
         return False
@@ -67,7 +68,7 @@ def is_sized_by_shapes(graph: Path) -> bool:
 
 
 def _is_sized_by_shapes(model: bytes) -> bool:
-    """Numbers of fields are those of onnx.proto."""
+    """The numbers are the fields of onnx.proto."""
     by_name = [number for number, _ in _fields(model)]
     if 25 in by_name or by_name.count(7) != 1:  # functions; the graph
         return False
@@ -85,7 +86,7 @@ def _is_sized_by_shapes(model: bytes) -> bool:
 
 
 def _stay_values(nodes: "list[_Node]", from_weights: set[bytes]) -> bool:
-    """Whether these values never reach an operator that they may size."""
+    """Whether these values reach no operator whose output size they could decide."""
     known = 0
     while known != len(from_weights):  # nodes may stand in any order
         known = len(from_weights)
@@ -107,7 +108,7 @@ class _Node:
         domain = b"".join(value for number, value in fields if number == 7)
         attributes = [list(_fields(value)) for number, value in fields if number == 5]
         self.is_plain = domain == b"" and not any(
-            # A graph within, graphs, sparse tensors; a tensor in another file.
+            # Subgraphs, sparse tensors, or a tensor in another file.
             number in (6, 11, 22, 23) or (number in (5, 10) and _lies_elsewhere(value))
             for attribute in attributes
             for number, value in attribute
@@ -130,7 +131,7 @@ def _only(data: bytes, wanted: int) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Texts and messages within a message (protobuf.dev, "Encoding")."""
+    """The length-delimited fields of a message (protobuf.dev, "Encoding")."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)

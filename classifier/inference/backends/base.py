@@ -22,12 +22,12 @@ class Backend(Protocol):
 
     name: BackendKind
     device: str
-    """`cpu` or `cuda`: where it really runs."""
+    """`cpu` or `cuda`: the device in use."""
 
     @property
     def logits_on_one_core(self) -> RunNetwork | None:
-        """The same to the bit, for several batches at once, each on a core of its own;
-        None where they are better run one after the other."""
+        """As `logits`, bit for bit, but on one core, to run several batches at once.
+        None if batches are faster one after the other."""
         ...
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -35,16 +35,16 @@ class Backend(Protocol):
         ...
 
     def batch_sizes(self, largest: int) -> list[int]:
-        """Those to run before anyone asks, as each takes long the first time."""
+        """The batch sizes whose first run is slow, for warming up."""
         ...
 
 
 @functools.cache
 def log_device(backend: BackendKind, device: str, why: str) -> None:
-    """Once in a process, however many versions run there."""
+    """Logs the device once a process, not for each version."""
     logger.info("device backend=%s device=%s reason=%s", backend, device, why)
 
 
 def powers_of_two(largest: int) -> list[int]:
-    """1, 2, 4 … up to `largest`, which is the last of them."""
+    """1, 2, 4 … and `largest`."""
     return [*(1 << n for n in range((largest - 1).bit_length())), largest]

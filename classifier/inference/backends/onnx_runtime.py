@@ -1,4 +1,4 @@
-"""A version by ONNX Runtime, on CPU or CUDA."""
+"""The ONNX Runtime backend, on CPU or CUDA."""
 
 import functools
 import logging
@@ -28,7 +28,7 @@ _AS_IT_IS = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
 
 class OnnxBackend:
-    """ONNX Runtime lets any number of threads run a session at once."""
+    """Runs model.onnx. Any number of threads may run a session at once."""
 
     name: BackendKind = "onnx"
 
@@ -86,9 +86,9 @@ class OnnxBackend:
 
 
 def _check_interface(session: Any, bundle: Bundle) -> None:
-    """BrokenBundle where the graph takes or gives something else than its files say.
+    """Raises BrokenBundle if the graph's input or output does not fit its other files.
 
-    ONNX Runtime itself says so at the first run, in words about itself.
+    ONNX Runtime notices it only at the first run, with an unclear message.
     """
     sides = (bundle.preprocessing.height, bundle.preprocessing.width)
     _check_values("takes", session.get_inputs(), "images", "uint8", (None, *sides, 3))
@@ -100,10 +100,10 @@ def _check_interface(session: Any, bundle: Bundle) -> None:
 def _check_values(
     does: str, found: list[Any], name: str, kind: str, shape: tuple[int | None, ...]
 ) -> None:
-    """`shape` has None where any size must do."""
+    """None in `shape` means any size."""
     if len(found) == 1 and found[0].name == name and found[0].type == f"tensor({kind})":
         sizes = found[0].shape
-        # Of a size without a number, or a shape without sizes, only a run will tell.
+        # A symbolic size, or a shape without sizes, can only be checked by a run.
         if not sizes or (
             len(sizes) == len(shape)
             and all(
@@ -126,12 +126,12 @@ def _run(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _open_on_cpu(graph: Path, threads: int) -> tuple[Any, Any]:
-    """Sessions on `threads` cores and on one, with the weights in memory once.
+    """Sessions on `threads` cores and on one core, with shared weights.
 
-    A session holds its weights in the order that its convolutions read them, and beside
-    those what it read: 118 MB for 45 MB of weights. So the graph is optimised once and
-    written; sessions of what was written map the file, which is gone from the disk as
-    soon as they are open. Two of them take 75 MB and answer the same to the bit.
+    A session keeps its weights twice, as read and reordered for its convolutions: 118
+    MB for 45 MB of weights. So the graph is optimised once and written to a file, which
+    both sessions map and which is deleted once they are open. Two such sessions take 75
+    MB and give the same logits bit for bit.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
@@ -142,7 +142,7 @@ def _open_on_cpu(graph: Path, threads: int) -> tuple[Any, Any]:
                 of_session.graph_optimization_level = _AS_IT_IS
             several, single = (_open(written, o, [CPU]) for o in options)
             return several, single
-    except OSError as error:  # nowhere to write
+    except OSError as error:  # no space or folder for the file
         logger.warning("onnxruntime on one session reason=%s", error)
         return _open(graph, _options(threads), [CPU]), None
 
@@ -153,7 +153,7 @@ def _write_optimized(graph: Path, to: Path) -> None:
     external = "session.optimized_model_external_initializers_"
     options.add_session_config_entry(f"{external}file_name", "weights.bin")
     options.add_session_config_entry(f"{external}min_size_in_bytes", "1024")
-    options.log_severity_level = 3  # it warns that this suits this machine alone
+    options.log_severity_level = 3  # no warning that the file is for this machine only
     _open(graph, options, [CPU])
 
 
@@ -165,18 +165,18 @@ def _open(graph: Path, options: Any, providers: list[Any]) -> Any:
 
 def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
-    # Its own default counts the machine's cores, not those this process may use.
+    # The default is the machine's cores, not those that this process may use.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that spin between two requests take the cores decoding needs.
+    # Threads that spin between requests take cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
 def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """With images of nothing, up to the next power of two.
+    """Pads the batch with black images to a power of two.
 
-    CUDA looks for its fastest convolution once for each size of a batch.
+    CUDA searches for the fastest convolution once for each batch size.
     """
     missing = (1 << (len(images) - 1).bit_length()) - len(images)
     return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -195,12 +195,12 @@ def _why(asked: DeviceKind, used: str) -> str:
 
 
 def _providers(device: DeviceKind) -> list[Any]:
-    """The first is the one to use."""
+    """Execution providers, the preferred one first. Raises DeviceUnavailable."""
     built_in = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device != "cpu" and built_in and has_gpu():
         # Finds the CUDA libraries of the nvidia-* packages.
         onnxruntime.preload_dlls()
-        # fp32, as it was measured: TF32, its default, keeps 10 bits.
+        # fp32, as validated: TF32, the default, has 10 bits of mantissa.
         return [("CUDAExecutionProvider", {"use_tf32": "0"}), CPU]
     if device == "cuda":
         missing = (

@@ -13,9 +13,9 @@ def open_backend(
     precision: PrecisionKind = "fp32",
     threads: int,
 ) -> Backend:
-    """DeviceUnavailable where `cuda` was asked for and cannot be had.
+    """Raises DeviceUnavailable if `device` is "cuda" and no GPU can be used.
 
-    Imported here, so that an image with ONNX Runtime alone needs no torch.
+    The imports are here, so that an installation with ONNX Runtime needs no torch.
     """
     if kind == "torch":
         from classifier.inference.backends.pytorch import TorchBackend

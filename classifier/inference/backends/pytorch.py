@@ -1,4 +1,4 @@
-"""A version by torch, on CPU or CUDA."""
+"""The torch backend, on CPU or CUDA."""
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class TorchBackend:
                 "use --device auto or cpu"
             )
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = False  # fp32, as it was measured
+        torch.backends.cudnn.allow_tf32 = False  # fp32, as validated
         self.device = "cuda" if has_cuda else "cpu"
         found = "a GPU was found" if has_cuda else "torch finds no usable GPU"
         log_device("torch", self.device, found if device == "auto" else "asked for")

@@ -30,7 +30,7 @@ from benchmarks.training_programs import (
 )
 from classifier.datasets.dataset import part_digest
 from classifier.datasets.source import open_dataset
-from classifier.storage import default_cache
+from classifier.storage import default_cache, write_json
 from classifier.store.versions import Version
 from training.run.state import RunState, UnknownRun, find_state
 
@@ -190,9 +190,7 @@ def _read(file: Path) -> Progress | None:
 def _write(file: Path, progress: Progress) -> None:
     """Write the file whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(asdict(progress)))
-    partial.replace(file)
+    write_json(file, asdict(progress))
 
 
 SETTINGS = {

@@ -1,6 +1,10 @@
-"""Builds a folder once, whole or not at all, whoever else wants it."""
+"""Files written whole, files and folders built once, room and checksums on a disk.
 
-import contextlib
+A reader never finds half a file or folder: it is made beside its place under a
+temporary name, then renamed. A process that is killed meanwhile leaves only the
+temporary name, which the next attempt removes.
+"""
+
 import fcntl
 import json
 import logging
@@ -9,59 +13,29 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from classifier.console import NotNow
 from classifier.hardware import usable_cores
 
+CHUNK_BYTES = 1 << 24
+READ_BYTES = 1 << 20
+
 logger = logging.getLogger(__name__)
 
 
 def default_cache() -> Path:
-    """One per user: $XDG_CACHE_HOME/flipside, else ~/.cache/flipside."""
+    """The user's cache folder: $XDG_CACHE_HOME/flipside, else ~/.cache/flipside."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "flipside"
 
 
-def build_once(
-    folder: Path,
-    build: Callable[[Path], None],
-    *,
-    is_whole: Callable[[Path], bool] = Path.is_dir,
-) -> Path:
-    """`folder`, after `build` filled it if it was not there, or is damaged.
-
-    `build` gets a folder under a temporary name, renamed when it returns. One process
-    builds, others wait for it; the lock is the kernel's, so that a killed builder holds
-    up nobody, and the next one starts from an empty folder. Whoever finds it damaged
-    looks again under the lock: another process may have mended it.
-    """
-    if is_whole(folder):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_whole(folder):
-            if folder.is_dir():
-                logger.warning("damaged folder=%s is built again", folder)
-                shutil.rmtree(folder)
-            partial = folder.parent / f".{folder.name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                build(partial)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-            partial.rename(folder)
-    return folder
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A path beside it to write to, which takes its place when all went well."""
-    partial = _partial(path)
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; it replaces `path` if the block succeeds."""
+    partial = path.with_name(partial_name(path.name))
     try:
         yield partial
         partial.replace(path)
@@ -71,39 +45,166 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """In UTF-8, with the line ends that it has."""
-    with whole(path) as partial:
+    """Write UTF-8; line ends stay as they are."""
+    with atomic_write(path) as partial:
         partial.write_text(text, "utf-8", newline="")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """NaN has no place in JSON and is a fault of ours: ValueError."""
+    """Raises ValueError for NaN, which JSON does not have."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
+def write_in_reserve(path: Path, data: bytes, reserve: Path) -> None:
+    """Write `data` into the file `reserve`, which then replaces `path`.
+
+    The disk needs no more room than `reserve` has (see `take_room`). If writing fails,
+    `path` is unchanged and `reserve` keeps its room. The data is flushed to the disk
+    first (fsync), so that a power cut leaves the old content or the new.
+    """
+    reserve.touch()
+    with reserve.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    reserve.replace(path)
+
+
+def partial_name(name: str) -> str:
+    """The temporary name of the file `name` while it is written."""
+    return f"{name}.partial"
+
+
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Those that are there, and what a kill left of writing them."""
-    for path in (folder / name for name in names):
-        path.unlink(missing_ok=True)
-        _partial(path).unlink(missing_ok=True)
+    """Remove the files and their partial ones; absent files are ignored."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        (folder / partial_name(name)).unlink(missing_ok=True)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+def build_once(
+    folder: Path,
+    build: Callable[[Path], None],
+    *,
+    is_whole: Callable[[Path], bool] = Path.is_dir,
+) -> Path:
+    """Return `folder`; `build` fills it first if it is absent or damaged.
+
+    `build` gets an empty folder under a temporary name. One process builds, the others
+    wait; a builder that is killed leaves no lock behind. Damage is looked for again
+    under the lock, because another process may have repaired the folder.
+    """
+    if is_whole(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / f".{folder.name}.lock"):
+        if not is_whole(folder):
+            if folder.is_dir():
+                logger.warning("damaged folder=%s is built again", folder)
+                shutil.rmtree(folder)
+            with _staging(folder) as partial:
+                build(partial)
+                partial.rename(folder)
+    return folder
 
 
-CHUNK_BYTES = 1 << 24
-READ_BYTES = 1 << 20
+def build_file_once(file: Path, build: Callable[[Path], None]) -> None:
+    """Let `build` write `file` if it is absent; a file of another program stays.
+
+    The same as `build_once`, for a place that is the user's: the lock is on the folder
+    itself, so no lock file is left there.
+    """
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(file.parent):
+        if not file.exists():
+            with _staging(file) as folder:
+                build(folder / file.name)
+                _place(folder / file.name, file)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the kernel's lock on a folder or file. It ends with the process."""
+    # A file is opened for writing, because NFS locks no other exclusively.
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _staging(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it is removed unless it was renamed."""
+    partial = path.with_name(f".{partial_name(path.name)}")
+    shutil.rmtree(partial, ignore_errors=True)
+    if partial.is_file():  # an unfinished database of an earlier flipside
+        partial.unlink()
+    partial.mkdir()
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _place(built: Path, file: Path) -> None:
+    """Rename `built` to `file`, unless `file` exists by now."""
+    try:
+        os.link(built, file)
+    except FileExistsError:
+        pass
+    except OSError:  # a disk without hard links, such as exFAT
+        built.rename(file)
+
+
+class DiskTooSmall(NotNow, RuntimeError):
+    """A disk has less room than will be written to it."""
+
+
+def check_room(folder: Path, needed_bytes: int, *, purpose: str, remedy: str) -> None:
+    """Raises DiskTooSmall if the disk of `folder` has less room than is needed.
+
+    The folder need not exist yet. `purpose` and `remedy` are parts of the message.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise DiskTooSmall(
+            f"{purpose} takes {megabytes(needed_bytes)} in {folder}, and "
+            f"{megabytes(free)} are free there; {remedy}"
+        )
+
+
+def take_room(path: Path, size: int) -> None:
+    """Extend the file to `size` bytes of real room.
+
+    Raises OSError if the disk has no more. Writing to a file without such room through
+    a memory map ends the process by SIGBUS instead.
+    """
+    with path.open("ab") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def megabytes(count: int) -> str:
+    """Decimal, as `df --si` counts: `1,229 MB`."""
+    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e6:.2f} MB"
 
 
 def file_checksums(path: Path) -> list[int]:
-    """zlib.crc32 of each 16 MiB of the file, in order; OSError if it cannot be read.
+    """zlib.crc32 of each 16 MiB of the file, in order. Raises OSError if unreadable.
 
-    Against accidents, not against forgery: of all ways to damage a chunk, one in 4
-    billion goes unseen, and none that leaves all but 32 bits in a row as they were.
-    1.2 GB in the page cache cost 0.4 s of a core (two share them); sha256 0.7 s,
-    blake2b 1.3 s. Read, not mapped: a disk's error is an OSError then, not a SIGBUS.
+    The checksums detect accidents, not forgery: one of 4 billion damaged chunks is
+    missed, and no damage within 32 bits in a row. 1.2 GB in the page cache take 0.4 s
+    of a core (two share them); sha256 takes 0.7 s, blake2b 1.3 s. The file is read, not
+    mapped, so that a disk error raises OSError instead of SIGBUS.
     """
     with open(path, "rb", buffering=0) as file:
         descriptor = file.fileno()
@@ -122,28 +223,3 @@ def _checksum(descriptor: int, start: int) -> int:
         checksum = zlib.crc32(buffer[:count], checksum)
         position += count
     return checksum
-
-
-class DiskTooSmall(NotNow, RuntimeError):
-    """A disk has less room than will be written to it."""
-
-
-def check_room(folder: Path, needed_bytes: int, *, purpose: str, remedy: str) -> None:
-    """DiskTooSmall where `folder`, which need not be there yet, has less room.
-
-    `purpose` and `remedy` are parts of its message: what for, and what to do.
-    """
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
-    if free < needed_bytes:
-        raise DiskTooSmall(
-            f"{purpose} takes {megabytes(needed_bytes)} in {folder}, and "
-            f"{megabytes(free)} are free there; {remedy}"
-        )
-
-
-def megabytes(count: int) -> str:
-    """Decimal, as `df --si` and shops count: '1,229 MB'."""
-    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e6:.2f} MB"

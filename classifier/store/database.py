@@ -1,9 +1,5 @@
-"""Whether the MLflow installed here can use a store's database as it is."""
+"""The store's database: made whole, and only opened if this MLflow made its schema."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,18 +9,43 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine
 
+from classifier.storage import build_file_once
+from classifier.store.location import StoreUnavailable
+
 
 class SchemaMismatch(RuntimeError):
     """The database was made by an older or a newer MLflow."""
 
 
-def check_schema(uri: str) -> None:
-    """SchemaMismatch, with what to do, where another MLflow made the database.
+def make_database(file: Path) -> None:
+    """Create an SQLite file with MLflow's tables if `file` is absent.
 
-    MLflow 3.17 itself, when it opens the database of an older one, brings it up to date
-    unasked if a table is missing (then the older MLflow can no longer read it) and
-    refuses if none is. Of a newer one it advises `mlflow db upgrade`, which cannot
-    work, or dies of alembic's CommandError. An empty database is in order.
+    MLflow creates them in many steps within 1 s. A process that is killed in between
+    would leave a database that looks like an older MLflow's. Raises StoreUnavailable
+    if the file cannot be written.
+    """
+    try:
+        build_file_once(file, _make_tables)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot make the store {file}: {error.strerror}"
+        ) from error
+
+
+def _make_tables(file: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # ./mlruns is the root of the experiment "Default", as MLflow's own clients set it.
+    SqlAlchemyStore(f"sqlite:///{file}", "./mlruns").engine.dispose()
+
+
+def check_schema(uri: str) -> None:
+    """Raises SchemaMismatch, with the remedy, if another MLflow made the database.
+
+    An empty database passes. MLflow 3.17 itself upgrades an older database without
+    asking if a table is missing (the older MLflow can then no longer read it), and
+    refuses it otherwise. For a newer database it suggests `mlflow db upgrade`, which
+    cannot work, or fails with alembic's CommandError.
     """
     found = _schema(uri)
     if not found:
@@ -49,7 +70,7 @@ def check_schema(uri: str) -> None:
 
 
 def _schema(uri: str) -> set[str]:
-    """The database's revisions, one in practice; empty in an empty database."""
+    """The database's revisions, in practice one; none if it is empty."""
     engine = create_engine(uri)
     try:
         with engine.connect() as connection:
@@ -63,54 +84,3 @@ def _migrations() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "store" / "db_migrations"
-
-
-def make_database(file: Path) -> None:
-    """MLflow's tables in an SQLite `file`, unless it is there.
-
-    MLflow makes them in many steps and 1 s; a process that is killed meanwhile leaves a
-    database that looks like an older MLflow's. So they are made beside it, under a name
-    that is taken over from who died, and put in place. One process does, others wait;
-    a file that someone else puts there meanwhile is theirs to keep.
-    """
-    if file.exists():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(file.parent):
-        if file.exists():
-            return
-        partial = file.with_name(f".{file.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
-        _make_tables(f"sqlite:///{partial}")
-        _put(partial, file)
-
-
-def _put(partial: Path, file: Path) -> None:
-    """Renames, but leaves a `file` that is there as it is."""
-    try:
-        os.link(partial, file)
-    except FileExistsError:
-        pass
-    except OSError:  # a disk without hard links, as exFAT
-        partial.rename(file)
-        return
-    partial.unlink()
-
-
-def _make_tables(uri: str) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    # The root of the experiment "Default", as MLflow's own clients have it.
-    SqlAlchemyStore(uri, "./mlruns").engine.dispose()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The kernel's lock on the folder itself: it leaves no file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

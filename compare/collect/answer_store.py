@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from classifier.console import WrongUsage
-from classifier.storage import whole, write_json
+from classifier.storage import atomic_write, partial_name, write_json
 from compare.collect.schema import Answer, NoAnswer, TopAnswer
 
 IDENTITY = "identity.json"
@@ -90,7 +90,7 @@ class AnswerStore:
         self._file.flush()
 
     def _rewritten(self) -> TextIO:
-        with whole(self._path) as partial, partial.open("w") as file:
+        with atomic_write(self._path) as partial, partial.open("w") as file:
             file.writelines(_line(name, pair) for name, pair in self.kept.items())
         return self._path.open("a")
 
@@ -104,7 +104,7 @@ def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
             (folder / name).unlink(missing_ok=True)
     elif folder.exists() and any(
         # A kill in the first moment leaves this file alone; it is nothing foreign.
-        file.name != f"{IDENTITY}.partial"
+        file.name != partial_name(IDENTITY)
         for file in folder.iterdir()
     ):
         _check_same(folder, identity)

@@ -14,7 +14,7 @@ from classifier.bundle.preprocessing import (
     decode_image,
 )
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
-from classifier.storage import whole
+from classifier.storage import atomic_write
 from compare.statistics.slices import ImageFacts
 
 IMAGES = "images.parquet"
@@ -116,7 +116,7 @@ def _write(folder: Path, looks: Mapping[str, Look]) -> None:
             "is_grey": pa.array(is_grey, pa.bool_()),
         }
     )
-    with whole(folder / IMAGES) as partial:
+    with atomic_write(folder / IMAGES) as partial:
         pq.write_table(table, partial)
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from classifier.bundle.labels import Labels
 from classifier.console import csv_row
-from classifier.storage import remove_files, whole, write_json
+from classifier.storage import atomic_write, remove_files, write_json
 from compare.results.comparison import Comparison
 from compare.results.numbers import Probe
 from compare.results.summary import Summary, without_nulls, write_document
@@ -138,7 +138,7 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
     if comparison.labelled:
         columns["a_right"] = pa.array(comparison.a_ranks == 1, pa.bool_())
         columns["b_right"] = pa.array(comparison.b_ranks == 1, pa.bool_())
-    with whole(folder / PER_IMAGE) as partial:
+    with atomic_write(folder / PER_IMAGE) as partial:
         pq.write_table(pa.table(columns), partial)
 
 
@@ -151,7 +151,7 @@ def write_per_class(
         "regression,improvement,could_be_flagged"
     )
     with (
-        whole(folder / PER_CLASS) as partial,
+        atomic_write(folder / PER_CLASS) as partial,
         partial.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")

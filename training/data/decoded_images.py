@@ -35,7 +35,7 @@ from classifier.datasets.dataset import (
 from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.metrics import IntArray
-from classifier.storage import build_once, check_room, file_checksums
+from classifier.storage import build_once, check_room, file_checksums, take_room
 
 FORMAT = 3
 """Part of the key: raised when decoding changes, so that older caches are not read."""
@@ -172,7 +172,7 @@ def _build(
     images = np.lib.format.open_memmap(
         folder / IMAGES, mode="w+", dtype=np.uint8, shape=shape
     )
-    _reserve(folder / IMAGES)
+    take_room(folder / IMAGES, (folder / IMAGES).stat().st_size)
     sha256s, broken, unread = [], {}, []
     with progress_bar(f"decoding {what}", total=len(part)) as advance:
         each = _decoded(part, preprocessing, max_megapixels)
@@ -200,12 +200,6 @@ def _shape(part: Part, preprocessing: Preprocessing) -> tuple[int, ...]:
 
 def _checksum(index: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(index, sort_keys=True).encode())
-
-
-def _reserve(path: Path) -> None:
-    """Writing through a map to a disk without room is no OSError but a SIGBUS."""
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _decoded(

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,10 +21,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from classifier.console import WrongUsage
+from classifier.storage import partial_name, take_room, write_in_reserve
 from classifier.store.location import StoreUnavailable, store_folder
 
 STATE = "state.json"
-PARTIAL = "state.json.partial"
+PARTIAL = partial_name(STATE)
 RESERVE = "reserve"
 JSON_ROOM = 1 << 18
 """Bytes an epoch may add to the JSON: 100,000 images in batches of 32 add 60 kB."""
@@ -124,8 +124,8 @@ class StateFolder:
         name = None
         if tensors:
             name = f"state-{state.epochs_done:04}.safetensors"
-            _overwrite(self.folder / RESERVE, save(dict(tensors)))
-            (self.folder / RESERVE).replace(self.folder / name)
+            data = save(dict(tensors))
+            write_in_reserve(self.folder / name, data, self.folder / RESERVE)
         try:
             self._write_json(state, name)
         except OSError:
@@ -156,8 +156,8 @@ class StateFolder:
 
         Raises OSError if the disk is full.
         """
-        _take_room(self.folder / RESERVE, size)
-        _take_room(self.folder / PARTIAL, JSON_ROOM)
+        take_room(self.folder / RESERVE, size)
+        take_room(self.folder / PARTIAL, JSON_ROOM)
 
     def _remove(self, *names: str) -> None:
         for name in names:
@@ -165,11 +165,11 @@ class StateFolder:
 
     def _reserve_again(self, name: str | None) -> None:
         """Reserves space for the next state, larger by one epoch's record."""
-        _take_room(
+        take_room(
             self.folder / PARTIAL, (self.folder / STATE).stat().st_size + JSON_ROOM
         )
         if name is not None and not (self.folder / RESERVE).exists():
-            _take_room(self.folder / RESERVE, (self.folder / name).stat().st_size)
+            take_room(self.folder / RESERVE, (self.folder / name).stat().st_size)
 
     def _write_json(self, state: RunState, tensors: str | None) -> None:
         entry = {
@@ -181,8 +181,8 @@ class StateFolder:
             "tensors": tensors,
             "content": state.content,
         }
-        _overwrite(self.folder / PARTIAL, json.dumps(entry).encode())
-        (self.folder / PARTIAL).replace(self.folder / STATE)
+        data = json.dumps(entry).encode()
+        write_in_reserve(self.folder / STATE, data, self.folder / PARTIAL)
 
 
 def now_ms() -> int:
@@ -196,21 +196,6 @@ def _lock(lock: Any, run_id: str) -> None:
         raise StoreUnavailable(
             f"run {run_id} is being trained by another process; wait for it, or stop it"
         ) from error
-
-
-def _take_room(path: Path, size: int) -> None:
-    with open(path, "ab") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _overwrite(path: Path, data: bytes) -> None:
-    """Writes into the file's reserved space, and syncs it to the disk."""
-    path.touch()
-    with open(path, "r+b") as file:
-        file.write(data)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def byte_size(tensors: Mapping[str, Tensor]) -> int:

@@ -26,7 +26,7 @@ from classifier.bundle.preprocessing import (
 from classifier.console import printable
 from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
-from classifier.storage import whole
+from classifier.storage import atomic_write
 from compare.collect.image_statistics import Look, keep_looks
 from compare.collect.images import Images
 from compare.results.comparison import Comparison
@@ -71,7 +71,7 @@ class Thumbnails:
 
     def save(self, folder: Path) -> None:
         with (
-            whole(folder / FILE) as partial,
+            atomic_write(folder / FILE) as partial,
             pq.ParquetWriter(
                 partial, COLUMNS, compression="none", use_dictionary=False
             ) as file,

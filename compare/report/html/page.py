@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from classifier.console import page_text, printable_json
-from classifier.storage import whole
+from classifier.storage import atomic_write
 from compare.report.html import charts, tables
 from compare.report.html.charts import latency_curves
 from compare.report.html.definitions import definitions
@@ -43,7 +43,10 @@ def write_report(
     thumbnails: Thumbnails | None,
 ) -> None:
     parts = html_parts(verdict, comparison, facts=facts, thumbnails=thumbnails)
-    with whole(folder / HTML) as partial, partial.open("w", encoding="utf-8") as file:
+    with (
+        atomic_write(folder / HTML) as partial,
+        partial.open("w", encoding="utf-8") as file,
+    ):
         file.writelines(parts)  # one text would hold 9 MB three times
 
 

@@ -13,7 +13,8 @@ import mlflow.entities as entities
 
 from classifier.storage import write_json
 from classifier.store.location import StoreUnavailable
-from classifier.store.registry import Registry, open_experiment, sent_once, store_call
+from classifier.store.logged_models import open_experiment
+from classifier.store.registry import Registry, sent_once, store_call
 from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
 from compare.collect.schema import ServedVersion
 from compare.report.draw import Drawn

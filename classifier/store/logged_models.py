@@ -1,4 +1,4 @@
-"""A run's logged models: where MLflow keeps the files of its versions."""
+"""Experiments, and the logged models in which MLflow keeps the files of versions."""
 
 import platform
 import shutil
@@ -13,13 +13,14 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
 from classifier.bundle.files import GRAPH, Bundle
+from classifier.store.location import StoreUnavailable, is_remote, store_folder
 from classifier.store.registry import Registry, sent_once, store_call
 
 
 def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
-    """Adds the file MLmodel: MLflow's onnx flavor, read by its own loader.
+    """Add the file MLmodel, of MLflow's onnx flavor.
 
-    No pickle, and no code of ours is run by who loads it.
+    MLflow's own loader reads it, without pickle and without code of this project.
     """
     size = (bundle.preprocessing.height, bundle.preprocessing.width)
     images = TensorSpec(np.dtype(np.uint8), (-1, *size, 3), "images")
@@ -29,7 +30,7 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
         model_id=model_id,
         signature=ModelSignature(Schema([images]), Schema([logits])),
     )
-    # On CPU, as MLflow warns on every machine without CUDA if it is in the list.
+    # MLflow warns on every machine without CUDA if the list has CUDA's provider.
     model.add_flavor(
         "onnx",
         onnx_version=version("onnx"),
@@ -46,7 +47,7 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
 
 
 class LoggedModels:
-    """Those of one run."""
+    """The logged models of one run."""
 
     def __init__(self, registry: Registry, *, experiment_id: str, run_id: str) -> None:
         self._client = registry.client
@@ -55,9 +56,9 @@ class LoggedModels:
 
     @store_call("find a version's files")
     def find(self, name: str) -> str | None:
-        """The id of the model of that name, if it was stored whole; None without.
+        """The id of the complete model of that name, or None.
 
-        What an interrupted attempt left half-made is done away with.
+        Deletes the incomplete ones, which interrupted attempts left.
         """
         found = None
         for model in self._client.search_logged_models(
@@ -73,10 +74,10 @@ class LoggedModels:
 
     @store_call("store a version's files")
     def add(self, bundle: Bundle, *, name: str, tags: Mapping[str, str]) -> str:
-        """Stores a version's files as a logged model of this run; its id.
+        """Store a version's files as a logged model of this run; return its id.
 
-        Nothing refers to it until it is registered: whatever dies before leaves
-        nothing that anyone would load.
+        Nothing refers to the model until it is registered, so nobody loads what a
+        failure left.
         """
         with sent_once():
             model = self._client.create_logged_model(
@@ -100,6 +101,34 @@ class LoggedModels:
         return tags
 
 
+def open_experiment(registry: Registry, name: str, *, advice: str) -> str:
+    """The experiment's id; made, if new, with artifacts where `mlflow ui` finds them.
+
+    MLflow's default place would depend on its creator: an experiment made in MLflow's
+    UI gets `mlflow-artifacts:`, to which only a client of the server can write.
+    Raises StoreUnavailable; its message ends with `advice`, another way for the user.
+    """
+    with store_call(f"open experiment {name!r}"):
+        found = registry.client.get_experiment_by_name(name)
+        if found is None:
+            folder = store_folder(registry.uri) / "mlruns" / name
+            location = None if is_remote(registry.uri) else str(folder)
+            return str(registry.client.create_experiment(name, location))
+    if found.lifecycle_stage != "active":
+        raise StoreUnavailable(
+            f"experiment {name!r} was deleted in MLflow; restore it with `mlflow "
+            f"experiments restore --experiment-id {found.experiment_id}`, or {advice}"
+        )
+    at_server = str(found.artifact_location).startswith("mlflow-artifacts:")
+    if at_server and not is_remote(registry.uri):
+        raise StoreUnavailable(
+            f"experiment {name!r} keeps its artifacts on a server "
+            f"({found.artifact_location}), and {registry.uri} is not one; set "
+            f"MLFLOW_TRACKING_URI to the server's address, or {advice}"
+        )
+    return str(found.experiment_id)
+
+
 @store_call("find a version's experiment")
 def experiment_of(registry: Registry, model_id: str) -> str:
     """The name of the experiment that a logged model belongs to."""
@@ -108,10 +137,12 @@ def experiment_of(registry: Registry, model_id: str) -> str:
 
 
 def _remove_local(model: Any) -> None:
-    """The files of an mlflow.entities.LoggedModel, where they are kept in a folder:
-    <its id>/artifacts."""
+    """Delete the files of an mlflow.entities.LoggedModel if they are in a local folder.
+
+    MLflow's folder is <its id>/artifacts.
+    """
     url = urlparse(str(model.artifact_location))
     if url.scheme in ("", "file"):
         files = Path(unquote(url.path))
-        whole = files.parent if files.parent.name == model.model_id else files
-        shutil.rmtree(whole, ignore_errors=True)
+        folder = files.parent if files.parent.name == model.model_id else files
+        shutil.rmtree(folder, ignore_errors=True)

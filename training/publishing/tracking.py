@@ -16,8 +16,8 @@ from types import TracebackType
 import mlflow.entities as entities
 
 from classifier.store.location import StoreUnavailable
-from classifier.store.logged_models import LoggedModels
-from classifier.store.registry import Registry, open_experiment, store_call
+from classifier.store.logged_models import LoggedModels, open_experiment
+from classifier.store.registry import Registry, store_call
 from training.config import program
 from training.evaluation.epoch import EpochRecord, RunningPoint
 from training.evaluation.evaluate import Metrics

@@ -1,4 +1,4 @@
-"""Versions as the registry tells them, and int8 forms beside them."""
+"""Versions, their names, tags and int8 forms."""
 
 from dataclasses import replace
 
@@ -31,6 +31,44 @@ PLAIN = Version(model="m", number="2", model_id="m-2", aliases=("best-loss",))
 VERSIONS = [PLAIN, QUANTISED]
 
 
+LISTED = [
+    Version(model="m", number=str(number), model_id=None, aliases=aliases)
+    for number, aliases in ((1, ()), (2, ("best",)), (10, ("best-loss", "v-old")))
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [
+        ("v2", "2"),
+        ("V2", "2"),
+        ("2", "2"),
+        ("v002", "2"),
+        ("best", "2"),
+        ("@best", "2"),
+        ("@best-loss", "10"),
+        ("v-old", "10"),
+        ("latest", "10"),
+        ("Latest", "10"),
+    ],
+)
+def test_a_version_can_be_named_in_every_way(asked: str, number: str) -> None:
+    assert find_version(LISTED, asked, model="m").number == number
+
+
+@pytest.mark.parametrize("asked", ["v3", "0", "worst", "@", "", "v", "1.0", "v1 "])
+def test_the_error_of_an_unknown_version_lists_the_others(asked: str) -> None:
+    with pytest.raises(UnknownVersion, match=r"v1, v2, v10, @best, @best-loss"):
+        find_version(LISTED, asked, model="m")
+
+
+def test_many_versions_are_listed_as_a_range() -> None:
+    versions = [replace(LISTED[0], number=str(number)) for number in range(1, 17)]
+
+    with pytest.raises(UnknownVersion, match="there is v1 to v16"):
+        find_version(versions, "v17", model="m")
+
+
 @pytest.mark.parametrize(
     "asked",
     ["v16.int8", "V16.INT8", "16.int8", "best.int8", "@best.int8", "latest.int8"],
@@ -43,11 +81,11 @@ def test_an_int8_form_can_be_named_in_every_way(asked: str) -> None:
         "m-int8",
         QUANTISED,
     )
-    # among versions that are served, it may stand without the one it was made of
+    # Among served versions, a form may stand without its base.
     assert find_version([PLAIN, found], asked, model="m") == found
 
 
-def test_an_int8_form_tells_what_was_measured_of_it_and_nothing_else() -> None:
+def test_an_int8_form_has_the_tags_measured_of_it_alone() -> None:
     form = QUANTISED.int8
 
     assert form is not None
@@ -65,7 +103,7 @@ def test_a_version_without_an_int8_form_says_how_to_make_one() -> None:
 
 
 @pytest.mark.parametrize("asked", ["v3.int8", ".int8", "v16.int8.int8", "v16.int4"])
-def test_an_unknown_int8_form_is_told_what_there_is(asked: str) -> None:
+def test_the_error_of_an_unknown_int8_form_lists_the_others(asked: str) -> None:
     with pytest.raises(UnknownVersion, match=r"v2, v16, v16\.int8, @best, @best-loss"):
         find_version(VERSIONS, asked, model="m")
 
@@ -86,7 +124,7 @@ def test_int8_forms_are_listed_after_their_versions_and_once() -> None:
     assert with_int8_forms(listed) == listed
 
 
-def test_the_longest_name_there_can_be_is_found() -> None:
+def test_the_longest_possible_name_is_found() -> None:
     named = replace(QUANTISED, aliases=("a" * 255,))
 
     assert find_version([named], f"@{'a' * 255}.int8", model="m") == named.int8
@@ -111,7 +149,7 @@ def test_a_name_that_is_too_long_is_unknown_and_not_repeated(asked: str) -> None
         ("latest.int8", ["latest.int8", "LATEST.INT8", "@latest.int8"]),
         ("@prod", ["prod", "@prod"]),
         ("@prod.int8", ["prod.int8", "@prod.INT8"]),
-        # of aliases the registry has these, and Prod beside prod
+        # The registry allows these aliases, and Prod beside prod.
         ("@8", ["@8"]),
         ("@Prod", ["Prod", "@Prod"]),
         ("@v", ["v", "@v"]),
@@ -131,7 +169,7 @@ def test_an_alias_that_looks_like_a_number_is_named_with_its_sign() -> None:
 
 
 ODD = ("", " ", "soon", "n/a", "nan", "inf", "-inf", "1e400", "-1", "None", "\x1b[2J")
-"""What anybody may write into a tag that should hold a number."""
+"""Texts that a tag for a number may have, as anybody can write tags."""
 
 
 def _tagged(**tags: str) -> Version:

@@ -24,7 +24,7 @@ from classifier.console import (
     exit_code,
     report_failure,
 )
-from classifier.datasets import archives, dataset
+from classifier.datasets import dataset
 from classifier.store import location, versions
 
 CODES: dict[type[Exception], int] = {
@@ -42,7 +42,6 @@ CODES: dict[type[Exception], int] = {
     compare.collect.client.UnknownServed: 2,
     location.StoreUnavailable: 3,
     storage.DiskTooSmall: 3,
-    archives.NoRoomToUnpack: 3,
     hardware.DeviceUnavailable: 3,
     files.BrokenBundle: 3,
     files.NoBundle: 3,

@@ -1,4 +1,4 @@
-"""Unpacks an archive of a data set, once."""
+"""Archives of data sets: unpacked once, into the cache; unsafe ones are refused."""
 
 import bz2
 import errno
@@ -19,23 +19,131 @@ from pathlib import Path
 
 from classifier.datasets.dataset import BadDataset
 from classifier.datasets.listing import is_image_name
-from classifier.storage import build_once
+from classifier.storage import DiskTooSmall, build_once, check_room, megabytes
+
+SUFFIXES = (
+    *(".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"),
+    *(".tgz", ".tbz", ".tbz2", ".txz"),
+)
+
+FORMAT = 2
+"""Part of a zip's key in the cache; raise it when the decoding of names changes."""
+
+HARMLESS_BYTES, MOST_RATIO = 1 << 30, 100
+"""An archive that unpacks to more than 1 GiB and to 100 times its size is a bomb. Zeros
+shrink 1,000 times in a zip, photographs hardly, and the digits as uncompressed PNG 2.5
+times in a .tar.xz."""
+
+MOST_HEADER_BYTES = 16 << 20
+"""Names take a few kB; tarfile holds a header of any length in memory."""
+
+UNPACK_IT = "unpack it yourself and name the folder with --data"
+
+_NAMES_CLASH = frozenset(
+    {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}
+)
+"""System errors that an archive's odd names cause."""
+
+_DAMAGED = (
+    EOFError,
+    OSError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    *(ValueError, LookupError, OverflowError, struct.error),  # of odd headers
+)
 
 UTF8_FLAG = 0x800
 UNICODE_PATH = 0x7075
-"""Info-ZIP's extra field: the name in UTF-8, with a checksum of the one it replaces."""
+"""Info-ZIP's extra field: the name in UTF-8, and a checksum of the plain name."""
 
 DOS = 0
 """`create_system` of Windows' own tools, whose names cannot have a backslash."""
 
-PACK_AGAIN = "pack it again, or unpack it yourself and name the folder with --data"
+PACK_AGAIN = f"pack it again, or {UNPACK_IT}"
 
 
-def extract_zip(zipped: zipfile.ZipFile, to: Path) -> None:
-    """BadDataset for links, for names that lead outside, or that nobody can decode."""
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, *, cache: Path) -> Path:
+    """The folder in the cache with the archive's files.
+
+    Its key is the path, size and mtime. Raises BadDataset if the archive is cut off or
+    damaged, is a bomb, or has names outside its folder; DiskTooSmall.
+    """
+    status = archive.stat()
+    key = f"{archive.resolve()}\t{status.st_size}\t{status.st_mtime_ns}"
+    if _is_zip(archive):
+        key += f"\t{FORMAT}"
+    name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
+
+
+def stem(archive: Path) -> str:
+    """The archive's name without its suffixes."""
+    lower = archive.name.lower()
+    longest = max((s for s in SUFFIXES if lower.endswith(s)), key=len)
+    return archive.name[: -len(longest)]
+
+
+def _is_zip(archive: Path) -> bool:
+    return archive.name.lower().endswith(".zip")
+
+
+def _extract(archive: Path, to: Path) -> None:
+    try:
+        if _is_zip(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                size = sum(member.file_size for member in zipped.infolist())
+                _check_ratio(size, archive)
+                _check_room(to, size, f"the content of {archive}")
+                _extract_zip(zipped, to)
+        else:
+            with (
+                _open_tar(archive) as stream,
+                tarfile.open(archive, "r:", fileobj=_SmallReads(stream)) as tarred,
+            ):
+                _extract_tar(tarred, archive, to)
+    except (BadDataset, DiskTooSmall):
+        raise
+    except RuntimeError as error:  # encrypted, or a compression Python does not have
+        raise BadDataset(
+            f"{archive} cannot be unpacked here: {error}; {UNPACK_IT}"
+        ) from error
+    except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_NAMES_CLASH):
+            raise  # The disk is full or not writable.
+        raise BadDataset(
+            f"{archive} ({archive.stat().st_size:,} bytes) is cut off or damaged: "
+            f"{error}; download it again"
+        ) from error
+    shutil.rmtree(to / "__MACOSX", ignore_errors=True)
+
+
+def _check_ratio(unpacked_bytes: int, archive: Path) -> None:
+    """Raises BadDataset for a bomb, before so many bytes are written."""
+    ratio = unpacked_bytes / max(1, archive.stat().st_size)
+    if unpacked_bytes > HARMLESS_BYTES and ratio > MOST_RATIO:
+        raise BadDataset(
+            f"{archive} unpacks to {megabytes(unpacked_bytes)} or more, {ratio:,.0f} "
+            f"times its size, which no archive of images does; if you trust it, "
+            f"{UNPACK_IT}"
+        )
+
+
+def _check_room(to: Path, size: int, purpose: str) -> None:
+    remedy = "make room, or name a folder on another disk with --cache"
+    check_room(to, size, purpose=purpose, remedy=remedy)
+
+
+def _extract_zip(zipped: zipfile.ZipFile, to: Path) -> None:
+    """Raises BadDataset for links, names outside the folder, and undecodable names."""
     made = set()
     for member in zipped.infolist():
-        name = member_name(member)
+        name = _member_name(member)
         target = to / _inside(name, zipped)
         _check_no_link(member, name, zipped)
         folder = target if name.endswith("/") else target.parent
@@ -47,11 +155,11 @@ def extract_zip(zipped: zipfile.ZipFile, to: Path) -> None:
                 shutil.copyfileobj(source, file)
 
 
-def member_name(member: zipfile.ZipInfo) -> str:
-    """With slashes. BadDataset for an image's name in a code page that is not known.
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """The name with slashes. Raises BadDataset if an image's code page is unknown.
 
-    Without the flag for UTF-8 a name is, by the standard, in code page 437. Many tools
-    write UTF-8 all the same, and others the code page of their country.
+    A name without the flag for UTF-8 is in code page 437 by the standard. Many tools
+    write UTF-8 nevertheless, others the code page of their country.
     """
     name = _decoded(member)
     if "\\" in name and ("/" not in name or member.create_system == DOS):
@@ -63,10 +171,10 @@ def _decoded(member: zipfile.ZipInfo) -> str:
     packed = member.orig_filename.partition("\0")[0]
     if member.flag_bits & UTF8_FLAG:
         return packed
-    raw = packed.encode("cp437")  # as Python decoded it, which maps each byte to one
-    told = _unicode_path(member.extra, raw)
+    raw = packed.encode("cp437")  # undoes Python's decoding, byte for byte
+    in_utf8 = _unicode_path(member.extra, raw)
     try:
-        return (told or raw).decode("utf-8")
+        return (in_utf8 or raw).decode("utf-8")
     except UnicodeDecodeError:
         pass
     if is_image_name(packed) and not all(map(_is_latin, packed)):
@@ -79,14 +187,17 @@ def _decoded(member: zipfile.ZipInfo) -> str:
 
 
 def _is_latin(character: str) -> bool:
-    """Code page 437 has its accented letters where others have signs, and Greek letters
-    where Windows' Latin alphabet has accented ones."""
+    """Tells code page 437 from others.
+
+    Where it has accented letters, other code pages have signs; where Windows' Latin
+    alphabet has accented letters, it has Greek ones.
+    """
     is_letter = unicodedata.name(character, "").startswith("LATIN ")
     return character.isascii() or is_letter
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
-    """The extra field's UTF-8; None without one, or where it is of another name."""
+    """The name in the extra field, or None; a wrong checksum means another name."""
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
         value, extra = extra[4 : 4 + size], extra[4 + size :]
@@ -116,104 +227,8 @@ def _check_no_link(member: zipfile.ZipInfo, name: str, zipped: zipfile.ZipFile) 
         )
 
 
-SUFFIXES = (
-    *(".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz"),
-    *(".tgz", ".tbz", ".tbz2", ".txz"),
-)
-
-FORMAT = 2
-"""Part of a zip's key in the cache: raised when names are decoded otherwise."""
-
-HARMLESS_BYTES, MOST_RATIO = 1 << 30, 100
-"""An archive of images that is unpacked to more than 1 GiB and to 100 times its size is
-taken for a bomb: zeros shrink 1,000 times in a zip, photographs hardly at all, and the
-digits as uncompressed PNG 2.5 times in a .tar.xz."""
-
-MOST_HEADER_BYTES = 16 << 20
-"""Names take a few kB. tarfile holds a header in memory, however long it is."""
-
-UNPACK_IT = "unpack it yourself and name the folder with --data"
-
-_NAMES_CLASH = frozenset(
-    {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL}
-)
-"""Errors of the system for names that an archive should not have."""
-
-_DAMAGED = (
-    EOFError,
-    OSError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    zlib.error,
-    *(ValueError, LookupError, OverflowError, struct.error),  # of odd headers
-)
-
-
-class NoRoomToUnpack(OSError):
-    """The disk has less room than the archive takes."""
-
-
-def is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES)
-
-
-def unpack(archive: Path, *, cache: Path) -> Path:
-    """The folder in the cache with its files; its key is the path, size and mtime.
-
-    BadDataset for an archive that is cut off, damaged, reaches outside its folder, or
-    is a bomb. NoRoomToUnpack.
-    """
-    status = archive.stat()
-    key = f"{archive.resolve()}\t{status.st_size}\t{status.st_mtime_ns}"
-    if _is_zip(archive):
-        key += f"\t{FORMAT}"
-    name = f"{stem(archive)}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return build_once(cache / "unpacked" / name, lambda to: _extract(archive, to))
-
-
-def stem(archive: Path) -> str:
-    """The archive's name without its suffixes."""
-    lower = archive.name.lower()
-    longest = max((s for s in SUFFIXES if lower.endswith(s)), key=len)
-    return archive.name[: -len(longest)]
-
-
-def _is_zip(archive: Path) -> bool:
-    return archive.name.lower().endswith(".zip")
-
-
-def _extract(archive: Path, to: Path) -> None:
-    try:
-        if _is_zip(archive):
-            with zipfile.ZipFile(archive) as zipped:
-                sizes = [member.file_size for member in zipped.infolist()]
-                _check_size(sum(sizes), archive, free=_free(to))
-                extract_zip(zipped, to)
-        else:
-            with (
-                _open_tar(archive) as stream,
-                tarfile.open(archive, "r:", fileobj=_SmallReads(stream)) as tarred,
-            ):
-                _extract_tar(tarred, archive, to)
-    except (BadDataset, NoRoomToUnpack):
-        raise
-    except RuntimeError as error:  # encrypted, or a compression Python does not have
-        raise BadDataset(
-            f"{archive} cannot be unpacked here: {error}; {UNPACK_IT}"
-        ) from error
-    except _DAMAGED as error:
-        if isinstance(error, OSError) and error.errno not in (None, *_NAMES_CLASH):
-            raise  # the disk is full or not writable: not the archive's fault
-        raise BadDataset(
-            f"{archive} ({archive.stat().st_size:,} bytes) is cut off or damaged: "
-            f"{error}; download it again"
-        ) from error
-    shutil.rmtree(to / "__MACOSX", ignore_errors=True)
-
-
 def _open_tar(archive: Path) -> io.BufferedIOBase:
-    """The tar inside, by the archive's first bytes: suffixes may be wrong."""
+    """Open the tar by the archive's first bytes, because suffixes may be wrong."""
     with archive.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):
@@ -226,9 +241,9 @@ def _open_tar(archive: Path) -> io.BufferedIOBase:
 
 
 class _SmallReads(io.RawIOBase):
-    """Raises tarfile.ReadError where more than MOST_HEADER_BYTES are asked for at once.
+    """Raises tarfile.ReadError if one read asks for more than MOST_HEADER_BYTES.
 
-    tarfile reads files in pieces of 16 kB, and only headers whole.
+    tarfile reads a header at once, and files in pieces of 16 kB.
     """
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
@@ -246,39 +261,17 @@ class _SmallReads(io.RawIOBase):
         return self._stream.tell()
 
 
-def _check_size(unpacked_bytes: int, archive: Path, *, free: int) -> None:
-    """Before so much is written, of which the disk had `free` bytes at the start.
-
-    BadDataset for a bomb, NoRoomToUnpack.
-    """
-    ratio = unpacked_bytes / max(1, archive.stat().st_size)
-    size = f"{archive} unpacks to {unpacked_bytes / 1e6:,.0f} MB or more"
-    if unpacked_bytes > HARMLESS_BYTES and ratio > MOST_RATIO:
-        raise BadDataset(
-            f"{size}, {ratio:,.0f} times its size, as no archive of images does; if "
-            f"you trust it, {UNPACK_IT}"
-        )
-    if unpacked_bytes > free:
-        raise NoRoomToUnpack(
-            f"{size}, and {free / 1e6:,.0f} MB are free in the cache; make room, or "
-            f"name a folder on another disk with --cache"
-        )
-
-
-def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
-
-
 def _extract_tar(tarred: tarfile.TarFile, archive: Path, to: Path) -> None:
-    unpacked_bytes, free = 0, _free(to)
+    unpacked_bytes = 0
     for member in tarred:
         unpacked_bytes += member.size
-        _check_size(unpacked_bytes, archive, free=free)
+        _check_ratio(unpacked_bytes, archive)
+        _check_room(to, member.size, f"the next file of {archive}")
         if hasattr(tarfile, "data_filter"):
             _extract_filtered(tarred, member, archive, to)
         else:
             _extract_by_hand(tarred, member, archive, to)
-    # Python takes a tar that ends between two members for whole; it ends with zeros.
+    # A whole tar ends with zeros; Python also accepts one cut between two members.
     assert tarred.fileobj is not None
     tarred.fileobj.seek(tarred.offset)
     if tarred.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
@@ -290,7 +283,7 @@ def _extract_filtered(
 ) -> None:
     try:
         tarred.extract(member, to, filter="data")
-    except (tarfile.FilterError, KeyError) as error:  # the latter of a hard link
+    except (tarfile.FilterError, KeyError) as error:  # KeyError: a hard link
         raise _refused(member, archive, str(error)) from error
     if member.islnk() and not os.path.lexists(to / member.name):
         raise _refused(member, archive, "its target is not there")
@@ -299,11 +292,11 @@ def _extract_filtered(
 def _extract_by_hand(
     tarred: tarfile.TarFile, member: tarfile.TarInfo, archive: Path, to: Path
 ) -> None:
-    # Python before 3.11.4 has no filters (Debian 12 ships 3.11.2): files alone, inside.
+    # Python before 3.11.4 has no filters (Debian 12 has 3.11.2): only plain files here.
     if not (to / member.name).resolve().is_relative_to(to.resolve()):
         raise _refused(member, archive, "it lies outside the archive's folder")
     if not (member.isfile() or member.isdir()):
-        raise _refused(member, archive, "it is no file")
+        raise _refused(member, archive, "it is not a plain file")
     tarred.extract(member, to)
 
 

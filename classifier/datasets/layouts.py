@@ -1,4 +1,4 @@
-"""Tiny ImageNet's original layout: class folders to train, a table of labels to val."""
+"""Layouts of data sets: class folders, and Tiny ImageNet's table of labels."""
 
 import codecs
 import os
@@ -26,10 +26,10 @@ from classifier.datasets.listing import (
 
 
 def class_names(root: Path, class_ids: Iterable[str]) -> Mapping[str, str]:
-    """Class id -> the first of its names in words.txt, for classes that it has.
+    """Class id -> the first of its names in words.txt; empty without that file.
 
-    A line is `n01443537 <tab> goldfish, Carassius auratus`. Ids are matched whatever
-    their Unicode form. Empty without that file.
+    A line is `n01443537 <tab> goldfish, Carassius auratus`. Ids that differ only by
+    their Unicode form match.
     """
     words = root / "words.txt"
     if not words.is_file():
@@ -45,10 +45,10 @@ def class_names(root: Path, class_ids: Iterable[str]) -> Mapping[str, str]:
 
 
 def table_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers, from 1, and lines without their ends; blank lines are left out.
+    """Numbers (from 1) and texts of the lines that are not blank.
 
-    UTF-8, with a mark of byte order or without; UTF-16 with one; and, line by line, the
-    Latin alphabet of Windows, of which Latin-1 is part.
+    Reads UTF-8 with or without a byte order mark, UTF-16 with one, and lines in the
+    Latin alphabet of Windows.
     """
     try:
         data = file.read_bytes()
@@ -59,7 +59,7 @@ def table_lines(file: Path) -> Iterator[tuple[int, str]]:
         ) from error
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", errors="replace").encode()
-    # Of bytes, splitlines() parts at \n, \r and \r\n alone; of text, at U+0085 too.
+    # bytes.splitlines() splits at \n, \r and \r\n; str.splitlines() at U+0085 too.
     lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
     for number, line in enumerate(lines, start=1):
         if line.strip():
@@ -67,7 +67,7 @@ def table_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def first_field(line: str) -> tuple[str, str]:
-    """The text before the first tab and after it; without a tab, the first blank."""
+    """Split the line at its first tab, or without one at its first blank."""
     first, _, rest = line.strip().partition("\t" if "\t" in line else " ")
     return first.strip(), rest.strip()
 
@@ -88,17 +88,21 @@ _WHAT_A_DATA_SET_IS = (
 
 
 def read_image_folder(root: Path, *, want_train: bool) -> Dataset:
-    """Class ids are folder names; their names come from words.txt where there is one.
+    """Class ids are folder names; class names come from words.txt if there is one.
 
-    BadDataset names the folder that is missing or odd.
+    Raises BadDataset with the folder that is absent or odd.
     """
     val = _read_part(root, "val")
     train = _read_part(root, "train") if want_train else None
+    return _dataset(root, root.name, train, val)
+
+
+def _dataset(root: Path, name: str, train: Part | None, val: Part) -> Dataset:
     if train is not None:
         check_same_classes(set(train.class_ids), set(val.class_ids), root=root)
     class_ids = (train or val).class_ids
     return Dataset(
-        name=root.name,
+        name=name,
         source=str(root),
         labels=Labels.from_ids(class_ids, class_names(root, set(class_ids))),
         train=train,
@@ -113,11 +117,11 @@ def read_class_folders(
     without: str | None = None,
     by_path: bool = False,
 ) -> Part:
-    """Images by the class folder that they lie in, at any depth.
+    """Images of each class folder, at any depth.
 
-    Where a class folder has a folder called `within`, that one alone is read; the one
-    called `without` is no class. Images go by their file names; by their paths below
-    `folder` where a file name stands twice in the part, or `by_path`.
+    If a class folder has a folder called `within`, only that is read. The folder called
+    `without` is no class. An image's name is its file name; or its path below `folder`
+    if `by_path` is set or two images have one file name.
     """
     class_ids: list[str] = []
     paths: list[str] = []
@@ -141,7 +145,8 @@ def read_class_folders(
         names = paths
     notes = say_left_out(left_out, where=f"{folder.name}/")
     if hint := unicode_hint(set(class_ids), set(class_ids)):
-        notes = (hint.partition(";")[0], *notes)  # both are there: no renaming alike
+        # Without the remedy: both folders exist, so neither can take the other's name.
+        notes = (hint.partition(";")[0], *notes)
     return Part(
         tuple(names),
         tuple(class_ids),
@@ -176,7 +181,10 @@ def _read_part(root: Path, part: str) -> Part:
 
 
 def _check_sorted(images: Path) -> Path:
-    """Tiny ImageNet without its table would pass as one class called `images`."""
+    """Raises BadDataset for Tiny ImageNet's images without their table.
+
+    They would pass as one class called `images`.
+    """
     if any(map(has_images, subfolders(images))):
         return images
     raise BadDataset(
@@ -194,23 +202,14 @@ def is_tiny_imagenet(root: Path) -> bool:
 
 
 def read_tiny_imagenet(root: Path, *, want_train: bool) -> Dataset:
-    """BadDataset names the file that is missing or odd."""
+    """Raises BadDataset with the file that is absent or odd."""
     val = _read_val(root / "val")
     train = _read_train(root / "train") if want_train else None
-    if train is not None:
-        check_same_classes(set(train.class_ids), set(val.class_ids), root=root)
-    class_ids = (train or val).class_ids
-    return Dataset(
-        name="tiny-imagenet",
-        source=str(root),
-        labels=Labels.from_ids(class_ids, class_names(root, set(class_ids))),
-        train=train,
-        val=val,
-    )
+    return _dataset(root, "tiny-imagenet", train, val)
 
 
 def _read_val(folder: Path) -> Part:
-    """Classes are the table's, or the folders that the images have been sorted into."""
+    """Classes come from the table, or from folders that the user sorted images into."""
     listing = list_images(folder / "images")
     is_flat = any("/" not in name for name in listing.names)
     sorted_into = _sorted_into(folder)
@@ -232,7 +231,7 @@ def _read_val(folder: Path) -> Part:
 
 
 def _sorted_into(folder: Path) -> list[Path]:
-    """Folders, `folder` or `images` in it, that have class folders with images."""
+    """Which of `folder` and its `images` have class folders with images."""
     images = folder / "images"
     return [
         parent

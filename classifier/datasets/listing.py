@@ -1,4 +1,4 @@
-"""Images below a folder, by one rule for every layout, and what is left out."""
+"""Finds the parts of a data set, and the images below a folder."""
 
 import os
 import re
@@ -18,25 +18,25 @@ IMAGE_SUFFIXES = (
 )
 
 HIDDEN = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
-"""Names, in lower case, that macOS, Windows and Synology's boxes leave in folders."""
+"""Names, in lower case, of files that macOS, Windows and Synology's boxes add."""
 
 HEAD_BYTES = 256
-"""Read of a file without a suffix: all that is_image() looks at."""
+"""Bytes of a file without a suffix that is_image() needs."""
 
 IMAGE, FOLDER, DEAD_LINK = "image", "folder", "link that leads nowhere"
 LISTED_ALREADY = "link to a folder that is listed already"
 _SPECIAL = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-"""Control characters, and bytes that are no UTF-8."""
+"""Control characters, and bytes that are not UTF-8."""
 
 LeftOut = Counter[str]
-"""Files and folders that are not read, counted by their kind."""
+"""Counts of the files and folders that are not read, by kind."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Images below a folder; a link that leads nowhere counts as one by its name."""
+    """Images below a folder; a dead link with an image's name is one of them."""
 
     folder: Path
     names: tuple[str, ...]
@@ -50,10 +50,10 @@ class Listing:
 
 
 def list_images(folder: Path) -> Listing:
-    """All images below a folder, also those behind links; none where it is not there.
+    """All images below a folder, also through links; none if the folder is absent.
 
-    BadDataset for names that nothing could carry.
-    Not Path.rglob and sorted paths: those take 1.9 s for Tiny ImageNet, this a third.
+    Raises BadDataset for names that are not plain text. Path.rglob and sorted paths
+    would take 1.9 s for Tiny ImageNet; this takes a third.
     """
     left_out = LeftOut()
     walked = _walk(folder, left_out) if folder.is_dir() else iter(())
@@ -63,12 +63,12 @@ def list_images(folder: Path) -> Listing:
 
 
 def has_images(folder: Path) -> bool:
-    """Whether list_images() would find one; it stops at the first."""
+    """Whether list_images() would find one; stops at the first."""
     return next(_walk(folder, LeftOut()), None) is not None
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, also linked ones, without the hidden; sorted."""
+    """Folders in a folder, sorted; linked ones too, hidden ones not."""
     return [
         Path(entry.path)
         for entry in _entries(folder)
@@ -77,9 +77,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path, left_out: LeftOut) -> list[Path]:
-    """subfolders(); all else is counted in `left_out`.
+    """Like subfolders(), and counts all other entries in `left_out`.
 
-    BadDataset where a link that leads nowhere could be a class.
+    Raises BadDataset for a dead link that could be a class.
     """
     folders = []
     for entry in _entries(folder):
@@ -88,8 +88,8 @@ def class_folders(folder: Path, left_out: LeftOut) -> list[Path]:
             folders.append(Path(entry.path))
         elif kind == DEAD_LINK and not os.path.splitext(entry.name)[1]:
             raise BadDataset(
-                f"{entry.path} is a link to {os.readlink(entry.path)!r}, where nothing "
-                f"is; mend the link, or remove it"
+                f"{entry.path} is a link to {os.readlink(entry.path)!r}, which does "
+                f"not exist; repair the link, or remove it"
             )
         else:
             left_out[f"{IMAGE} beside the classes" if kind == IMAGE else kind] += 1
@@ -105,12 +105,12 @@ def is_hidden(name: str) -> bool:
 
 
 def say_left_out(left_out: LeftOut, *, where: str) -> tuple[str, ...]:
-    """A sentence without a full stop; none where nothing was left out."""
+    """A sentence without a full stop; none if nothing was left out."""
     return (f"left out of {where}: {say_kinds(left_out)}",) if left_out else ()
 
 
 def say_kinds(left_out: LeftOut) -> str:
-    """`12 .txt, 3 hidden`, the most frequent first."""
+    """Such as `12 .txt, 3 hidden`, the most frequent kind first."""
     counts = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind}" for kind, count in counts)
 
@@ -123,7 +123,7 @@ def some(paths: Iterable[Path], *, limit: int = 3) -> str:
 
 
 def check_names(folder: Path, names: Iterable[str]) -> None:
-    """BadDataset for file names that no report, table or form could carry."""
+    """Raises BadDataset for names that cannot stand in reports, tables or forms."""
     if _UNFIT.search(str(folder)):
         raise BadDataset(
             f"the name of {str(folder)!r} is not plain UTF-8 text; rename the folder"
@@ -137,10 +137,10 @@ def check_names(folder: Path, names: Iterable[str]) -> None:
 
 
 def _walk(root: Path, left_out: LeftOut) -> Iterator[str]:
-    """Paths of images below `root`, in no order.
+    """Paths of images below `root`, unordered.
 
-    Real folders come before linked ones: a folder that is met twice is listed under its
-    own path, and a link back to it, or to a folder above, ends there.
+    Real folders come before linked ones, so a folder that is found twice is listed
+    under its own path. A link to it, or to a folder above `root`, is not followed.
     """
     seen = set()
     for above in root.resolve().parents:
@@ -171,7 +171,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Sorted by name. BadDataset where nobody may list them."""
+    """Entries sorted by name. Raises BadDataset if the folder may not be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -183,9 +183,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """IMAGE, FOLDER, or a word for what is neither.
+    """IMAGE, FOLDER, or a word for another kind.
 
-    Only regular files are opened: a pipe would wait for its writer.
+    Opens regular files only, because a pipe would wait for its writer.
     """
     mode = _mode(entry)
     if mode is None:
@@ -204,11 +204,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def _mode(entry: os.DirEntry[str]) -> int | None:
-    """Type bits of the file or of what a link leads to; None where that is nothing."""
+    """Type bits of the file or a link's target; None for a dead link."""
     try:
         if entry.is_symlink():
             return os.stat(entry.path).st_mode
-        if entry.is_file(follow_symlinks=False):  # known without asking the file
+        if entry.is_file(follow_symlinks=False):  # needs no system call
             return stat.S_IFREG
         return entry.stat(follow_symlinks=False).st_mode
     except OSError as error:
@@ -228,19 +228,19 @@ def _begins_as_image(path: str) -> bool:
 PARTS = ("train", "val")
 TABLE = "val_annotations.txt"
 DEPTH = 2
-"""Folders below the one that was named: archives hold `archive/dataset/train`."""
+"""Levels to search below the given folder, as in `archive/dataset/train`."""
 
 _ALIKE = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev", "eval", "test", "testing"),
 }
-"""Names, in lower case, that others give to a part; the likeliest first."""
+"""Other names of the parts, in lower case, the likeliest first."""
 
 
 def find_root(folder: Path) -> Path | None:
-    """`folder` if it has a part; else the one folder below that has a `val` of classes.
+    """`folder` if it has a part; else the only folder below that has a `val` part.
 
-    BadDataset where several have: nobody can tell which is meant.
+    Raises BadDataset if several folders have one.
     """
     if any(os.path.exists(folder / part) for part in PARTS):
         return folder
@@ -260,9 +260,9 @@ def find_root(folder: Path) -> Path | None:
 
 
 def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
-    """How to rename parts that have other names; empty where no folder looks alike.
+    """How to rename parts with other names; empty if no folder resembles a part.
 
-    The folders in `root` and, `depth` times, in those below are looked at.
+    Searches the folders in `root` and `depth` levels below.
     """
     level = [root]
     for _ in range(depth + 1):
@@ -274,13 +274,13 @@ def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
 
 
 def _has_validation_part(folder: Path) -> bool:
-    # os.path, as Path raises where a folder is not this user's: a disk's lost+found.
+    # Path would raise if the folder is another user's, such as a disk's lost+found.
     val = folder / "val"
     return os.path.isdir(val) and (os.path.isfile(val / TABLE) or bool(_below([val])))
 
 
 def _below(folders: list[Path]) -> list[Path]:
-    """Their subfolders; none of a folder that this user may not list."""
+    """All subfolders, except in folders that this user may not list."""
     return [
         inner
         for folder in folders
@@ -302,5 +302,5 @@ def _hint_in(folder: Path, *, is_root: bool) -> str:
         todo = " and ".join(f"{name!r} to {part!r}" for name, part in renames.items())
         return f"{folder} has {found}: rename or link {todo}"
     if there and not is_root:
-        return f"{folder} has {there[0]!r} alone, and the other part is not beside it"
+        return f"{folder} has only {there[0]!r}; the other part is not beside it"
     return ""

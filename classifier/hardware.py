@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from classifier.console import NotNow
+from classifier.console.exits import NotNow
 
 
 def usable_cores() -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from classifier.console import NotNow
+from classifier.console.exits import NotNow
 from classifier.hardware import usable_cores
 
 CHUNK_BYTES = 1 << 24

@@ -8,7 +8,8 @@ service can start meanwhile.
 import logging
 import sys
 
-from classifier.console import INTERRUPTED, NotNow, plain_handler, report_failure
+from classifier.console.exits import INTERRUPTED, NotNow, report_failure
+from classifier.console.text import plain_handler
 from compare.collect.local_service import early_service
 from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
 

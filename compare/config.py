@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from classifier.console import (
+from classifier.console.flags import (
     Flag,
     check_fields,
     field_values,

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from classifier.console import INTERRUPTED, report_failure
+from classifier.console.exits import INTERRUPTED, report_failure
 from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig, parse_arguments
 
 # MLflow reads these from the environment alone. With its defaults, 7 retries of 120 s,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from classifier.console import (
+from classifier.console.flags import (
     Flag,
     check_fields,
     environment_values,

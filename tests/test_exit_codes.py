@@ -17,7 +17,7 @@ import training.run.resume
 import training.run.state
 from classifier import hardware, storage
 from classifier.bundle import files
-from classifier.console import (
+from classifier.console.exits import (
     NotNow,
     OurFault,
     WrongUsage,

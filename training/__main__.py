@@ -4,12 +4,8 @@ import logging
 import os
 import sys
 
-from classifier.console import (
-    INTERRUPTED,
-    plain_handler,
-    printable_lines,
-    report_failure,
-)
+from classifier.console.exits import INTERRUPTED, report_failure
+from classifier.console.text import plain_handler, printable_lines
 from training.config import (
     Config,
     EvaluationConfig,

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from classifier.console import NotNow
+from classifier.console.exits import NotNow
 from classifier.hardware import usable_cores
 from training.config import processes_here
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from classifier.console import (
+from classifier.console.flags import (
     Flag,
     check_fields,
     field_values,

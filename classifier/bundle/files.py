@@ -18,7 +18,7 @@ from classifier.bundle.safetensors_header import (
     read_header,
 )
 from classifier.bundle.strict_json import fields_of, one_of, parse_json, whole
-from classifier.console import NotNow, WrongUsage
+from classifier.console.exits import NotNow, WrongUsage
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from classifier.bundle.labels import Labels, unicode_hint
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 
 UNREADABLE = frozenset(
     {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}

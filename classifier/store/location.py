@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from classifier.console import NotNow
+from classifier.console.exits import NotNow
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 

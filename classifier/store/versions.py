@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from unicodedata import category
 
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 
 INT8 = ".int8"
 """Ends the name of a version's int8 form: `v16.int8`."""

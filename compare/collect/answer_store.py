@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 from classifier.storage import atomic_write, partial_name, write_json
 from compare.collect.schema import Answer, NoAnswer, TopAnswer
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlparse
 
 import requests
 
-from classifier.console import NotNow, WrongUsage
+from classifier.console.exits import NotNow, WrongUsage
 from compare.collect.schema import (
     FINAL_CODES,
     Answer,

@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
 
-from classifier.console import Advance, progress_bar
+from classifier.console.progress import Advance, progress_bar
 from classifier.datasets.dataset import UnreadableImage, read_image
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.client import Service

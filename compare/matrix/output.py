@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from classifier.console import csv_row, page_text
+from classifier.console.text import csv_row, page_text
 from classifier.storage import write_json, write_text
 from compare.report.terminal import WIDTH, print_lines, wrap
 from compare.results.wording import ABSENT, plain, say

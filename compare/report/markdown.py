@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from classifier.console import markdown_text, printable
+from classifier.console.text import markdown_text, printable
 from classifier.storage import write_text
 from compare.results.folder import RunFacts
 from compare.results.summary import Summary

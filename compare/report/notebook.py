@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from classifier.console import csv_text, printable
+from classifier.console.text import csv_text, printable
 from compare.results.folder import PER_CLASS, PER_IMAGE, SUMMARY
 from compare.results.summary import Summary, read_document
 from compare.results.wording import (

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from classifier.console import printable
+from classifier.console.text import printable
 from compare.results.comparison import Comparison
 from compare.results.folder import hits
 from compare.results.summary import Summary

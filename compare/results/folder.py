@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from classifier.bundle.labels import Labels
-from classifier.console import csv_row
+from classifier.console.text import csv_row
 from classifier.storage import atomic_write, remove_files, write_json
 from compare.results.comparison import Comparison
 from compare.results.numbers import Probe

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 
 logger = logging.getLogger(__name__)
 

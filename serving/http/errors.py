@@ -7,7 +7,7 @@ from flask import g, request
 from werkzeug.exceptions import HTTPException
 
 from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
-from classifier.console import printable_lines
+from classifier.console.text import printable_lines
 from classifier.store.versions import UnknownVersion
 from serving.http.auth import Forbidden, Unauthorized
 from serving.http.bodies import (

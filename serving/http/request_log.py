@@ -15,7 +15,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from pythonjsonlogger.orjson import OrjsonFormatter
 
-from classifier.console import PlainFormatter, printable_lines
+from classifier.console.text import PlainFormatter, printable_lines
 from serving.config import LogFormat
 from serving.metrics import Metrics
 

@@ -20,14 +20,14 @@ from gunicorn.errors import HaltServer
 from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle.files import QuantisedBundle
-from classifier.console import (
+from classifier.console.exits import (
     INTERRUPTED,
     NotNow,
     OurFault,
     WrongUsage,
-    error_line,
     exit_code,
 )
+from classifier.console.text import error_line
 from serving.app import create_app
 from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
 from serving.http.bodies import STALL_SECONDS

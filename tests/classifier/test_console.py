@@ -14,7 +14,7 @@ import pytest
 from jinja2 import Environment
 from markupsafe import Markup
 
-from classifier.console import (
+from classifier.console.text import (
     csv_row,
     csv_text,
     error_line,
@@ -137,7 +137,7 @@ def test_a_record_is_one_line_and_its_traceback_some(
 WAIT_SECONDS = 60.0
 WORK = """
 import sys
-from classifier.console import progress_bar
+from classifier.console.progress import progress_bar
 with progress_bar("epoch 1", total=9, done=7) as advance:
     advance(1)
     print("line", flush=True)

@@ -23,7 +23,7 @@ from classifier.bundle.preprocessing import (
     RgbImage,
     UndecodableImage,
 )
-from classifier.console import progress_bar
+from classifier.console.progress import progress_bar
 from classifier.datasets.dataset import (
     UNREADABLE,
     BadDataset,

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
-from classifier.console import NotNow, progress_bar
+from classifier.console.exits import NotNow
+from classifier.console.progress import progress_bar
 from classifier.networks import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import Examples, Mixed, augment

@@ -30,7 +30,7 @@ from classifier.bundle.files import (
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.safetensors_header import TensorPlace
-from classifier.console import OurFault
+from classifier.console.exits import OurFault
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks import ImageClassifier
 from classifier.storage import build_once

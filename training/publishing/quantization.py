@@ -16,7 +16,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from classifier.bundle.files import Bundle, QuantisedBundle, read_bundle, write_bundle
 from classifier.bundle.predictions import read_predictions, write_predictions
-from classifier.console import printable, progress_bar
+from classifier.console.progress import progress_bar
+from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Part
 from classifier.datasets.source import open_dataset
 from classifier.inference.backends.onnx_runtime import OnnxBackend

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from classifier.console import printable_lines
+from classifier.console.text import printable_lines
 from training.evaluation.epoch import EpochRecord
 
 HEADER = "  epoch   train loss   top-1      val loss   top-1{}    images/s  version"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from classifier.console import printable
+from classifier.console.text import printable
 from classifier.metrics import IntArray
 from training.evaluation.epoch import EpochRecord, History
 from training.evaluation.evaluate import Metrics

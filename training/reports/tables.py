@@ -13,7 +13,7 @@ from torchinfo.layer_info import LayerInfo
 
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.console import csv_row
+from classifier.console.text import csv_row
 from classifier.metrics import IntArray
 from classifier.networks import ImageClassifier
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from classifier.bundle.labels import Labels
-from classifier.console import NotNow, OurFault, WrongUsage
+from classifier.console.exits import NotNow, OurFault, WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.metrics import IntArray
 from classifier.networks import ImageClassifier

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost

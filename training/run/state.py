@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from classifier.console import WrongUsage
+from classifier.console.exits import WrongUsage
 from classifier.storage import partial_name, take_room, write_in_reserve
 from classifier.store.location import StoreUnavailable, store_folder
 

@@ -23,7 +23,7 @@ from classifier.bundle.preprocessing import (
     decode_image,
     is_plain_jpeg,
 )
-from classifier.console import printable
+from classifier.console.text import printable
 from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.storage import atomic_write

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from classifier.console import page_text, printable_json
+from classifier.console.text import page_text, printable_json
 from classifier.storage import atomic_write
 from compare.report.html import charts, tables
 from compare.report.html.charts import latency_curves

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from classifier.bundle.labels import Labels
-from classifier.console import csv_text
+from classifier.console.text import csv_text
 from tests.training.histories import epoch_record
 from training.data.decoded_images import DecodedPart
 from training.evaluation.epoch import History

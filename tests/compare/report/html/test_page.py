@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from classifier.bundle.labels import Labels
-from classifier.console import printable
+from classifier.console.text import printable
 from compare.report.html.page import html_parts, json_in_script, write_report
 from compare.results.comparison import Comparison, align
 from compare.results.folder import Latencies, Latency, RunFacts

@@ -41,24 +41,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     starts, MLflow is imported and the first images are looked at.
     """
     started = time.time()
-    images: Images | None = None
-    is_logged: bool | None = None
-    seen: Mapping[str, Look] = {}
-    if early is not None:
-        is_logged = _prepare_store(config)
-        images = open_images(
-            config.data,
-            model=config.model,
-            version=config.a,
-            limit=config.limit,
-            cache=config.cache,
-        )
-        seen = look_at(
-            images.names,
-            images.files,
-            max_megapixels=config.max_megapixels,
-            until=early.has_started,
-        )
+    images, is_logged, seen = _prepare_early(config, early)
     with find_service(
         early,
         url=config.url,
@@ -100,6 +83,32 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     finally:
         copy_summary(drawn, config.summary_md)
     return drawn
+
+
+def _prepare_early(
+    config: CompareConfig, early: OwnService | None
+) -> tuple[Images | None, bool | None, Mapping[str, Look]]:
+    """Images, store and first pictures, while our own service starts.
+
+    Nothing of it without such a service: another one's versions decide what is read.
+    """
+    if early is None:
+        return None, None, {}
+    is_logged = _prepare_store(config)
+    images = open_images(
+        config.data,
+        model=config.model,
+        version=config.a,
+        limit=config.limit,
+        cache=config.cache,
+    )
+    seen = look_at(
+        images.names,
+        images.files,
+        max_megapixels=config.max_megapixels,
+        until=early.has_started,
+    )
+    return images, is_logged, seen
 
 
 def _prepare_store(config: CompareConfig) -> bool:

@@ -22,16 +22,16 @@ from compare.results.folder import HTML, RunFacts
 from compare.results.summary import write_document
 from compare.results.verdict import Verdict
 
-STYLES = ("report.css", "gallery.css")
+STYLES = ("styles/report.css", "styles/gallery.css")
 GALLERY_SCRIPTS = (
-    "images.js",
-    "pictures.js",
-    "filters.js",
-    "cards.js",
-    "enlarged.js",
-    "start.js",
+    "scripts/images.js",
+    "scripts/pictures.js",
+    "scripts/filters.js",
+    "scripts/cards.js",
+    "scripts/enlarged.js",
+    "scripts/start.js",
 )
-PAGE_SCRIPT = "page.js"
+PAGE_SCRIPT = "scripts/page.js"
 
 
 def write_report(

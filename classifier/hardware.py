@@ -1,4 +1,4 @@
-"""Processor cores and GPUs that this process may use, and names of what uses them."""
+"""Processor cores and GPUs that this process may use; names of devices and backends."""
 
 import ctypes
 import math
@@ -10,9 +10,9 @@ from classifier.console.exits import NotNow
 
 
 def usable_cores() -> int:
-    """The least of affinity and the cgroup's quota; at least 1.
+    """The smaller of the CPU affinity and the cgroup's quota; at least 1.
 
-    os.cpu_count() tells the machine's cores, also inside a container limited to one.
+    os.cpu_count() gives the machine's cores even in a container limited to one.
     """
     cores = len(os.sched_getaffinity(0))
     for limit in (_quota_v2(), _quota_v1()):
@@ -39,11 +39,11 @@ def _quota_v1(folder: Path = Path("/sys/fs/cgroup/cpu")) -> float | None:
 
 
 class DeviceUnavailable(NotNow, RuntimeError):
-    """The device that was asked for cannot be used here."""
+    """The requested device cannot be used on this machine."""
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver is here and sees a device; never called before a fork."""
+    """Whether NVIDIA's driver sees a device. Must not be called before a fork."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

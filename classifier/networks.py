@@ -1,4 +1,4 @@
-"""The networks a version can be made of, by name."""
+"""Networks by name, and a network with its normalisation as a classifier."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,7 +13,7 @@ from classifier.bundle.preprocessing import Preprocessing
 
 
 def _resnet18(classes: int, stem: str) -> nn.Module:
-    """torchvision's ResNet-18; its state-dict names hold for both stems."""
+    """torchvision's ResNet-18; both stems have its state-dict names."""
     network: nn.Module = torchvision.models.resnet18(weights=None, num_classes=classes)
     if stem == "small":
         # 3x3, stride 1, no pooling: the ImageNet stem leaves a 2x2 map of 64 px.
@@ -24,7 +24,7 @@ def _resnet18(classes: int, stem: str) -> nn.Module:
 
 
 def _tiny(classes: int, stem: str) -> nn.Module:
-    """20,000 parameters and no batch norm: for trying a set-up in seconds."""
+    """A network to try a set-up in seconds: 20,000 parameters, no batch norm."""
     stride = 1 if stem == "small" else 2
     return nn.Sequential(
         nn.Conv2d(3, 16, kernel_size=3, stride=stride, padding=1),
@@ -49,7 +49,7 @@ STEMS = STEM_NAMES
 def build_network(architecture: str, *, classes: int, stem: str) -> nn.Module:
     """A freshly initialised network: normalised float [N, 3, H, W] -> logits [N, K].
 
-    ValueError for a name that is not in ARCHITECTURES or STEMS.
+    Raises ValueError for a name that is not in ARCHITECTURES or STEMS.
     """
     if architecture not in ARCHITECTURES or stem not in STEMS:
         raise ValueError(
@@ -68,7 +68,7 @@ class ImageClassifier(nn.Module):
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
-        # Not `mean` and `std`: the ONNX exporter gives these names to values itself.
+        # The ONNX exporter itself uses the names `mean` and `std`.
         for name, fractions in (
             ("channel_means", preprocessing.mean),
             ("channel_stds", preprocessing.std),
@@ -80,8 +80,8 @@ class ImageClassifier(nn.Module):
     def from_bundle(cls, bundle: Bundle) -> "ImageClassifier":
         """The version's network with its weights, on CPU, in evaluation mode.
 
-        BrokenBundle where the weights do not fit the network; QuantisedBundle for an
-        int8 form.
+        Raises BrokenBundle if the weights do not fit the network, QuantisedBundle for
+        an int8 form.
         """
         spec, weights = bundle.network, bundle.weights
         try:
@@ -94,7 +94,7 @@ class ImageClassifier(nn.Module):
                     for name, array in load_file(weights).items()
                 }
             )
-        # Numbers of a kind that numpy or torch lacks, and other names or shapes.
+        # Number types that numpy or torch lacks, or other names or shapes.
         except (
             ValueError,
             RuntimeError,

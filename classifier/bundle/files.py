@@ -1,4 +1,4 @@
-"""The files of a version: what they are called, how they are written and checked."""
+"""The files of a version: their names, how they are written and checked."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ NETWORK = "network.json"
 VALIDATION_PREDICTIONS = "validation_predictions.parquet"
 
 ARCHITECTURE_NAMES = ("resnet18", "tiny")
-"""Names in classifier.networks, whose import takes a second."""
+"""The networks of classifier.networks, whose import takes a second."""
 
 STEM_NAMES = ("imagenet", "small")
 
@@ -40,30 +40,30 @@ LONGEST_JSON = 16 * 2**20
 """Bytes; the labels of 21,841 classes take 2 MB."""
 
 LONGEST_GRAPH = 2**31 - 1
-"""Bytes; a protobuf message has no more."""
+"""Bytes; the limit of a protobuf message."""
 
 
 class BrokenBundle(NotNow, ValueError):
-    """Files of a version that are missing, cut off or do not fit each other."""
+    """A version's files are missing, cut off or do not fit each other."""
 
 
 class NoBundle(BrokenBundle):
-    """A version without files of ours: another tool made it, or they were deleted."""
+    """A version has no bundle: another tool made it, or it was deleted."""
 
 
 class QuantisedBundle(WrongUsage, ValueError):
-    """An int8 form where fp32 weights are needed."""
+    """An int8 form was given where fp32 weights are needed."""
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What it takes to build the network again; network.json."""
+    """The content of network.json, from which the network is built again."""
 
     architecture: str
     stem: str
     classes: int
     precision: Precision = "fp32"
-    """`int8`: there is no file of weights, they lie in the graph alone."""
+    """`int8` has no file of weights; they are in the graph."""
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):
@@ -74,7 +74,7 @@ class NetworkSpec:
 
     @classmethod
     def from_json(cls, found: Any) -> "NetworkSpec":
-        """ValueError where a field is missing, wrong or not known."""
+        """Raises ValueError if a field is missing, wrong or unknown."""
         fields = fields_of(
             found, ("architecture", "stem", "classes"), optional=("precision",)
         )
@@ -87,7 +87,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A version's files, read and found whole; the weights stay on disk."""
+    """A version's files, read and checked; the weights stay on disk."""
 
     folder: Path
     labels: Labels
@@ -96,7 +96,7 @@ class Bundle:
 
     @property
     def weights(self) -> Path:
-        """QuantisedBundle where the graph alone has them."""
+        """Raises QuantisedBundle for an int8 form, whose weights are in the graph."""
         if self.network.precision != "fp32":
             raise QuantisedBundle(
                 f"the version is {self.network.precision} and has no weights for torch "
@@ -123,11 +123,10 @@ def write_bundle(
     preprocessing: Preprocessing,
     network: NetworkSpec,
 ) -> Bundle:
-    """`weights` are the network's state dict, under its names; None for int8."""
+    """Write all files. `weights` is the network's state dict, None for int8."""
     assert (weights is None) == (network.precision == "int8")
     if weights is not None:
-        # save_file() would make it readable by its owner alone; a service is another
-        # user.
+        # save_file() lets only its owner read it; a service may be another user.
         (folder / WEIGHTS).write_bytes(save(dict(weights)))
     (folder / GRAPH).write_bytes(graph)
     _write_json(folder / LABELS, labels.to_json())
@@ -137,8 +136,10 @@ def write_bundle(
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """All files but the graph are checked here, once. BrokenBundle says which of them
-    is wrong, and what about it."""
+    """Read and check all files except the graph.
+
+    Raises BrokenBundle with the wrong file and its fault.
+    """
     _check_there(folder, GRAPH, LABELS, PREPROCESSING, NETWORK)
     labels = _parse(folder / LABELS, Labels.from_json)
     preprocessing = _parse(folder / PREPROCESSING, Preprocessing.from_json)
@@ -155,7 +156,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def weights_header(weights: Path) -> SafetensorsHeader:
-    """BrokenBundle where it is none, or the file is not as long as it says."""
+    """Raises BrokenBundle if the header is broken or does not fit the file's length."""
     try:
         return read_header(weights)
     except ValueError as error:
@@ -163,8 +164,7 @@ def weights_header(weights: Path) -> SafetensorsHeader:
 
 
 def tensor_offsets(weights: Path) -> Mapping[str, TensorPlace]:
-    """Places by tensor name; BrokenBundle where the file is not as long as its header
-    says."""
+    """Places by tensor name. Raises BrokenBundle like `weights_header`."""
     return weights_header(weights).places
 
 

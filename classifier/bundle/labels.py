@@ -22,7 +22,7 @@ class LabelEntry(TypedDict):
 
 @dataclass(frozen=True)
 class Labels:
-    """Class ids by index, and the names people read."""
+    """Class ids by index, and class names for people."""
 
     ids: tuple[str, ...]
     names: tuple[str, ...]
@@ -37,16 +37,13 @@ class Labels:
     def from_ids(
         cls, ids: Iterable[str], names: Mapping[str, str] | None = None
     ) -> "Labels":
-        """The ids in sorted order: a class's index is its place there.
-
-        A class without a name is called by its id.
-        """
+        """Labels of the sorted ids. A class without a name has its id as name."""
         ordered = tuple(sorted(set(ids)))
         return cls(ordered, tuple((names or {}).get(id_, id_) for id_ in ordered))
 
     @classmethod
     def from_json(cls, entries: Any) -> "Labels":
-        """ValueError where they are not entries 0..K-1."""
+        """Raises ValueError if the entries are not 0..K-1."""
         if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_CLASSES:
             raise ValueError(f"labels are a list of 1 to {MOST_CLASSES:,} classes")
         for place, entry in enumerate(entries):
@@ -85,9 +82,9 @@ def _check_entry(entry: Any, place: int) -> None:
 
 
 def unicode_hint(ones: Iterable[str], others: Iterable[str]) -> str:
-    """What to do where names differ only by their Unicode form; empty where none do.
+    """A remedy if two names differ only by their Unicode form, else empty.
 
-    macOS writes `é` as two characters (NFD), others as one (NFC): they look alike.
+    macOS writes `é` as two characters (NFD), other systems as one (NFC).
     """
     of_others = {normalize("NFC", name): name for name in others}
     for name in sorted(ones):

@@ -1,7 +1,8 @@
-"""The header of a safetensors file, checked: where each tensor lies, and of what kind.
+"""The header of a safetensors file, checked: place and number type of each tensor.
 
-8 bytes of little-endian length, a JSON object with offsets that count from its end, the
-tensors one after the other (github.com/huggingface/safetensors, "Format").
+A file has 8 bytes of little-endian length, a JSON object, and the tensors one after the
+other; offsets count from the end of the JSON (github.com/huggingface/safetensors,
+"Format").
 """
 
 import math
@@ -24,29 +25,29 @@ ITEM_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
-"""Of the kinds of numbers that a file may hold."""
+"""Bytes of a number, by the format's name of its type."""
 
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where a tensor's bytes lie in the file, and what they are."""
+    """Place of a tensor's bytes in the file, and their number type."""
 
     offset: int
     length: int
     dtype: str
-    """As the format calls it: F32, I64 …"""
+    """The format's name: F32, I64 …"""
 
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
     text: bytes
-    """As it stands in the file."""
+    """The JSON as it is in the file."""
 
     places: Mapping[str, TensorPlace]
 
 
 def read_header(path: Path) -> SafetensorsHeader:
-    """ValueError says what the file is or has that none should."""
+    """Raises ValueError; its message goes on from the file's name."""
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -62,7 +63,7 @@ def read_header(path: Path) -> SafetensorsHeader:
         raise ValueError(f"has a broken header: {error}") from error
     end = 8 + length + sum(place.length for place in places.values())
     if end != size:
-        raise ValueError(f"has {size:,} bytes; its header tells of {end:,}")
+        raise ValueError(f"has {size:,} bytes; its header needs {end:,}")
     return SafetensorsHeader(text, places)
 
 

@@ -1,4 +1,4 @@
-"""JSON that anybody may have written: read strictly, and checked field by field."""
+"""JSON from untrusted files, read strictly and checked field by field."""
 
 import json
 import math
@@ -7,15 +7,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 LONGEST_TEXT = 1_000
-"""Characters of a name, and more than any file system gives one."""
+"""Characters; longer than a file name on any file system."""
 
 
 def parse_json(data: bytes) -> Any:
-    """ValueError for what RFC 8259 does not allow or leaves open.
+    """Raises ValueError for anything that RFC 8259 does not allow or leaves open.
 
-    That is NaN and Infinity, a key that stands twice, a number beyond float64, half of
-    a surrogate pair (which no answer could be written with), and what is nested too
-    deeply.
+    That is NaN and Infinity, a repeated key, a number beyond float64, half of a
+    surrogate pair (no answer with one could be encoded), and too deep nesting.
     """
     try:
         value = json.loads(
@@ -33,8 +32,10 @@ def parse_json(data: bytes) -> Any:
 def fields_of(
     found: Any, required: Collection[str], *, optional: Collection[str] = ()
 ) -> Mapping[str, Any]:
-    """The object itself. ValueError where a field is missing or not known; one that is
-    not known and null is taken as absent."""
+    """The object. Raises ValueError if a field is missing or unknown.
+
+    An unknown field that is null counts as absent.
+    """
     if not isinstance(found, dict):
         raise ValueError(f"an object is needed, got {_shown(found)}")
     missing = [name for name in required if name not in found]
@@ -51,7 +52,7 @@ def fields_of(
 
 
 def whole(value: Any, name: str, *, least: int, most: int) -> int:
-    """ValueError where it is no whole number in that range; true is none."""
+    """Raises ValueError if it is no whole number in the range; `true` is none."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(
             f"{name} must be a whole number from {least:,} to {most:,}, "
@@ -61,14 +62,14 @@ def whole(value: Any, name: str, *, least: int, most: int) -> int:
 
 
 def number(value: Any, name: str) -> float:
-    """ValueError where it is no finite number; true is none."""
+    """Raises ValueError if it is no finite number; `true` is none."""
     if type(value) not in (int, float) or not abs(value) <= 1e9:
         raise ValueError(f"{name} must be a number, got {_shown(value)}")
     return float(value)
 
 
 def text(value: Any, name: str) -> str:
-    """ValueError where it is no text, or one that is too long."""
+    """Raises ValueError if it is no text or too long."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise ValueError(
             f"{name} must be text of at most {LONGEST_TEXT:,} characters, "
@@ -78,7 +79,7 @@ def text(value: Any, name: str) -> str:
 
 
 def one_of(value: Any, name: str, known: Collection[str]) -> str:
-    """ValueError where it is none of them."""
+    """Raises ValueError if it is none of `known`."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be {' or '.join(known)}, got {_shown(value)}")
     return value
@@ -104,5 +105,5 @@ def _finite(digits: str) -> float:
 
 
 def _shown(value: Any) -> str:
-    """Cut off, as it may be of any length."""
+    """The value's beginning, because it may have any length."""
     return f"{value!r:.80}"

@@ -14,15 +14,15 @@ from classifier.console.exits import WrongUsage
 UNREADABLE = frozenset(
     {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM}
 )
-"""Errors of one file alone. Others, such as ESTALE, are the machine's."""
+"""Errors that concern one file. Others, such as ESTALE, concern the machine."""
 
 
 class BadDataset(WrongUsage, ValueError):
-    """A data set that cannot be used as it is; says which file and what to do."""
+    """A data set cannot be used as it is; the message has the file and the remedy."""
 
 
 class UnreadableImage(ValueError):
-    """A file that is listed and cannot be read, such as a link that leads nowhere."""
+    """A listed file cannot be read, for example a dead link."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Dataset:
     """The data that `--data` names."""
 
     name: str
-    """Short, as registered models are called by it: `tiny-imagenet`."""
+    """Short, because it is part of model names: `tiny-imagenet`."""
 
     source: str
     """The path that a user typed, made absolute, or `digits`."""
@@ -73,10 +73,10 @@ class Dataset:
     labels: Labels
     val: Part
     train: Part | None
-    """None where the folder has none; comparing and evaluating need only `val`."""
+    """None if it was not asked for; comparing and evaluating need only `val`."""
 
     mirrored_is_same_class: bool = True
-    """False where a mirrored image is another thing (a mirrored 2 is no 2)."""
+    """False if mirroring changes the class (a mirrored 2 is no 2)."""
 
     own_notes: tuple[str, ...] = ()
 
@@ -92,7 +92,7 @@ def dataset_digest(
 ) -> str:
     """sha256, in hex, over the sorted lines `name <tab> class id <tab> file's sha256`.
 
-    It depends on what the images are, not on where they lie or how they are listed.
+    The digest depends on the images, not on their folder or order.
     """
     lines = sorted(
         f"{name}\t{class_id}\t{sha256}"
@@ -102,13 +102,13 @@ def dataset_digest(
 
 
 def part_digest(part: Part) -> str:
-    """dataset_digest() of the files as they lie; reads all of them."""
+    """dataset_digest() of a part; reads all its files."""
     sha256s = (file_sha256(file) for file in part.files)
     return dataset_digest(part.names, part.class_ids, sha256s)
 
 
 def file_sha256(file: Path) -> str:
-    """In hex; empty for a file that cannot be read."""
+    """The digest in hex, or empty if the file cannot be read."""
     try:
         return hashlib.sha256(read_image(file)).hexdigest()
     except UnreadableImage:
@@ -116,7 +116,7 @@ def file_sha256(file: Path) -> str:
 
 
 def read_image(file: Path) -> bytes:
-    """UnreadableImage; an OSError where the trouble is not this file's own."""
+    """Raises UnreadableImage if this file is the cause, else OSError."""
     try:
         return file.read_bytes()
     except OSError as error:
@@ -127,18 +127,18 @@ def read_image(file: Path) -> bytes:
 
 def _why_unreadable(file: Path, error: OSError) -> str:
     if file.is_symlink() and not os.path.exists(file):
-        return f"a link to {os.readlink(file)!r}, where nothing is"
+        return f"a link to {os.readlink(file)!r}, which does not exist"
     return f"it cannot be read: {error.strerror}"
 
 
 def check_same_classes(train: set[str], val: set[str], *, root: Path) -> None:
-    """BadDataset where a class has no images in one of the parts."""
+    """Raises BadDataset if a class has images in only one part."""
     hint = unicode_hint(train - val, val - train)
     for part, only in (("train", train - val), ("val", val - train)):
         if only:
             count = f"{len(only)} class{'es are' if len(only) > 1 else ' is'}"
             raise BadDataset(
-                f"{count} in {part}/ alone "
+                f"{count} only in {part}/ "
                 f"({', '.join(sorted(only)[:5])}{', …' if len(only) > 5 else ''}); "
                 f"{hint or f'train/ and val/ of {root} must have the same classes'}"
             )

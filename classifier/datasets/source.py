@@ -1,4 +1,4 @@
-"""Tells which layout a data set has, and lists it."""
+"""Opens the data set that `--data` names: digits, a folder or an archive."""
 
 import os
 import re
@@ -22,17 +22,17 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def write_digits(cache: Path) -> Path:
-    """The folder; 1,797 grey images of 8 x 8, half of each class in train/ and in val/.
+    """The folder of 1,797 grey images of 8 x 8, half of each class in train/ and val/.
 
-    The first half of each class trains: the digits come in the order of their writers,
-    so the halves share few of them. Files rather than arrays, because everything
-    downstream (digest, curl, compare) takes an image as the bytes of a file.
+    The first half of each class is for training. The digits are ordered by writer, so
+    the halves share few writers. The images are files, because the digest, curl and
+    compare need their bytes.
     """
     return build_once(cache / "digits", _write)
 
 
 def _write(folder: Path) -> None:
-    from sklearn.datasets import load_digits  # 1 s to import, and only this needs it
+    from sklearn.datasets import load_digits  # 1 s to import
 
     digits = load_digits()
     for class_index, name in enumerate(NAMES):
@@ -43,7 +43,7 @@ def _write(folder: Path) -> None:
             class_folder.mkdir(parents=True)
             for position in chosen:
                 grey = np.rint(digits.images[position] * (255 / 16)).astype(np.uint8)
-                # Stored, not deflated: the same bytes, so the same digest, everywhere.
+                # Uncompressed, so that bytes and digest are the same on all machines.
                 Image.fromarray(grey).save(
                     class_folder / f"digit_{position:04}.png", compress_level=0
                 )
@@ -52,9 +52,9 @@ def _write(folder: Path) -> None:
 
 
 def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
-    """The data set that `--data SOURCE` names: `digits`, a folder or an archive.
+    """The data set of `--data SOURCE`: `digits`, a folder or an archive.
 
-    Nothing is decoded yet. BadDataset says what is wrong with it and what to do.
+    Decodes no image. Raises BadDataset with the fault and the remedy.
     """
     if source == "digits":
         digits = read_image_folder(write_digits(cache), want_train=want_train)
@@ -67,14 +67,14 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
         return _read_folder(path, want_train=want_train, name=path.name)
     if not is_archive(path):
         raise BadDataset(
-            f"{path} is a file of no kind known here; --data takes 'digits', a folder, "
+            f"{path} is a file of an unknown kind; --data takes 'digits', a folder, "
             f"or an archive ({', '.join(SUFFIXES)})"
         )
     unpacked = unpack(path, cache=cache)
     try:
         inner = find_root(unpacked) or _single_folder(unpacked)
         dataset = _read_folder(inner, want_train=want_train, name=stem(path))
-    except BadDataset as error:  # the user knows the archive, not where it was unpacked
+    except BadDataset as error:  # The user knows the archive, not the cache.
         raise BadDataset(str(error).replace(str(unpacked), str(path))) from error
     return replace(dataset, source=str(path))
 
@@ -84,7 +84,7 @@ def _check_there(path: Path) -> None:
         is_there = path.exists()
     except PermissionError as error:
         raise BadDataset(
-            f"{path} cannot be looked at: {error.strerror}; give this user the right "
+            f"{path} cannot be accessed: {error.strerror}; give this user the right "
             f"to enter the folders above it (chmod a+x)"
         ) from error
     if not is_there:
@@ -95,7 +95,7 @@ def _check_there(path: Path) -> None:
 
 
 def _single_folder(folder: Path) -> Path:
-    """Archives usually hold one folder; what is wrong is then said of that."""
+    """The only folder inside, if there is one, so that errors name it."""
     inner = subfolders(folder)
     return inner[0] if len(inner) == 1 else folder
 
@@ -114,5 +114,5 @@ def _read_folder(folder: Path, *, want_train: bool, name: str) -> Dataset:
 
 
 def _plain_name(name: str) -> str:
-    """Fit for a registered model's name and a URL: letters, digits, '.', '_', '-'."""
+    """A name for models and URLs: letters, digits, '.', '_', '-'."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "images"

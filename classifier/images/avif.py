@@ -1,4 +1,4 @@
-"""Parts of an AVIF file that cost its decoder time: coded frames, shown or not."""
+"""Parts of an AVIF file that take a decoder time: coded frames, also hidden ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from itertools import islice
 from classifier.images.structure import MOST_PARTS, Parts
 
 MOST_FRAMES = 8
-"""In one coded image: layers that refine it, or a hidden one that it is made from."""
+"""Frames in one coded image: layers that refine it, or a hidden reference frame."""
 
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
-"""Kinds of AV1's units, in its own numbers."""
+"""AV1's numbers of unit kinds."""
 
 MOST_IMAGES = 1024
 """Tiles of a grid, its transparency and thumbnails."""
@@ -18,12 +18,15 @@ MOST_IMAGES = 1024
 MOST_EXTENTS = 4096
 
 Extents = tuple[tuple[int, int], ...]
-"""Starts and ends, in the file, of the pieces of a coded image."""
+"""Start and end, in the file, of each piece of a coded image."""
 
 
 def avif_parts(data: bytes) -> Iterator[Parts]:
-    """A few bytes may hold a whole hidden frame, and any number of them may come before
-    the one that is shown; and a frame may be larger than the file says the image is."""
+    """Counts boxes, images, units and frames.
+
+    A hidden frame may take a few bytes, and any number of them may precede the visible
+    one. A frame may be larger than the image size that the file declares.
+    """
     looks = _Looks()
     images = list(islice(_coded_images(data, looks), MOST_IMAGES + 1))
     yield Parts("boxes and entries", looks.count, looks.count * 2e-6)
@@ -52,8 +55,10 @@ def avif_parts(data: bytes) -> Iterator[Parts]:
 
 @dataclass
 class _Looks:
-    """Boxes and entries of tables that were read, all together: tables may be long, and
-    boxes may lie in several others."""
+    """Counts the boxes and table entries read, to limit them together.
+
+    Tables may be long, and boxes may lie in several others.
+    """
 
     count: int = 0
 
@@ -63,7 +68,7 @@ class _Looks:
 
 
 def _coded_images(data: bytes, looks: _Looks) -> Iterator[Extents]:
-    """Images of a still, or the first of each track of an animation."""
+    """Images of a still picture, or the first of each track of an animation."""
     for kind, start, end in _boxes(data, 0, len(data), looks):
         if kind == b"meta":
             yield from _items(data, start + 4, end, looks)
@@ -74,7 +79,7 @@ def _coded_images(data: bytes, looks: _Looks) -> Iterator[Extents]:
 def _boxes(
     data: bytes, start: int, end: int, looks: _Looks
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, and where its content starts and ends."""
+    """Kind, start and end of each box's content."""
     while start + 8 <= end and looks.may_go_on():
         size, head = _number(data, start, 4), 8
         if size == 1:
@@ -87,7 +92,7 @@ def _boxes(
 
 
 def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents]:
-    """Images coded as AV1, by the tables of ISO 14496-12 (8.11.3 and 8.11.6)."""
+    """Images coded as AV1, from the tables of ISO 14496-12 (8.11.3 and 8.11.6)."""
     found = _boxes(data, start, end, looks)
     boxes = {kind: (first, last) for kind, first, last in found}
     if b"iloc" not in boxes:
@@ -134,7 +139,7 @@ def _item_kinds(data: bytes, start: int, end: int, looks: _Looks) -> dict[int, b
 def _first_samples(
     data: bytes, start: int, end: int, looks: _Looks
 ) -> Iterator[Extents]:
-    """First image of each track, by its table of samples, wherever that lies."""
+    """The first image of each track, from its table of samples at any depth."""
     at = data.find(b"stbl", start, end)
     while at >= 0 and looks.may_go_on():
         stop = min(at - 4 + _number(data, at - 4, 4), end)
@@ -148,7 +153,7 @@ def _first_samples(
 
 
 def _units(coded: bytes) -> Iterator[tuple[int, int]]:
-    """Kind of each unit of AV1, and where its content starts."""
+    """Kind of each AV1 unit, and the start of its content."""
     start = 0
     while start < len(coded):
         head = coded[start]
@@ -164,22 +169,22 @@ def _units(coded: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _most_pixels(header: bytes) -> int:
-    """Most that a frame after this sequence header may have."""
+    """Most pixels of a frame that follows this sequence header."""
     bits = _Bits(header)
     bits.take(4)  # profile, still picture
     is_reduced = bits.take(1)
     if is_reduced:
         bits.take(5)  # level
     elif not bits.skip_operating_points():
-        return 2**32  # its clock is told, as in no still image: not read here
+        return 2**32  # It has timing, as no still image has; not read here.
     width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
     if is_reduced:
         return (bits.take(width_bits) + 1) * (bits.take(height_bits) + 1)
-    return 1 << (width_bits + height_bits)  # a frame may have a size of its own
+    return 1 << (width_bits + height_bits)  # A frame may have its own size.
 
 
 class _Bits:
-    """The bits of some bytes, from the highest on; zeros behind the last."""
+    """Reads bits from the highest on; zeros follow the last."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data.ljust(64, b"\0"), "big")
@@ -190,7 +195,7 @@ class _Bits:
         return self._value >> self._left & (1 << count) - 1
 
     def skip_operating_points(self) -> bool:
-        """False where timing comes first."""
+        """False if timing comes first."""
         if self.take(1):
             return False
         has_delay = self.take(1)

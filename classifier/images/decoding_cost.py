@@ -1,7 +1,7 @@
-"""Cost of decoding a file beyond its pixels, estimated before it is decoded.
+"""The time to decode a file beyond that of its pixels, estimated beforehand.
 
-A call into a decoder cannot be interrupted, and a small file can make it long: the last
-scan of a progressive JPEG may come 8,000 times, and goes over all pixels each time.
+A call into a decoder cannot be interrupted, and a small file can make it long: a
+progressive JPEG may repeat its last scan 8,000 times, each over all pixels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,20 +21,20 @@ from classifier.images.structure import (
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
 
 MEGAPIXELS = 25.0
-"""The default where anybody's files are read."""
+"""The default limit for untrusted files."""
 
 OWN_FILES_MEGAPIXELS = 100.0
-"""The default where a user's own files are read; a phone's photos have 48."""
+"""The default limit for a user's own files; photos of phones have 48."""
 
 MOST_MEGAPIXELS = 1_000
-"""An image of so many takes 3 GB while it is decoded."""
+"""The highest limit; decoding such an image takes 3 GB."""
 
 BASE_SECONDS = 0.25
-"""Most core-seconds that a file may ask for beyond those of its pixels, and"""
+"""Most core-seconds of a file beyond those of its pixels, plus the next constant."""
 
 SECONDS_PER_PIXEL = 25e-9
-"""for each pixel that an image may have: with honest ones of that size it is 10e-9 of a
-progressive JPEG to 50e-9 of a PNG."""
+"""For each pixel that an image may have. Honest images of that size take 10e-9 (a
+progressive JPEG) to 50e-9 (a PNG)."""
 
 PIXEL_SECONDS: Mapping[Format, float] = {
     "JPEG": 5e-9,
@@ -67,7 +67,7 @@ _PARTS: Mapping[Format, Callable[[bytes], Iterator[Parts]]] = {
 
 
 def check_max_megapixels(value: float) -> None:
-    """ValueError for a limit that no image meets, or that no memory is enough for."""
+    """Raises ValueError for a limit that is not positive or needs too much memory."""
     if not 0 < value <= MOST_MEGAPIXELS:
         raise ValueError(
             f"max_megapixels must be above 0 and at most {MOST_MEGAPIXELS:,}, got "
@@ -76,25 +76,25 @@ def check_max_megapixels(value: float) -> None:
 
 
 class TooCostly(ValueError):
-    """Says what a file has too many of."""
+    """A file has too many parts of a kind, which its message names."""
 
 
 def format_of(data: bytes) -> Format | None:
-    """Format by the first bytes; None where it is none that is decoded here."""
+    """The format by the first bytes, or None if it is not supported."""
     for name, starts in _STARTS.items():
         if data.startswith(starts):
             return name
     if (data[:4], data[8:12]) == (b"RIFF", b"WEBP"):
         return "WEBP"
-    # HEIC has the brand mif1 as well, and then none of AVIF's.
+    # HEIC files have the brand mif1 too, but none of AVIF's.
     brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
     return "AVIF" if data[4:8] == b"ftyp" and b"avi" in brands else None
 
 
 def extra_seconds(data: bytes, kind: Format, *, max_pixels: int) -> float:
-    """Core-seconds, about, that decoding takes beyond those of the pixels.
+    """Approximate core-seconds of decoding beyond those of the pixels.
 
-    TooCostly where they are more than may be beside an image of `max_pixels`.
+    Raises TooCostly if they exceed the allowance for an image of `max_pixels`.
     """
     most = BASE_SECONDS + SECONDS_PER_PIXEL * max_pixels
     total = 0.0

@@ -1,4 +1,4 @@
-"""Parts of a JPEG, PNG, WebP, GIF or BMP file that cost its decoder time."""
+"""Parts of JPEG, PNG, WebP, GIF, BMP and TIFF files that take a decoder time."""
 
 import re
 import struct
@@ -13,16 +13,16 @@ MOST_SCANS = 100
 """JPEG encoders write up to 18."""
 
 SCAN_SECONDS = 1.2e-9
-"""For a pixel: a scan that says nothing of any block takes 1.0 core-ms a megapixel."""
+"""Per pixel: a scan that changes no block takes 1.0 core-ms a megapixel."""
 
 EXIF_SECONDS = 0.35e-6
-"""Of a byte of entries, which Pillow reads one by one."""
+"""Per byte of entries, which Pillow reads one by one."""
 
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Within compressed data FF is followed by 00 or a restart marker."""
+"""In compressed data, FF is followed by 00 or a restart marker instead."""
 
 SHORT_BYTES = 2**16
-"""Of a JPEG whose segments cannot cost much: Tiny ImageNet's have 2,000."""
+"""Segments of a shorter JPEG cannot take long; Tiny ImageNet's have 2,000 bytes."""
 
 SCAN = b"\xff\xda"
 SOI, EOI, SOS, APP13 = 0xD8, 0xD9, 0xDA, 0xED
@@ -36,10 +36,10 @@ class Parts:
     name: str
     count: int
     seconds: float
-    """Core-seconds that decoding takes for all of them, at most, as measured."""
+    """Most core-seconds to decode all of them, as measured."""
 
     most: int = MOST_PARTS
-    """A file with more is refused, whatever they cost."""
+    """A file with more parts is refused, even if they take no time."""
 
 
 def jpeg_parts(data: bytes) -> Iterator[Parts]:
@@ -52,11 +52,13 @@ def jpeg_parts(data: bytes) -> Iterator[Parts]:
             break
         start, marker = found.start(), data[found.start() + 1]
         if marker == EOI:
-            break  # what comes behind, such as a video, is not read
+            break  # Decoders read nothing behind it, such as a video.
         segments += 1
-        junk += (start - position) * (scans == 0)  # later it is a scan's data
+        junk += (start - position) * (
+            scans == 0
+        )  # Behind a scan's header they are its data.
         if marker < 0xC0 or marker == SOI:
-            position = start + 2  # it has no length
+            position = start + 2  # This segment has no length.
             continue
         length = max(2, _big(data, start + 2, 2))
         if marker == SOS:
@@ -85,7 +87,7 @@ def png_parts(data: bytes) -> Iterator[Parts]:
             break
         position += 12 + length
     yield Parts("chunks", chunks, chunks * 3.5e-6)
-    # Each may unpack to a megabyte; Pillow bounds what texts unpack to, all together.
+    # Each may unpack to a megabyte. Pillow limits the unpacked size of all texts.
     yield Parts("colour profiles", profiles, profiles * 0.8e-3)
     yield metadata(exif_bytes)
 
@@ -102,7 +104,7 @@ def webp_parts(data: bytes) -> Iterator[Parts]:
 
 
 def gif_parts(data: bytes) -> Iterator[Parts]:
-    """Up to the first image: no other is read."""
+    """Blocks before the first image; decoders here read no other."""
     flags = data[10] if len(data) > 10 else 0
     position, blocks = 13 + (6 << (flags & 7)) * (flags >> 7), 0
     while position < len(data) and data[position] not in b",;" and blocks <= MOST_PARTS:
@@ -151,23 +153,23 @@ NEEDED = frozenset(
 OLD_JPEG, JPEG = 6, 7
 
 LETTERS = {3: "H", 4: "L", 8: "h", 9: "l", 13: "L", 16: "Q", 17: "q", 18: "Q"}
-"""For struct, by a tag's type; a byte for each value of any other."""
+"""Formats of struct by a tag's type; other types have one byte a value."""
 
 Numbers = tuple[int, ...]
 
 
 def tiff_parts(data: bytes) -> Iterator[Parts]:
-    """Parts of the first image: no other is read."""
+    """Parts of the first image; decoders here read no other."""
     entries, tags = _directory(data)
     yield Parts("tags", entries, entries * 20e-6)
     width, height = _first(tags, WIDTH, 0), _first(tags, HEIGHT, 0)
     strip = width * min(_first(tags, ROWS_PER_STRIP, height), height)
     tile = _first(tags, TILE_WIDTH, 0) * _first(tags, TILE_HEIGHT, 0)
-    # libtiff makes room for all of a tile, of which the image may fill a corner.
+    # libtiff allocates a whole tile, even if the image fills only its corner.
     yield Parts("pixels in a tile", tile, 0.0, most=4 * width * height + 2**20)
     strips, tiles = tags.get(STRIP_OFFSETS, ()), tags.get(TILE_OFFSETS, ())
     for name, offsets, pixels in (("strips", strips, strip), ("tiles", tiles, tile)):
-        # Each is decoded, also those that the image has no room for.
+        # Decoders read each of them, also those beyond the image.
         beyond = max(0, len(offsets) * pixels - 4 * width * height)
         yield Parts(name, len(offsets), len(offsets) * 8e-6 + beyond * 1e-9)
     if _first(tags, COMPRESSION, 1) in (OLD_JPEG, JPEG):
@@ -176,7 +178,7 @@ def tiff_parts(data: bytes) -> Iterator[Parts]:
 
 
 def _scans(data: bytes, offsets: Numbers, lengths: Numbers, *, pixels: int) -> Parts:
-    """Each strip or tile is a JPEG of its own, with one scan where it is ordinary."""
+    """Scans of all strips or tiles. Each is a JPEG, which normally has one scan."""
     most = MOST_SCANS * max(1, len(offsets))
     if len(lengths) < len(offsets) or sum(lengths) > 2 * len(data):
         return Parts("bytes in its strips", sum(lengths), 0.0, most=0)
@@ -191,16 +193,16 @@ def _first(tags: Mapping[int, Numbers], tag: int, default: int) -> int:
 
 
 def _directory(data: bytes) -> tuple[int, Mapping[int, Numbers]]:
-    """How many tags the first directory has, and the numbers of those needed here.
+    """Count of the first directory's tags, and the values of those needed here.
 
-    The first of equal tags counts, as for Pillow and libtiff.
+    The first of equal tags counts, as in Pillow and libtiff.
     """
     order = "<" if data.startswith(b"II") else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
     start_at, word = (8, "Q") if is_big else (4, "L")
     tags: dict[int, Numbers] = {}
     entries = 0
-    with suppress(struct.error):  # it ends early: no decoder reads more
+    with suppress(struct.error):  # A cut-off directory: decoders read no further.
         (start,) = struct.unpack_from(order + word, data, start_at)
         counted = order + ("Q" if is_big else "H")
         (entries,) = struct.unpack_from(counted, data, start)
@@ -218,7 +220,7 @@ def _directory(data: bytes) -> tuple[int, Mapping[int, Numbers]]:
 def _numbers(
     data: bytes, order: str, kind: int, count: int, places: tuple[int, int]
 ) -> Numbers:
-    """From within the entry, the first of `places`, where they have room there."""
+    """A tag's values: in its entry, the first of `places`, if they fit, else behind."""
     inline_at, offset = places
     shape = f"{order}{min(count, MOST_PARTS + 1)}{LETTERS.get(kind, 'B')}"
     room = 8 if data[2:4] in (b"+\0", b"\0+") else 4

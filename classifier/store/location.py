@@ -1,4 +1,4 @@
-"""Where MLflow's store is: what can be told without MLflow, which takes a second."""
+"""The address of MLflow's store. Imports no MLflow, which would take a second."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 
 
 class StoreUnavailable(NotNow, RuntimeError):
-    """There is no store, or it does not answer, or a version's files are away."""
+    """The store is absent or does not answer, or a version's files are absent."""
 
 
 def store_uri() -> str:
@@ -18,7 +18,7 @@ def store_uri() -> str:
 
 
 def is_there_a_store() -> bool:
-    """MLFLOW_TRACKING_URI names one, or ./mlflow.db is there."""
+    """Whether MLFLOW_TRACKING_URI is set or ./mlflow.db exists."""
     default = sqlite_file(DEFAULT_STORE)
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (
         default is not None and default.is_file()
@@ -26,14 +26,14 @@ def is_there_a_store() -> bool:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database's file, None where the store is not SQLite's."""
+    """The database file, or None if the store is not SQLite."""
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
 
 
 def store_folder(uri: str) -> Path:
-    """Where the store's own files lie; the working directory for a remote store."""
+    """The folder of the store's files; for a remote store the working directory."""
     file = sqlite_file(uri)
     return file.parent if file else Path.cwd()
 

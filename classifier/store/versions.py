@@ -1,4 +1,4 @@
-"""Versions of a model, their int8 forms, and the ways in which people name one."""
+"""Versions of a model, their int8 forms, and the names of both."""
 
 import math
 import re
@@ -9,61 +9,61 @@ from unicodedata import category
 from classifier.console.exits import WrongUsage
 
 INT8 = ".int8"
-"""Ends the name of a version's int8 form: `v16.int8`."""
+"""Suffix of an int8 form's name: `v16.int8`."""
 
 INT8_TAG = "int8_"
 """A version's tags `int8_x` are the tags `x` of its int8 form."""
 
 INT8_MODEL_ID = f"{INT8_TAG}model_id"
-"""The tag that says that there is such a form; written after the others."""
+"""The tag of a version that has an int8 form; written after its other tags."""
 
 LONGEST_NAME = 261
 """`@`, MLflow's longest alias (255), and INT8."""
 
 MOST_REPEATED = 40
-"""Characters of a name that is unknown, in the message about it."""
+"""Most characters of an unknown name that an error message repeats."""
 
 LATEST = "latest"
 
-# Not 0*(\d+), which tries each way to share many zeros: 0.1 s for 4,000.
+# 0*(\d+) would try every split of the zeros: 0.1 s for 4,000 of them.
 _NUMBER = re.compile(r"(?:@?[vV])?0*([1-9][0-9]*|0)")
 
 _INHERITED = ("epoch", "dataset_name", "dataset_digest", "dataset_source")
-"""Tags that hold for an int8 form too. What was measured does not, if not again."""
+"""Tags that hold for an int8 form too. Measures do not, unless measured again."""
 
 
 class UnknownModel(WrongUsage, LookupError):
-    """No such registered model, or several and none was named."""
+    """The named model is not registered, or several are and none was named."""
 
 
 class UnknownVersion(WrongUsage, LookupError):
-    """No such version or alias of the model."""
+    """The model has no such version or alias."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """An entry of the registry, or the int8 form that is stored beside one."""
+    """An entry of the registry, or the int8 form stored beside one."""
 
     model: str
     number: str
     """`16`, or `16.int8` for an int8 form."""
 
     model_id: str | None
-    """MLflow's logged model, which owns the files; None for a foreign version."""
+    """MLflow's logged model, which has the files; None for another tool's version."""
 
     run_id: str | None = None
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    """As the registry has them. Anybody can write there, so programs read the
-    properties below, which are None where a tag is absent or odd."""
+    """The registry's tags. Anybody can write them, so programs read the properties
+    below, which are None if a tag is absent or odd."""
 
     base: "Version | None" = None
-    """Of an int8 form, the version it was made of: the entry that the registry has."""
+    """The version that an int8 form was made of; None for a version itself."""
 
     @property
     def epoch(self) -> int | None:
         tag = self._text("epoch") or ""
-        # int() also takes signs, underscores, and more digits than JSON readers do.
+        # int() also accepts signs, underscores, and more digits than JSON readers.
         return int(tag) if re.fullmatch(r"[0-9]{1,9}", tag) else None
 
     @property
@@ -95,14 +95,14 @@ class Version:
         return source if source == "digits" or source.startswith("/") else None
 
     def _text(self, tag: str) -> str | None:
-        """None for an empty tag, and one with control characters or half a letter."""
+        """The tag; None if it is empty or has control characters or surrogates."""
         text = self.tags.get(tag)
         if not text or any(category(letter) in ("Cc", "Cs") for letter in text):
             return None
         return text
 
     def _number(self, tag: str, *, most: float) -> float | None:
-        """Finite, 0 to `most`; JSON has no NaN and no infinity."""
+        """The tag as a number from 0 to `most`, else None. JSON has no infinity."""
         try:
             number = float(self._text(tag) or "")
         except ValueError:
@@ -111,9 +111,9 @@ class Version:
 
     @property
     def int8(self) -> "Version | None":
-        """Its int8 form, with the tags that were measured of it; None without one.
+        """The int8 form with its own measured tags, or None.
 
-        Aliases stay with the version itself.
+        Aliases belong to the version itself.
         """
         model_id = self._text(INT8_MODEL_ID)
         if self.base is not None or model_id is None:
@@ -136,20 +136,19 @@ class Version:
 
 
 def with_int8_forms(versions: Sequence[Version]) -> list[Version]:
-    """Each version, and after it its int8 form if there is one."""
+    """The versions, each followed by its int8 form if it has one."""
     forms = [form for v in versions for form in (v, v.int8) if form is not None]
     return list({version.number: version for version in forms}.values())
 
 
 def canonical_name(asked: str) -> str:
-    """The only spelling by which a name is looked up: `8`, `latest` or `@prod`, each
-    also with `.int8`.
+    """The one spelling of a version's name: `8`, `latest` or `@prod`, and with `.int8`.
 
-    Every way in (flags, queries, paths, messages between processes) comes through
-    here. MLflow has no aliases `latest` and `v8`, but it has `8`: that one is `@8`.
+    All names pass through here: flags, queries, paths, messages between processes.
+    MLflow allows no alias `latest` or `v8`, but it allows `8`, whose spelling is `@8`.
     """
     if len(asked) > LONGEST_NAME:
-        return asked  # which is no version's, nor any alias's
+        return asked  # No version or alias has such a name.
     if asked.lower().endswith(INT8):
         return f"{_canonical(asked[: -len(INT8)])}{INT8}"
     return _canonical(asked)
@@ -164,9 +163,9 @@ def _canonical(name: str) -> str:
 
 
 def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Version:
-    """The version that `asked` names: one of `versions`, or the int8 form of one.
+    """The version or int8 form that `asked` names.
 
-    UnknownVersion says what there is, or how an int8 form is made.
+    Raises UnknownVersion with the existing versions, or how to make the int8 form.
     """
     name = canonical_name(asked)
     if not name.endswith(INT8):
@@ -188,7 +187,7 @@ def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Vers
 
 
 def _named(versions: Sequence[Version], name: str) -> Version | None:
-    """`name` is canonical; none of `versions` is an int8 form."""
+    """The version with this canonical name; `versions` has no int8 forms."""
     if name == LATEST:
         return max(versions, key=lambda v: int(v.number), default=None)
     if name.startswith("@"):
@@ -205,7 +204,7 @@ def _there(versions: Sequence[Version]) -> str:
 
 
 def _ranges(versions: Sequence[Version]) -> str:
-    """`v1 to v16` reads better than sixteen names, where nothing is missing."""
+    """Such as `v1 to v16` if no number is missing, else a list."""
     numbers = [int(version.number) for version in versions if version.base is None]
     if not numbers:
         return "none yet"

@@ -170,7 +170,7 @@ def test_links_that_lead_nowhere_are_missing_and_what_is_left_out_is_noted(
     assert _compare(service, out, *data, "--allow-missing", "2") == 3
     reason = _summary(out)["reasons"][0]
     assert f"3 of {len(files)} images have no answer (2 are allowed)" in reason
-    assert "a link to '/annex/objects/gone', where nothing is" in reason
+    assert "a link to '/annex/objects/gone', which does not exist" in reason
 
     assert _compare(service, out, *data, "--allow-missing", "3") == 0
     summary = _summary(out)

@@ -237,7 +237,7 @@ def test_a_folder_with_three_classes_trains_and_answers(
     arguments += ["--image-size", "16", "--cache", str(tmp_path / "cache")]
 
     assert main(arguments) == 2
-    assert "a link to 'nowhere.png', where nothing is" in capsys.readouterr().err
+    assert "a link to 'nowhere.png', which does not exist" in capsys.readouterr().err
     assert main([*arguments, "--skip-broken"]) == 0
     said = capsys.readouterr().out
     assert "data     three-kinds: 12 training and 12 validation images of 3" in said

@@ -178,7 +178,7 @@ def _header(names: str, *tensors: str) -> str:
         (_header("ab", _tensor(0, 8), _tensor(4, 12)), 12, "overlap"),
         (_header("ab", _tensor(0, 8), _tensor(0, 8)), 8, "overlap"),
         (_header("ab", _tensor(0, 4), _tensor(8, 12)), 12, "leave a gap"),
-        (_header("a", _tensor(0, 8)), 4, "has 73 bytes; its header tells of 77"),
+        (_header("a", _tensor(0, 8)), 4, "has 73 bytes; its header needs 77"),
         (_header("a", _tensor(0, 8, "F4")), 8, "the dtype of 'a' must be"),
         (_header("a", _tensor(0, 8, "F64")), 8, "do not fit its shape"),
         (_header("a", _tensor(8, 4)), 0, "from 0"),

@@ -164,7 +164,7 @@ def _remove_class_images(root: Path) -> None:
         (_remove_class_images, "class 'n01' has no images"),
         (
             lambda root: shutil.rmtree(root / "train" / "n01"),
-            r"1 class is in val/ alone \(n01\)",
+            r"1 class is only in val/ \(n01\)",
         ),
         (lambda root: shutil.rmtree(root / "train"), "train is not there"),
         (lambda root: (root / "val/images/val_2.JPEG").unlink(), r"val_2\.JPEG"),
@@ -195,7 +195,7 @@ def test_damaged_tiny_imagenet_says_what_is_wrong(
     [
         (lambda root: shutil.rmtree(root / "val"), "val is not there"),
         (lambda root: (root / "train" / "tulip").mkdir(), "'tulip' has no images"),
-        (lambda root: shutil.rmtree(root / "val" / "rose"), "in train/ alone"),
+        (lambda root: shutil.rmtree(root / "val" / "rose"), "only in train/"),
     ],
 )
 def test_damaged_class_folders_say_what_is_wrong(
@@ -253,7 +253,7 @@ def test_data_that_this_user_may_not_read_is_told(
     tiny.chmod(0)
     with pytest.raises(BadDataset, match="cannot be listed: Permission denied"):
         open_(tiny)
-    with pytest.raises(BadDataset, match="cannot be looked at: Permission denied"):
+    with pytest.raises(BadDataset, match="cannot be accessed: Permission denied"):
         open_(tiny / "val")
     tiny.chmod(0o700)
 
@@ -265,7 +265,7 @@ def test_what_is_not_there_or_no_data_set_is_named(
         open_(tmp_path / "nowhere")
 
     (tmp_path / "data.csv").write_text("a,b")
-    with pytest.raises(BadDataset, match="of no kind known here"):
+    with pytest.raises(BadDataset, match="of an unknown kind"):
         open_(tmp_path / "data.csv")
 
 

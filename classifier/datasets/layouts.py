@@ -15,12 +15,12 @@ from classifier.datasets.listing import (
     LeftOut,
     Listing,
     class_folders,
+    describe_kinds,
+    describe_left_out,
+    first_few,
     has_images,
     hint_of_parts,
     list_images,
-    say_kinds,
-    say_left_out,
-    some,
     subfolders,
 )
 
@@ -136,14 +136,14 @@ def read_class_folders(
         class_ids += [class_folder.name] * len(images.names)
         paths += [f"{below}/{name}" for name in images.names]
     if not paths:
-        found = f" ({say_kinds(left_out)})" if left_out else ""
+        found = f" ({describe_kinds(left_out)})" if left_out else ""
         raise BadDataset(
             f"{folder} has no class folders{found}; sort images into <class>/"
         )
     names = [path.rpartition("/")[2] for path in paths]
     if by_path or len(set(names)) < len(names):
         names = paths
-    notes = say_left_out(left_out, where=f"{folder.name}/")
+    notes = describe_left_out(left_out, where=f"{folder.name}/")
     if hint := unicode_hint(set(class_ids), set(class_ids)):
         # Without the remedy: both folders exist, so neither can take the other's name.
         notes = (hint.partition(";")[0], *notes)
@@ -161,7 +161,7 @@ def _inner(folder: Path, name: str | None) -> Path:
 
 def _check_class(name: str, images: Listing) -> None:
     if not images.names:
-        found = say_kinds(images.left_out)
+        found = describe_kinds(images.left_out)
         raise BadDataset(
             f"class {name!r} has no images in {images.folder}"
             f"{f', which has {found}' if found else ''}; add some "
@@ -224,7 +224,7 @@ def _read_val(folder: Path) -> Part:
     except BadDataset as error:
         raise BadDataset(
             f"{folder} is half sorted, as images lie in {folder / 'images'} and in "
-            f"class folders of {some(sorted_into)}: {error}"
+            f"class folders of {first_few(sorted_into)}: {error}"
         ) from error
     note = f"class folders in {folder.name}/ are not read: {TABLE} names all images"
     return replace(part, notes=(note, *part.notes))
@@ -249,20 +249,20 @@ def _by_table(folder: Path, listing: Listing) -> Part:
     if missing:
         raise BadDataset(
             f"{len(missing):,} of the {len(class_of):,} images of {table} are not "
-            f"there: {some(listing.folder / name for name in missing)}; "
+            f"there: {first_few(listing.folder / name for name in missing)}; "
             f"{unicode_hint(missing, flat) or 'unpack the archive again'}"
         )
     extra = sorted(listing.folder / name for name in flat.difference(class_of))
     if extra:
         raise BadDataset(
-            f"{len(extra):,} images have no line in {table}: {some(extra)}; remove "
-            f"them or add their lines"
+            f"{len(extra):,} images have no line in {table}: {first_few(extra)}; "
+            f"remove them or add their lines"
         )
     return Part(
         tuple(class_of),
         tuple(class_of.values()),
         tuple(listing.folder / name for name in class_of),
-        notes=say_left_out(listing.left_out, where=f"{folder.name}/images/"),
+        notes=describe_left_out(listing.left_out, where=f"{folder.name}/images/"),
     )
 
 

@@ -104,18 +104,18 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in HIDDEN
 
 
-def say_left_out(left_out: LeftOut, *, where: str) -> tuple[str, ...]:
+def describe_left_out(left_out: LeftOut, *, where: str) -> tuple[str, ...]:
     """A sentence without a full stop; none if nothing was left out."""
-    return (f"left out of {where}: {say_kinds(left_out)}",) if left_out else ()
+    return (f"left out of {where}: {describe_kinds(left_out)}",) if left_out else ()
 
 
-def say_kinds(left_out: LeftOut) -> str:
+def describe_kinds(left_out: LeftOut) -> str:
     """Such as `12 .txt, 3 hidden`, the most frequent kind first."""
     counts = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind}" for kind, count in counts)
 
 
-def some(paths: Iterable[Path], *, limit: int = 3) -> str:
+def first_few(paths: Iterable[Path], *, limit: int = 3) -> str:
     """The first few paths, and how many more, for a message."""
     paths = list(paths)
     shown = ", ".join(str(path) for path in paths[:limit])
@@ -250,7 +250,7 @@ def find_root(folder: Path) -> Path | None:
         if len(found) > 1:
             raise BadDataset(
                 f"{folder} holds {len(found)} data sets: "
-                f"{some(inner.relative_to(folder) for inner in found)}; name the "
+                f"{first_few(inner.relative_to(folder) for inner in found)}; name the "
                 f"folder of one with --data, after unpacking if it is an archive's"
             )
         if found:

@@ -27,9 +27,9 @@ def avif_parts(data: bytes) -> Iterator[Parts]:
     A hidden frame may take a few bytes, and any number of them may precede the visible
     one. A frame may be larger than the image size that the file declares.
     """
-    looks = _Looks()
-    images = list(islice(_coded_images(data, looks), MOST_IMAGES + 1))
-    yield Parts("boxes and entries", looks.count, looks.count * 2e-6)
+    budget = _ReadBudget()
+    images = list(islice(_coded_images(data, budget), MOST_IMAGES + 1))
+    yield Parts("boxes and entries", budget.count, budget.count * 2e-6)
     yield Parts("coded images", len(images), 0.0, MOST_IMAGES)
     extents = [extent for image in images for extent in image]
     yield Parts("extents", len(extents), 0.0, MOST_EXTENTS)
@@ -54,7 +54,7 @@ def avif_parts(data: bytes) -> Iterator[Parts]:
 
 
 @dataclass
-class _Looks:
+class _ReadBudget:
     """Counts the boxes and table entries read, to limit them together.
 
     Tables may be long, and boxes may lie in several others.
@@ -62,25 +62,25 @@ class _Looks:
 
     count: int = 0
 
-    def may_go_on(self) -> bool:
+    def take(self) -> bool:
         self.count += 1
         return self.count <= MOST_PARTS
 
 
-def _coded_images(data: bytes, looks: _Looks) -> Iterator[Extents]:
+def _coded_images(data: bytes, budget: _ReadBudget) -> Iterator[Extents]:
     """Images of a still picture, or the first of each track of an animation."""
-    for kind, start, end in _boxes(data, 0, len(data), looks):
+    for kind, start, end in _boxes(data, 0, len(data), budget):
         if kind == b"meta":
-            yield from _items(data, start + 4, end, looks)
+            yield from _items(data, start + 4, end, budget)
         elif kind == b"moov":
-            yield from _first_samples(data, start, end, looks)
+            yield from _first_samples(data, start, end, budget)
 
 
 def _boxes(
-    data: bytes, start: int, end: int, looks: _Looks
+    data: bytes, start: int, end: int, budget: _ReadBudget
 ) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each box's content."""
-    while start + 8 <= end and looks.may_go_on():
+    while start + 8 <= end and budget.take():
         size, head = _number(data, start, 4), 8
         if size == 1:
             size, head = _number(data, start + 8, 8), 16
@@ -91,13 +91,13 @@ def _boxes(
         start = stop
 
 
-def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents]:
+def _items(data: bytes, start: int, end: int, budget: _ReadBudget) -> Iterator[Extents]:
     """Images coded as AV1, from the tables of ISO 14496-12 (8.11.3 and 8.11.6)."""
-    found = _boxes(data, start, end, looks)
+    found = _boxes(data, start, end, budget)
     boxes = {kind: (first, last) for kind, first, last in found}
     if b"iloc" not in boxes:
         return
-    kinds = _item_kinds(data, *boxes.get(b"iinf", (0, 0)), looks)
+    kinds = _item_kinds(data, *boxes.get(b"iinf", (0, 0)), budget)
     inner = boxes.get(b"idat", (0, 0))[0]
     at, last = boxes[b"iloc"]
     version, sizes = _number(data, at, 1), _number(data, at + 4, 2)
@@ -106,7 +106,7 @@ def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents
     )
     wide, has_method = (4 if version == 2 else 2), version in (1, 2)
     at += 6 + wide
-    while at < last and looks.may_go_on():
+    while at < last and budget.take():
         item, at = _number(data, at, wide), at + wide
         is_inner = has_method and _number(data, at, 2) & 15 == 1
         at += 4 if has_method else 2
@@ -115,7 +115,7 @@ def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents
         extents = []
         step = index_size * has_method + offset_size + length_size
         for _ in range(min(count, MOST_EXTENTS + 1) if step else 1):
-            if at >= last or not looks.may_go_on():
+            if at >= last or not budget.take():
                 break
             at += index_size * has_method
             offset = base + _number(data, at, offset_size)
@@ -126,10 +126,12 @@ def _items(data: bytes, start: int, end: int, looks: _Looks) -> Iterator[Extents
             yield tuple(extents)
 
 
-def _item_kinds(data: bytes, start: int, end: int, looks: _Looks) -> dict[int, bytes]:
+def _item_kinds(
+    data: bytes, start: int, end: int, budget: _ReadBudget
+) -> dict[int, bytes]:
     first = start + (6 if data[start : start + 1] == b"\0" else 8)
     kinds = {}
-    for kind, at, _ in _boxes(data, first, end, looks):
+    for kind, at, _ in _boxes(data, first, end, budget):
         if kind == b"infe":
             wide = 4 if _number(data, at, 1) == 3 else 2
             kinds[_number(data, at + 4, wide)] = data[at + 6 + wide : at + 10 + wide]
@@ -137,13 +139,13 @@ def _item_kinds(data: bytes, start: int, end: int, looks: _Looks) -> dict[int, b
 
 
 def _first_samples(
-    data: bytes, start: int, end: int, looks: _Looks
+    data: bytes, start: int, end: int, budget: _ReadBudget
 ) -> Iterator[Extents]:
     """The first image of each track, from its table of samples at any depth."""
     at = data.find(b"stbl", start, end)
-    while at >= 0 and looks.may_go_on():
+    while at >= 0 and budget.take():
         stop = min(at - 4 + _number(data, at - 4, 4), end)
-        boxes = {kind: first for kind, first, _ in _boxes(data, at + 4, stop, looks)}
+        boxes = {kind: first for kind, first, _ in _boxes(data, at + 4, stop, budget)}
         offsets, sizes = boxes.get(b"co64", boxes.get(b"stco")), boxes.get(b"stsz")
         if offsets is not None and sizes is not None:
             offset = _number(data, offsets + 8, 8 if b"co64" in boxes else 4)

@@ -45,7 +45,7 @@ class Parts:
 def jpeg_parts(data: bytes) -> Iterator[Parts]:
     if len(data) < SHORT_BYTES and data.count(SCAN) <= 3:
         return
-    position, segments, junk, told_bytes, scans, pixels = 2, 0, 0, 0, 0, 0
+    position, segments, junk, metadata_bytes, scans, pixels = 2, 0, 0, 0, 0, 0
     while scans <= MOST_SCANS and segments <= MOST_PARTS:
         found = JPEG_MARKER.search(data, position)
         if found is None:
@@ -66,11 +66,11 @@ def jpeg_parts(data: bytes) -> Iterator[Parts]:
         elif marker in FRAMES:
             pixels = max(pixels, _big(data, start + 5, 2) * _big(data, start + 7, 2))
         elif marker == APP13 or data[start + 4 : start + 8] == b"Exif":
-            told_bytes += length
+            metadata_bytes += length
         position = start + 2 + length
     yield Parts("segments", segments, segments * 3e-6)
     yield Parts("filling bytes", junk, junk * 0.45e-6)
-    yield metadata(told_bytes)
+    yield metadata(metadata_bytes)
     repeated = scans * pixels * (scans > 1)
     yield Parts("scans", scans, repeated * SCAN_SECONDS, MOST_SCANS)
 

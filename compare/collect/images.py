@@ -16,11 +16,11 @@ from classifier.datasets.dataset import (
     part_digest,
 )
 from classifier.datasets.listing import (
+    describe_left_out,
     find_root,
     has_images,
     hint_of_parts,
     list_images,
-    say_left_out,
 )
 from classifier.datasets.source import open_dataset
 from classifier.storage import default_cache
@@ -204,7 +204,10 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
         names=names,
         files=files,
         class_ids=None,
-        notes=(*_hint(root), *say_left_out(listing.left_out, where=f"{root.name}/")),
+        notes=(
+            *_hint(root),
+            *describe_left_out(listing.left_out, where=f"{root.name}/"),
+        ),
     )
     return whole.sample(limit)
 

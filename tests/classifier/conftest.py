@@ -1,4 +1,4 @@
-"""Data sets in both layouts, and what opens them."""
+"""Data sets in both layouts, and a function that opens them."""
 
 from collections.abc import Callable
 from pathlib import Path

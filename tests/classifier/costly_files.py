@@ -1,4 +1,4 @@
-"""Small files that keep a decoder busy, each by another part that comes too often."""
+"""Small files that take a decoder long, each by too many parts of one kind."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ TIMES = 110_000
 
 
 def repeated_scans(times: int, side: int = 1000) -> bytes:
-    """A progressive JPEG whose last scan, of 12 bytes or more, comes so often."""
+    """A progressive JPEG that repeats its last scan, of 12 bytes or more."""
     whole = encoded(Image.new("RGB", (side, side), (90, 120, 200)), progressive=True)
     last = whole[whole.rindex(b"\xff\xda") : -2]
     return whole[:-2] + last * times + whole[-2:]
@@ -32,13 +32,13 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def with_chunks(chunks: bytes) -> bytes:
-    """A PNG with them before its pixels."""
+    """A PNG with these chunks before its pixels."""
     png = encoded(picture(), "PNG")
     return png[:33] + chunks + png[33:]
 
 
 def packed_bmp(width: int, height: int) -> bytes:
-    """Run lengths of which each row has one, and says where it ends."""
+    """A BMP with one run length and an end mark in each row."""
     rows = b"\x01\x05\x00\x00" * height
     palette = b"".join(bytes((k, 255 - k, k, 0)) for k in range(256))
     start = 14 + 40 + len(palette)
@@ -48,7 +48,7 @@ def packed_bmp(width: int, height: int) -> bytes:
 
 
 def tiff(tags: Mapping[int, tuple[int, ...]], pixels: bytes = b"") -> bytes:
-    """Grey, of 8 bits, in one directory of LONGs; `pixels` come first."""
+    """A TIFF of 8-bit grey with one directory of LONGs; `pixels` come first."""
     tags = dict(sorted({258: (8,), 262: (1,), 277: (1,), **tags}.items()))
     start = 8 + len(pixels)
     behind = start + 2 + 12 * len(tags) + 4
@@ -63,13 +63,13 @@ def tiff(tags: Mapping[int, tuple[int, ...]], pixels: bytes = b"") -> bytes:
 
 
 def repeated_strips(times: int) -> bytes:
-    """Each goes over half of the image again."""
+    """A TIFF whose strips each cover half of the image."""
     size = {256: (1000,), 257: (100,), 278: (50,), 279: (50_000,) * times}
     return tiff({**size, 273: (8,) * times}, bytes(50_000))
 
 
 def large_tile() -> bytes:
-    """Of 400 megapixels, for an image of 100 x 100."""
+    """A TIFF with a tile of 400 megapixels for an image of 100 x 100."""
     packed = zlib.compress(bytes(1000))
     size = {256: (100,), 257: (100,), 322: (20_000,), 323: (20_000,)}
     where = {259: (8,), 324: (8,), 325: (len(packed),)}
@@ -83,7 +83,7 @@ def repeated_scans_in_tiff() -> bytes:
 
 
 def repeated_frames(times: int) -> bytes:
-    """An AVIF file whose coded image holds its frame so often."""
+    """An AVIF file whose coded image repeats its frame."""
     whole = encoded(picture(), "AVIF")
     start = whole.index(b"mdat") + 4
     # A delimiter of 2 bytes, the sequence's header of 12, and the frame.
@@ -103,7 +103,7 @@ AVIF_START = box(b"ftyp", b"avif\0\0\0\0avifmif1")
 
 
 def overlapping_tables(times: int) -> bytes:
-    """So many tables of samples, and the same 5,000 boxes are in each of them."""
+    """An AVIF file with many sample tables that contain the same 5,000 boxes."""
     boxes = box(b"free", b"") * 5_000
     tables = b""
     for place in range(times):
@@ -147,4 +147,4 @@ COSTLY = {
     "boxes and entries": overlapping_tables(1_000),
     "boxes and entries,": long_table_of_items(TIMES),
 }
-"""By the word that says of what a file has too much."""
+"""Files by the name of the part that they have too many of."""

@@ -1,4 +1,4 @@
-"""Cores that may be used."""
+"""The cores that this process may use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The files of a version: written, read, and found broken."""
+"""The files of a version: written, read and refused."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])
-def test_cut_off_weights_are_found(folder: Path, kept: int) -> None:
+def test_cut_off_weights_are_refused(folder: Path, kept: int) -> None:
     data = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(data[:kept])
 
@@ -58,7 +58,7 @@ def test_cut_off_weights_are_found(folder: Path, kept: int) -> None:
         read_bundle(folder)
 
 
-def test_labels_that_do_not_fit_the_network_are_found(folder: Path) -> None:
+def test_labels_that_do_not_fit_the_network_are_refused(folder: Path) -> None:
     labels = json.loads((folder / LABELS).read_text())
     (folder / LABELS).write_text(json.dumps(labels[:-1]))
 
@@ -105,7 +105,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (NETWORK, '{"architecture": "tiny", "stem": "small"}', "classes is missing"),
     ],
 )
-def test_what_no_file_should_hold_is_told(
+def test_hostile_json_is_refused_with_its_fault(
     folder: Path, name: str, text: str, reason: str
 ) -> None:
     (folder / name).write_text(text, "utf-8")
@@ -136,7 +136,7 @@ def test_what_no_file_should_hold_is_told(
         (NETWORK, {"source": "mynets:build"}, "'source' is not known"),
     ],
 )
-def test_a_field_that_is_odd_or_not_known_is_told(
+def test_an_odd_or_unknown_field_is_refused(
     folder: Path, name: str, fields: dict[str, object], reason: str
 ) -> None:
     found = json.loads((folder / name).read_text())
@@ -146,7 +146,7 @@ def test_a_field_that_is_odd_or_not_known_is_told(
         read_bundle(folder)
 
 
-def test_a_field_that_is_not_known_and_null_is_absent(folder: Path) -> None:
+def test_an_unknown_field_that_is_null_is_absent(folder: Path) -> None:
     whole = read_bundle(folder)
     for name in (PREPROCESSING, NETWORK):
         found = json.loads((folder / name).read_text())
@@ -189,7 +189,7 @@ def _header(names: str, *tensors: str) -> str:
         (_header("a", _tensor(0, 8).replace("8]", "1e400]")), 8, "beyond"),
     ],
 )
-def test_a_hostile_header_of_the_weights_is_told(
+def test_a_hostile_header_of_the_weights_is_refused(
     folder: Path, header: str, data: int, reason: str
 ) -> None:
     text = header.encode()
@@ -200,7 +200,7 @@ def test_a_hostile_header_of_the_weights_is_told(
         read_bundle(folder)
 
 
-def test_files_without_end_are_not_read(folder: Path) -> None:
+def test_files_that_are_too_long_are_not_read(folder: Path) -> None:
     for name in (LABELS, PREPROCESSING, NETWORK, WEIGHTS):
         whole = (folder / name).read_bytes()
         with (folder / name).open("wb") as file:
@@ -212,7 +212,7 @@ def test_files_without_end_are_not_read(folder: Path) -> None:
         (folder / name).write_bytes(whole)
 
 
-def test_the_names_of_networks_are_those_that_can_be_built() -> None:
+def test_every_allowed_network_name_can_be_built() -> None:
     assert set(ARCHITECTURE_NAMES) == set(ARCHITECTURES)
 
 
@@ -225,7 +225,7 @@ def test_an_int8_form_has_no_file_of_weights_and_says_so(folder: Path) -> None:
         _ = bundle.weights
 
 
-def test_a_bundle_that_tells_no_precision_is_fp32(folder: Path) -> None:
+def test_a_bundle_without_a_precision_is_fp32(folder: Path) -> None:
     network = json.loads((folder / NETWORK).read_text())
     network.pop("precision")
     (folder / NETWORK).write_text(json.dumps(network))
@@ -233,7 +233,7 @@ def test_a_bundle_that_tells_no_precision_is_fp32(folder: Path) -> None:
     assert read_bundle(folder).network.precision == "fp32"
 
 
-def test_an_unknown_precision_is_found(folder: Path) -> None:
+def test_an_unknown_precision_is_refused(folder: Path) -> None:
     with pytest.raises(BrokenBundle, match="precision must be fp32 or int8"):
         _with_network(folder, precision="int4")
 

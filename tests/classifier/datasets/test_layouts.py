@@ -1,4 +1,4 @@
-"""Tables as Windows, macOS and spreadsheets write them."""
+"""Layouts: tables of several systems, and images that users sorted themselves."""
 
 import codecs
 from collections.abc import Callable
@@ -27,7 +27,7 @@ Open = Callable[..., Dataset]
     ],
     ids=["plain", "mark and CRLF", "Latin-1", "CR", "blanks", "empty lines", "UTF-16"],
 )
-def test_names_are_read_whoever_wrote_the_table(tmp_path: Path, data: bytes) -> None:
+def test_names_are_read_in_every_encoding(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "words.txt").write_bytes(data)
 
     names = class_names(tmp_path, ["rose", "lily", "tulip"])
@@ -46,7 +46,7 @@ def test_quotes_of_windows_are_read_and_other_lines_stay_utf8(tmp_path: Path) ->
     ]
 
 
-def test_a_class_is_named_whatever_the_unicode_form_of_its_id(tmp_path: Path) -> None:
+def test_a_class_is_named_in_every_unicode_form_of_its_id(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("café\tCoffee house\n")
     of_macos = normalize("NFD", "café")
 
@@ -61,7 +61,7 @@ def test_a_class_is_named_whatever_the_unicode_form_of_its_id(tmp_path: Path) ->
         lambda text: text + "\n\n",
     ],
 )
-def test_annotations_are_the_same_as_windows_writes_them(
+def test_annotations_with_windows_line_ends_are_the_same(
     tiny: Path, open_: Open, change: Callable[[str], str]
 ) -> None:
     before = open_(tiny).val
@@ -95,7 +95,7 @@ def test_images_that_were_sorted_into_class_folders_are_the_same_data(
     assert is_said == with_table
 
 
-def test_copies_in_class_folders_leave_the_table_in_force(
+def test_copies_in_class_folders_do_not_replace_the_table(
     tiny: Path, open_: Open
 ) -> None:
     before = open_(tiny).val
@@ -117,7 +117,7 @@ def test_a_part_that_is_half_sorted_is_refused(tiny: Path, open_: Open) -> None:
         open_(tiny)
 
 
-def test_classes_that_differ_by_unicode_form_are_told(
+def test_classes_that_differ_by_unicode_form_are_refused(
     folders: Path, open_: Open
 ) -> None:
     forms: dict[str, Literal["NFC", "NFD"]] = {"train": "NFC", "val": "NFD"}

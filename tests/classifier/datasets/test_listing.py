@@ -1,4 +1,4 @@
-"""What is listed as an image, what is left out, and that it is said."""
+"""Files that are listed as images, and notes about the others."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from classifier.datasets.dataset import BadDataset, Dataset, part_digest
-from classifier.datasets.listing import has_images, list_images, say_kinds
+from classifier.datasets.listing import describe_kinds, has_images, list_images
 from tests.conftest import encoded, picture
 
 PNG = encoded(picture(), "PNG")
@@ -41,7 +41,7 @@ def test_known_suffixes_and_images_without_one_are_listed(
     assert list_images(_files(tmp_path, name)).names == (name,)
 
 
-def test_all_else_is_counted_by_its_kind(tmp_path: Path) -> None:
+def test_other_files_are_counted_by_their_kind(tmp_path: Path) -> None:
     _files(tmp_path, "a.png", "._a.png", ".git/b.png", "__MACOSX/c.png", "Thumbs.db")
     _files(tmp_path, "x.heic", "y.HEIC", "notes.txt", "a.b c", "@eaDir/d.png")
     (tmp_path / "README").write_text("no image")
@@ -54,7 +54,7 @@ def test_all_else_is_counted_by_its_kind(tmp_path: Path) -> None:
     listing = list_images(tmp_path)
 
     assert listing.names == ("a.png",)
-    assert say_kinds(listing.left_out) == (
+    assert describe_kinds(listing.left_out) == (
         "5 hidden, 2 .heic, 1 .txt, 1 device, 1 link that leads nowhere, 1 pipe, "
         "1 socket, 1 with an odd suffix, 1 without a suffix"
     )
@@ -74,7 +74,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     )
 
 
-def test_links_back_and_up_end_and_are_counted(tmp_path: Path) -> None:
+def test_links_back_and_up_are_counted_and_not_followed(tmp_path: Path) -> None:
     cats = _files(tmp_path / "val" / "cat", "a.png", "z/b.png")
     _files(tmp_path / "val" / "dog", "c.png")
     (cats / "again").symlink_to(cats / "z")
@@ -100,7 +100,7 @@ def test_a_folder_that_is_named_like_an_image_is_a_folder(
     assert "rose/odd.JPEG" not in names
 
 
-def test_both_layouts_say_what_they_left_out_of_which_part(
+def test_both_layouts_note_what_they_left_out_of_which_part(
     folders: Path, tiny: Path, open_: Open
 ) -> None:
     _files(folders, "train/rose/.ipynb_checkpoints/0.png", "train/stray.png")
@@ -116,12 +116,12 @@ def test_both_layouts_say_what_they_left_out_of_which_part(
     )
 
 
-def test_what_is_plain_needs_no_words(tiny: Path, open_: Open) -> None:
+def test_a_plain_data_set_has_no_notes(tiny: Path, open_: Open) -> None:
     assert open_(tiny).notes == ()
 
 
 @pytest.mark.parametrize("layout", ["folders", "tiny"])
-def test_links_that_lead_nowhere_stay_in_the_part(
+def test_dead_links_stay_in_the_part(
     layout: str, open_: Open, request: pytest.FixtureRequest
 ) -> None:
     root = request.getfixturevalue(layout)
@@ -137,7 +137,7 @@ def test_links_that_lead_nowhere_stay_in_the_part(
     assert part_digest(after) != digest
 
 
-def test_a_link_that_could_be_a_class_is_refused_if_it_leads_nowhere(
+def test_a_dead_link_that_could_be_a_class_is_refused(
     folders: Path, open_: Open
 ) -> None:
     (folders / "val" / "tulip").symlink_to("/mnt/gone/tulip")
@@ -156,7 +156,9 @@ def test_a_linked_class_is_a_class(folders: Path, open_: Open) -> None:
     assert train.class_ids == ("daisy", "daisy", "rose", "rose")
 
 
-def test_a_class_with_other_files_alone_says_which(folders: Path, open_: Open) -> None:
+def test_the_error_of_a_class_without_images_names_its_files(
+    folders: Path, open_: Open
+) -> None:
     for file in (folders / "val" / "rose").glob("*.png"):
         file.rename(file.with_suffix(".heic"))
 
@@ -167,6 +169,6 @@ def test_a_class_with_other_files_alone_says_which(folders: Path, open_: Open) -
         open_(folders)
 
 
-def test_whether_there_is_an_image_is_known_without_a_list(tmp_path: Path) -> None:
+def test_has_images_stops_at_the_first_image(tmp_path: Path) -> None:
     assert not has_images(_files(tmp_path, "a.txt", ".b.png"))
     assert has_images(_files(tmp_path, "deep/down/c.png"))

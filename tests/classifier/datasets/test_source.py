@@ -1,4 +1,4 @@
-"""Data sets as users have them: layouts, archives, and what can be wrong with them."""
+"""Data sets of both layouts and in archives, whole and damaged."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def test_a_folder_of_classes_is_named_after_the_folder(
     assert dataset.val.class_ids == ("daisy", "daisy", "rose", "rose")
 
 
-def test_images_are_called_by_their_path_only_where_file_names_repeat(
+def test_images_are_named_by_their_path_only_if_file_names_repeat(
     folders: Path, open_: Callable[..., Dataset]
 ) -> None:
     assert open_(folders).val.names[0] == "daisy/0.png"
@@ -221,7 +221,7 @@ def test_damaged_class_folders_say_what_is_wrong(
         ({"val": "other"}, "a data set is a folder with train"),
     ],
 )
-def test_parts_under_other_names_are_hinted_at(
+def test_the_error_says_how_to_rename_parts_with_other_names(
     folders: Path, open_: Callable[..., Dataset], renamed: dict[str, str], hint: str
 ) -> None:
     for part, name in renamed.items():
@@ -233,17 +233,17 @@ def test_parts_under_other_names_are_hinted_at(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_of_somebody_else_beside_the_data_is_passed_over(
+def test_a_folder_of_another_user_beside_the_data_is_skipped(
     folders: Path, open_: Callable[..., Dataset]
 ) -> None:
-    """A disk has lost+found, which only root may enter."""
+    """For example lost+found of a disk, which only root may enter."""
     (folders.parent / "lost+found").mkdir(mode=0)
 
     assert len(open_(folders.parent).val) == 4
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_data_that_this_user_may_not_read_is_told(
+def test_data_that_this_user_may_not_read_is_refused(
     tiny: Path, open_: Callable[..., Dataset]
 ) -> None:
     (tiny / "words.txt").chmod(0)
@@ -258,7 +258,7 @@ def test_data_that_this_user_may_not_read_is_told(
     tiny.chmod(0o700)
 
 
-def test_what_is_not_there_or_no_data_set_is_named(
+def test_the_error_names_a_path_that_is_absent_or_no_data_set(
     tmp_path: Path, open_: Callable[..., Dataset]
 ) -> None:
     with pytest.raises(BadDataset, match=r"no data at .*nowhere"):

@@ -1,4 +1,4 @@
-"""Files that keep a decoder busy are refused, and ordinary ones are not."""
+"""Files that take a decoder too long are refused, ordinary ones are not."""
 
 import struct
 from contextlib import suppress
@@ -22,13 +22,13 @@ from tests.conftest import encoded, picture
 
 
 @pytest.mark.parametrize("what", COSTLY)
-def test_what_keeps_a_decoder_busy_is_refused_by_its_structure(what: str) -> None:
+def test_a_file_that_decodes_too_long_is_refused_by_its_structure(what: str) -> None:
     with pytest.raises(UndecodableImage, match=f"file has [0-9,]+ {what}"):
         decode_image(COSTLY[what])
 
 
 def _with_thumbnail() -> bytes:
-    """As a camera writes them, here a hundred: the scans within are none of its own."""
+    """A hundred thumbnails as cameras embed them; their scans are not the photo's."""
     thumbnail = encoded(picture(), progressive=True)
     return after_start(encoded(picture()), segment(0xE2, thumbnail) * 100)
 
@@ -72,18 +72,18 @@ ORDINARY = {
 
 
 @pytest.mark.parametrize("kind", ORDINARY)
-def test_an_ordinary_file_costs_what_its_pixels_cost(kind: str) -> None:
+def test_an_ordinary_file_takes_the_time_of_its_pixels(kind: str) -> None:
     data = ORDINARY[kind]
     form = format_of(data)
     assert form is not None
 
     assert decode_image(data).ndim == 3
-    # more than half of it: 8,192 chunks, and 90 scans of a megapixel
+    # More than half of the limit: 8,192 chunks, and 90 scans of a megapixel.
     assert extra_seconds(data, form, max_pixels=25_000_000) < 0.12
 
 
-def test_the_largest_images_may_ask_for_most() -> None:
-    """Ten scans of 48 megapixels are an ordinary photo, and nothing for a thumbnail."""
+def test_the_largest_images_may_take_longest() -> None:
+    """Ten scans of 48 megapixels are normal for a photo, but not for a thumbnail."""
     data = bytearray(repeated_scans(20, side=64))
     frame = data.index(b"\xff\xc2")
     data[frame + 5 : frame + 9] = struct.pack(">HH", 6_000, 8_000)
@@ -107,7 +107,7 @@ def test_the_structure_of_a_damaged_file_is_read_without_a_fault(kind: Format) -
             assert extra_seconds(data, kind, max_pixels=25_000_000) >= 0
 
 
-def test_a_heic_photo_is_none_of_ours() -> None:
+def test_a_heic_photo_is_not_supported() -> None:
     assert format_of(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic") is None
     assert format_of(b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif") == "AVIF"
     assert format_of(encoded(Image.new("L", (4, 4)), "PPM")) is None

@@ -19,8 +19,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh
 
+# Two at a time, each file of tests in one process.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The long versions of tests: 20 kills of a run where `make test` has 3.
 soak: .venv/installed-dev

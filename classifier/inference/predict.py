@@ -1,6 +1,8 @@
 """Predictions of a bundle without HTTP: images in, the likeliest classes out."""
 
 import logging
+import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +13,8 @@ from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels
 from classifier.inference.backends.base import Backend, RunNetwork
 from classifier.metrics import softmax, top_k
+
+TIMED_BATCHES = 7
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,17 @@ def logits_by_batch(
     """Logits [n, K] of each `batch_size` of `images` [N, H, W, 3]."""
     for start in range(0, len(images), batch_size):
         yield backend.logits(np.asarray(images[start : start + batch_size]))
+
+
+def images_per_second(backend: Backend, images: NDArray[np.uint8]) -> float:
+    """Speed of one batch, `images` [N, H, W, 3]: the median of TIMED_BATCHES runs."""
+    backend.logits(images)  # the first run allocates
+    seconds = []
+    for _ in range(TIMED_BATCHES):
+        started = time.perf_counter()
+        backend.logits(images)
+        seconds.append(time.perf_counter() - started)
+    return len(images) / statistics.median(seconds)
 
 
 def top_classes(

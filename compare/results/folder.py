@@ -83,7 +83,7 @@ class Latencies:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What differs from run to run, in run.json; the reports show it."""
+    """Facts that differ from run to run, kept in run.json for the reports."""
 
     started_unix_seconds: float | None = None
     seconds: float | None = None

@@ -129,7 +129,7 @@ def say_images(count: int) -> str:
 
 
 def notes_of(summary: Summary) -> list[str]:
-    """What to know before reading the numbers; sentences without a full stop."""
+    """Notes that a reader needs before the numbers, without full stops."""
     notes = [*summary.notes]
     chosen = dict.fromkeys(
         version.name

@@ -1,9 +1,7 @@
 """Makes a version's int8 form, measures it, and stores it beside the version."""
 
 import math
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Part
 from classifier.datasets.source import open_dataset
 from classifier.inference.backends.onnx_runtime import OnnxBackend
-from classifier.inference.predict import logits_by_batch
+from classifier.inference.predict import images_per_second, logits_by_batch
 from classifier.store.logged_models import experiment_of
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, Version
@@ -99,7 +97,6 @@ class _Batches:
         return None if batch is None else {"images": batch}
 
 
-TIMED_BATCHES = 7
 TIMED_IMAGES = 64
 
 
@@ -227,21 +224,11 @@ def _measured(bundle: Bundle, metrics: Metrics | None, val: DecodedPart) -> Meas
     images = np.asarray(val.images[:TIMED_IMAGES])
     return Measured(
         metrics=metrics,
-        images_per_second=_images_per_second(bundle, images),
+        images_per_second=images_per_second(
+            OnnxBackend.for_one_batch_at_a_time(bundle), images
+        ),
         megabytes=size_bytes / 1e6,
     )
-
-
-def _images_per_second(bundle: Bundle, images: NDArray[np.uint8]) -> float:
-    """The median over a few runs of one batch, `images`."""
-    backend = OnnxBackend.for_one_batch_at_a_time(bundle)
-    backend.logits(images)  # the first run allocates
-    seconds = []
-    for _ in range(TIMED_BATCHES):
-        started = time.perf_counter()
-        backend.logits(images)
-        seconds.append(time.perf_counter() - started)
-    return len(images) / statistics.median(seconds)
 
 
 def _published_metrics(version: Version) -> Metrics | None:

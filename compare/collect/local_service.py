@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import IO
 
 from classifier.store.versions import INT8, canonical_name
-from compare.collect.client import ServiceUnavailable
 
 DEFAULT_ADDRESS = ("127.0.0.1", 8000)
 """Where a service is looked for when none is named."""
@@ -116,6 +115,8 @@ def _first_line(output: IO[str], log: IO[str]) -> str:
     log.seek(0)
     last = "; ".join(log.read().splitlines()[-3:]) or "it said nothing"
     reason = said[0].removeprefix("error: ") if said else last
+    from compare.collect.client import ServiceUnavailable  # requests: 0.07 s
+
     raise ServiceUnavailable(f"the service did not start: {reason}")
 
 

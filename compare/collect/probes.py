@@ -12,7 +12,7 @@ from compare.collect.answer_store import PairOfAnswers, is_final
 from compare.collect.client import Service, ServiceUnavailable
 from compare.collect.images import Images
 from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 
 PROBED = 100
 

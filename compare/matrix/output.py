@@ -12,7 +12,7 @@ from classifier.console.text import csv_row, page_text
 from classifier.storage import write_json, write_text
 from compare.report.terminal import WIDTH, print_lines, wrap
 from compare.results.wording import ABSENT, plain, say
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 
 SCHEMA = 1
 

@@ -20,7 +20,7 @@ from compare.results.wording import (
     say_value,
     verdict_in_words,
 )
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 
 MOST_CONFUSIONS = 5
 ICONS = {

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from classifier.console.text import csv_text, printable
+from compare.results.document import read_document
 from compare.results.folder import PER_CLASS, PER_IMAGE, SUMMARY
-from compare.results.summary import Summary, read_document
+from compare.results.summary import Summary
 from compare.results.wording import (
     five_can_miss,
     is_older,
@@ -19,8 +20,7 @@ from compare.results.wording import (
     say_value,
     verdict_in_words,
 )
-from compare.statistics.measure import Kind
-from compare.statistics.paired import NOTHING, Estimate
+from compare.statistics.measure import NOTHING, Estimate, Kind
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from classifier.bundle.labels import Labels
 from classifier.console.text import csv_row
 from classifier.storage import atomic_write, remove_files, write_json
 from compare.results.comparison import Comparison
+from compare.results.document import without_nulls, write_document
 from compare.results.numbers import Probe
-from compare.results.summary import Summary, without_nulls, write_document
+from compare.results.summary import Summary
 from compare.statistics.classes import ClassChange
-from compare.statistics.paired import NOTHING, Estimate
+from compare.statistics.measure import NOTHING, Estimate
 from compare.statistics.top_five import TOP, BoolArray, IntArray, TopFive
 
 SUMMARY, PER_IMAGE, PER_CLASS, RUN = (

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from compare.statistics.calibration import ReliabilityBin
-from compare.statistics.measure import Measure
-from compare.statistics.paired import NOTHING, Estimate
+from compare.statistics.measure import NOTHING, Estimate, Measure, ReliabilityBin
 
 BOOTSTRAP = "percentile bootstrap over images, 2,000 resamples, fixed seed"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"

@@ -6,8 +6,7 @@ from typing import Literal
 
 from compare.results.numbers import PairedNumbers
 from compare.results.summary import Summary
-from compare.statistics.measure import Kind
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate, Kind
 
 ABSENT = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"

@@ -14,7 +14,7 @@ from classifier.metrics import (
     expected_calibration_error,
 )
 from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
-from compare.statistics.paired import NOTHING, Estimate
+from compare.statistics.measure import NOTHING, Estimate
 from compare.statistics.top_five import (
     BoolArray,
     FloatArray,

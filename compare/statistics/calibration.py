@@ -1,30 +1,12 @@
 """Calibration: expected calibration error, log loss, Brier score, reliability bins."""
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import numpy as np
 
 from classifier.metrics import CALIBRATION_BINS, calibration_bin
-from compare.statistics.measure import Measure
+from compare.statistics.measure import ReliabilityBin
 from compare.statistics.top_five import BoolArray, FloatArray, IntArray, TopFive
 
 TENTHS = 10
-
-
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """The images whose confidence is in (low, high]; the first bin has 0 as well."""
-
-    low: Annotated[float, Measure("confidence is more than this, or is 0")]
-    high: Annotated[float, Measure("and at most this")]
-    images: Annotated[int, Measure("images in the bin")]
-    accuracy: Annotated[
-        float | None, Measure("share that is right; null if there is no image")
-    ]
-    confidence: Annotated[
-        float | None, Measure("mean confidence; null if there is no image")
-    ]
 
 
 def reliability(confidences: FloatArray, correct: BoolArray) -> list[ReliabilityBin]:

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from compare.statistics.paired import (
-    Estimate,
-    PairedTable,
-    mcnemar_mid_p,
-    paired_difference,
-)
+from compare.statistics.measure import Estimate
+from compare.statistics.paired import PairedTable, mcnemar_mid_p, paired_difference
 from compare.statistics.top_five import BoolArray, IntArray
 
 FALSE_DISCOVERY_RATE = 0.05

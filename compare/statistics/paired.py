@@ -1,24 +1,13 @@
 """Intervals and tests for shares, and for the difference of two paired shares."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from scipy.stats import binom
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.proportion import proportion_confint
 
-from compare.statistics.measure import Measure
-
-
-@dataclass(frozen=True)
-class Estimate:
-    value: Annotated[float | None, Measure("the value")] = None
-    low: Annotated[float | None, Measure("lower end of its 95 % interval")] = None
-    high: Annotated[float | None, Measure("upper end of its 95 % interval")] = None
-
-
-NOTHING = Estimate()
+from compare.statistics.measure import NOTHING, Estimate
 
 
 @dataclass(frozen=True)

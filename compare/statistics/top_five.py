@@ -1,7 +1,6 @@
 """Statistics of two versions' lists of five answers: ranks, agreement, overlap."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from classifier.metrics import rank_of_target
-from compare.statistics.measure import Measure
+from compare.statistics.measure import Symmetry
 from compare.statistics.paired import PairedTable
 
 IntArray = NDArray[np.int64]
@@ -60,32 +59,6 @@ def agreement_kappa(*, baseline: IntArray, candidate: IntArray) -> float | None:
     rows, columns = codes.reshape(2, -1)
     table = np.bincount(rows * size + columns, minlength=size**2).reshape(size, size)
     return float(cohens_kappa(table, return_results=False))
-
-
-@dataclass(frozen=True)
-class Symmetry:
-    """Bowker's test: are moves up as frequent as moves down? None without moves.
-
-    J. Am. Stat. Assoc. 43:572 (1948). Pairs of cells that are both empty count neither
-    in the statistic nor in the degrees of freedom.
-    """
-
-    statistic: Annotated[float | None, Measure("Bowker's chi-squared")] = None
-    degrees_of_freedom: Annotated[
-        int | None, Measure("pairs of places between which an image moved")
-    ] = None
-    p: Annotated[
-        float | None,
-        Measure(
-            "probability of a rank table at least this asymmetric if moves up and down "
-            "are equally frequent",
-            name="Symmetry of the rank table",
-            kind="p",
-            formula="sum of (n\u1d62\u2c7c \N{MINUS SIGN} n\u2c7c\u1d62)"
-            "\N{SUPERSCRIPT TWO} / (n\u1d62\u2c7c + n\u2c7c\u1d62), chi-squared",
-            source="Bowker, JASA 43:572 (1948)",
-        ),
-    ] = None
 
 
 def rank_transitions(*, baseline: IntArray, candidate: IntArray) -> list[list[int]]:

@@ -13,8 +13,9 @@ from compare.__main__ import main
 from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import ServedVersion, TopAnswer
 from compare.results.comparison import Comparison, align
+from compare.results.document import write_document
 from compare.results.numbers import Probe, VersionNumbers
-from compare.results.summary import DataFacts, Summary, write_document
+from compare.results.summary import DataFacts, Summary
 from compare.results.verdict import Verdict, judge
 from compare.statistics.slices import ImageFacts
 from tests.conftest import RunningService, Store

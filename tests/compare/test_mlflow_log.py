@@ -16,7 +16,7 @@ from compare.report.draw import Drawn, redraw
 from compare.results.folder import REPORTS
 from compare.results.gates import parse_gate
 from compare.results.numbers import PairedNumbers
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 from tests.compare.conftest import NO_NUMBERS
 from tests.conftest import Store
 

@@ -8,8 +8,7 @@ from markupsafe import Markup
 
 from compare.results.numbers import PairedNumbers
 from compare.results.wording import say
-from compare.statistics.calibration import ReliabilityBin
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate, ReliabilityBin
 
 WIDTH, HEIGHT, HEAD, GAP = 440, 280, 24, 4
 """Sizes of the mosaic; `HEAD` is the height of the words above it."""

@@ -18,8 +18,8 @@ from compare.report.html.gallery import Thumbnails, make_gallery
 from compare.report.html.tables import figures
 from compare.results import wording
 from compare.results.comparison import Comparison
+from compare.results.document import write_document
 from compare.results.folder import HTML, RunFacts
-from compare.results.summary import write_document
 from compare.results.verdict import Verdict
 
 STYLES = ("styles/report.css", "styles/gallery.css")

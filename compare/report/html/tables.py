@@ -12,8 +12,7 @@ from compare.results.numbers import ConfusionChange, Counts
 from compare.results.summary import Summary
 from compare.results.wording import five_can_miss, say, say_both, say_interval
 from compare.statistics.classes import ClassChange
-from compare.statistics.measure import Kind
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate, Kind
 from compare.statistics.top_five import TOP
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from compare.report.markdown import markdown, write_markdown
 from compare.results.comparison import Comparison, align
+from compare.results.document import read_document
 from compare.results.folder import Latencies, Latency, RunFacts
 from compare.results.gates import parse_gate
-from compare.results.summary import DataFacts, Summary, places, read_document
+from compare.results.summary import DataFacts, Summary, places
 from compare.results.verdict import Verdict, judge, refuse
 from compare.results.wording import say
 from tests.compare.conftest import DATA, HEAD, made_up_answers, served

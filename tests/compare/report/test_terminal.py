@@ -16,7 +16,7 @@ from compare.results.numbers import Probe
 from compare.results.summary import Summary
 from compare.results.verdict import Verdict, judge, refuse
 from compare.results.wording import chance_in_words
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 from tests.compare.conftest import (
     DATA,
     UNLABELLED,

@@ -9,7 +9,8 @@ from typing import Any, get_args, get_type_hints
 import jsonschema_rs
 import pytest
 
-from compare.results.summary import Summary, json_schema, places, read_document
+from compare.results.document import json_schema, read_document
+from compare.results.summary import Summary, places
 from compare.results.verdict import Verdict, judge, refuse
 from compare.statistics.measure import Measure
 from tests.compare.conftest import DATA, as_json, made_up_comparison, served
@@ -104,7 +105,7 @@ def test_every_field_is_described() -> None:
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:
-    """To write it anew: python -m compare.results.summary > docs/summary.schema.json"""
+    """`python -m compare.results.document > docs/summary.schema.json` writes it."""
     assert json.loads(SCHEMA_FILE.read_text("utf-8")) == json_schema()
 
 

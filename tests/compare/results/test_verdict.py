@@ -10,9 +10,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from compare.results.comparison import Comparison
+from compare.results.document import write_document
 from compare.results.gates import PATHS, Gate, parse_gate
 from compare.results.numbers import ConfusionChanges, Probe
-from compare.results.summary import DataFacts, GateResult, write_document
+from compare.results.summary import DataFacts, GateResult
 from compare.results.verdict import Verdict, judge, refuse
 from tests.compare.conftest import (
     DATA,

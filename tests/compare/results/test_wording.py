@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from compare.results.document import read_document
 from compare.results.gates import parse_gate
-from compare.results.summary import read_document
 from compare.results.verdict import judge, refuse
 from compare.results.wording import (
     Words,
@@ -18,13 +18,8 @@ from compare.results.wording import (
     say_value,
     verdict_in_words,
 )
-from compare.statistics.measure import Kind
-from compare.statistics.paired import (
-    Estimate,
-    PairedTable,
-    mcnemar_mid_p,
-    paired_difference,
-)
+from compare.statistics.measure import Estimate, Kind
+from compare.statistics.paired import PairedTable, mcnemar_mid_p, paired_difference
 from tests.compare.conftest import DATA, made_up_comparison, served
 
 

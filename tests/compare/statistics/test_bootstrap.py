@@ -19,7 +19,7 @@ from compare.statistics.bootstrap import (
     resampled_sums,
 )
 from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 from compare.statistics.top_five import (
     FloatArray,
     IntArray,

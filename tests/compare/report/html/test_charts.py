@@ -19,8 +19,7 @@ from compare.report.html.charts import (
     reliability_diagram,
 )
 from compare.results.numbers import PairedNumbers
-from compare.statistics.calibration import ReliabilityBin
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate, ReliabilityBin
 
 BINS = [
     ReliabilityBin(low=0.0, high=0.5, images=0, accuracy=None, confidence=None),

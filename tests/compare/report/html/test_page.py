@@ -12,12 +12,13 @@ from classifier.bundle.labels import Labels
 from classifier.console.text import printable
 from compare.report.html.page import html_parts, json_in_script, write_report
 from compare.results.comparison import Comparison, align
+from compare.results.document import read_document
 from compare.results.folder import Latencies, Latency, RunFacts
 from compare.results.gates import parse_gate
-from compare.results.summary import DataFacts, places, read_document
+from compare.results.summary import DataFacts, places
 from compare.results.verdict import Verdict, judge, refuse
 from compare.results.wording import say
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 from tests.compare.conftest import (
     DATA,
     HEAD,

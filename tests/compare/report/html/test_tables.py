@@ -22,7 +22,7 @@ from compare.results.numbers import ConfusionChange
 from compare.results.summary import Summary
 from compare.results.verdict import Verdict
 from compare.results.wording import ABSENT, say
-from compare.statistics.paired import Estimate
+from compare.statistics.measure import Estimate
 from tests.compare.conftest import NO_NUMBERS, UNLABELLED
 
 

@@ -60,7 +60,10 @@ def _writable_file(text: str) -> Path:
 
 
 def _margin_gate(text: str) -> Gate:
-    margin = float(text)
+    try:
+        margin = float(text)
+    except ValueError:
+        raise ValueError(f"must be a number, got {text!r}") from None
     if not 0 <= margin < 1:
         raise ValueError(f"must be 0 to 1, a fraction, got {margin}")
     return parse_gate(f"delta.low<{-margin!r}")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import schemathesis
 from flask import Flask
+from flask.testing import FlaskClient
 from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 
@@ -372,3 +373,17 @@ def test_the_examples_of_the_page_work_as_they_stand(
                     check=True,
                     timeout=60,
                 )
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_link_relatively_so_that_a_proxy_may_mount_them_below_a_path(
+    client: FlaskClient, path: str
+) -> None:
+    page = client.get(path).text
+
+    links = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert links
+    assert not [link for link in links if link.startswith("/")]
+    script = client.get("/static/docs.js")
+    assert 'fetch("/' not in script.text
+    script.close()

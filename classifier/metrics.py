@@ -8,6 +8,10 @@ IntArray = NDArray[np.int64]
 
 CALIBRATION_BINS = 15
 
+PARTITION_FROM = 2_000
+"""Values from which a partition is faster: one row of 200 takes 25 us with it and 7 us
+sorted, 16 rows 58 us and 104 us."""
+
 
 def softmax(logits: FloatArray) -> NDArray[np.float64]:
     """Probabilities of the same shape; the last axis sums to 1.
@@ -25,9 +29,10 @@ def softmax(logits: FloatArray) -> NDArray[np.float64]:
 def top_k(probabilities: FloatArray, k: int) -> IntArray:
     """Class indices [N, min(k, K)] by falling probability, equals by smaller index.
 
-    A partition finds the k: for 200 classes that is six times as fast as sorting rows.
+    Whole rows are sorted if they are few or short. Otherwise a partition finds the k:
+    for 10,000 rows of 200 classes that is three times as fast.
     """
-    if k >= probabilities.shape[1]:
+    if probabilities.size < PARTITION_FROM or probabilities.shape[1] < 8 * k:
         return _sorted(probabilities, k)
     likeliest = np.argpartition(-probabilities, k - 1, axis=1)[:, :k]
     likeliest.sort(axis=1)  # so that the stable sort below leaves equals in order

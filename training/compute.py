@@ -87,7 +87,7 @@ def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
         bf16 = f"by {' and '.join(flags)}" if flags else ""
     if compute.precision == "bf16":
         return f"{where}, bf16 {bf16 or 'as asked for, though slower here than fp32'}"
-    return f"{where}, fp32 {'as asked for' if bf16 else 'for want of fast bf16'}"
+    return f"{where}, fp32 {'as asked for' if bf16 else 'as bf16 is slow here'}"
 
 
 def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:

@@ -199,6 +199,6 @@ def check_fields(settings: Any) -> None:
             continue
         most = math.inf if flag.most is None else flag.most
         if not flag.least <= value <= most:
-            limited = f"{flag.least:g} to {most:,}"
+            limited = f"{flag.least:g} to {most}"
             allowed = f"at least {flag.least:g}" if flag.most is None else limited
             raise ValueError(f"{name} must be {allowed}, got {value}")

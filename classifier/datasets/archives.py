@@ -187,7 +187,7 @@ def _decoded(member: zipfile.ZipInfo) -> str:
 
 
 def _is_latin(character: str) -> bool:
-    """Tells code page 437 from others.
+    """Decides whether a name is in code page 437.
 
     Where it has accented letters, other code pages have signs; where Windows' Latin
     alphabet has accented letters, it has Greek ones.

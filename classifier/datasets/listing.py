@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from classifier.bundle.preprocessing import is_image
 from classifier.datasets.dataset import UNREADABLE, BadDataset
+from classifier.images.decoding import is_image
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),

@@ -76,7 +76,7 @@ class LoggedModels:
     def add(self, bundle: Bundle, *, name: str, tags: Mapping[str, str]) -> str:
         """Store a version's files as a logged model of this run; return its id.
 
-        Nothing refers to the model until it is registered, so nobody loads what a
+        Nothing refers to the model until it is registered, so no program loads what a
         failure left.
         """
         with sent_once():

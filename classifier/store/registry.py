@@ -95,7 +95,7 @@ class Registry:
         deleted versions, but it reads 20 rows for a version with 20 tags.
         """
         newest = int(known[-1].number) if known else 0
-        with store_call(f"look what is new of {model!r}"):
+        with store_call(f"read the new versions of {model!r}"):
             entry = self._entry(model)
             if entry is None:
                 raise StoreUnavailable(f"{self.uri} has no model {model!r} any more")

@@ -75,7 +75,7 @@ class TransientFailure(Exception):
         """The pause that the service asks for."""
 
         self.is_silence = is_silence
-        """Nobody answered at all, as against an answer that is of no use yet."""
+        """No answer came at all; another class is for answers that are no use yet."""
 
         self.fallback = fallback
         """The result when patience is over; None raises ServiceUnavailable."""
@@ -182,7 +182,7 @@ class Service:
     ) -> T:
         """Repeat `attempt` until it succeeds, or nothing has for as long as patience.
 
-        `silence_seconds` is how long nobody at all may answer; None is patience too.
+        `silence_seconds` is the longest time without any answer; None: patience.
         Neither urllib3's Retry nor tenacity does this: patience counts from the last
         success of any thread, and the reason to retry is often in an answer's body.
         """

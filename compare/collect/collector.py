@@ -79,7 +79,7 @@ def collect_answers(
         finally:
             for future in under_way:
                 future.cancel()
-            if under_way:  # something went wrong: nobody waits for retries any more
+            if under_way:  # an error ended the collection: stop the retries
                 service.stop()
 
 

@@ -8,11 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifier.bundle.preprocessing import (
-    ImageTooLarge,
-    UndecodableImage,
-    decode_image,
-)
+from classifier.images.decoding import ImageTooLarge, UndecodableImage, decode_image
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.storage import atomic_write
 from compare.statistics.slices import ImageFacts

@@ -114,7 +114,7 @@ def find_images(
         )
     except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
         raise BadDataset(
-            f"which images? The registry cannot tell ({error}); name them with --data"
+            f"which images? The registry cannot say ({error}); name them with --data"
         ) from error
 
 

@@ -135,7 +135,7 @@ def print_shown(comparison: Comparison, count: int) -> None:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print to standard output. A reader who left, such as `head`, is no error."""
+    """Print to standard output. A closed pipe, as of `head`, is no error."""
     try:
         print("\n".join(map(printable, lines)), flush=True)
     except BrokenPipeError:

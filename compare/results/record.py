@@ -58,14 +58,14 @@ class Record:
         notes = []
         if self.class_ids is not None:  # without labels the digest is of another kind
             notes += [
-                f"v{version.number} was validated on other data, "
-                f"{version.dataset_digest[:12]}, here is {self.data_digest[:12]}"
+                f"v{version.number} was validated on other data: "
+                f"digest {version.dataset_digest[:12]}, here {self.data_digest[:12]}"
                 for version in {v.number: v for v in (self.a, self.b)}.values()
                 if version.dataset_digest not in (None, self.data_digest)
             ]
         if len(self.names) < self.available:
             were = "was" if len(self.names) == 1 else "were"
-            count = f"{len(self.names):,} of {self.available:,} images {were} asked"
+            count = f"{len(self.names):,} of {self.available:,} images {were} compared"
             first = f"only the first {count}, which may be of few classes"
             by = "" if self.class_ids is None else " by class"
             sample = f"only {count}, a fixed sample{by}"

@@ -18,7 +18,7 @@ PLACES = ("1st", "2nd", "3rd", "4th", "5th", "none")
 
 
 def plain(value: object, kind: Kind) -> str:
-    """A number with its unit, in ASCII but for what is absent (an en dash).
+    """A number with its unit, in ASCII, with an en dash for a missing value.
 
     Fractions of 1 are written in percent; differences of them in percentage points,
     which have a sign and no unit.

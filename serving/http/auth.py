@@ -135,7 +135,7 @@ class Keys:
             self._keys = read_keys(self._file)
         except NoKeys as error:
             self._keys = ()
-            logger.error("nobody may ask any more reason=%s", error)
+            logger.error("all keys are refused reason=%s", error)
         except BadKeys as error:
             logger.error("keys kept as they were reason=%s", error)
             self._observe(False)
@@ -171,7 +171,7 @@ def read_keys(file: Path) -> tuple[Key, ...]:
                     f"sha256-hex'; the last is what `printf %s KEY | sha256sum` prints"
                 )
     if not keys:
-        raise NoKeys(f"{file} has no key; nobody could ask anything")
+        raise NoKeys(f"{file} has no key, so no request could be answered")
     return tuple(keys)
 
 
@@ -250,7 +250,7 @@ def _check_local() -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     is_foreign = origin is not None and origin.partition("://")[2] != request.host
     if is_foreign or site not in ("same-origin", "none"):
-        raise Forbidden("a page of another site may not change what is served")
+        raise Forbidden("a page of another site may not load or unload versions")
 
 
 def _name_of(host: str) -> str:

@@ -18,7 +18,7 @@ from gunicorn.http.errors import ParseException
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 
-from classifier.bundle.preprocessing import FORMATS_IN_WORDS, is_image
+from classifier.images.decoding import FORMATS_IN_WORDS, is_image
 from serving.inference.request_queue import DeadlinePassed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024

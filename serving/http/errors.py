@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from flask import g, request
 from werkzeug.exceptions import HTTPException
 
-from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
 from classifier.console.text import printable_lines
+from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.store.versions import UnknownVersion
 from serving.http.auth import Forbidden, Unauthorized
 from serving.http.bodies import (

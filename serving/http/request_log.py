@@ -85,7 +85,7 @@ class LogWriter(logging.Handler):
                 self._thread.start()
 
     def _run(self) -> None:
-        gathered = threading.Event()  # nobody sets it
+        gathered = threading.Event()  # never set
         while True:
             self._wake.wait()
             gathered.wait(GATHER_SECONDS)

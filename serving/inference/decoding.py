@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from classifier.bundle.preprocessing import (
+from classifier.hardware import usable_cores
+from classifier.images.decoding import (
     CheckedImage,
     ImageTooLarge,
     RgbImage,
@@ -14,7 +15,6 @@ from classifier.bundle.preprocessing import (
     check_image,
     resize,
 )
-from classifier.hardware import usable_cores
 from serving.inference.batcher import overloaded
 from serving.inference.request_queue import DeadlinePassed
 

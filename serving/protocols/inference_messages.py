@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import orjson
 
-from classifier.bundle.preprocessing import is_image
+from classifier.images.decoding import is_image
 from classifier.metrics import softmax, top_k
 from serving.http.bodies import BadRequest, ImageArray
 from serving.inference.predictor import Predictor

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from classifier.bundle.preprocessing import ImageTooLarge, UndecodableImage
+from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.inference.predict import Prediction, top_classes
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.decoding import DecodeAll, Decoded, Size

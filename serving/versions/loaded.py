@@ -299,8 +299,8 @@ class LoadedVersions:
 
     def _take_out(self, slot: Slot) -> None:
         """The caller holds the lock, and unloads the slot after releasing it."""
-        # Closed before it is unloaded: nobody then starts to load it, and a load under
-        # way unloads its result.
+        # Closed before it is unloaded: no request then starts to load it, and a load
+        # that runs unloads its result.
         slot.is_closed = True
         if self.slots.get(slot.version.number) is slot:
             del self.slots[slot.version.number]

@@ -90,7 +90,7 @@ class Slot:
         """
         with self._changed:
             is_tried = self.error is not None and not again
-            # Nobody would unload a predictor that is loaded into a closed slot.
+            # A predictor that is loaded into a closed slot would never be unloaded.
             is_over = self.predictor is not None or self.is_closed or is_tried
             if not (self.is_loading or is_over):
                 self._start(settle)

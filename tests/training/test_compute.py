@@ -218,7 +218,7 @@ def cpuinfo(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         (ZEN4, "bf16", "bf16 by avx512_bf16"),
         (ZEN4, "fp32", "fp32 as asked for"),
         (OLD, "bf16", "bf16 as asked for, though slower here than fp32"),
-        (OLD, "fp32", "fp32 for want of fast bf16"),
+        (OLD, "fp32", "fp32 as bf16 is slow here"),
     ],
     indirect=["cpuinfo"],
 )

@@ -17,12 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.bundle.labels import Labels
-from classifier.bundle.preprocessing import (
-    ImageTooLarge,
-    Preprocessing,
-    RgbImage,
-    UndecodableImage,
-)
+from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.progress import progress_bar
 from classifier.datasets.dataset import (
     UNREADABLE,
@@ -33,6 +28,7 @@ from classifier.datasets.dataset import (
     read_image,
 )
 from classifier.hardware import usable_cores
+from classifier.images.decoding import ImageTooLarge, RgbImage, UndecodableImage
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.metrics import IntArray
 from classifier.storage import build_once, check_room, file_checksums, take_room

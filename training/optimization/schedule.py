@@ -30,7 +30,7 @@ def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:
 def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:
     """Steps between two updates of the average: an epoch has four at least.
 
-    What is published after an epoch lacks a quarter of its steps at most, and is never
+    The published average lacks a quarter of its steps at most, and is never
     the average from before it; epochs of under four steps update at each.
     """
     return max(1, min(recipe.average_every, steps_an_epoch // 4))

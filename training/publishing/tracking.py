@@ -71,7 +71,7 @@ class RunTracker:
 
     @classmethod
     def reopen(cls, registry: Registry, run_id: str) -> "RunTracker":
-        """Continues a run, whatever its status."""
+        """Continues a run of any status."""
         with store_call(f"open run {run_id}"):
             run = registry.client.get_run(run_id)
             _end_dead_runs(registry, run.info.experiment_id, besides=run_id)

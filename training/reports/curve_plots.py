@@ -1,4 +1,4 @@
-"""The curves of a run: from epoch to epoch, and within each."""
+"""Plots of a run's curves, over the epochs and within them, and of its churn."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from classifier.metrics import IntArray
 from training.evaluation.epoch import EpochRecord, History
 from training.evaluation.evaluate import Metrics
 
-# Okabe and Ito's palette: told apart by the colour-blind too.
+# Okabe and Ito's palette, which colour-blind people can distinguish.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 LIGHT_BLUE = "#56B4E9"
 
@@ -49,14 +49,14 @@ def shortened(name: str, length: int) -> str:
 
 
 _BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "frameon": False}
-"""Where a legend hides no curve."""
+"""Position of a legend below the axes, where it hides no curve."""
 
 _PARTS: tuple[tuple[str, str, Callable[[EpochRecord], Metrics]], ...] = (
     ("validation", "-", lambda record: record.val),
     ("training sample", "--", lambda record: record.train_subset),
     ("training, over the epoch", ":", lambda record: record.training.metrics),
 )
-"""Name, dash, where its metrics are."""
+"""Name, dash, and how to get the metrics from a record."""
 
 
 def epochs_figure(history: History, *, has_top5: bool = True) -> Figure:

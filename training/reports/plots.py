@@ -1,4 +1,4 @@
-"""All that `mlflow ui` shows of a run in pictures, and the tables behind them."""
+"""Pictures of a run for `mlflow ui`: accuracy per class, confusions, hardest images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +39,7 @@ MOST_NAMED = 30
 """Classes up to which each has a bar with its name."""
 
 NAMED_ENDS = 10
-"""Of more classes, so many of the worst and of the best are named."""
+"""With more classes, this many of the worst and of the best are named."""
 
 PAIRS_SHOWN = 20
 
@@ -72,7 +72,7 @@ def per_class_figure(
 def confused_pairs_figure(
     pairs: Sequence[ConfusedPair], labels: Labels, *, epoch: int
 ) -> Figure:
-    """The pairs with the most images on the wrong side, either way."""
+    """Bars of the pairs of classes that are confused most, in both directions."""
     shown = pairs[:PAIRS_SHOWN]
     figure = Figure(figsize=(WIDTH, 1.7 + 0.42 * len(shown)), layout="constrained")
     axes = figure.subplots()
@@ -159,11 +159,11 @@ COLUMNS = 6
 _STRIDE, _LINE, _ROW = 1.06, 0.15, 1.55
 
 _LONGEST = 20
-"""Letters of 7.5 points below an image."""
+"""Characters of 7.5 points that fit below an image."""
 
 
 def hardest(target_probabilities: NDArray[np.float32], *, count: int) -> IntArray:
-    """Positions of the least probabilities [N], hardest first, equals in order."""
+    """Positions of the lowest probabilities [N], hardest first, equals in order."""
     return np.argsort(target_probabilities, kind="stable")[:count]
 
 
@@ -175,7 +175,7 @@ def hardest_figure(
     target_probabilities: NDArray[np.float32],
     epoch: int,
 ) -> Figure:
-    """A sheet of SHOWN of them, each with its name, truth and answer."""
+    """A sheet of the SHOWN hardest images, each with its name, truth and answer."""
     shown = hardest(target_probabilities, count=SHOWN)
     rows = -(-len(shown) // COLUMNS)
     inches_an_image = WIDTH / (COLUMNS * _STRIDE)
@@ -209,7 +209,7 @@ def _draw_image(
     left: float,
     top: float,
 ) -> None:
-    """With `lines` of text and colour below it."""
+    """Draws the image with coloured `lines` of text below it."""
     extent = (left, left + 1, top + 1, top)
     axes.imshow(image, extent=extent, interpolation="nearest")
     for place, (text, color) in enumerate(lines):
@@ -227,8 +227,10 @@ def _draw_image(
 def draw_pictures(
     history: History, folder: Path, *, labels: Labels, val: DecodedPart
 ) -> None:
-    """Six pictures and two tables into `folder`; of the classes and the hardest images
-    as the best epoch answers."""
+    """Writes six pictures and two tables to `folder`.
+
+    Those of classes and hardest images show the answers of the best epoch.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     best = history.best
     place = history.epochs.index(best)

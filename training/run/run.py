@@ -1,4 +1,4 @@
-"""An open run: what is saved, published, logged and printed after each epoch."""
+"""An open run: it saves, publishes, logs and prints after each epoch."""
 
 import functools
 import tempfile

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import simplejpeg
 from PIL import Image
 
-from classifier.bundle.preprocessing import (
+from classifier.console.text import printable
+from classifier.hardware import usable_cores
+from classifier.images.decoding import (
     ImageTooLarge,
     RgbImage,
     UndecodableImage,
     decode_image,
     is_plain_jpeg,
 )
-from classifier.console.text import printable
-from classifier.hardware import usable_cores
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.storage import atomic_write
 from compare.collect.image_statistics import Look, keep_looks

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifier.bundle.preprocessing import UndecodableImage, decode_image
+from classifier.images.decoding import UndecodableImage, decode_image
 from classifier.images.decoding_cost import Format, TooCostly, extra_seconds, format_of
 from tests.classifier.costly_files import (
     COSTLY,

@@ -38,7 +38,7 @@ GATES = tuple(
         "mean_reciprocal_rank_delta.low<-0.01",
     )
 )
-NOTES = ["v8 was validated on other data, 0123456789ab, here is abcdef012345"] * 6
+NOTES = ["v8 was validated on other data: digest 0123456789ab, here abcdef012345"] * 6
 
 
 def _verdict(**options: Any) -> Verdict:

@@ -36,18 +36,18 @@ def test_a_record_is_read_as_it_was_kept(tmp_path: Path) -> None:
 
 def test_other_data_and_images_left_out_are_noted() -> None:
     assert _record().notes == [
-        "v8 was validated on other data, d1, here is d2d2d2d2d2d2",
-        "v16 was validated on other data, d1, here is d2d2d2d2d2d2",
-        "only 2 of 3 images were asked, a fixed sample by class",
+        "v8 was validated on other data: digest d1, here d2d2d2d2d2d2",
+        "v16 was validated on other data: digest d1, here d2d2d2d2d2d2",
+        "only 2 of 3 images were compared, a fixed sample by class",
         "left out of val/: 1 .txt",
     ]
     plain = replace(_record(), data_notes=())
     assert replace(plain, data_digest="d1", available=2).notes == []
     one = replace(plain, data_digest="d1", names=("ü.png",), class_ids=("n0",))
-    assert one.notes == ["only 1 of 3 images was asked, a fixed sample by class"]
+    assert one.notes == ["only 1 of 3 images was compared, a fixed sample by class"]
     # without labels a digest is of another kind
     assert replace(plain, class_ids=None).notes == [
-        "only 2 of 3 images were asked, a fixed sample"
+        "only 2 of 3 images were compared, a fixed sample"
     ]
 
 
@@ -59,7 +59,9 @@ def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -
 
     note = read_record(tmp_path).notes[-2]
 
-    assert note.startswith("only the first 2 of 3 images were asked, which may be of")
+    assert note.startswith(
+        "only the first 2 of 3 images were compared, which may be of"
+    )
 
 
 def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> None:

@@ -14,11 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.bundle.preprocessing import (
-    ImageTooLarge,
-    Preprocessing,
-    UndecodableImage,
-)
+from classifier.bundle.preprocessing import Preprocessing
+from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.metrics import softmax
 from tests.classifier.costly_files import COSTLY
 from tests.conftest import RunningService, Store, encoded, picture

@@ -186,7 +186,7 @@ def test_other_data_is_said_and_compared(
     assert _compare(service, tmp_path / "x", "--data", str(few)) == 0
 
     notes = _summary(tmp_path / "x")["notes"]
-    assert [note.split(",")[0] for note in notes] == [
+    assert [note.split(":")[0] for note in notes] == [
         "v1 was validated on other data",
         "v2 was validated on other data",
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from classifier.images.structure import MOST_PARTS, Parts
+from classifier.images.decoding_cost import MOST_PARTS, Parts
 
 MOST_FRAMES = 8
 """Frames in one coded image: layers that refine it, or a hidden reference frame."""

@@ -5,6 +5,7 @@ Training and serving both decode here, so a version sees what it was trained on.
 
 import struct
 import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import get_args
@@ -14,19 +15,52 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from classifier.images.avif import avif_parts
 from classifier.images.decoding_cost import (
     MEGAPIXELS,
-    PIXEL_SECONDS,
     Format,
-    TooCostly,
-    extra_seconds,
+    Parts,
+    bmp_parts,
     format_of,
+    gif_parts,
+    jpeg_parts,
+    png_parts,
+    tiff_parts,
+    webp_parts,
 )
 
 RgbImage = NDArray[np.uint8]
 """Shape [H, W, 3], 0..255."""
 
 FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+
+BASE_SECONDS = 0.25
+"""Most core-seconds of a file beyond those of its pixels, plus the next constant."""
+
+SECONDS_PER_PIXEL = 25e-9
+"""For each pixel that an image may have. Honest images of that size take 10e-9 (a
+progressive JPEG) to 50e-9 (a PNG)."""
+
+PIXEL_SECONDS: Mapping[Format, float] = {
+    "JPEG": 5e-9,
+    "PNG": 50e-9,
+    "WEBP": 37e-9,
+    "GIF": 14e-9,
+    "BMP": 8e-9,
+    "TIFF": 25e-9,
+    "AVIF": 27e-9,
+}
+"""Core-seconds for a pixel of a photo, measured on 1 to 25 megapixels."""
+
+_PARTS: Mapping[Format, Callable[[bytes], Iterator[Parts]]] = {
+    "JPEG": jpeg_parts,
+    "PNG": png_parts,
+    "WEBP": webp_parts,
+    "GIF": gif_parts,
+    "BMP": bmp_parts,
+    "TIFF": tiff_parts,
+    "AVIF": avif_parts,
+}
 
 # Pillow raises these on damaged files; OSError alone covers less than half of them.
 _PILLOW_FAILURES = (
@@ -107,10 +141,7 @@ def check_image(data: bytes, *, max_megapixels: float) -> CheckedImage:
     kind = format_of(data)
     if kind is None:
         raise _undecodable(data)
-    try:
-        extra = extra_seconds(data, kind, max_pixels=int(max_megapixels * 1e6))
-    except TooCostly as error:
-        raise UndecodableImage(str(error)) from error
+    extra = extra_seconds(data, kind, max_pixels=int(max_megapixels * 1e6))
     size = None if _may_be_turned(data) else _plain_jpeg_size(data)
     opened = None
     if size is None:
@@ -120,6 +151,24 @@ def check_image(data: bytes, *, max_megapixels: float) -> CheckedImage:
     pixels = size[0] * size[1]
     seconds = extra + pixels * PIXEL_SECONDS[kind]
     return CheckedImage(pixels, seconds, data, max_megapixels, opened is None, opened)
+
+
+def extra_seconds(data: bytes, kind: Format, *, max_pixels: int) -> float:
+    """Approximate core-seconds of decoding beyond those of the pixels.
+
+    Raises UndecodableImage if they exceed the allowance for an image of `max_pixels`.
+    """
+    most = BASE_SECONDS + SECONDS_PER_PIXEL * max_pixels
+    total = 0.0
+    for parts in _PARTS[kind](data):
+        total += parts.seconds
+        if parts.count > parts.most or total > most:
+            raise UndecodableImage(
+                f"the {kind} file has {parts.count:,} {parts.name}, which would take "
+                f"far longer to decode than other images of its size; open it in a "
+                f"viewer and save it again"
+            )
+    return total
 
 
 def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:

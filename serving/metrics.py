@@ -1,7 +1,7 @@
 """The service's metrics for Prometheus; the only place that names them."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.config import METRICS_FOLDER_VARIABLE
-from serving.inference.batcher import BatchDone
+from serving.inference.batcher import BatchMetrics
 
 SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
@@ -138,20 +138,13 @@ class Metrics:
             buckets=buckets,
         )
 
-    def batch_observer(self, version: str) -> Callable[[BatchDone], None]:
-        queue_seconds = self.queue_seconds.labels(version)
-        inference_seconds = self.inference_seconds.labels(version)
-        batch_size = self.batch_size.labels(version)
-        depth = self.queue_depth.labels(version)
-
-        def observe(batch: BatchDone) -> None:
-            for seconds in batch.queue_seconds:
-                queue_seconds.observe(seconds)
-            inference_seconds.observe(batch.inference_seconds)
-            batch_size.observe(batch.images)
-            depth.set(batch.still_queued)
-
-        return observe
+    def of_batches(self, version: str) -> BatchMetrics:
+        return BatchMetrics(
+            images=self.batch_size.labels(version).observe,
+            queue_seconds=self.queue_seconds.labels(version).observe,
+            inference_seconds=self.inference_seconds.labels(version).observe,
+            still_queued=self.queue_depth.labels(version).set,
+        )
 
     @contextmanager
     def load(self, version: str) -> Iterator[None]:

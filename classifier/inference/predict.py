@@ -23,6 +23,10 @@ class FailedCheck(RuntimeError):
     """The network of a version loads but does not answer as its files say."""
 
 
+class NotFinite(ArithmeticError):
+    """The logits of an image are not finite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One of the likeliest classes."""
@@ -107,10 +111,41 @@ def _check(
         raise FailedCheck(
             f"the network cannot be run on {len(images)} images: {type(error).__name__}"
         ) from error
+    _check_logits(logits, expected)
+    if not np.isfinite(logits).all():
+        raise FailedCheck(f"the network gave logits {expected} that are not finite")
+
+
+def logits_or_failures(
+    network: RunNetwork, images: NDArray[np.uint8], *, classes: int
+) -> tuple[NDArray[np.float32], dict[int, Exception]]:
+    """Logits [N, classes], and errors by the image's place. Never raises.
+
+    A batch that fails is run again image by image, so that only the bad image fails.
+    """
+    try:
+        logits = network(images)
+        _check_logits(logits, (len(images), classes))
+    except Exception as error:
+        if len(images) == 1:
+            logger.exception("the network failed about an image")
+            return np.full((1, classes), np.nan, np.float32), {0: error}
+        logger.warning("a batch failed images=%d reason=%s", len(images), error)
+        singly = [
+            logits_or_failures(network, images[place : place + 1], classes=classes)
+            for place in range(len(images))
+        ]
+        failures = {k: failed[0] for k, (_, failed) in enumerate(singly) if failed}
+        return np.concatenate([row for row, _ in singly]), failures
+    not_finite = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    failure = NotFinite("the network's answer about the image is no number")
+    return logits, {int(place): failure for place in not_finite}
+
+
+def _check_logits(logits: NDArray[np.float32], expected: tuple[int, int]) -> None:
+    """Raises FailedCheck unless the logits are floats of the shape `expected`."""
     if logits.shape != expected or logits.dtype.kind != "f":
         raise FailedCheck(
             f"asked for logits {expected}, the network gave {logits.dtype} "
             f"{logits.shape}"
         )
-    if not np.isfinite(logits).all():
-        raise FailedCheck(f"the network gave logits {expected} that are not finite")

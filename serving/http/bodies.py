@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
-from serving.inference.request_queue import DeadlinePassed
+from serving.inference.batcher import DeadlinePassed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 

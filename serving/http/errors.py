@@ -18,9 +18,8 @@ from serving.http.bodies import (
     UnsupportedMediaType,
 )
 from serving.http.service import WrongModel
-from serving.inference.batcher import Overloaded
+from serving.inference.batcher import DeadlinePassed, Overloaded
 from serving.inference.predictor import BadTopK
-from serving.inference.request_queue import DeadlinePassed
 from serving.versions.slot import NotReady, VersionFailed
 
 logger = logging.getLogger(__name__)

@@ -86,10 +86,12 @@ class Service:
         Raises UnknownVersion, NotReady or DeadlinePassed; BadRequest for more versions
         than may be in memory at a time, as the request would hold them all.
         """
-        # Spellings of a name are looked up once: its alias may move between two
-        # look-ups.
-        names = list({n and canonical_name(n): n for n in asked}.values())
-        self._check_number(names)
+        names = asked
+        if len(names) > 1:
+            # Spellings of a name are looked up once: its alias may move between two
+            # look-ups.
+            names = list({n and canonical_name(n): n for n in asked}.values())
+            self._check_number(names)
         found = [self.pool.get(name, deadline=deadline) for name in names]
         unique = list({p.version.number: p for p in found}.values())
         g.versions = [predictor.version.number for predictor in unique]

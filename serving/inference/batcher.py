@@ -4,35 +4,33 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import TracebackType
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.inference.request_queue import (
-    Images,
-    Inference,
-    Piece,
-    Request,
-    RequestQueue,
-)
+from classifier.inference.predict import logits_or_failures
 
 logger = logging.getLogger(__name__)
 
+Images = NDArray[np.uint8]
+"""Shape [N, H, W, 3]."""
 
 Logits = NDArray[np.float32]
 """Shape [N, K]."""
 
-
 LONGEST_RETRY_AFTER_SECONDS = 60
-
 
 BATCHES_REMEMBERED = 10
 """The rate of images is averaged over about so many batches."""
+
+
+class DeadlinePassed(TimeoutError):
+    """The request was not answered in the time it had."""
 
 
 class Overloaded(RuntimeError):
@@ -53,24 +51,133 @@ class BatchFailed(RuntimeError):
     """An unexpected error while a batch was run or split into answers."""
 
 
-class NotFinite(ArithmeticError):
-    """The logits of an image are not finite."""
+@dataclass(frozen=True)
+class Inference:
+    """Logits of a request's images, and the images that failed."""
+
+    logits: Logits
+    failures: Mapping[int, Exception]
+    """Errors by the image's place. The logits of that row mean nothing."""
 
 
-class WrongLogits(ValueError):
-    """The network's output is not one row of logits for each image."""
+@dataclass(eq=False)
+class Request:
+    images: Images
+    deadline: float
+    """A time of time.monotonic()."""
+
+    arrived: float = field(default_factory=time.monotonic)
+    answer: "Future[Inference]" = field(default_factory=Future)
+    taken: int = 0
+    """Number of images that batches have taken; the others wait."""
+
+    _pieces: dict[int, Logits] = field(default_factory=dict)
+    """Logits by the place of the piece's first image; pieces end in any order."""
+
+    _failures: dict[int, Exception] = field(default_factory=dict)
+    _changed: threading.Lock = field(default_factory=threading.Lock)
+
+    def goes_on(self, now: float) -> bool:
+        """Whether the next batch takes images of it; marks it as running.
+
+        False if the caller cancelled it, the deadline has passed (the future then holds
+        DeadlinePassed), or a batch with a part of it has failed.
+        """
+        if self.taken > 0:
+            return not self.answer.done()
+        if not self.answer.set_running_or_notify_cancel():
+            return False
+        if now < self.deadline:
+            return True
+        self.answer.set_exception(
+            DeadlinePassed(
+                f"it waited {now - self.arrived:.1f} s for the network and was not "
+                f"begun; ask again with more time, or fewer images"
+            )
+        )
+        return False
+
+    def take(
+        self, start: int, logits: Logits, failures: Mapping[int, Exception]
+    ) -> None:
+        """Takes the logits of the images from `start` on, and the failures by place.
+
+        Sets the result if no image is missing. A failed request ignores them.
+        """
+        with self._changed:
+            if self.answer.done():
+                return
+            self._pieces[start] = logits
+            self._failures.update(failures)
+            if sum(map(len, self._pieces.values())) == len(self.images):
+                whole = np.concatenate(
+                    [rows for _, rows in sorted(self._pieces.items())]
+                )
+                self.answer.set_result(Inference(whole, self._failures))
+
+    def fail(self, error: Exception) -> None:
+        """Fails the whole request. Does nothing if it has its result."""
+        with self._changed:
+            if not self.answer.done():
+                self.answer.set_exception(error)
 
 
 @dataclass(frozen=True)
-class BatchDone:
-    """Size and times of a finished batch, for the metrics."""
+class Piece:
+    """The images of one request that are in one batch."""
 
-    images: int
-    queue_seconds: Sequence[float]
-    """Seconds from arrival to start, for each request that the batch began."""
+    request: Request
+    start: int
+    images: Images
 
-    inference_seconds: float
-    still_queued: int
+
+class RequestQueue:
+    """Requests in order of arrival. The caller holds the lock."""
+
+    def __init__(self, *requests: Request) -> None:
+        self._requests = deque(requests)
+        self.images = sum(len(request.images) for request in requests)
+        """Number of images that wait."""
+
+    def __bool__(self) -> bool:
+        return bool(self._requests)
+
+    @property
+    def first(self) -> Request:
+        return self._requests[0]
+
+    def append(self, request: Request) -> None:
+        self._requests.append(request)
+        self.images += len(request.images)
+
+    def cut(self, room: int) -> list[Piece]:
+        """Takes the next batch of at most `room` images. May be empty."""
+        pieces: list[Piece] = []
+        now = time.monotonic()
+        while self._requests and room:
+            request, start = self.first, self.first.taken
+            images = request.images[start:]
+            if request.goes_on(now):
+                images = images[:room]
+                pieces.append(Piece(request, start, images))
+                room -= len(images)
+            self.images -= len(images)
+            request.taken += len(images)
+            if request.taken == len(request.images):
+                self._requests.popleft()
+        return pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchMetrics:
+    """Functions that are called with the measurements of each finished batch."""
+
+    images: Callable[[float], object]
+    queue_seconds: Callable[[float], object]
+    """From arrival to start, for each request that the batch began."""
+
+    inference_seconds: Callable[[float], object]
+    still_queued: Callable[[float], object]
     """Images that waited when the batch was done."""
 
 
@@ -116,7 +223,7 @@ class MicroBatcher:
         max_batch_size: int,
         max_wait_ms: float = 0.0,
         max_queued: int = 512,
-        observe: Callable[[BatchDone], None] = lambda batch: None,
+        metrics: BatchMetrics | None = None,
     ) -> None:
         """`on_one_core` gives the same logits and is used while other batches run;
         `running` counts those of all versions."""
@@ -126,7 +233,7 @@ class MicroBatcher:
         self._max_batch_size = max_batch_size
         self._max_wait_s = max_wait_ms / 1000
         self._max_queued = max_queued
-        self._observe = observe
+        self._metrics = metrics
         self._queue = RequestQueue()
         self._images_per_second = 0.0
         self._is_closed = False
@@ -166,7 +273,10 @@ class MicroBatcher:
         with self._changed:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:
-                raise self._overloaded(waiting)
+                raise overloaded(
+                    f"{waiting} images wait for the network and {self._max_queued} may",
+                    self.seconds_to_wait,
+                )
             # A request may hold a batcher that was closed, whose threads have ended.
             run_here = self._is_closed or (run_here and self._is_lone(request))
             if run_here:
@@ -175,8 +285,7 @@ class MicroBatcher:
                 self._queue.append(request)
                 self._changed.notify()
         if run_here:
-            own_queue = RequestQueue()
-            own_queue.append(request)
+            own_queue = RequestQueue(request)
             try:
                 while own_queue:
                     self._answer(own_queue.cut(self._max_batch_size))
@@ -200,27 +309,12 @@ class MicroBatcher:
         with self._changed:
             self._changed.wait_for(lambda: self._free == len(self._threads))
 
-    def __enter__(self) -> "MicroBatcher":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _overloaded(self, waiting: int) -> Overloaded:
-        return overloaded(
-            f"{waiting} images wait for the network and {self._max_queued} may",
-            self.seconds_to_wait,
-        )
-
     def _run(self) -> None:
         while True:
             with self._gathering, self._changed:
-                self._changed.wait_for(self._has_work)
+                self._changed.wait_for(
+                    lambda: (self._queue and self._free > 0) or self._is_closed
+                )
                 if not self._queue:
                     return
                 self._wait_for_company()
@@ -228,9 +322,6 @@ class MicroBatcher:
                 self._free -= 1
             self._answer(pieces)
             self._done()
-
-    def _has_work(self) -> bool:
-        return bool(self._queue and self._free > 0) or self._is_closed
 
     def _done(self) -> None:
         with self._changed:
@@ -252,81 +343,56 @@ class MicroBatcher:
         if not pieces:
             return
         try:
-            done = self._run_batch(pieces)
+            self._run_batch(pieces)
         except BaseException as error:
             for piece in pieces:
                 failure = BatchFailed(f"a batch failed: {error!r}")
                 failure.__cause__ = error
                 piece.request.fail(failure)
             logger.exception("a batch failed requests=%d", len(pieces))
-            return
-        try:
-            self._observe(done)
-        except BaseException:
-            logger.exception("a batch was not measured requests=%d", len(pieces))
 
-    def _run_batch(self, pieces: list[Piece]) -> BatchDone:
+    def _run_batch(self, pieces: list[Piece]) -> None:
         """Runs the network and sets the results of the requests."""
         started = time.monotonic()
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
         with self._running.batch() as is_alone:
             network = self._logits if is_alone else self._on_one_core
-            logits, failures = run_batch(network, images, classes=self._classes)
+            logits, failures = logits_or_failures(
+                network, images, classes=self._classes
+            )
         seconds = time.monotonic() - started
         with self._changed:
             at_once = max(1, len(self._threads) - self._free)
             self._remember(at_once * len(images) / max(seconds, 1e-6))
         first = 0
         for piece in pieces:
-            last = first + len(piece)
+            last = first + len(piece.images)
             own = {k - first: e for k, e in failures.items() if first <= k < last}
             piece.request.take(piece.start, logits[first:last], own)
             first = last
-        waits = [started - p.request.arrived for p in pieces if p.start == 0]
-        return BatchDone(len(images), waits, seconds, self._queue.images)
+        if self._metrics is not None:
+            self._measure(self._metrics, pieces, started=started, seconds=seconds)
+
+    def _measure(
+        self,
+        metrics: BatchMetrics,
+        pieces: list[Piece],
+        *,
+        started: float,
+        seconds: float,
+    ) -> None:
+        try:
+            for piece in pieces:
+                if piece.start == 0:
+                    metrics.queue_seconds(started - piece.request.arrived)
+            metrics.inference_seconds(seconds)
+            metrics.images(sum(len(piece.images) for piece in pieces))
+            metrics.still_queued(self._queue.images)
+        except BaseException:
+            logger.exception("a batch was not measured requests=%d", len(pieces))
 
     def _remember(self, images_per_second: float) -> None:
         is_first = self._images_per_second == 0
         share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
         self._images_per_second += share * (images_per_second - self._images_per_second)
-
-
-def run_batch(
-    network: Callable[[Images], Logits], images: Images, *, classes: int
-) -> tuple[Logits, dict[int, Exception]]:
-    """Logits, and the errors by place. Never raises: the thread must go on."""
-    try:
-        logits = _checked(network(images), (len(images), classes))
-        finite = np.isfinite(logits).all(axis=1)
-    except Exception as error:
-        if len(images) == 1:
-            logger.exception("the network failed about an image")
-            return np.full((1, classes), np.nan, np.float32), {0: error}
-        logger.warning("a batch failed images=%d reason=%s", len(images), error)
-        return _one_by_one(network, images, classes=classes)
-    not_finite = np.flatnonzero(~finite)
-    failure = NotFinite("the network's answer about the image is no number")
-    return logits, {int(place): failure for place in not_finite}
-
-
-def _checked(logits: Logits, expected: tuple[int, int]) -> Logits:
-    if logits.shape != expected or logits.dtype.kind != "f":
-        raise WrongLogits(
-            f"asked for logits {expected}, the network gave {logits.dtype} "
-            f"{logits.shape}"
-        )
-    return logits
-
-
-def _one_by_one(
-    network: Callable[[Images], Logits], images: Images, *, classes: int
-) -> tuple[Logits, dict[int, Exception]]:
-    rows: list[Logits] = []
-    failures: dict[int, Exception] = {}
-    for place in range(len(images)):
-        logits, failed = run_batch(network, images[place : place + 1], classes=classes)
-        rows.append(logits)
-        if failed:
-            failures[place] = failed[0]
-    return np.concatenate(rows), failures

@@ -15,8 +15,7 @@ from classifier.images.decoding import (
     check_image,
     resize,
 )
-from serving.inference.batcher import overloaded
-from serving.inference.request_queue import DeadlinePassed
+from serving.inference.batcher import DeadlinePassed, overloaded
 
 LARGE_PIXELS = 1_000_000
 LARGE_SECONDS = 0.02

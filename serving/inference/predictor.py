@@ -1,12 +1,10 @@
 """One version, ready to answer: its files, its network, and the check before use."""
 
-from collections.abc import Callable
-
 from classifier.bundle.files import Bundle
 from classifier.inference.backends.base import Backend
 from classifier.inference.predict import warm_up
 from classifier.store.versions import Version
-from serving.inference.batcher import BatchDone, MicroBatcher, RunningBatches
+from serving.inference.batcher import BatchMetrics, MicroBatcher, RunningBatches
 
 
 class BadTopK(ValueError):
@@ -26,7 +24,7 @@ class Predictor:
         max_wait_ms: float = 0.0,
         max_queued: int = 512,
         running: RunningBatches | None = None,
-        observe: Callable[[BatchDone], None] = lambda batch: None,
+        metrics: BatchMetrics | None = None,
     ) -> None:
         """Runs the network before the first request. Raises FailedCheck if that fails.
 
@@ -49,7 +47,7 @@ class Predictor:
             max_batch_size=max_batch_size,
             max_wait_ms=max_wait_ms,
             max_queued=max_queued,
-            observe=observe,
+            metrics=metrics,
         )
 
     def close(self) -> None:

@@ -11,8 +11,8 @@ import orjson
 from classifier.images.decoding import is_image
 from classifier.metrics import softmax, top_k
 from serving.http.bodies import BadRequest, ImageArray
+from serving.inference.batcher import Inference
 from serving.inference.predictor import Predictor
-from serving.inference.request_queue import Inference
 from serving.protocols.tensors import OutputTensor, encode, images_of
 
 INPUT = "images"

@@ -11,9 +11,9 @@ import numpy as np
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.inference.predict import Prediction, top_classes
 from serving.http.bodies import ImageArray, check_size
+from serving.inference.batcher import DeadlinePassed, Images, Inference
 from serving.inference.decoding import DecodeAll, Decoded, Size
 from serving.inference.predictor import BadTopK, Predictor
-from serving.inference.request_queue import DeadlinePassed, Images, Inference
 
 DEFAULT_TOP_K = 5
 

@@ -104,7 +104,7 @@ def _load(
         max_wait_ms=config.max_wait_ms,
         max_queued=config.max_queued,
         running=running,
-        observe=metrics.batch_observer(version.number),
+        metrics=metrics.of_batches(version.number),
     )
 
 

@@ -122,6 +122,10 @@ class ServedNames:
 
         Raises UnknownVersion with the list of versions.
         """
+        number = asked.removeprefix("v")
+        for version in self.versions:
+            if version.number == number:  # the usual case, without parsing the name
+                return version
         try:
             return find_version(self.versions, asked, model=self._model)
         except UnknownVersion:

@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from classifier.store.versions import UnknownVersion, Version
+from serving.inference.batcher import DeadlinePassed
 from serving.inference.predictor import Predictor
-from serving.inference.request_queue import DeadlinePassed
 from serving.versions.slot import NotReady
 from serving.worker_sync import Control
 from tests.conftest import WAIT_SECONDS, Store, encoded, picture, read_url

@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import Keys, add_access
 from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
-from serving.http.errors import Problem, problem_of
+from serving.http.errors import HttpError, http_error_of
 from serving.http.pages import add_pages
 from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
@@ -96,12 +96,12 @@ def _add_routes(app: Flask, service: Service) -> None:
 
     @app.post("/predict")
     def predict_() -> Response:
-        asked, top = _query()
+        names, top = _query()
         with service.admission.place():
             deadline = service.deadline(request)
             images = read_images(request, deadline=deadline)
             # After the body: with `all` this may load one version and unload another.
-            predictors = service.predictors(asked, deadline=deadline)
+            predictors = service.predictors(names, deadline=deadline)
             results = predict(
                 images,
                 predictors,
@@ -154,8 +154,8 @@ def _query() -> tuple[list[str | None], int | None]:
             f"no such query parameter: {', '.join(sorted(unknown))}; there are "
             "version (repeatable) and top_k"
         )
-    asked: list[str | None] = list(request.args.getlist("version"))
-    return asked or [None], _top_k(request.args.getlist("top_k"))
+    names: list[str | None] = list(request.args.getlist("version"))
+    return names or [None], _top_k(request.args.getlist("top_k"))
 
 
 def _top_k(given: list[str]) -> int | None:
@@ -205,8 +205,8 @@ def _info(status: VersionStatus) -> dict[str, str]:
 
 def _add_errors(app: Flask, metrics: Metrics) -> None:
     @app.errorhandler(Exception)
-    def problem(error: Exception) -> Response:
-        found = problem_of(error)
+    def render(error: Exception) -> Response:
+        found = http_error_of(error)
         if found.status >= 400:
             metrics.rejected.labels(found.code).inc()
         if request.path.startswith(open_inference.PREFIX):
@@ -220,8 +220,8 @@ def _json(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, mimetype="application/json")
 
 
-def _error(problem: Problem) -> Response:
-    body = {"error": {"code": problem.code, "message": problem.message}}
-    answer = _json(body, problem.status)
-    answer.headers.update(problem.headers)
+def _error(error: HttpError) -> Response:
+    body = {"error": {"code": error.code, "message": error.message}}
+    answer = _json(body, error.status)
+    answer.headers.update(error.headers)
     return answer

@@ -46,7 +46,7 @@ HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"
 
 
 @dataclass(frozen=True)
-class Problem:
+class HttpError:
     status: int
     code: str
     message: str
@@ -58,15 +58,17 @@ class Problem:
         object.__setattr__(self, "message", printable_lines(self.message))
 
 
-def problem_of(error: Exception) -> Problem:
-    """The problem for `error`. Logs an unexpected one; the client gets its id."""
+def http_error_of(error: Exception) -> HttpError:
+    """The HTTP error for `error`. Logs an unexpected one; the client gets its id."""
     for kind, (status, code) in KNOWN.items():
         if isinstance(error, kind):
-            return Problem(status, code, str(error), _headers(error))
+            return HttpError(status, code, str(error), _headers(error))
     if isinstance(error, HTTPException):
-        return _http_problem(error)
+        return _http_error_of_werkzeug(error)
     logger.error("internal error id=%s", g.request_id, exc_info=error)
-    return Problem(500, "internal", f"a fault of the service, logged as {g.request_id}")
+    return HttpError(
+        500, "internal", f"a fault of the service, logged as {g.request_id}"
+    )
 
 
 def _headers(error: Exception) -> dict[str, str]:
@@ -77,22 +79,22 @@ def _headers(error: Exception) -> dict[str, str]:
     return {}
 
 
-def _http_problem(error: HTTPException) -> Problem:
+def _http_error_of_werkzeug(error: HTTPException) -> HttpError:
     status = error.code or 500
     code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
     allowed = {k: v for k, v in error.get_headers() if k.lower() == "allow"}
-    return Problem(status, code, _http_message(status), allowed)
+    return HttpError(status, code, _http_message(status), allowed)
 
 
 def _http_message(status: int) -> str:
-    asked = f"{request.method} {request.path}"
+    route = f"{request.method} {request.path}"
     if status == 404:
-        return f"there is no {asked}; there are POST /predict and GET /versions"
+        return f"there is no {route}; there are POST /predict and GET /versions"
     if status == 405:
-        return f"{asked} is not allowed; see the Allow header"
+        return f"{route} is not allowed; see the Allow header"
     if status == 413:
         return (
             f"the body is over {MAX_BODY_BYTES:,} bytes, or a field of its form that "
             f"is no file is too long; send images as files, in several requests"
         )
-    return f"{asked} cannot be understood"
+    return f"{route} cannot be understood"

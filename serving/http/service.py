@@ -70,38 +70,37 @@ class Service:
     all_ready: Callable[[], bool]
     """Whether all processes have loaded their versions; once true, always true."""
 
-    def check_model(self, asked: str) -> None:
+    def check_model(self, name: str) -> None:
         """Raises WrongModel; for protocols whose requests name a model."""
-        if asked != self.pool.model:
+        if name != self.pool.model:
             raise WrongModel(
-                f"no model {asked!r:.80} here; this service answers with "
+                f"no model {name!r:.80} here; this service answers with "
                 f"{self.pool.model!r}"
             )
 
     def predictors(
-        self, asked: Sequence[str | None], *, deadline: float = math.inf
+        self, names: Sequence[str | None], *, deadline: float = math.inf
     ) -> list[Predictor]:
         """One predictor for each requested version, each version once.
 
         Raises UnknownVersion, NotReady or DeadlinePassed; BadRequest for more versions
         than may be in memory at a time, as the request would hold them all.
         """
-        names = asked
         if len(names) > 1:
             # Spellings of a name are looked up once: its alias may move between two
             # look-ups.
-            names = list({n and canonical_name(n): n for n in asked}.values())
+            names = list({n and canonical_name(n): n for n in names}.values())
             self._check_number(names)
         found = [self.pool.get(name, deadline=deadline) for name in names]
         unique = list({p.version.number: p for p in found}.values())
         g.versions = [predictor.version.number for predictor in unique]
         return unique
 
-    def _check_number(self, asked: Sequence[str | None]) -> None:
+    def _check_number(self, names: Sequence[str | None]) -> None:
         most = self.pool.most_at_once
-        if most is None or len(asked) <= most:
+        if most is None or len(names) <= most:
             return
-        count = len({self.pool.names.resolve(version) for version in asked})
+        count = len({self.pool.names.resolve(name) for name in names})
         if count > most:
             raise BadRequest(
                 f"{count} versions are asked for, and {most} may be in memory at a "

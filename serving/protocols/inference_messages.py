@@ -146,25 +146,25 @@ def _outputs(
     document: Mapping[str, Any], *, is_binary: bool
 ) -> tuple[WantedOutput, ...]:
     """The requested outputs, or the declared ones if none is named."""
-    asked = [] if document.get("outputs") is None else document["outputs"]
-    if not isinstance(asked, list) or not all(isinstance(o, dict) for o in asked):
+    outputs = [] if document.get("outputs") is None else document["outputs"]
+    if not isinstance(outputs, list) or not all(isinstance(o, dict) for o in outputs):
         raise BadRequest("the request's 'outputs' is no list of objects with a name")
-    names = [output.get("name") for output in asked]
+    names = [output.get("name") for output in outputs]
     if not all(name in OUTPUTS for name in names) or len({*names}) != len(names):
         raise BadRequest(
             f"the outputs are {names!r:.80}; there are {' and '.join(OUTPUTS)}, each "
             "named once"
         )
-    return tuple(_output(o, is_binary) for o in asked) or _declared_outputs(is_binary)
+    return tuple(_output(o, is_binary) for o in outputs) or _declared_outputs(is_binary)
 
 
-def _output(asked: Mapping[str, Any], is_binary: bool) -> WantedOutput:
-    parameters = _parameters(asked, f"the output {asked['name']!r}")
+def _output(output: Mapping[str, Any], is_binary: bool) -> WantedOutput:
+    parameters = _parameters(output, f"the output {output['name']!r}")
     if "shared_memory_region" in parameters:
         raise BadRequest("there is no shared memory here; ask for the tensor itself")
     own = _flag(parameters, "binary_data")
     return WantedOutput(
-        asked["name"],
+        output["name"],
         is_binary if own is None else own,
         _whole_number(parameters, "classification") or 0,
     )
@@ -198,7 +198,7 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 
 
 def write_inference(
-    asked: InferenceRequest, predictor: Predictor, answer: Inference
+    request: InferenceRequest, predictor: Predictor, answer: Inference
 ) -> tuple[bytes, int | None]:
     """The body, and the number of its JSON bytes if tensors follow.
 
@@ -208,9 +208,9 @@ def write_inference(
         raise failure
     version = predictor.version
     head = {"model_name": version.model, "model_version": version.number}
-    if asked.id is not None:
-        head["id"] = asked.id
-    return encode(head, [_tensor(o, predictor, answer) for o in asked.outputs])
+    if request.id is not None:
+        head["id"] = request.id
+    return encode(head, [_tensor(o, predictor, answer) for o in request.outputs])
 
 
 def _tensor(

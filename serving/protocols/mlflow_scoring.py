@@ -21,7 +21,7 @@ from serving.http.bodies import (
     from_base64,
     read_body,
 )
-from serving.http.errors import Problem
+from serving.http.errors import HttpError
 from serving.http.service import Service
 from serving.protocols.predict import infer_or_fail
 
@@ -97,14 +97,14 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
     app.register_blueprint(routes)
 
 
-def render(problem: Problem) -> Response:
+def render(error: HttpError) -> Response:
     """The error in MLflow's format, `{"error_code": …, "message": …}`."""
-    code = ERROR_CODES.get(problem.status, "BAD_REQUEST")
-    if problem.code == "version_failed":
+    code = ERROR_CODES.get(error.status, "BAD_REQUEST")
+    if error.code == "version_failed":
         code = "INVALID_STATE"  # permanent; MLflow's code for 503 means temporary
-    body = orjson.dumps({"error_code": code, "message": problem.message})
-    answer = _answer(body, problem.status)
-    answer.headers.update(problem.headers)
+    body = orjson.dumps({"error_code": code, "message": error.message})
+    answer = _answer(body, error.status)
+    answer.headers.update(error.headers)
     return answer
 
 

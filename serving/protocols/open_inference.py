@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Response, request
 
 from classifier.hardware import BackendKind
 from serving.http.bodies import MAX_IMAGES, SMALL_BODY_BYTES, BadRequest, read_body
-from serving.http.errors import Problem
+from serving.http.errors import HttpError
 from serving.http.service import Service
 from serving.inference.predictor import Predictor
 from serving.protocols.inference_messages import (
@@ -56,9 +56,9 @@ def add_open_inference(app: Flask, service: Service) -> None:
 
     @routes.before_request
     def check_model() -> None:
-        asked = (request.view_args or {}).get("model")
-        if asked is not None:
-            service.check_model(asked)
+        model = (request.view_args or {}).get("model")
+        if model is not None:
+            service.check_model(model)
 
     _add_server(routes, service)
     _add_model(routes, service)
@@ -67,11 +67,11 @@ def add_open_inference(app: Flask, service: Service) -> None:
     app.register_blueprint(routes)
 
 
-def render(problem: Problem) -> Response:
+def render(error: HttpError) -> Response:
     """The error in the protocol's format, `{"error": …}`."""
-    body = orjson.dumps({"error": problem.message})
-    answer = Response(body, problem.status, mimetype="application/json")
-    answer.headers.update(problem.headers)
+    body = orjson.dumps({"error": error.message})
+    answer = Response(body, error.status, mimetype="application/json")
+    answer.headers.update(error.headers)
     return answer
 
 
@@ -180,21 +180,21 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
         with service.admission.place():
             deadline = service.deadline(request)
             # The version is resolved, and maybe loaded, after the body has arrived.
-            asked = read_inference(
+            inference = read_inference(
                 read_body(request, deadline=deadline),
                 request.headers.get(HEADER),
                 size=lambda: predictor_().size,
             )
             predictor = predictor_()
-            if asked.timeout_seconds is not None:
-                deadline = service.deadline(request, most=asked.timeout_seconds)
+            if inference.timeout_seconds is not None:
+                deadline = service.deadline(request, most=inference.timeout_seconds)
             answer = infer_or_fail(
-                asked.images,
+                inference.images,
                 predictor,
                 decode=service.decode(request, deadline),
                 deadline=deadline,
             )
-            body, json_length = write_inference(asked, predictor, answer)
+            body, json_length = write_inference(inference, predictor, answer)
         if json_length is None:
             return Response(body, mimetype="application/json")
         return Response(
@@ -216,17 +216,17 @@ def add_model_repository(routes: Blueprint, service: Service) -> None:
     @routes.post("/repository/models/<model>/load")
     def load(model: str) -> dict[str, Any]:
         """Without a version: all that were served at the start."""
-        asked = _asked_version()
-        for name in pool.names.wanted if asked is None else [asked]:
+        version = _version()
+        for name in pool.names.wanted if version is None else [version]:
             control.add(name)
         return {}
 
     @routes.post("/repository/models/<model>/unload")
     def unload(model: str) -> dict[str, Any]:
         """Without a version: all that are in memory."""
-        asked = _asked_version()
+        version = _version()
         loaded = [status.version.number for status in pool.loaded()]
-        for name in loaded if asked is None else [asked]:
+        for name in loaded if version is None else [version]:
             control.remove(name)
         return {}
 
@@ -244,7 +244,7 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
     }
 
 
-def _asked_version() -> str | None:
+def _version() -> str | None:
     """The version in the body's parameters, else in the query."""
     parameters = _document().get("parameters", {})
     if not isinstance(parameters, dict):

@@ -103,16 +103,16 @@ def _at(place: int, failure: Exception) -> Exception:
     return type(failure)(f"image {place}: {failure}")
 
 
-def top_of(predictor: Predictor, asked: int | None) -> int:
+def top_of(predictor: Predictor, top_k: int | None) -> int:
     classes = predictor.classes
-    if asked is None:
+    if top_k is None:
         return min(DEFAULT_TOP_K, classes)
-    if not 1 <= asked <= classes:
+    if not 1 <= top_k <= classes:
         raise BadTopK(
-            f"top_k is {asked}; this version has {classes} classes, ask for 1 to "
+            f"top_k is {top_k}; this version has {classes} classes, ask for 1 to "
             f"{classes}"
         )
-    return asked
+    return top_k
 
 
 def _for_version(
@@ -131,13 +131,13 @@ def _for_version(
 
 
 def _run_versions(
-    asked: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
+    work: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
 ) -> list[Inference]:
     """Runs all versions in parallel; if one refuses, the others are cancelled."""
     futures: list[Future[Inference] | None] = []
     try:
-        for place, (predictor, images, _) in enumerate(asked, start=1):
-            is_last = place == len(asked)
+        for place, (predictor, images, _) in enumerate(work, start=1):
+            is_last = place == len(work)
             futures.append(
                 predictor.batcher.submit(images, deadline=deadline, run_here=is_last)
                 if len(images) > 0
@@ -145,7 +145,7 @@ def _run_versions(
             )
         return [
             _with_failures(_wait(future, deadline), failures, predictor)
-            for future, (predictor, _, failures) in zip(futures, asked, strict=True)
+            for future, (predictor, _, failures) in zip(futures, work, strict=True)
         ]
     except BaseException:
         for future in futures:

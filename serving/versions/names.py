@@ -70,18 +70,17 @@ class ServedNames:
         """The listed names; with `all`, the number of the default version."""
         return [*self._listed] or [self._numbers[DEFAULT]]
 
-    def resolve(self, asked: str | None) -> str:
-        """The number of a served version; of the default one if `asked` is None.
+    def resolve(self, name: str | None) -> str:
+        """The number of a served version; of the default one if `name` is None.
 
         Raises UnknownVersion with the list of served versions.
         """
         if not self.all:
-            number = self._served(asked)
+            number = self._served(name)
             if number is None:
-                raise self._not_served(asked)
+                raise self._not_served(name)
             return number
-        name = self._numbers[DEFAULT] if asked is None else asked
-        number = self.find(name).number
+        number = self.find(self._numbers[DEFAULT] if name is None else name).number
         if number in self._taken_away:
             raise UnknownVersion(
                 f"version {number} is not served, it was taken away; POST "
@@ -112,33 +111,33 @@ class ServedNames:
             return []
         return [name for name, other in self._numbers.items() if other == number]
 
-    def meaning(self, asked: str) -> str:
+    def meaning(self, name: str) -> str:
         """The number that a name means here, served or not. Raises UnknownVersion."""
-        served = None if self.all else self._served(asked)
-        return self.find(asked).number if served is None else served
+        served = None if self.all else self._served(name)
+        return self.find(name).number if served is None else served
 
-    def find(self, asked: str) -> Version:
+    def find(self, name: str) -> Version:
         """The version in `versions`; reads the registry again if it is missing.
 
         Raises UnknownVersion with the list of versions.
         """
-        number = asked.removeprefix("v")
+        number = name.removeprefix("v")
         for version in self.versions:
             if version.number == number:  # the usual case, without parsing the name
                 return version
         try:
-            return find_version(self.versions, asked, model=self._model)
+            return find_version(self.versions, name, model=self._model)
         except UnknownVersion:
             # An int8 form is only tags, and only a full reading sees changed tags.
-            is_int8 = canonical_name(asked).endswith(INT8)
+            is_int8 = canonical_name(name).endswith(INT8)
             self._watch.read_now(whole=is_int8, timeout_seconds=LOOK_AGAIN_SECONDS)
-            return find_version(self.versions, asked, model=self._model)
+            return find_version(self.versions, name, model=self._model)
 
-    def in_registry(self, asked: str) -> Version:
+    def in_registry(self, name: str) -> Version:
         """The version that the name means in the registry, even if another is served
         under it. Raises UnknownVersion."""
-        self.find(asked)  # reads the registry again if necessary
-        return find_version(self._watch.versions, asked, model=self._model)
+        self.find(name)  # reads the registry again if necessary
+        return find_version(self._watch.versions, name, model=self._model)
 
     def target(self, name: str) -> Version:
         """The version that a served name means in the registry now; for the default of
@@ -184,10 +183,10 @@ class ServedNames:
     def move(self, name: str, number: str) -> None:
         self._numbers = {**self._numbers, name: number}
 
-    def add(self, asked: str, number: str) -> None:
+    def add(self, name: str, number: str) -> None:
         self._taken_away -= {number}
         if not self.all:
-            self.move(canonical_name(asked), number)
+            self.move(canonical_name(name), number)
 
     def remove(self, number: str, names: Collection[str]) -> None:
         """Removes listed names; with `all`, the version."""
@@ -216,12 +215,12 @@ class ServedNames:
             logger.warning("not taken over name=%s reason=%s", name, error)
             return self._numbers.get(name)
 
-    def _served(self, asked: str | None) -> str | None:
+    def _served(self, name: str | None) -> str | None:
         """The number that a listed name means; None if it is not served."""
         numbers = self._numbers
-        if asked is None:
+        if name is None:
             return next(iter(numbers.values()), None)
-        name, served = canonical_name(asked), set(numbers.values())
+        name, served = canonical_name(name), set(numbers.values())
         if name in numbers:
             return numbers[name]
         if name in served:  # even if the registry has it no more
@@ -234,10 +233,10 @@ class ServedNames:
         # Else it is the int8 form of a served version.
         return number if number in served else None
 
-    def _not_served(self, asked: str | None) -> UnknownVersion:
+    def _not_served(self, name: str | None) -> UnknownVersion:
         known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
         return UnknownVersion(
-            f"version {(asked or 'default')[:MOST_REPEATED]!r} is not served; this "
+            f"version {(name or 'default')[:MOST_REPEATED]!r} is not served; this "
             f"service answers with {known_as}; see GET /versions"
         )
 

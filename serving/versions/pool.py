@@ -106,14 +106,14 @@ class PredictorPool:
     def is_ready(self) -> bool:
         return self._started.is_set()
 
-    def get(self, asked: str | None, *, deadline: float = math.inf) -> Predictor:
-        """The predictor of a version; of the default one if `asked` is None.
+    def get(self, name: str | None, *, deadline: float = math.inf) -> Predictor:
+        """The predictor of a version; of the default one if `name` is None.
 
         Raises UnknownVersion, NotReady with the reason, or DeadlinePassed if it is
         still loading at `deadline`, a time of time.monotonic().
         """
         while True:
-            number = self.names.resolve(asked)
+            number = self.names.resolve(name)
             slot = self.memory.slots.get(number) or self._open_slot(number)
             if slot is not None:
                 slot.last_used = time.monotonic()
@@ -135,7 +135,7 @@ class PredictorPool:
             self.memory.give_up(slot)
 
     def add(
-        self, asked: str, *, number: str | None = None, prepared: Slot | None = None
+        self, name: str, *, number: str | None = None, prepared: Slot | None = None
     ) -> VersionStatus:
         """Serves a version from now on; returns when it is ready.
 
@@ -144,22 +144,20 @@ class PredictorPool:
         """
         # Before the lock: this may wait for the registry's thread, which may wait for
         # it.
-        version = self.names.in_registry(asked if number is None else number)
+        version = self.names.in_registry(name if number is None else number)
         slot = prepared
         while True:
             slot = slot or self.memory.prepare(version)
             with self._changing:
                 if self.memory.show(slot):
-                    self._apply_and_unload(
-                        lambda: self.names.add(asked, version.number)
-                    )
+                    self._apply_and_unload(lambda: self.names.add(name, version.number))
                     return self._status(version)
             slot = None  # it was removed meanwhile
 
-    def remove(self, asked: str) -> Removed:
+    def remove(self, name: str) -> Removed:
         """Stops serving a version, after its pending requests. Raises
         UnknownVersion."""
-        number = self.names.resolve(asked)
+        number = self.names.resolve(name)
         version = self._version(number)
         with self._changing:
             names = self.names.of(number)
@@ -225,13 +223,13 @@ class PredictorPool:
         """Status of all versions and int8 forms of the registry, as last read."""
         return [self._status(v) for v in with_int8_forms(self.names.versions)]
 
-    def status(self, asked: str) -> VersionStatus:
+    def status(self, name: str) -> VersionStatus:
         """Status of a version, served or not. Raises UnknownVersion."""
-        return self._status(self._version(self.names.meaning(asked)))
+        return self._status(self._version(self.names.meaning(name)))
 
-    def served_status(self, asked: str | None) -> VersionStatus:
+    def served_status(self, name: str | None) -> VersionStatus:
         """Status of a served version, without loading it. Raises UnknownVersion."""
-        return self._status(self._version(self.names.resolve(asked)))
+        return self._status(self._version(self.names.resolve(name)))
 
     def _version(self, number: str) -> Version:
         """The registry's entry; that in memory if the registry has it no more."""

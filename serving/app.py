@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import Keys, add_access
 from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
-from serving.http.errors import HttpError, http_error_of
+from serving.http.errors import http_error_of
 from serving.http.pages import add_pages
 from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
@@ -210,18 +210,15 @@ def _add_errors(app: Flask, metrics: Metrics) -> None:
         if found.status >= 400:
             metrics.rejected.labels(found.code).inc()
         if request.path.startswith(open_inference.PREFIX):
-            return open_inference.render(found)
-        if request.path in mlflow_scoring.PATHS:
-            return mlflow_scoring.render(found)
-        return _error(found)
+            document = open_inference.error_document(found)
+        elif request.path in mlflow_scoring.PATHS:
+            document = mlflow_scoring.error_document(found)
+        else:
+            document = {"error": {"code": found.code, "message": found.message}}
+        response = _json(document, found.status)
+        response.headers.update(found.headers)
+        return response
 
 
 def _json(document: object, status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, mimetype="application/json")
-
-
-def _error(error: HttpError) -> Response:
-    body = {"error": {"code": error.code, "message": error.message}}
-    answer = _json(body, error.status)
-    answer.headers.update(error.headers)
-    return answer

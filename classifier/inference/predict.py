@@ -119,9 +119,10 @@ def _check(
 def logits_or_failures(
     network: RunNetwork, images: NDArray[np.uint8], *, classes: int
 ) -> tuple[NDArray[np.float32], dict[int, Exception]]:
-    """Logits [N, classes], and errors by the image's place. Never raises.
+    """Logits [N, classes], and errors by the image's place, whose logits are 0.
 
     A batch that fails is run again image by image, so that only the bad image fails.
+    Never raises.
     """
     try:
         logits = network(images)
@@ -129,7 +130,7 @@ def logits_or_failures(
     except Exception as error:
         if len(images) == 1:
             logger.exception("the network failed about an image")
-            return np.full((1, classes), np.nan, np.float32), {0: error}
+            return np.zeros((1, classes), np.float32), {0: error}
         logger.warning("a batch failed images=%d reason=%s", len(images), error)
         singly = [
             logits_or_failures(network, images[place : place + 1], classes=classes)
@@ -137,9 +138,10 @@ def logits_or_failures(
         ]
         failures = {k: failed[0] for k, (_, failed) in enumerate(singly) if failed}
         return np.concatenate([row for row, _ in singly]), failures
-    not_finite = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    is_finite = np.isfinite(logits).all(axis=1, keepdims=True)
     failure = NotFinite("the network's answer about the image is no number")
-    return logits, {int(place): failure for place in not_finite}
+    failures = {int(place): failure for place in np.flatnonzero(~is_finite)}
+    return (np.where(is_finite, logits, 0) if failures else logits), failures
 
 
 def _check_logits(logits: NDArray[np.float32], expected: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ import tokenize
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -104,8 +105,8 @@ def check_count(images: int) -> None:
 def check_size(images: NDArray[np.uint8], *, height: int, width: int) -> None:
     if images.shape[1:3] != (height, width):
         raise BadRequest(
-            f"the array's images are {images.shape[1]} x {images.shape[2]}; this "
-            f"version takes {height} x {width}"
+            f"the images are {list(images.shape)}; this version takes UINT8 "
+            f"[N, {height}, {width}, 3]"
         )
 
 
@@ -129,27 +130,36 @@ def _from_form(request: Request, body: bytes) -> list[bytes]:
 
 
 def _from_json(body: bytes) -> list[bytes]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}; send {JSON_HINT}") from error
-    instances = document.get("instances") if isinstance(document, dict) else None
+    document = read_object(body, hint=f"; send {JSON_HINT}")
+    instances = document.get("instances")
     if not isinstance(instances, list) or not instances:
         raise BadRequest(
             f"the JSON has no list 'instances' of images; send {JSON_HINT}"
         )
     check_count(len(instances))
-    return [_from_base64(place, item) for place, item in enumerate(instances)]
+    texts = [item.get("b64") if isinstance(item, dict) else None for item in instances]
+    return [image_file(text, n, hint=JSON_HINT) for n, text in enumerate(texts)]
 
 
-def _from_base64(place: int, item: object) -> bytes:
-    text = item.get("b64") if isinstance(item, dict) else None
+def read_object(body: bytes | memoryview, *, hint: str = "") -> dict[str, Any]:
+    """The JSON object of a body. Raises BadRequest, with `hint` at its end."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}{hint}") from error
+    if not isinstance(document, dict):
+        raise BadRequest(f"the body is no JSON object{hint}")
+    return document
+
+
+def image_file(text: object, place: int, *, hint: str) -> bytes:
+    """The bytes of the image at `place` from base64. Raises BadRequest."""
     if not isinstance(text, str):
-        raise BadRequest(f'instance {place} is not {{"b64": "…"}}; send {JSON_HINT}')
+        raise BadRequest(f"image {place} is no text in base64; send {hint}")
     try:
         return from_base64(text)
     except ValueError as error:
-        raise BadRequest(f"instance {place} is not base64: {error}") from error
+        raise BadRequest(f"image {place} is not base64: {error}") from error
 
 
 _NOT_NPY = (
@@ -297,7 +307,7 @@ was a + that was decoded as part of a URL."""
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes of an image. Raises ValueError with the reason.
+    """Raises ValueError with the reason.
 
     Takes the standard and the URL-safe alphabet, with or without padding and line
     breaks, alone or as the `data:` URL that a browser makes of a file.

@@ -57,7 +57,7 @@ class Inference:
 
     logits: Logits
     failures: Mapping[int, Exception]
-    """Errors by the image's place. The logits of that row mean nothing."""
+    """Errors by the image's place. The logits of that row are 0."""
 
 
 @dataclass(eq=False)
@@ -262,7 +262,7 @@ class MicroBatcher:
     def submit(
         self, images: Images, *, deadline: float = math.inf, run_here: bool = False
     ) -> "Future[Inference]":
-        """The logits of `images` [N, H, W, 3], N from 1.
+        """The logits of `images` [N, H, W, 3].
 
         The future holds DeadlinePassed if the run did not begin by `deadline`, a time
         of time.monotonic(). Raises Overloaded if too many images wait; an empty queue
@@ -270,6 +270,9 @@ class MicroBatcher:
         other can share a batch with.
         """
         request = Request(images, deadline)
+        if len(images) == 0:
+            request.take(0, np.empty((0, self._classes), np.float32), {})
+            return request.answer
         with self._changed:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:

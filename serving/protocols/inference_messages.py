@@ -1,19 +1,27 @@
 """Messages of the Open Inference Protocol: requests read, responses written."""
 
+import math
 import re
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from classifier.images.decoding import is_image
 from classifier.metrics import softmax, top_k
-from serving.http.bodies import BadRequest, ImageArray
+from serving.http.bodies import (
+    BadRequest,
+    ImageArray,
+    check_count,
+    image_file,
+    read_object,
+)
 from serving.inference.batcher import Inference
 from serving.inference.predictor import Predictor
-from serving.protocols.tensors import OutputTensor, encode, images_of
 
 INPUT = "images"
 
@@ -29,9 +37,12 @@ models with one output, such as Triton's image_client, fail on a second."""
 HEADER = "Inference-Header-Content-Length"
 """Header with the number of JSON bytes in a body; tensors follow them."""
 
+LENGTH = struct.Struct("<I")
+"""Length prefix of each element of a BYTES tensor."""
+
 
 @dataclass(frozen=True)
-class WantedOutput:
+class RequestedOutput:
     name: OutputName
     is_binary: bool
     classes: int = 0
@@ -40,27 +51,38 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    images: list[bytes] | ImageArray
-    """Between 1 and MAX_IMAGES images; image files are not decoded yet."""
+    images: list[bytes] | ImageArray | bytes
+    """Image files, images of any size, or bytes of images of the version's size."""
 
-    outputs: tuple[WantedOutput, ...]
+    outputs: tuple[RequestedOutput, ...]
     id: str | None = None
     timeout_seconds: float | None = None
 
+    def images_at(self, height: int, width: int) -> list[bytes] | ImageArray:
+        """From 1 to MAX_IMAGES images; image files are not decoded yet.
 
-def read_inference(
-    body: bytes, header: str | None, *, size: Callable[[], tuple[int, int]]
-) -> InferenceRequest:
+        Raises BadRequest or BodyTooLarge for bytes that are no such images.
+        """
+        if isinstance(self.images, bytes):
+            return _raw_images(self.images, height, width)
+        return self.images
+
+
+def read_inference(body: bytes, header: str | None) -> InferenceRequest:
     """Parses a request; `header` is the value of HEADER or None.
 
-    `size` returns the height and width of decoded images; it is called only if all else
-    is valid, as it may load a version. Raises BadRequest or BodyTooLarge.
+    Raises BadRequest, or BodyTooLarge for too many images.
     """
     json_length = len(body) if header is None else _json_length(header, len(body))
     if header is not None and json_length == 0:
-        return _raw_tensor(body, size)
+        if not body:
+            raise BadRequest(
+                f"with {HEADER}: 0 the body is a UINT8 tensor, and it is empty"
+            )
+        return InferenceRequest(body, _declared_outputs(is_binary=True))
     view = memoryview(body)
-    document = _document(view[:json_length], body)
+    hint = "; POST /predict takes image files" if is_image(body) else ""
+    document = read_object(view[:json_length], hint=hint)
     tensor = _input(document)
     own = _parameters(document, "the request")
     timeout_us = _whole_number(own, "timeout")
@@ -69,7 +91,7 @@ def read_inference(
         raise BadRequest(f"the request's id is {request_id!r:.40}; it is a text")
     outputs = _outputs(document, is_binary=_flag(own, "binary_data_output") or False)
     return InferenceRequest(
-        images_of(tensor, _behind(tensor, view[json_length:]), size=size),
+        _images(tensor, _behind(tensor, view[json_length:])),
         outputs,
         request_id,
         timeout_us / 1e6 if timeout_us else None,
@@ -85,13 +107,8 @@ def _json_length(header: str, body_length: int) -> int:
     return int(header)
 
 
-def _raw_tensor(body: bytes, size: Callable[[], tuple[int, int]]) -> InferenceRequest:
+def _raw_images(body: bytes, height: int, width: int) -> ImageArray:
     """The body as the declared tensor, with as many images as it has bytes for."""
-    if not body:
-        raise BadRequest(
-            f"with {HEADER}: 0 the body is a UINT8 tensor, and it is empty"
-        )
-    height, width = size()
     image_bytes = height * width * 3
     if len(body) % image_bytes:
         hint = " (the body is an image file)" if is_image(body) else ""
@@ -100,21 +117,8 @@ def _raw_tensor(body: bytes, size: Callable[[], tuple[int, int]]) -> InferenceRe
             f"multiple of {image_bytes:,} bytes, and {len(body):,} came"
             f"{hint}; send image files as BYTES, or to POST /predict"
         )
-    shape = [len(body) // image_bytes, height, width, 3]
-    tensor = {"datatype": "UINT8", "shape": shape}
-    images = images_of(tensor, memoryview(body), size=lambda: (height, width))
-    return InferenceRequest(images, _declared_outputs(is_binary=True))
-
-
-def _document(json: memoryview, body: bytes) -> dict[str, Any]:
-    try:
-        document = orjson.loads(json)
-    except orjson.JSONDecodeError as error:
-        hint = "; POST /predict takes image files" if is_image(body) else ""
-        raise BadRequest(f"the request is not JSON: {error}{hint}") from error
-    if not isinstance(document, dict):
-        raise BadRequest("the request's JSON is no object; it has a list 'inputs'")
-    return document
+    check_count(len(body) // image_bytes)
+    return ImageArray(np.frombuffer(body, np.uint8).reshape(-1, height, width, 3))
 
 
 def _input(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,10 +134,7 @@ def _input(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
     """The bytes of the only input; None if its data is JSON."""
-    parameters = _parameters(tensor, f"the input {INPUT!r}")
-    if "shared_memory_region" in parameters:
-        raise BadRequest("there is no shared memory here; send the tensor itself")
-    size = _whole_number(parameters, "binary_data_size")
+    size = _whole_number(_parameters(tensor, "the input"), "binary_data_size")
     if (size or 0) != len(rest):
         raise BadRequest(
             f"{len(rest):,} bytes come behind the JSON, and binary_data_size of the "
@@ -142,9 +143,102 @@ def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
     return None if size is None else rest
 
 
+def _images(
+    tensor: Mapping[str, Any], raw: memoryview | None
+) -> list[bytes] | ImageArray:
+    """The images of an input tensor; `raw` has its bytes after the JSON, or is None."""
+    datatype, shape = tensor.get("datatype"), _shape(tensor.get("shape"))
+    data = tensor.get("data")
+    if (raw is None) == (data is None):
+        raise BadRequest(
+            "the input 'images' needs either data, or binary_data_size and the bytes "
+            "behind the JSON"
+        )
+    is_pixels = datatype == "UINT8" and len(shape) == 4 and shape[3] == 3
+    if not is_pixels and (datatype, len(shape)) != ("BYTES", 1):
+        raise BadRequest(
+            f"the input 'images' is {datatype!r:.20} {list(shape)!r:.80}; a version "
+            f"takes UINT8 [N, height, width, 3], or BYTES [N] of encoded images"
+        )
+    check_count(shape[0])
+    if is_pixels:
+        array = _pixels(data, shape) if raw is None else _raw_pixels(raw, shape)
+        return ImageArray(array)
+    return _files(data, shape[0]) if raw is None else _raw_files(raw, shape[0])
+
+
+def _shape(shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, list) or not all(type(side) is int for side in shape):
+        raise BadRequest("the shape of the input 'images' is no list of whole numbers")
+    if not shape or min(shape) < 1:
+        raise BadRequest(
+            f"the shape of the input 'images' is {shape!r:.80}; each side is 1 or more"
+        )
+    return tuple(shape)
+
+
+def _raw_pixels(raw: memoryview, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    if len(raw) != math.prod(shape):
+        raise BadRequest(
+            f"UINT8 {list(shape)} is {math.prod(shape):,} bytes, and {len(raw):,} came"
+        )
+    return np.frombuffer(raw, np.uint8).reshape(shape)
+
+
+def _pixels(data: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels from JSON numbers, flat or nested as in the shape."""
+    # Checked before memory for the numbers is allocated.
+    if not isinstance(data, list) or len(data) not in (shape[0], math.prod(shape)):
+        came = f"a list of {len(data):,}" if isinstance(data, list) else "no list"
+        raise BadRequest(
+            f"the data of the input 'images' is {came}; send {list(shape)}, or "
+            f"{math.prod(shape):,} numbers in one list"
+        )
+    # As objects: numpy would read "5" as a number, and allocate the longest string's
+    # size for each element.
+    values = np.array(data, dtype=object)
+    if values.shape not in (shape, (math.prod(shape),)):
+        raise BadRequest(
+            f"the data of the input 'images' has shape {list(values.shape)}; send "
+            f"{list(shape)}, or {math.prod(shape):,} numbers in one list"
+        )
+    numbers = values.ravel().tolist()
+    # The type itself, as True and False are ints too.
+    if {*map(type, numbers)} != {int} or min(numbers) < 0 or max(numbers) > 255:
+        raise BadRequest(
+            "the data of the input 'images' is not whole numbers from 0 to 255"
+        )
+    return np.array(numbers, np.uint8).reshape(shape)
+
+
+def _raw_files(raw: memoryview, count: int) -> list[bytes]:
+    """Elements, each after its length; no other bytes."""
+    files: list[bytes] = []
+    start = 0
+    while len(files) < count and start + LENGTH.size <= len(raw):
+        (length,) = LENGTH.unpack_from(raw, start)
+        start += LENGTH.size
+        files.append(bytes(raw[start : start + length]))
+        start += length
+    if len(files) != count or start != len(raw):
+        raise BadRequest(
+            f"the {len(raw):,} bytes of the input 'images' are not {count} elements, "
+            "each after its length in 4 bytes, little-endian"
+        )
+    return files
+
+
+def _files(data: object, count: int) -> list[bytes]:
+    """Image files from base64, as JSON has no bytes."""
+    if not isinstance(data, list) or len(data) != count:
+        raise BadRequest(f"the data of the input 'images' is no list of {count} texts")
+    hint = "a BYTES tensor in JSON as a list of base64 texts"
+    return [image_file(text, place, hint=hint) for place, text in enumerate(data)]
+
+
 def _outputs(
     document: Mapping[str, Any], *, is_binary: bool
-) -> tuple[WantedOutput, ...]:
+) -> tuple[RequestedOutput, ...]:
     """The requested outputs, or the declared ones if none is named."""
     outputs = [] if document.get("outputs") is None else document["outputs"]
     if not isinstance(outputs, list) or not all(isinstance(o, dict) for o in outputs):
@@ -158,26 +252,26 @@ def _outputs(
     return tuple(_output(o, is_binary) for o in outputs) or _declared_outputs(is_binary)
 
 
-def _output(output: Mapping[str, Any], is_binary: bool) -> WantedOutput:
+def _output(output: Mapping[str, Any], is_binary: bool) -> RequestedOutput:
     parameters = _parameters(output, f"the output {output['name']!r}")
-    if "shared_memory_region" in parameters:
-        raise BadRequest("there is no shared memory here; ask for the tensor itself")
     own = _flag(parameters, "binary_data")
-    return WantedOutput(
+    return RequestedOutput(
         output["name"],
         is_binary if own is None else own,
         _whole_number(parameters, "classification") or 0,
     )
 
 
-def _declared_outputs(is_binary: bool) -> tuple[WantedOutput, ...]:
-    return tuple(WantedOutput(name, is_binary) for name in DECLARED)
+def _declared_outputs(is_binary: bool) -> tuple[RequestedOutput, ...]:
+    return tuple(RequestedOutput(name, is_binary) for name in DECLARED)
 
 
 def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
     parameters = holder.get("parameters")
     if not isinstance(parameters, dict | None):
         raise BadRequest(f"the parameters of {whose} are no object")
+    if parameters and "shared_memory_region" in parameters:
+        raise BadRequest("there is no shared memory here; tensors are in the messages")
     return parameters or {}
 
 
@@ -200,31 +294,48 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool | None:
 def write_inference(
     request: InferenceRequest, predictor: Predictor, answer: Inference
 ) -> tuple[bytes, int | None]:
-    """The body, and the number of its JSON bytes if tensors follow.
-
-    Raises the error of an image that failed: a tensor has no field for it.
-    """
-    for failure in answer.failures.values():
-        raise failure
+    """The body, and the number of its JSON bytes if tensors follow."""
     version = predictor.version
     head = {"model_name": version.model, "model_version": version.number}
     if request.id is not None:
         head["id"] = request.id
-    return encode(head, [_tensor(o, predictor, answer) for o in request.outputs])
+    entries, tail = [], []
+    for output in request.outputs:
+        tensor = _tensor(output, predictor, answer.logits)
+        is_text = tensor.dtype == object
+        entry: dict[str, Any] = {
+            "name": output.name,
+            "datatype": "BYTES" if is_text else "FP32",
+            "shape": tensor.shape,
+        }
+        if output.is_binary:
+            tail.append(_raw_texts(tensor) if is_text else tensor.tobytes())
+            entry["parameters"] = {"binary_data_size": len(tail[-1])}
+        else:
+            entry["data"] = tensor.ravel().tolist() if is_text else tensor.ravel()
+        entries.append(entry)
+    document = {**head, "outputs": entries}
+    json = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"".join((json, *tail)), len(json) if tail else None
 
 
 def _tensor(
-    wanted: WantedOutput, predictor: Predictor, answer: Inference
-) -> OutputTensor:
-    values = answer.logits
-    if wanted.name == "probabilities":
-        values = softmax(answer.logits).astype(np.float32)
-    if not wanted.classes:
-        return OutputTensor(wanted.name, values, wanted.is_binary)
+    output: RequestedOutput, predictor: Predictor, logits: NDArray[np.float32]
+) -> NDArray[Any]:
+    """Float32 [N, K], or texts [N, classes] `value:index:name` as objects."""
+    values = softmax(logits) if output.name == "probabilities" else logits
+    values = values.astype("<f4")
+    if not output.classes:
+        return values
     names = predictor.bundle.labels.names
-    likeliest = top_k(answer.logits, wanted.classes)
+    likeliest = top_k(logits, output.classes)
     texts = [
         [f"{row[index]:.7g}:{index}:{names[index]}" for index in indices]
         for row, indices in zip(values, likeliest, strict=True)
     ]
-    return OutputTensor(wanted.name, texts, wanted.is_binary)
+    return np.array(texts, dtype=object)
+
+
+def _raw_texts(tensor: NDArray[Any]) -> bytes:
+    texts = [text.encode() for text in tensor.ravel()]
+    return b"".join(LENGTH.pack(len(text)) + text for text in texts)

@@ -18,7 +18,7 @@ from serving.http.bodies import (
     ImageArray,
     UnsupportedMediaType,
     check_count,
-    from_base64,
+    image_file,
     read_body,
 )
 from serving.http.errors import HttpError
@@ -86,26 +86,18 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
                 logits = answer.logits.tolist()
                 predictions: object = {"logits": logits}  # as MLflow's does
             else:
-                predictions = [
-                    best
-                    for (best,) in top_classes(
-                        predictor.bundle.labels, answer.logits, 1
-                    )
-                ]
+                tops = top_classes(predictor.bundle.labels, answer.logits, 1)
+                predictions = [best for (best,) in tops]
         return _answer(orjson.dumps({"predictions": predictions}))
 
     app.register_blueprint(routes)
 
 
-def render(error: HttpError) -> Response:
-    """The error in MLflow's format, `{"error_code": …, "message": …}`."""
+def error_document(error: HttpError) -> dict[str, Any]:
     code = ERROR_CODES.get(error.status, "BAD_REQUEST")
     if error.code == "version_failed":
         code = "INVALID_STATE"  # permanent; MLflow's code for 503 means temporary
-    body = orjson.dumps({"error_code": code, "message": error.message})
-    answer = _answer(body, error.status)
-    answer.headers.update(error.headers)
-    return answer
+    return {"error_code": code, "message": error.message}
 
 
 def _check_head(request: Request) -> None:
@@ -125,8 +117,8 @@ def _check_head(request: Request) -> None:
         )
 
 
-def _answer(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, mimetype="application/json")
+def _answer(body: bytes) -> Response:
+    return Response(body, mimetype="application/json")
 
 
 def _mlflow_version() -> str:
@@ -162,28 +154,24 @@ def read_payload(body: bytes) -> Payload:
     check_count(len(images))
     if isinstance(images[0], list):
         return Payload(_stacked(images), version)
-    return Payload(
-        [_encoded(place, item) for place, item in enumerate(images)], version
-    )
+    texts = [item.get("b64") if isinstance(item, dict) else item for item in images]
+    files = [image_file(text, n, hint=HINT) for n, text in enumerate(texts)]
+    return Payload(files, version)
 
 
 def _document(body: bytes) -> dict[str, Any]:
+    """Also takes NaN, which is not JSON: MLflow's client writes it for a gap in a data
+    frame."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        document = _lenient(body)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the body is not JSON; send {HINT}") from error
     if not isinstance(document, dict):
         raise BadRequest(f"the body is no JSON object; send {HINT}")
     return document
-
-
-def _lenient(body: bytes) -> object:
-    """Also parses NaN, which is not JSON: MLflow's client writes it for a gap in a data
-    frame."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is not JSON; send {HINT}") from error
 
 
 def _version(params: object) -> str | None:
@@ -264,18 +252,6 @@ FORMS: dict[str, Callable[[object], list[Any]]] = {
     "instances": _instances,
     "inputs": _listed,
 }
-
-
-def _encoded(place: int, item: object) -> bytes:
-    text = item.get("b64") if isinstance(item, dict) else item
-    if not isinstance(text, str):
-        raise BadRequest(
-            f'image {place} is neither base64 nor {{"b64": "<base64>"}}; send {HINT}'
-        )
-    try:
-        return from_base64(text)
-    except ValueError as error:
-        raise BadRequest(f"image {place} is not base64: {error}") from error
 
 
 def _stacked(images: list[Any]) -> ImageArray:

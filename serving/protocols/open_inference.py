@@ -1,14 +1,18 @@
 """Routes of the Open Inference Protocol, version 2, under /v2."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import orjson
 from flask import Blueprint, Flask, Response, request
 
 from classifier.hardware import BackendKind
-from serving.http.bodies import MAX_IMAGES, SMALL_BODY_BYTES, BadRequest, read_body
+from serving.http.bodies import (
+    MAX_IMAGES,
+    SMALL_BODY_BYTES,
+    BadRequest,
+    read_body,
+    read_object,
+)
 from serving.http.errors import HttpError
 from serving.http.service import Service
 from serving.inference.predictor import Predictor
@@ -67,12 +71,8 @@ def add_open_inference(app: Flask, service: Service) -> None:
     app.register_blueprint(routes)
 
 
-def render(error: HttpError) -> Response:
-    """The error in the protocol's format, `{"error": …}`."""
-    body = orjson.dumps({"error": error.message})
-    answer = Response(body, error.status, mimetype="application/json")
-    answer.headers.update(error.headers)
-    return answer
+def error_document(error: HttpError) -> dict[str, Any]:
+    return {"error": error.message}
 
 
 def _add_server(routes: Blueprint, service: Service) -> None:
@@ -172,24 +172,16 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
     @routes.post("/models/<model>/infer")
     @routes.post("/models/<model>/versions/<version>/infer")
     def infer(model: str, version: str | None = None) -> Response:
-        @cache
-        def predictor_() -> Predictor:
-            (found,) = service.predictors([version], deadline=deadline)
-            return found
-
         with service.admission.place():
             deadline = service.deadline(request)
+            body = read_body(request, deadline=deadline)
+            inference = read_inference(body, request.headers.get(HEADER))
             # The version is resolved, and maybe loaded, after the body has arrived.
-            inference = read_inference(
-                read_body(request, deadline=deadline),
-                request.headers.get(HEADER),
-                size=lambda: predictor_().size,
-            )
-            predictor = predictor_()
+            (predictor,) = service.predictors([version], deadline=deadline)
             if inference.timeout_seconds is not None:
                 deadline = service.deadline(request, most=inference.timeout_seconds)
             answer = infer_or_fail(
-                inference.images,
+                inference.images_at(*predictor.size),
                 predictor,
                 decode=service.decode(request, deadline),
                 deadline=deadline,
@@ -263,11 +255,5 @@ def _version() -> str | None:
 
 def _document() -> Mapping[str, Any]:
     """The JSON object of the body; an empty body is an empty object."""
-    try:
-        # This needs no place of `Admission`: it is small and makes no prediction.
-        document = orjson.loads(read_body(request, most=SMALL_BODY_BYTES) or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BadRequest("the body is JSON and no object")
-    return document
+    # This needs no place of `Admission`: it is small and makes no prediction.
+    return read_object(read_body(request, most=SMALL_BODY_BYTES) or b"{}")

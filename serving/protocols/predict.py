@@ -44,7 +44,7 @@ def predict(
     tops = [top_of(predictor, top) for predictor in predictors]
     answers = infer(images, predictors, decode=decode, deadline=deadline)
     rows = [
-        _top(predictor, answer, count)
+        _row(predictor, answer, count)
         for predictor, answer, count in zip(predictors, answers, tops, strict=True)
     ]
     return [
@@ -134,29 +134,24 @@ def _run_versions(
     work: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
 ) -> list[Inference]:
     """Runs all versions in parallel; if one refuses, the others are cancelled."""
-    futures: list[Future[Inference] | None] = []
+    futures: list[Future[Inference]] = []
     try:
         for place, (predictor, images, _) in enumerate(work, start=1):
             is_last = place == len(work)
             futures.append(
                 predictor.batcher.submit(images, deadline=deadline, run_here=is_last)
-                if len(images) > 0
-                else None
             )
         return [
-            _with_failures(_wait(future, deadline), failures, predictor)
-            for future, (predictor, _, failures) in zip(futures, work, strict=True)
+            _with_failures(_wait(future, deadline), failures)
+            for future, (_, _, failures) in zip(futures, work, strict=True)
         ]
     except BaseException:
         for future in futures:
-            if future is not None:
-                future.cancel()
+            future.cancel()
         raise
 
 
-def _wait(future: "Future[Inference] | None", deadline: float) -> Inference | None:
-    if future is None:
-        return None
+def _wait(future: "Future[Inference]", deadline: float) -> Inference:
     left = max(0.0, deadline - time.monotonic())
     try:
         return future.result(timeout=min(left, threading.TIMEOUT_MAX))
@@ -169,30 +164,21 @@ def _wait(future: "Future[Inference] | None", deadline: float) -> Inference | No
         ) from error
 
 
-def _with_failures(
-    answer: Inference | None, failures: Mapping[int, Exception], predictor: Predictor
-) -> Inference:
+def _with_failures(answer: Inference, failures: Mapping[int, Exception]) -> Inference:
     """The result over all images, including those that were not decoded."""
     if not failures:
-        assert answer is not None
         return answer
-    decoded = 0 if answer is None else len(answer.logits)
+    decoded, classes = answer.logits.shape
     count = decoded + len(failures)
     places = [place for place in range(count) if place not in failures]
-    logits = np.zeros((count, predictor.classes), np.float32)
-    if answer is None:
-        return Inference(logits, failures)
+    logits = np.zeros((count, classes), np.float32)
     logits[places] = answer.logits
     own = {places[place]: error for place, error in answer.failures.items()}
     return Inference(logits, {**failures, **own})
 
 
-def _top(predictor: Predictor, answer: Inference, count: int) -> Row:
-    logits = answer.logits
-    if answer.failures:
-        logits = logits.copy()
-        logits[list(answer.failures)] = 0.0
-    tops = top_classes(predictor.bundle.labels, logits, count)
+def _row(predictor: Predictor, answer: Inference, count: int) -> Row:
+    tops = top_classes(predictor.bundle.labels, answer.logits, count)
     return [answer.failures.get(place, top) for place, top in enumerate(tops)]
 
 
@@ -201,19 +187,13 @@ def _result(
 ) -> dict[str, Any]:
     result: dict[str, Any] = {"image": place, "version": predictor.version.number}
     if isinstance(found, Exception):
-        return {
-            **result,
-            "error": {"code": _error_code(found), "message": _public_message(found)},
-        }
+        return {**result, "error": _error(found)}
     return {**result, "top": found}
 
 
-def _error_code(error: Exception) -> str:
-    return ERROR_CODES.get(type(error), "internal")
-
-
-def _public_message(error: Exception) -> str:
-    """The message for the client; internal errors are only in the log."""
+def _error(error: Exception) -> dict[str, str]:
+    """Internal errors are only in the log."""
     if type(error) in ERROR_CODES:
-        return str(error)
-    return "the network failed about this image; the service's log says why"
+        return {"code": ERROR_CODES[type(error)], "message": str(error)}
+    message = "the network failed about this image; the service's log says why"
+    return {"code": "internal", "message": message}

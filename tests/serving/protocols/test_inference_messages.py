@@ -10,8 +10,7 @@ import pytest
 
 from serving.http.bodies import BadRequest, BodyTooLarge, ImageArray
 from serving.protocols.inference_messages import (
-    InferenceRequest,
-    WantedOutput,
+    RequestedOutput,
     read_inference,
 )
 from tests.conftest import encoded, picture
@@ -33,21 +32,17 @@ def _request(*, of_request: dict[str, Any] | None = None, **changes: Any) -> byt
     ).encode()
 
 
-def _read(body: bytes, header: str | None = None) -> InferenceRequest:
-    return read_inference(body, header, size=lambda: SIZE)
-
-
 def _read_binary(tail: bytes, size: int | None = None, **fields: Any) -> Any:
     """With the tensor behind the JSON."""
     size = len(tail) if size is None else size
     head = _request(data=None, parameters={"binary_data_size": size}, **fields)
-    return _read(head + tail, str(len(head))).images
+    return read_inference(head + tail, str(len(head))).images
 
 
 def test_pixels_come_flat_nested_or_as_bytes() -> None:
     for asked in (
-        _read(_request(data=IMAGES.ravel().tolist())).images,
-        _read(_request(data=IMAGES.tolist())).images,
+        read_inference(_request(data=IMAGES.ravel().tolist()), None).images,
+        read_inference(_request(data=IMAGES.tolist()), None).images,
         _read_binary(IMAGES.tobytes()),
     ):
         assert isinstance(asked, ImageArray)
@@ -60,51 +55,51 @@ def test_files_come_in_base64_or_after_their_lengths() -> None:
     lengths = [len(PNG).to_bytes(4, "little"), bytes(4)]
 
     as_json = _request(datatype="BYTES", shape=[2], data=texts)
-    assert _read(as_json).images == [PNG, b""]
+    assert read_inference(as_json, None).images == [PNG, b""]
     behind = lengths[0] + PNG + lengths[1]
     assert _read_binary(behind, datatype="BYTES", shape=[2]) == [PNG, b""]
 
 
 def test_a_raw_body_is_the_declared_tensor_of_as_many_images_as_came() -> None:
-    asked = _read(IMAGES.tobytes(), "0")
+    request = read_inference(IMAGES.tobytes(), "0")
 
-    assert isinstance(asked.images, ImageArray)
-    np.testing.assert_array_equal(asked.images.images, IMAGES)
-    assert asked.outputs == (WantedOutput("probabilities", True),)
+    images = request.images_at(*SIZE)
+    assert isinstance(images, ImageArray)
+    np.testing.assert_array_equal(images.images, IMAGES)
+    assert request.outputs == (RequestedOutput("probabilities", True),)
 
 
-def test_an_empty_raw_body_is_told_before_the_size_is_asked_for() -> None:
-    def size() -> tuple[int, int]:
-        raise AssertionError("a version may be loaded for this")
-
+def test_an_empty_raw_body_is_refused() -> None:
     with pytest.raises(BadRequest, match="it is empty"):
-        read_inference(b"", "0", size=size)
+        read_inference(b"", "0")
 
 
 @pytest.mark.parametrize("body", [bytes(17), bytes(35), PNG])
 def test_a_raw_body_that_is_no_whole_number_of_images_is_told(body: bytes) -> None:
     with pytest.raises(BadRequest, match=f"of 18 bytes, and {len(body):,} came"):
-        _read(body, "0")
+        read_inference(body, "0").images_at(*SIZE)
 
 
 def test_too_many_raw_images_are_refused() -> None:
     with pytest.raises(BodyTooLarge, match="the limit is 256"):
-        _read(bytes(257 * 18), "0")
+        read_inference(bytes(257 * 18), "0").images_at(*SIZE)
 
 
 def test_outputs_follow_the_request_where_they_say_nothing_themselves() -> None:
-    def outputs(*asked: dict[str, Any], **parameters: Any) -> tuple[WantedOutput, ...]:
+    def outputs(
+        *asked: dict[str, Any], **parameters: Any
+    ) -> tuple[RequestedOutput, ...]:
         fields = {"outputs": asked, "parameters": parameters}
-        return _read(_request(of_request=fields)).outputs
+        return read_inference(_request(of_request=fields), None).outputs
 
     as_json = {"name": "logits", "parameters": {"binary_data": False}}
     top = {"name": "probabilities", "parameters": {"classification": 3}}
 
-    assert outputs() == (WantedOutput("probabilities", False),)
-    assert outputs(binary_data_output=True) == (WantedOutput("probabilities", True),)
+    assert outputs() == (RequestedOutput("probabilities", False),)
+    assert outputs(binary_data_output=True) == (RequestedOutput("probabilities", True),)
     assert outputs(as_json, top, binary_data_output=True) == (
-        WantedOutput("logits", False),
-        WantedOutput("probabilities", True, classes=3),
+        RequestedOutput("logits", False),
+        RequestedOutput("probabilities", True, classes=3),
     )
 
 
@@ -112,8 +107,8 @@ def test_a_timeout_is_in_microseconds_and_0_is_none() -> None:
     for given, seconds in ((1_500_000, 1.5), (0, None), (None, None)):
         body = _request(of_request={"parameters": {"timeout": given}, "id": "a"})
 
-        assert _read(body).timeout_seconds == seconds
-        assert _read(body).id == "a"
+        assert read_inference(body, None).timeout_seconds == seconds
+        assert read_inference(body, None).id == "a"
 
 
 def _output(**parameters: Any) -> dict[str, Any]:
@@ -126,7 +121,7 @@ def _output(**parameters: Any) -> dict[str, Any]:
         (b"", "not JSON"),
         (b"\xff", "not JSON"),
         (PNG, "POST /predict takes image files"),
-        (b"[]", "no object"),
+        (b"[]", "no JSON object"),
         (b"{}", "no list 'inputs'"),
         (b'{"inputs": [1]}', "no list 'inputs'"),
         (b'{"inputs": []}', "the inputs are"),
@@ -136,8 +131,6 @@ def _output(**parameters: Any) -> dict[str, Any]:
         (_request(shape=[]), "1 or more"),
         (_request(shape=[-1, 2, 3, 3]), "1 or more"),
         (_request(shape=[0, 2, 3, 3]), "1 or more"),
-        (_request(shape=[2, 3, 2, 3]), r"takes UINT8 \[N, 2, 3, 3\]"),
-        (_request(shape=[1, 4, 3, 3]), "takes UINT8"),
         (_request(shape=[36]), "takes UINT8"),
         (_request(datatype="FP32"), "'FP32'"),
         (_request(datatype=[1]), "takes UINT8"),
@@ -179,7 +172,7 @@ def _output(**parameters: Any) -> dict[str, Any]:
 )
 def test_every_mistake_in_the_json_is_told(body: bytes, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
-        _read(body)
+        read_inference(body, None)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +200,7 @@ def test_every_mistake_behind_the_json_is_told(
 @pytest.mark.parametrize("header", ["3", "-1", "", "1.0", "²", "9" * 5000])
 def test_a_wrong_length_of_the_json_is_told(header: str) -> None:
     with pytest.raises(BadRequest, match=re.escape("the body has 2 bytes")):
-        _read(b"{}", header)
+        read_inference(b"{}", header)
 
 
 @pytest.mark.parametrize(
@@ -215,4 +208,4 @@ def test_a_wrong_length_of_the_json_is_told(header: str) -> None:
 )
 def test_too_many_images_are_refused_by_their_shape(fields: dict[str, Any]) -> None:
     with pytest.raises(BodyTooLarge, match="the limit is 256"):
-        _read(_request(**fields))
+        read_inference(_request(**fields), None)

@@ -1,9 +1,9 @@
 """The service's metrics for Prometheus; the only place that names them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,13 +26,6 @@ SECONDS = (
 )
 """Upper bounds of the histograms of time: a lone image takes 2 to 5 ms."""
 
-NAMESPACE = "serving"
-
-DEFAULT_FALLBACK = (
-    "1 where --versions all answers with another version than best, else the latest, "
-    "as that one cannot be loaded; /versions says why."
-)
-
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -42,9 +35,12 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        counter = partial(Counter, namespace="serving", registry=registry)
+        histogram = partial(
+            Histogram, namespace="serving", registry=registry, buckets=SECONDS
+        )
         self.requests = counter(
             "requests",
             "Requests answered, once for each version asked; no version: ''.",
@@ -75,68 +71,38 @@ class Metrics:
         self.batch_size = histogram(
             "batch_size", "Images of a batch.", ("version",), buckets=IMAGES
         )
+        self._add_gauges(partial(Gauge, namespace="serving", registry=registry))
+
+    def _add_gauges(self, gauge: Callable[..., Gauge]) -> None:
         self.queue_depth = gauge(
             "queue_depth",
             "Images that waited when a batch was done.",
-            "livesum",
             ("version",),
+            multiprocess_mode="livesum",
         )
         self.registry_up = gauge(
             "registry_up",
             "Whether the registry could be read the last time.",
-            "livemin",
+            multiprocess_mode="livemin",
         )
         self.keys_up = gauge(
             "keys_up",
             "0 where the file of keys is broken and the keys before it stay.",
-            "livemin",
+            multiprocess_mode="livemin",
         )
         self.device_fallback = gauge(
             "device_fallback",
             "1 where --device auto ended on the CPU; the log says why.",
-            "livemax",
+            multiprocess_mode="livemax",
         )
-        self.default_fallback = gauge("default_fallback", DEFAULT_FALLBACK, "livemax")
+        self.default_fallback = gauge(
+            "default_fallback",
+            "1 where --versions all answers with another version than best, else the "
+            "latest, as that one cannot be loaded; /versions says why.",
+            multiprocess_mode="livemax",
+        )
         self.registry_up.set(1)
         self.keys_up.set(1)
-
-    def _counter(self, name: str, about: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(
-            name, about, labels, namespace=NAMESPACE, registry=self._registry
-        )
-
-    def _gauge(
-        self,
-        name: str,
-        about: str,
-        over_processes: Literal["livesum", "livemin", "livemax"],
-        labels: Sequence[str] = (),
-    ) -> Gauge:
-        return Gauge(
-            name,
-            about,
-            labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-            multiprocess_mode=over_processes,
-        )
-
-    def _histogram(
-        self,
-        name: str,
-        about: str,
-        labels: Sequence[str] = (),
-        *,
-        buckets: Sequence[float] = SECONDS,
-    ) -> Histogram:
-        return Histogram(
-            name,
-            about,
-            labels,
-            namespace=NAMESPACE,
-            registry=self._registry,
-            buckets=buckets,
-        )
 
     def of_batches(self, version: str) -> BatchMetrics:
         return BatchMetrics(
@@ -158,16 +124,13 @@ class Metrics:
     def text(self, served: Sequence[Mapping[str, str]]) -> bytes:
         """The text that Prometheus reads; `served` has the labels of each version in
         memory."""
+        registry = self._registry
+        if METRICS_FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         info = CollectorRegistry()
         info.register(_ModelInfo(served))
-        return generate_latest(self._of_all_processes()) + generate_latest(info)
-
-    def _of_all_processes(self) -> CollectorRegistry:
-        if METRICS_FOLDER_VARIABLE not in os.environ:
-            return self._registry
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
-        return registry
+        return generate_latest(registry) + generate_latest(info)
 
 
 class _ModelInfo(Collector):

@@ -19,22 +19,18 @@ from classifier.console.exits import WrongUsage
 
 logger = logging.getLogger(__name__)
 
-
 Scope = Literal["predict", "admin"]
-
 
 PROBES = frozenset(
     ("/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready")
 )
 """Health checks of all protocols."""
 
-
 OPEN = PROBES | {
     *("/", "/docs", "/openapi.json"),
     *("/static/<path:filename>", "/static/swagger-ui/<path:filename>"),
 }
 """Routes without a key: health checks, and pages without data of the models."""
-
 
 CHANGES = frozenset(
     (
@@ -44,7 +40,6 @@ CHANGES = frozenset(
         ("POST", "/v2/repository/models/<model>/unload"),
     )
 )
-
 
 PROXIES = (
     *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
@@ -127,22 +122,17 @@ class Keys:
         with self._lock:
             if state == self._state:
                 return
-            self._state = state
-            self._read_again()
-
-    def _read_again(self) -> None:
-        try:
-            self._keys = read_keys(self._file)
-        except NoKeys as error:
-            self._keys = ()
-            logger.error("all keys are refused reason=%s", error)
-        except BadKeys as error:
-            logger.error("keys kept as they were reason=%s", error)
-            self._observe(False)
-            return
-        else:
-            logger.info("keys read again count=%d", len(self._keys))
-        self._observe(True)
+            self._state, is_read = state, True
+            try:
+                self._keys = read_keys(self._file)
+                logger.info("keys read again count=%d", len(self._keys))
+            except NoKeys as error:
+                self._keys = ()
+                logger.error("all keys are refused reason=%s", error)
+            except BadKeys as error:
+                is_read = False
+                logger.error("keys kept as they were reason=%s", error)
+            self._observe(is_read)
 
 
 def read_keys(file: Path) -> tuple[Key, ...]:

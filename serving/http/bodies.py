@@ -24,20 +24,15 @@ from serving.inference.batcher import DeadlinePassed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
-
 SMALL_BODY_BYTES = 64 * 1024
 """Limit of a body without images."""
 
-
 MAX_IMAGES = 256
-
 
 STALL_SECONDS = 10.0
 
-
 BODY_SECONDS = 60.0
 """Limit for a whole body: 64 MiB at 9 Mbit/s."""
-
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
 

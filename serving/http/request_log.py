@@ -7,7 +7,6 @@ import re
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -39,8 +38,7 @@ class LogWriter(logging.Handler):
         super().__init__()
         # After a fork the thread is gone and a lock may stay held; the parent writes
         # the records from before the fork.
-        this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _begin(this()))
+        os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
         self._records: deque[logging.LogRecord] = deque()
@@ -91,11 +89,6 @@ class LogWriter(logging.Handler):
             gathered.wait(GATHER_SECONDS)
             self._wake.clear()
             self.flush()
-
-
-def _begin(writer: LogWriter | None) -> None:
-    if writer is not None:
-        writer._begin()
 
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,6 @@ from serving.protocols.predict import infer_or_fail
 PATHS = frozenset(("/ping", "/health", "/version", "/invocations"))
 """Routes whose errors have MLflow's format."""
 
-
 ERROR_CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -40,13 +39,10 @@ ERROR_CODES = {
 }
 """MLflow's error codes by HTTP status; any other status is BAD_REQUEST."""
 
-
 COLUMN = "image"
-
 
 INPUT = "images"
 """The name of the input in a version's signature."""
-
 
 HINT = '{"inputs": ["<an image in base64>"]}'
 

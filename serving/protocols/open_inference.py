@@ -29,12 +29,10 @@ from serving.versions.slot import NotReady, State, VersionFailed
 
 PREFIX = "/v2"
 
-
 EXTENSIONS = (
     *("binary_tensor_data", "classification", "model_configuration"),
     "model_repository",
 )
-
 
 PLATFORMS: Mapping[BackendKind, str] = {
     "onnx": "onnx_onnxv1",
@@ -42,14 +40,12 @@ PLATFORMS: Mapping[BackendKind, str] = {
 }
 """Platform names `<project>_<format>`; the protocol defines the first."""
 
-
 STATES: Mapping[State, str] = {
     "ready": "READY",
     "loading": "LOADING",
     "failed": "UNAVAILABLE",
     "available": "UNAVAILABLE",
 }
-
 
 PARAMETERS = frozenset(("version", "unload_dependents"))
 """Accepted parameters; clients always send the second, which has no effect here."""

@@ -20,7 +20,6 @@ from serving.versions.load_guard import LoadLimit, LoadStopped
 
 logger = logging.getLogger(__name__)
 
-
 State = Literal["ready", "loading", "failed", "available"]
 
 

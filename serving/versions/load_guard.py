@@ -156,13 +156,12 @@ class LoadGuard:
             self._check_stopped()
             self._loads.add(future)
         threading.Thread(target=run, name="load-within", daemon=True).start()
-        timer = threading.Timer(self._limits.seconds, _end, (future, late))
-        timer.daemon = True
-        timer.start()
         try:
+            return future.result(timeout=self._limits.seconds)
+        except TimeoutError:
+            _end(future, late)  # unless it is an error of `load`
             return future.result()
         finally:
-            timer.cancel()
             with self._changed:
                 self._loads.discard(future)
 
@@ -232,10 +231,11 @@ class LoadGuard:
         return trial
 
     def _judge(self, code: int, output: bytes, said: str) -> None:
-        result = _result(output)
-        if result is None:
+        try:
+            result = json.loads(output)
+        except ValueError as error:
             logger.error("a trial ended code=%d said=%s", code, said)
-            raise self._ended(code)
+            raise self._ended(code) from error
         if result["failed"] is None:
             return
         logger.error("a trial failed reason=%s said=%s", result["message"], said)
@@ -274,12 +274,3 @@ def _end(future: "Future[Any]", error: Exception) -> None:
 
 def _stopped() -> LoadStopped:
     return LoadStopped("the service is being stopped; ask another")
-
-
-def _result(output: bytes) -> Mapping[str, Any] | None:
-    """The result that a trial printed; None if it is incomplete."""
-    try:
-        result = json.loads(output)
-    except ValueError:
-        return None
-    return result if isinstance(result, dict) else None

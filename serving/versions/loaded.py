@@ -34,9 +34,6 @@ class Failure:
     """Why a version could not be loaded the last time."""
 
     reason: str
-    message: str
-    """The message for clients that request the version."""
-
     is_final: bool
     """Another try fails too, while the version and its files are the same."""
 
@@ -53,9 +50,6 @@ class Failure:
         # An int8 form that was made again has another logged model.
         is_same = version.model_id == self.version.model_id
         return is_same and not (self.files is not None and self.files.have_changed)
-
-    def is_fresh(self) -> bool:
-        return time.monotonic() - self.failed_at < TRY_AGAIN_SECONDS
 
 
 @dataclass(frozen=True)
@@ -115,10 +109,6 @@ class LoadedVersions:
     def __iter__(self) -> Iterator[Slot]:
         return iter(list(self.slots.values()))
 
-    def failure(self, number: str) -> Failure | None:
-        """The last failure; None if the version loaded, or was never tried."""
-        return self._failures.get(number)
-
     def status(
         self,
         version: Version,
@@ -128,7 +118,8 @@ class LoadedVersions:
     ) -> VersionStatus:
         """`kept(number)` has the names that the registry gives to the version and that
         still mean another one here, each with the number of that one."""
-        slot, failure = self.slots.get(version.number), self.failure(version.number)
+        slot = self.slots.get(version.number)
+        failure = self._failures.get(version.number)
         if slot is not None:
             state, reason, predictor = slot.state, slot.failure, slot.predictor
             is_failed_for_good = slot.error is not None and is_final(slot.error)
@@ -149,15 +140,17 @@ class LoadedVersions:
         failure = self._failures.get(version.number)
         if failure is None:
             return True
-        return not (
-            failure.holds_for(version) if failure.is_final else failure.is_fresh()
-        )
+        if failure.is_final:
+            return not failure.holds_for(version)
+        return time.monotonic() - failure.failed_at >= TRY_AGAIN_SECONDS
 
     def check(self, version: Version) -> None:
         """Raises VersionFailed if the version failed finally."""
         failure = self._failures.get(version.number)
         if failure is not None and failure.holds_for(version):
-            raise VersionFailed(failure.message)
+            raise VersionFailed(
+                f"version {version.number} cannot be loaded: {failure.reason}"
+            )
 
     def open(self, version: Version, *, if_: Callable[[str], bool]) -> Slot | None:
         """The version's slot, or a new one; None if `if_` forbids its number.
@@ -188,9 +181,17 @@ class LoadedVersions:
 
     def show(self, slot: Slot) -> bool:
         """Lets requests find a prepared slot; False if it was removed meanwhile."""
-        if not self._show(slot):
-            return False
-        self._failures.pop(slot.version.number, None)
+        number = slot.version.number
+        with self._lock:
+            if slot.is_closed:
+                return False
+            other = self.slots.get(number, slot)
+            if other is not slot:
+                self._take_out(other)
+            self.slots[number] = slot
+        if other is not slot:
+            other.unload()
+        self._failures.pop(number, None)
         self._make_room(newest=slot)
         return True
 
@@ -249,16 +250,14 @@ class LoadedVersions:
 
     def fail(self, slot: Slot, error: Exception) -> NotReady:
         """Records the failure and returns the error for clients."""
-        failed = cannot_load(slot.version.number, error)
         self._failures[slot.version.number] = Failure(
             reason=public_reason(error),
-            message=str(failed),
             is_final=is_final(error),
             failed_at=time.monotonic(),
             version=slot.version,
             files=self._files(slot.version),
         )
-        return failed
+        return cannot_load(slot.version.number, error)
 
     def drop(self, slot: Slot | None) -> None:
         """Removes and unloads the slot; blocks until pending requests are answered."""
@@ -267,19 +266,6 @@ class LoadedVersions:
         with self._lock:
             self._take_out(slot)
         slot.unload()
-
-    def _show(self, slot: Slot) -> bool:
-        """Puts the slot in place of another; False if it was removed meanwhile."""
-        with self._lock:
-            if slot.is_closed:
-                return False
-            other = self.slots.get(slot.version.number, slot)
-            if other is not slot:
-                self._take_out(other)
-            self.slots[slot.version.number] = slot
-        if other is not slot:
-            other.unload()
-        return True
 
     def _make_room(self, *, newest: Slot) -> None:
         """Unloads the least used versions. Called after a load succeeded, so that a

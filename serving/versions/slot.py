@@ -50,9 +50,6 @@ class Slot:
     version: Version
     open_predictor: Callable[[Version], Predictor]
     predictor: Predictor | None = None
-    failure: str | None = None
-    """The reason for clients."""
-
     error: Exception | None = None
     is_closed: bool = False
     """Removed for good; LoadedVersions sets it."""
@@ -70,7 +67,12 @@ class Slot:
     def state(self) -> State:
         if self.predictor is not None:
             return "ready"
-        return "loading" if self.failure is None else "failed"
+        return "loading" if self.error is None else "failed"
+
+    @property
+    def failure(self) -> str | None:
+        """The reason for clients."""
+        return None if self.error is None else public_reason(self.error)
 
     def load(
         self,
@@ -132,13 +134,13 @@ class Slot:
 
     def _load(self) -> None:
         started = time.perf_counter()
-        self.failure = self.error = None
+        self.error = None
         try:
             predictor = self.open_predictor(self.version)
         # No error may leave the version in the state "loading" for ever.
         except BaseException as raised:
             error = raised if isinstance(raised, Exception) else Fault(repr(raised))
-            self.error, self.failure = error, public_reason(error)
+            self.error = error
             known = isinstance(
                 error, (*PUBLIC_FAILURES, LoadStopped, StoreUnavailable, OSError)
             )

@@ -64,7 +64,10 @@ def http_error_of(error: Exception) -> HttpError:
         if isinstance(error, kind):
             return HttpError(status, code, str(error), _headers(error))
     if isinstance(error, HTTPException):
-        return _http_error_of_werkzeug(error)
+        status = error.code or 500
+        code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
+        allowed = {k: v for k, v in error.get_headers() if k.lower() == "allow"}
+        return HttpError(status, code, _http_message(status), allowed)
     logger.error("internal error id=%s", g.request_id, exc_info=error)
     return HttpError(
         500, "internal", f"a fault of the service, logged as {g.request_id}"
@@ -77,13 +80,6 @@ def _headers(error: Exception) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
     return {}
-
-
-def _http_error_of_werkzeug(error: HTTPException) -> HttpError:
-    status = error.code or 500
-    code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
-    allowed = {k: v for k, v in error.get_headers() if k.lower() == "allow"}
-    return HttpError(status, code, _http_message(status), allowed)
 
 
 def _http_message(status: int) -> str:

@@ -111,23 +111,28 @@ class LoadGuard:
         Raises LoadLimit, BrokenBundle or FailedCheck if the trial fails. All epochs of
         a run share a trial; the user's cache remembers that it passed.
         """
-        limits = (self._limits.seconds, self._limits.megabytes)
+        limits = self._limits.seconds, self._limits.megabytes
         key = trial_key(bundle, *limits, self._threads, largest)
-        with self._changed:
-            turn = self._turns.setdefault(key, threading.Lock())
-        with turn:
-            if key not in self._passed:
-                self._try_once(key, self._job(bundle, largest))
-                self._passed.add(key)
-
-    def _job(self, bundle: Bundle, largest: int) -> Job:
-        return {
+        job: Job = {
             "parent": os.getpid(),
             "folder": str(bundle.folder.absolute()),
             "megabytes": self._limits.megabytes,
             "threads": self._threads,
             "largest": largest,
         }
+        with self._changed:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            if key in self._passed:
+                return
+            try:  # once, even if several processes of the user need it
+                folder = default_cache() / "trials" / key
+                build_once(folder, lambda folder: self._try(job))
+            # No space on the disk, or no home folder.
+            except (OSError, KeyError) as error:
+                logger.warning("a trial is not kept reason=%s", error)
+                self._try(job)
+            self._passed.add(key)
 
     def within(
         self,
@@ -178,36 +183,25 @@ class LoadGuard:
         if self._is_stopped:
             raise _stopped()
 
-    def _try_once(self, key: str, job: Job) -> None:
-        """Runs the trial once, even if several processes of the user need it."""
-        try:
-            build_once(default_cache() / "trials" / key, lambda folder: self._try(job))
-        except (OSError, KeyError) as error:  # no space on the disk, or no home folder
-            logger.warning("a trial is not kept reason=%s", error)
-            self._try(job)
-
     def _try(self, job: Job) -> None:
         started = time.perf_counter()
         with _temporary_folder() as folder:
-            self._run(job, folder)
-        logger.info("tried a version seconds=%.2f", time.perf_counter() - started)
-
-    def _run(self, job: Job, folder: Path | None) -> None:
-        errors = Path(os.devnull) if folder is None else folder / "errors"
-        with errors.open("wb") as stderr:
-            trial = self._start(job, folder, stderr)
-        try:
-            output, _ = trial.communicate(timeout=self._limits.seconds)
-        except subprocess.TimeoutExpired as error:
-            raise self._limits.took_too_long from error
-        finally:
-            trial.kill()
-            trial.communicate()
-            with self._changed:
-                self._trials.discard(trial)
+            errors = Path(os.devnull) if folder is None else folder / "errors"
+            with errors.open("wb") as stderr:
+                trial = self._start(job, folder, stderr)
+            try:
+                output, _ = trial.communicate(timeout=self._limits.seconds)
+            except subprocess.TimeoutExpired as error:
+                raise self._limits.took_too_long from error
+            finally:
+                trial.kill()
+                trial.communicate()
+                with self._changed:
+                    self._trials.discard(trial)
+            said = errors.read_text("utf-8", errors="replace")[-ERRORS_SHOWN:]
         self._check_stopped()
-        said = errors.read_text("utf-8", errors="replace")[-ERRORS_SHOWN:]
         self._judge(trial.returncode, output, said)
+        logger.info("tried a version seconds=%.2f", time.perf_counter() - started)
 
     def _start(
         self, job: Job, folder: Path | None, stderr: Any

@@ -114,12 +114,6 @@ def test_without_a_file_or_a_key_in_it_nobody_may_ask(
     assert keys.check("Bearer let-me-ask", "predict") == "page"
 
 
-def test_a_file_from_a_windows_editor_is_read(file: Path) -> None:
-    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-
-    assert [key.name for key in read_keys(file)] == ["page", "owner"]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

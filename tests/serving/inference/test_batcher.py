@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from threading import Event, Thread, current_thread
@@ -42,6 +42,20 @@ def _first(answer: "Future[Inference]") -> list[float]:
     return logits
 
 
+def _batching(
+    network: Callable[[Images], Logits], *, max_batch_size: int = 8, **settings: Any
+) -> "closing[MicroBatcher]":
+    return closing(
+        MicroBatcher(
+            network,
+            name="v1",
+            classes=CLASSES,
+            max_batch_size=max_batch_size,
+            **settings,
+        )
+    )
+
+
 class Held:
     """A network that waits before its first batch, and notes the sizes of all."""
 
@@ -59,9 +73,7 @@ class Held:
 def test_requests_waiting_behind_a_batch_share_the_next_one() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(held) as batcher:
         first = batcher.submit(_images(1))
         assert held.started.wait(5)
         waiting = [batcher.submit(_images(n)) for n in (2, 3, 4)]
@@ -76,9 +88,7 @@ def test_requests_waiting_behind_a_batch_share_the_next_one() -> None:
 def test_a_large_request_is_cut_and_its_answer_is_whole() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=4)
-    ) as batcher:
+    with _batching(held, max_batch_size=4) as batcher:
         batcher.submit(_images(0))
         assert held.started.wait(5)
         small = batcher.submit(_images(1, 2))
@@ -98,11 +108,7 @@ def test_a_batch_waits_for_company_until_it_is_full() -> None:
         sizes.append(len(images))
         return _logits(images)
 
-    with closing(
-        MicroBatcher(
-            logits, name="v1", classes=CLASSES, max_batch_size=3, max_wait_ms=60_000
-        )
-    ) as batcher:
+    with _batching(logits, max_batch_size=3, max_wait_ms=60_000) as batcher:
         answers = [batcher.submit(_images(n)) for n in (1, 2, 3)]
         assert [_first(answer) for answer in answers] == [[1], [2], [3]]
 
@@ -110,11 +116,7 @@ def test_a_batch_waits_for_company_until_it_is_full() -> None:
 
 
 def test_a_batch_that_waits_for_company_is_answered_when_the_end_comes() -> None:
-    with closing(
-        MicroBatcher(
-            _logits, name="v1", classes=CLASSES, max_batch_size=3, max_wait_ms=60_000
-        )
-    ) as batcher:
+    with _batching(_logits, max_batch_size=3, max_wait_ms=60_000) as batcher:
         answer = batcher.submit(_images(1))
 
     assert _first(answer) == [1]
@@ -128,9 +130,7 @@ def test_an_image_the_network_fails_about_fails_alone() -> None:
             raise ZeroDivisionError("66")
         return held(images)
 
-    with closing(
-        MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(logits) as batcher:
         batcher.submit(_images(0))
         assert held.started.wait(5)
         fine = batcher.submit(_images(1))
@@ -153,9 +153,7 @@ def test_an_answer_that_is_no_number_is_a_failure_of_that_image() -> None:
         answer[images[:, 0, 0, 0] == 66, 1] = np.inf
         return answer
 
-    with closing(
-        MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(logits) as batcher:
         answer = batcher.submit(_images(1, 66)).result(timeout=5)
 
     assert isinstance(answer.failures[1], NotFinite)
@@ -165,9 +163,7 @@ def test_an_answer_that_is_no_number_is_a_failure_of_that_image() -> None:
 def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=1, max_queued=3)
-    ) as batcher:
+    with _batching(held, max_batch_size=1, max_queued=3) as batcher:
         batcher.submit(_images(1))
         assert held.started.wait(5)
         taken = batcher.submit(_images(*range(9)))  # alone it may be larger
@@ -183,9 +179,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
 def test_who_waited_longer_than_it_may_is_never_run() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=1)
-    ) as batcher:
+    with _batching(held, max_batch_size=1) as batcher:
         batcher.submit(_images(1))
         assert held.started.wait(5)
         late = batcher.submit(_images(2), deadline=time.monotonic())
@@ -202,9 +196,7 @@ def test_who_waited_longer_than_it_may_is_never_run() -> None:
 def test_who_gave_up_is_never_run() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=1)
-    ) as batcher:
+    with _batching(held, max_batch_size=1) as batcher:
         batcher.submit(_images(1))
         assert held.started.wait(5)
         assert batcher.submit(_images(2)).cancel()
@@ -247,9 +239,7 @@ def test_logits_of_another_kind_fail_their_image_alone(wrong: Any) -> None:
         answer: Logits = wrong if (images == 66).any() else _logits(images)
         return answer
 
-    with closing(
-        MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(logits) as batcher:
         answer = batcher.submit(_images(1, 66, 2)).result(timeout=5)
         lone = batcher.submit(_images(66), run_here=True).result(timeout=5)
 
@@ -282,11 +272,7 @@ def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
 ) -> None:
     turns = Turns(failure)
 
-    with closing(
-        MicroBatcher(
-            _logits, name="v1", classes=CLASSES, max_batch_size=8, running=turns
-        )
-    ) as batcher:
+    with _batching(_logits, running=turns) as batcher:
         failed = batcher.submit(_images(1), run_here=run_here)
         with pytest.raises(BatchFailed) as told:
             failed.result(timeout=5)
@@ -301,9 +287,7 @@ def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
 def test_all_requests_of_a_batch_that_cannot_be_put_together_fail() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(held) as batcher:
         first = batcher.submit(_images(1))
         assert held.started.wait(5)
         odd = [batcher.submit(np.zeros((1, n, n, 3), np.uint8)) for n in (1, 2)]
@@ -320,15 +304,7 @@ def test_a_request_of_which_one_batch_fails_is_over_and_its_rest_is_not_run() ->
     held = Held()
     held.release.set()
 
-    with closing(
-        MicroBatcher(
-            held,
-            name="v1",
-            classes=CLASSES,
-            max_batch_size=2,
-            running=Turns(KeyError("x")),
-        )
-    ) as batcher:
+    with _batching(held, max_batch_size=2, running=Turns(KeyError("x"))) as batcher:
         with pytest.raises(BatchFailed):
             batcher.submit(_images(*range(9))).result(timeout=5)
         assert _first(batcher.submit(_images(1))) == [1]
@@ -346,11 +322,7 @@ def test_who_measures_and_fails_takes_no_answer_away(
         images=fail, queue_seconds=fail, inference_seconds=fail, still_queued=fail
     )
 
-    with closing(
-        MicroBatcher(
-            _logits, name="v1", classes=CLASSES, max_batch_size=2, metrics=metrics
-        )
-    ) as batcher:
+    with _batching(_logits, max_batch_size=2, metrics=metrics) as batcher:
         for run_here in (False, True, False):
             assert _first(batcher.submit(_images(1), run_here=run_here)) == [1]
 
@@ -369,11 +341,7 @@ def test_each_batch_is_told_to_who_measures() -> None:
         still_queued=still_queued.append,
     )
 
-    with closing(
-        MicroBatcher(
-            _logits, name="v1", classes=CLASSES, max_batch_size=2, metrics=metrics
-        )
-    ) as batcher:
+    with _batching(_logits, max_batch_size=2, metrics=metrics) as batcher:
         batcher.submit(_images(1, 2, 3)).result(timeout=5)
 
     assert (images, len(queue_seconds)) == ([2, 1], 1)
@@ -383,16 +351,7 @@ def test_each_batch_is_told_to_who_measures() -> None:
 def test_as_many_batches_run_at_once_as_there_are_cores() -> None:
     alone, beside = Held(), Held()
 
-    with closing(
-        MicroBatcher(
-            alone,
-            on_one_core=beside,
-            running=RunningBatches(2),
-            name="v1",
-            classes=CLASSES,
-            max_batch_size=8,
-        )
-    ) as batcher:
+    with _batching(alone, on_one_core=beside, running=RunningBatches(2)) as batcher:
         first = batcher.submit(_images(1))
         assert alone.started.wait(5)
         second = batcher.submit(_images(2, 3))
@@ -412,15 +371,8 @@ def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> No
     alone, beside = Held(), Held()
     beside.release.set()
 
-    with closing(
-        MicroBatcher(
-            alone,
-            on_one_core=beside,
-            running=RunningBatches(2),
-            name="v1",
-            classes=CLASSES,
-            max_batch_size=2,
-        )
+    with _batching(
+        alone, on_one_core=beside, running=RunningBatches(2), max_batch_size=2
     ) as batcher:
         answer = batcher.submit(_images(*range(7)))
         assert alone.started.wait(5)
@@ -436,21 +388,8 @@ def test_versions_share_the_cores_of_a_process() -> None:
     beside.release.set()
 
     with (
-        closing(
-            MicroBatcher(
-                alone, name="v1", classes=CLASSES, max_batch_size=8, running=running
-            )
-        ) as one,
-        closing(
-            MicroBatcher(
-                _logits,
-                on_one_core=beside,
-                running=running,
-                name="v2",
-                classes=CLASSES,
-                max_batch_size=8,
-            )
-        ) as other,
+        _batching(alone, running=running) as one,
+        _batching(_logits, on_one_core=beside, running=running) as other,
     ):
         first = one.submit(_images(1))
         assert alone.started.wait(5)
@@ -468,9 +407,7 @@ def test_a_lone_request_is_run_by_who_asks() -> None:
         threads.append(current_thread().name)
         return _logits(images)
 
-    with closing(
-        MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=2)
-    ) as batcher:
+    with _batching(logits, max_batch_size=2) as batcher:
         for _ in range(2):
             assert batcher.submit(_images(1), run_here=True).done()
         large = batcher.submit(_images(1, 2, 3), run_here=True)
@@ -483,9 +420,7 @@ def test_a_lone_request_is_run_by_who_asks() -> None:
 def test_who_comes_while_a_lone_request_runs_is_answered_after_it() -> None:
     held = Held()
 
-    with closing(
-        MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
-    ) as batcher:
+    with _batching(held) as batcher:
         asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
         asking.start()
         assert held.started.wait(5)

@@ -11,7 +11,6 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
-import requests
 from flask import Flask
 from flask.testing import FlaskClient
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS
@@ -387,15 +386,3 @@ def test_until_versions_are_loaded_mlflows_client_is_told_to_wait(
 def test_an_error_has_the_code_that_mlflow_gives_its_status() -> None:
     for status, code in mlflow_scoring.ERROR_CODES.items():
         assert ERROR_CODE_TO_HTTP_STATUS[code] == status
-
-
-def test_the_live_service_answers_raw_requests_without_a_type(
-    service: RunningService, texts: list[str]
-) -> None:
-    body = json.dumps({"inputs": texts}).encode()
-
-    answer = requests.post(f"{service.url}/invocations", data=body, timeout=60)
-
-    assert answer.status_code == 200
-    assert "Content-Type" not in answer.request.headers
-    assert len(answer.json()["predictions"]) == len(texts)

@@ -409,15 +409,6 @@ def test_wrong_routes_answer_in_the_protocols_shape(
     assert ("Allow" in answer.headers) is (status == 405)
 
 
-def test_a_body_that_is_too_long_is_refused_by_its_length(local: FlaskClient) -> None:
-    length = {"CONTENT_LENGTH": str(65 * 1024 * 1024)}
-
-    answer = local.post(INFER, data=b"x", environ_overrides=length)
-
-    assert answer.status_code == 413
-    _check_shape(answer)
-
-
 def test_keys_are_asked_for_and_probes_are_open(
     pool: PredictorPool, tmp_path: Path
 ) -> None:

@@ -82,7 +82,7 @@ class ServingConfig:
     max_wait_ms: Annotated[
         float,
         Flag(
-            "milliseconds a batch's first image waits for company",
+            "milliseconds that a batch's first image waits for others",
             default="0, takes what is there",
             least=0,
             most=_MOST,
@@ -109,7 +109,7 @@ class ServingConfig:
     follow_seconds: Annotated[
         float,
         Flag(
-            "how often the registry is asked where its aliases are",
+            "seconds between two readings of the registry",
             least=0.1,
             most=_MOST,
         ),
@@ -140,14 +140,14 @@ class ServingConfig:
             "file of lines 'name predict|admin sha256-hex'",
             group="keys and log",
             metavar="FILE",
-            default="none, anyone may ask",
+            default="none, anyone may send requests",
         ),
     ] = None
     allowed_hosts: Annotated[
         str | None,
         Flag(
-            "names that may stand in Host, where a proxy sends its own to a loopback "
-            "address without keys; * is any",
+            "host names besides its own to answer to on a loopback address without "
+            "keys, such as a proxy's; * is any",
             default="none",
         ),
     ] = None

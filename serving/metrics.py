@@ -43,7 +43,7 @@ class Metrics:
         )
         self.requests = counter(
             "requests",
-            "Requests answered, once for each version asked; no version: ''.",
+            "Requests answered, once for each requested version; '' if none.",
             ("route", "version", "code"),
         )
         self.rejected = counter(

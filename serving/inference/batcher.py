@@ -77,11 +77,11 @@ class Request:
     _failures: dict[int, Exception] = field(default_factory=dict)
     _changed: threading.Lock = field(default_factory=threading.Lock)
 
-    def goes_on(self, now: float) -> bool:
-        """Whether the next batch takes images of it; marks it as running.
+    def begins_or_continues(self, now: float) -> bool:
+        """Marks the request as running; called before a batch takes images of it.
 
-        False if the caller cancelled it, the deadline has passed (the future then holds
-        DeadlinePassed), or a batch with a part of it has failed.
+        Returns False if the caller cancelled it, the deadline has passed (the future
+        then holds DeadlinePassed), or a batch with a part of it has failed.
         """
         if self.taken > 0:
             return not self.answer.done()
@@ -150,14 +150,14 @@ class RequestQueue:
         self._requests.append(request)
         self.images += len(request.images)
 
-    def cut(self, room: int) -> list[Piece]:
-        """Takes the next batch of at most `room` images. May be empty."""
+    def next_batch(self, room: int) -> list[Piece]:
+        """Takes the next batch, of at most `room` images. It may be empty."""
         pieces: list[Piece] = []
         now = time.monotonic()
         while self._requests and room:
             request, start = self.first, self.first.taken
             images = request.images[start:]
-            if request.goes_on(now):
+            if request.begins_or_continues(now):
                 images = images[:room]
                 pieces.append(Piece(request, start, images))
                 room -= len(images)
@@ -291,7 +291,7 @@ class MicroBatcher:
             own_queue = RequestQueue(request)
             try:
                 while own_queue:
-                    self._answer(own_queue.cut(self._max_batch_size))
+                    self._answer(own_queue.next_batch(self._max_batch_size))
             finally:
                 self._done()
         return request.answer
@@ -320,8 +320,8 @@ class MicroBatcher:
                 )
                 if not self._queue:
                     return
-                self._wait_for_company()
-                pieces = self._queue.cut(self._max_batch_size)
+                self._wait_for_others()
+                pieces = self._queue.next_batch(self._max_batch_size)
                 self._free -= 1
             self._answer(pieces)
             self._done()
@@ -331,7 +331,7 @@ class MicroBatcher:
             self._free += 1
             self._changed.notify()
 
-    def _wait_for_company(self) -> None:
+    def _wait_for_others(self) -> None:
         """Waits until a batch is full or its first image has waited `max_wait_ms`."""
         until = self._queue.first.arrived + self._max_wait_s
         while self._queue.images < self._max_batch_size and not self._is_closed:

@@ -91,7 +91,7 @@ def read_inference(body: bytes, header: str | None) -> InferenceRequest:
         raise BadRequest(f"the request's id is {request_id!r:.40}; it is a text")
     outputs = _outputs(document, is_binary=_flag(own, "binary_data_output") or False)
     return InferenceRequest(
-        _images(tensor, _behind(tensor, view[json_length:])),
+        _images(tensor, _tensor_bytes(tensor, view[json_length:])),
         outputs,
         request_id,
         timeout_us / 1e6 if timeout_us else None,
@@ -132,7 +132,7 @@ def _input(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return tensor
 
 
-def _behind(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
+def _tensor_bytes(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | None:
     """The bytes of the only input; None if its data is JSON."""
     size = _whole_number(_parameters(tensor, "the input"), "binary_data_size")
     if (size or 0) != len(rest):
@@ -266,10 +266,10 @@ def _declared_outputs(is_binary: bool) -> tuple[RequestedOutput, ...]:
     return tuple(RequestedOutput(name, is_binary) for name in DECLARED)
 
 
-def _parameters(holder: Mapping[str, Any], whose: str) -> Mapping[str, Any]:
+def _parameters(holder: Mapping[str, Any], owner: str) -> Mapping[str, Any]:
     parameters = holder.get("parameters")
     if not isinstance(parameters, dict | None):
-        raise BadRequest(f"the parameters of {whose} are no object")
+        raise BadRequest(f"the parameters of {owner} are no object")
     if parameters and "shared_memory_region" in parameters:
         raise BadRequest("there is no shared memory here; tensors are in the messages")
     return parameters or {}

@@ -194,11 +194,8 @@ def _version(params: object) -> str | None:
 
 def _split(frame: object) -> list[Any]:
     """The image column of {"columns": [name, …], "data": [row, …]}."""
-    columns, rows = (
-        (frame.get("columns"), frame.get("data"))
-        if isinstance(frame, dict)
-        else (None, None)
-    )
+    parts = frame if isinstance(frame, dict) else {}
+    columns, rows = parts.get("columns"), parts.get("data")
     if not isinstance(columns, list) or columns.count(COLUMN) != 1:
         raise BadRequest(f"dataframe_split has no list 'columns' with one {COLUMN!r}")
     if not isinstance(rows, list):

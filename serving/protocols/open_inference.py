@@ -63,7 +63,7 @@ def add_open_inference(app: Flask, service: Service) -> None:
     _add_server(routes, service)
     _add_model(routes, service)
     _add_inference(routes, service)
-    add_model_repository(routes, service)
+    _add_model_repository(routes, service)
     app.register_blueprint(routes)
 
 
@@ -192,7 +192,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
         )
 
 
-def add_model_repository(routes: Blueprint, service: Service) -> None:
+def _add_model_repository(routes: Blueprint, service: Service) -> None:
     pool, control = service.pool, service.control
 
     @routes.post("/repository/index")

@@ -78,7 +78,11 @@ class ServedNames:
         if not self.all:
             number = self._served(name)
             if number is None:
-                raise self._not_served(name)
+                known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
+                raise UnknownVersion(
+                    f"version {(name or 'default')[:MOST_REPEATED]!r} is not served; "
+                    f"this service answers with {known_as}; see GET /versions"
+                )
             return number
         number = self.find(self._numbers[DEFAULT] if name is None else name).number
         if number in self._taken_away:
@@ -223,7 +227,7 @@ class ServedNames:
         name, served = canonical_name(name), set(numbers.values())
         if name in numbers:
             return numbers[name]
-        if name in served:  # even if the registry has it no more
+        if name in served:  # even if it was deleted from the registry
             return name
         known = [v for v in with_int8_forms(self.versions) if v.number in served]
         try:
@@ -232,13 +236,6 @@ class ServedNames:
             return None
         # Else it is the int8 form of a served version.
         return number if number in served else None
-
-    def _not_served(self, name: str | None) -> UnknownVersion:
-        known_as = ", ".join(f"v{n}" for n in self.numbers) or "none"
-        return UnknownVersion(
-            f"version {(name or 'default')[:MOST_REPEATED]!r} is not served; this "
-            f"service answers with {known_as}; see GET /versions"
-        )
 
 
 def _as_followed(version: Version, followed: Mapping[str, str]) -> Version:

@@ -232,7 +232,7 @@ class PredictorPool:
         return self._status(self._version(self.names.resolve(name)))
 
     def _version(self, number: str) -> Version:
-        """The registry's entry; that in memory if the registry has it no more."""
+        """The registry's entry, or that in memory if the registry has none."""
         known = {v.number: v for v in with_int8_forms(self.names.versions)}
         slot = self.memory.slots.get(number)
         if number in known or slot is None:

@@ -8,10 +8,14 @@ measured at nearly the same time.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+if not __package__:  # `python benchmarks/compare.py`: this file would hide compare/
+    sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmarks.comparing import (
     BothNetworks,

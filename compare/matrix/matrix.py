@@ -138,7 +138,9 @@ def name_versions(
         there, missing = _range(known, part, model=model)
         found.update({v.number: v for v in there if v.number not in found})
         if missing:
-            notes.append(f"{part} goes on without {missing}, as the model has none")
+            notes.append(
+                f"{part}: the model has no {missing}, so the matrix is of the others"
+            )
     if not 2 <= len(found) <= MOST:
         raise UnknownVersion(
             f"{asked!r} names {len(found)} version{'s' * (len(found) != 1)} of "

@@ -98,10 +98,10 @@ def test_a_range_goes_on_without_what_is_missing(
     folder = tmp_path / "compare-matrix-v1-v16"
     document = json.loads((folder / "matrix.json").read_text())
     assert document["notes"] == [
-        "v1..v16 goes on without v3 to v16, as the model has none"
+        "v1..v16: the model has no v3 to v16, so the matrix is of the others"
     ]
-    assert "Note: v1..v16 goes on without v3 to v16" in capsys.readouterr().out
-    assert "without v3 to v16" in (folder / "matrix.html").read_text()
+    assert "Note: v1..v16: the model has no v3 to v16" in capsys.readouterr().out
+    assert "no v3 to v16, so" in (folder / "matrix.html").read_text()
 
 
 def test_other_validation_data_is_not_comparable(

@@ -6,8 +6,8 @@ differences are candidate less baseline; a number that does not exist is None.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, is_dataclass
-from typing import Annotated, Literal, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args, get_type_hints
 
 from compare.results.numbers import (
     BOOTSTRAP,
@@ -24,7 +24,14 @@ from compare.results.numbers import (
     SuspectEntry,
     VersionNumbers,
 )
-from compare.statistics.measure import NOTHING, Estimate, Measure, Symmetry
+from compare.statistics.measure import (
+    Estimate,
+    Measure,
+    Symmetry,
+    describe,
+    estimate,
+    measure,
+)
 
 SCHEMA: Literal[1] = 1
 
@@ -33,157 +40,122 @@ VerdictName = Literal["pass", "fail", "no_gate", "not_comparable"]
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    expression: Annotated[str, Measure("the gate as given")]
-    value: Annotated[float | None, Measure("the number that the gate names")]
-    tripped: Annotated[bool, Measure("the expression is true, or has no value")]
+    expression: str = field(metadata=describe("the gate as given"))
+    value: float | None = field(metadata=describe("the number that the gate names"))
+    tripped: bool = field(metadata=describe("the expression is true, or has no value"))
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    name: Annotated[str | None, Measure("name of the data set")] = None
-    digest: Annotated[str | None, Measure("digest of its images and labels")] = None
-    labelled: Annotated[bool, Measure("false if the images have no labels")] = True
+    name: str | None = measure("name of the data set")
+    digest: str | None = measure("digest of its images and labels")
+    labelled: bool = measure("false if the images have no labels", default=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """summary.json, in the file's order. A is the baseline, B the candidate."""
 
-    schema: Annotated[Literal[1], Measure("version of this format")] = SCHEMA
-    model: Annotated[str, Measure("name of the registered model")]
-    verdict: Annotated[
-        VerdictName,
-        Measure("`no_gate`: no gate was given, so nothing passed or failed"),
-    ]
-    reasons: Annotated[
-        tuple[str, ...], Measure("why the verdict is `fail` or `not_comparable`")
-    ] = ()
-    notes: Annotated[tuple[str, ...], Measure("what to know before reading on")] = ()
-    gates: Annotated[tuple[GateResult, ...], Measure("each gate and its result")] = ()
-    data: Annotated[DataFacts, Measure("the images of the comparison")] = field(
-        default_factory=DataFacts
+    schema: Literal[1] = measure("version of this format", default=SCHEMA)
+    model: str = field(metadata=describe("name of the registered model"))
+    verdict: VerdictName = field(
+        metadata=describe("`no_gate`: no gate was given, so nothing passed or failed")
     )
-    a: Annotated[VersionNumbers, Measure("the baseline")]
-    b: Annotated[VersionNumbers, Measure("the candidate")]
-    images: Annotated[int | None, Measure("images that both answered: N")] = None
-    missing: Annotated[int | None, Measure("images that one did not answer")] = None
-    top1: Annotated[
-        PairedNumbers, Measure("right means: the first answer is the true class")
-    ] = field(default_factory=PairedNumbers)
-    top5: Annotated[
-        PairedNumbers, Measure("right means: the true class is among the five answers")
-    ] = field(default_factory=PairedNumbers)
-    disagreement_rate: Annotated[
-        float | None,
-        Measure(
-            "share of images with another first answer; needs no labels",
-            name="Changed first answers (churn)",
-            kind="percent",
-            formula="images whose first answers differ / N",
-            source="Milani Fard et al., NIPS 2016",
-        ),
-    ] = None
-    disagreement: Annotated[
-        Interval, Measure("Wilson's interval of disagreement_rate")
-    ] = field(default_factory=Interval)
-    agreement_kappa: Annotated[
-        float | None,
-        Measure(
-            "agreement of the first answers beyond chance; 1 is full agreement",
-            name="Kappa of first answers",
-            formula="as kappa of being right, over classes",
-        ),
-    ] = None
-    mean_reciprocal_rank_delta: Annotated[
-        Estimate,
-        Measure(
-            "positive: the true class moves up",
-            name="Change of mean reciprocal rank",
-            kind="change",
-            formula=f"B {MINUS} A; {BOOTSTRAP}",
-        ),
-    ] = NOTHING
-    calibration_error_delta: Annotated[
-        Estimate,
-        Measure(
-            "positive: B's confidence is less reliable. Chance makes both errors too "
-            "large; the interval allows for that at both ends, and holds the true "
-            "change in at least 95 % of comparisons",
-            name="Change of calibration error",
-            kind="points",
-            formula=f"B {MINUS} A; 1.96 standard errors and the largest bias of the "
-            "15 bins",
-            source="Armstrong, Koles\u00e1r, Quantitative Economics 11:1 (2020); "
-            "Kumar, Liang, Ma, NeurIPS 2019",
-        ),
-    ] = NOTHING
-    log_loss_delta: Annotated[
-        Estimate,
-        Measure(
-            "positive: B gives the true class less probability",
-            name="Change of log loss",
-            kind="change",
-            formula=f"B {MINUS} A; {BOOTSTRAP}",
-        ),
-    ] = NOTHING
-    brier_score_delta: Annotated[
-        Estimate,
-        Measure(
-            "positive: B's probabilities are farther from the true class",
-            name="Change of Brier score",
-            kind="change",
-            formula=f"B {MINUS} A; {BOOTSTRAP}",
-        ),
-    ] = NOTHING
-    rank_transitions: Annotated[
-        Counts | None,
-        Measure("images by place of the true class in A (rows) and B (columns)"),
-    ] = None
-    rank_symmetry: Annotated[
-        Symmetry, Measure("Bowker's test of the table of ranks")
-    ] = field(default_factory=Symmetry)
-    confidence: Annotated[
-        ConfidenceNumbers, Measure("probabilities of the answers")
-    ] = field(default_factory=ConfidenceNumbers)
-    overlap: Annotated[
-        OverlapNumbers, Measure("similarity of the two lists of five answers")
-    ] = field(default_factory=OverlapNumbers)
-    class_regressions: Annotated[
-        int | None,
-        Measure(
-            "classes with a significant loss, corrected for testing all classes",
-            name="Classes shown to be worse",
-            kind="count",
-            formula="broken > fixed, Benjamini-Hochberg q of mid-p "
-            "\N{LESS-THAN OR EQUAL TO} 0.05",
-            source="Benjamini, Hochberg, J. R. Stat. Soc. B 57:289 (1995)",
-        ),
-    ] = None
-    class_improvements: Annotated[
-        int | None,
-        Measure(
-            "classes with a significant gain, corrected for testing all classes",
-            name="Classes shown to be better",
-            kind="count",
-            formula="fixed > broken, q \N{LESS-THAN OR EQUAL TO} 0.05",
-        ),
-    ] = None
-    classes: Annotated[ClassCounts, Measure("number of classes")] = field(
-        default_factory=ClassCounts
+    reasons: tuple[str, ...] = measure(
+        "why the verdict is `fail` or `not_comparable`", default=()
     )
-    confusions: Annotated[
-        ConfusionChanges, Measure("pairs of a true class and a wrong first answer")
-    ] = field(default_factory=ConfusionChanges)
-    slices: Annotated[
-        tuple[SliceNumbers, ...] | None, Measure("the same on parts of the images")
-    ] = None
-    probe: Annotated[Probe, Measure("whether answers repeat")] = field(
-        default_factory=Probe
+    notes: tuple[str, ...] = measure("what to know before reading on", default=())
+    gates: tuple[GateResult, ...] = measure("each gate and its result", default=())
+    data: DataFacts = measure("the images of the comparison", default=DataFacts())
+    a: VersionNumbers = field(metadata=describe("the baseline"))
+    b: VersionNumbers = field(metadata=describe("the candidate"))
+    images: int | None = measure("images that both answered: N")
+    missing: int | None = measure("images that one did not answer")
+    top1: PairedNumbers = measure(
+        "right means: the first answer is the true class", default=PairedNumbers()
     )
-    label_suspects: Annotated[
-        tuple[SuspectEntry, ...] | None,
-        Measure("images with the same confident answer of both, and another label"),
-    ] = None
+    top5: PairedNumbers = measure(
+        "right means: the true class is among the five answers", default=PairedNumbers()
+    )
+    disagreement_rate: float | None = measure(
+        "share of images with another first answer; needs no labels",
+        name="Changed first answers (churn)",
+        kind="percent",
+        formula="images whose first answers differ / N",
+        source="Milani Fard et al., NIPS 2016",
+    )
+    disagreement: Interval = measure(
+        "Wilson's interval of disagreement_rate", default=Interval()
+    )
+    agreement_kappa: float | None = measure(
+        "agreement of the first answers beyond chance; 1 is full agreement",
+        name="Kappa of first answers",
+        formula="as kappa of being right, over classes",
+    )
+    mean_reciprocal_rank_delta: Estimate = estimate(
+        "positive: the true class moves up",
+        name="Change of mean reciprocal rank",
+        kind="change",
+        formula=f"B {MINUS} A; {BOOTSTRAP}",
+    )
+    calibration_error_delta: Estimate = estimate(
+        "positive: B's confidence is less reliable. Chance makes both errors too "
+        "large; the interval allows for that at both ends, and holds the true "
+        "change in at least 95 % of comparisons",
+        name="Change of calibration error",
+        kind="points",
+        formula=f"B {MINUS} A; 1.96 standard errors and the largest bias of the "
+        "15 bins",
+        source="Armstrong, Koles\u00e1r, Quantitative Economics 11:1 (2020); "
+        "Kumar, Liang, Ma, NeurIPS 2019",
+    )
+    log_loss_delta: Estimate = estimate(
+        "positive: B gives the true class less probability",
+        name="Change of log loss",
+        kind="change",
+        formula=f"B {MINUS} A; {BOOTSTRAP}",
+    )
+    brier_score_delta: Estimate = estimate(
+        "positive: B's probabilities are farther from the true class",
+        name="Change of Brier score",
+        kind="change",
+        formula=f"B {MINUS} A; {BOOTSTRAP}",
+    )
+    rank_transitions: Counts | None = measure(
+        "images by place of the true class in A (rows) and B (columns)"
+    )
+    rank_symmetry: Symmetry = measure(
+        "Bowker's test of the table of ranks", default=Symmetry()
+    )
+    confidence: ConfidenceNumbers = measure(
+        "probabilities of the answers", default=ConfidenceNumbers()
+    )
+    overlap: OverlapNumbers = measure(
+        "similarity of the two lists of five answers", default=OverlapNumbers()
+    )
+    class_regressions: int | None = measure(
+        "classes with a significant loss, corrected for testing all classes",
+        name="Classes shown to be worse",
+        kind="count",
+        formula="broken > fixed, Benjamini-Hochberg q of mid-p "
+        "\N{LESS-THAN OR EQUAL TO} 0.05",
+        source="Benjamini, Hochberg, J. R. Stat. Soc. B 57:289 (1995)",
+    )
+    class_improvements: int | None = measure(
+        "classes with a significant gain, corrected for testing all classes",
+        name="Classes shown to be better",
+        kind="count",
+        formula="fixed > broken, q \N{LESS-THAN OR EQUAL TO} 0.05",
+    )
+    classes: ClassCounts = measure("number of classes", default=ClassCounts())
+    confusions: ConfusionChanges = measure(
+        "pairs of a true class and a wrong first answer", default=ConfusionChanges()
+    )
+    slices: tuple[SliceNumbers, ...] | None = measure("the same on parts of the images")
+    probe: Probe = measure("whether answers repeat", default=Probe())
+    label_suspects: tuple[SuspectEntry, ...] | None = measure(
+        "images with the same confident answer of both, and another label"
+    )
 
     @property
     def changed_first_answers(self) -> Estimate:
@@ -211,13 +183,14 @@ class Place:
         return not {int, float}.isdisjoint(get_args(self.type))
 
 
-def places(level: object = Summary, above: FieldPath = ()) -> Iterator[Place]:
+def places(level: Any = Summary, above: FieldPath = ()) -> Iterator[Place]:
     """Every field in the file's order, a level before what is below it."""
-    for name, hint in get_type_hints(level, include_extras=True).items():
-        of_field, measure = get_args(hint)
-        yield Place((*above, name), of_field, measure)
-        if is_dataclass(of_field):
-            yield from places(of_field, (*above, name))
+    hints = get_type_hints(level)
+    for each in fields(level):
+        path, hint = (*above, each.name), hints[each.name]
+        yield Place(path, hint, each.metadata["measure"])
+        if is_dataclass(hint):
+            yield from places(hint, path)
 
 
 def value_at(summary: Summary, path: FieldPath) -> object:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,7 +12,6 @@ import pytest
 from compare.results.document import json_schema, read_document
 from compare.results.summary import Summary, places
 from compare.results.verdict import Verdict, judge, refuse
-from compare.statistics.measure import Measure
 from tests.compare.conftest import DATA, as_json, made_up_comparison, served
 
 SCHEMA_FILE = Path(__file__).parents[3] / "docs" / "summary.schema.json"
@@ -94,11 +93,10 @@ def test_an_older_file_without_a_number_has_none(document: dict[str, Any]) -> No
 def test_every_field_is_described() -> None:
     levels: list[Any] = [Summary]
     for level in levels:
-        for name, hint in get_type_hints(level, include_extras=True).items():
-            of_field, measure = get_args(hint)
-            assert isinstance(measure, Measure), (level, name)
-            assert measure.meaning
-            inner = {of_field, *get_args(of_field)}
+        hints = get_type_hints(level)
+        for each in fields(level):
+            assert each.metadata["measure"].meaning, (level, each.name)
+            inner = {hints[each.name], *get_args(hints[each.name])}
             inner |= {each for part in inner for each in get_args(part)}
             levels += [e for e in inner if is_dataclass(e) and e not in levels]
     assert {place.path[0] for place in places()} == {*get_type_hints(Summary)}

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels
 from classifier.hardware import usable_cores
-from compare.collect.answer_store import AnswerStore, open_folder
+from compare.collect.answer_store import AnswerStore
 from compare.collect.schema import ServedVersion, TopAnswer
 from compare.results.folder import RUN
-from compare.results.record import Record, keep_record
+from compare.results.record import Record, open_folder
 
 BATCH = 32
 
@@ -119,8 +119,7 @@ def write_comparison(folder: Path, images: int) -> None:
         class_ids=tuple(labels.ids[image % CLASSES] for image in range(images)),
         available=images,
     )
-    open_folder(folder, record.identity, fresh=False)
-    keep_record(folder, record)
+    open_folder(folder, record, fresh=False)
     rng = np.random.default_rng(0)
     with AnswerStore(folder) as store:
         for start in range(0, images, IMAGES_A_REQUEST):

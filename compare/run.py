@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from classifier.store.location import is_there_a_store
-from compare.collect.answer_store import AnswerStore, PairOfAnswers, open_folder
+from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.client import Service
 from compare.collect.collector import collect_answers
 from compare.collect.image_statistics import Look, look_at
@@ -28,7 +28,7 @@ from compare.report.html.gallery import keep_pictures
 from compare.report.terminal import print_lines
 from compare.results.comparison import Comparison, NotComparable, check_classes
 from compare.results.folder import read_run, remove_everything, run_facts
-from compare.results.record import Record, keep_record
+from compare.results.record import Record, open_folder
 
 SHORT_PATIENCE_SECONDS = 3.0
 """Patience while the latency is measured: a request that is retried does not count."""
@@ -159,8 +159,7 @@ def _open(
     )
     if config.fresh:
         remove_everything(folder)
-    open_folder(folder, record.identity, fresh=config.fresh)
-    return keep_record(folder, record)
+    return open_folder(folder, record, fresh=config.fresh)
 
 
 def _ask(

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-import compare.collect.answer_store
 import compare.collect.client
 import compare.report.draw
+import compare.results.record
 import serving.http.auth
 import serving.server.gunicorn_server
 import training.compute
@@ -37,7 +37,7 @@ CODES: dict[type[Exception], int] = {
     training.run.preflight.TooManyProcesses: 2,
     serving.http.auth.BadKeys: 2,
     serving.http.auth.NoKeys: 2,
-    compare.collect.answer_store.ForeignFolder: 2,
+    compare.results.record.ForeignFolder: 2,
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,
     location.StoreUnavailable: 3,

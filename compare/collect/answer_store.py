@@ -3,34 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from classifier.console.exits import WrongUsage
-from classifier.storage import atomic_write, partial_name, write_json
+from classifier.storage import atomic_write
 from compare.collect.schema import Answer, NoAnswer, TopAnswer
 
-IDENTITY = "identity.json"
 ANSWERS = "answers.jsonl"
-
-
-class ForeignFolder(WrongUsage, ValueError):
-    """The folder holds something else."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Versions and data of kept answers; the service's address is no part of it."""
-
-    model: str
-    a_version: str
-    a_run_id: str | None
-    b_version: str
-    b_run_id: str | None
-    dataset: str
-    dataset_digest: str
 
 
 PairOfAnswers = tuple[Answer, Answer]
@@ -93,40 +73,6 @@ class AnswerStore:
         with atomic_write(self._path) as partial, partial.open("w") as file:
             file.writelines(_line(name, pair) for name, pair in self.kept.items())
         return self._path.open("a")
-
-
-def open_folder(folder: Path, identity: Identity, *, fresh: bool) -> None:
-    """Make the folder. Raises ForeignFolder if it has anything but this comparison."""
-    if folder.exists() and not folder.is_dir():
-        raise ForeignFolder(f"{folder} is a file; name another folder with --out")
-    if fresh:
-        for name in (IDENTITY, ANSWERS):
-            (folder / name).unlink(missing_ok=True)
-    elif folder.exists() and any(
-        # A kill in the first moment leaves this file alone; it is nothing foreign.
-        file.name != partial_name(IDENTITY)
-        for file in folder.iterdir()
-    ):
-        _check_same(folder, identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / IDENTITY, asdict(identity))
-
-
-def _check_same(folder: Path, identity: Identity) -> None:
-    try:
-        found = json.loads((folder / IDENTITY).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ForeignFolder(
-            f"{folder} holds something that is no comparison; name another folder with "
-            "--out, or throw it away with --fresh"
-        ) from error
-    for key, value in asdict(identity).items():
-        if found.get(key) != value:
-            raise ForeignFolder(
-                f"{folder} holds a comparison with another {key.replace('_', ' ')}: "
-                f"{found.get(key)!r}, asked was {value!r}; name another folder with "
-                "--out, or throw it away with --fresh"
-            )
 
 
 def read_answers(folder: Path) -> Mapping[str, PairOfAnswers]:

@@ -15,7 +15,6 @@ from classifier.store.versions import (
     canonical_name,
     find_version,
 )
-from compare.collect.answer_store import ForeignFolder
 from compare.matrix.output import (
     Matrix,
     MatrixData,
@@ -26,6 +25,7 @@ from compare.matrix.output import (
 )
 from compare.matrix.predictions import ValidatedVersion, read_side_by_side
 from compare.results.comparison import NotComparable
+from compare.results.record import ForeignFolder
 from compare.statistics.paired import (
     mcnemar_mid_p,
     paired_difference,

@@ -35,7 +35,7 @@ ANSWERED = (SUMMARY, PER_IMAGE, PER_CLASS)
 """The same to the byte for the same answers and gates."""
 
 KEPT = (
-    "identity.json",
+    "identity.json",  # of a folder before 2026-11-30
     "answers.jsonl",
     "comparison.json",
     "images.parquet",

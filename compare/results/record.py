@@ -1,17 +1,22 @@
-"""comparison.json: what a comparison was asked to compare, kept to go on from it."""
+"""comparison.json: versions, images and settings, kept to continue a comparison."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from classifier.bundle.labels import Labels
-from classifier.storage import write_json
-from compare.collect.answer_store import ForeignFolder, Identity
+from classifier.console.exits import WrongUsage
+from classifier.storage import partial_name, write_json
 from compare.collect.schema import ServedVersion, whole_number
 from compare.results.gates import Gate, parse_gate
 
 COMPARISON = "comparison.json"
+
+
+class ForeignFolder(WrongUsage, ValueError):
+    """The folder holds something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +46,17 @@ class Record:
     """Notes for every report, such as files that the data's listing left out."""
 
     @property
-    def identity(self) -> Identity:
-        return Identity(
-            model=self.a.model,
-            a_version=self.a.number,
-            a_run_id=self.a.run_id,
-            b_version=self.b.number,
-            b_run_id=self.b.run_id,
-            dataset=self.data_name,
-            dataset_digest=self.data_digest,
-        )
+    def identity(self) -> Mapping[str, str | None]:
+        """A folder that has these is continued; the service's address is none."""
+        return {
+            "model": self.a.model,
+            "baseline": self.a.number,
+            "run of the baseline": self.a.run_id,
+            "candidate": self.b.number,
+            "run of the candidate": self.b.run_id,
+            "data set": self.data_name,
+            "digest of the data": self.data_digest,
+        }
 
     @property
     def notes(self) -> list[str]:
@@ -73,24 +79,49 @@ class Record:
         return [*notes, *self.data_notes]
 
 
-def keep_record(folder: Path, record: Record) -> Record:
-    """Write the record before the first request, and return it as it is kept.
+def open_folder(folder: Path, record: Record, *, fresh: bool) -> Record:
+    """Make or continue the folder, and return the record as the folder keeps it.
 
-    The aliases stay those of the comparison's first start. Aliases move, and the
-    reports show them; an interrupted comparison must give the same files.
+    Raises ForeignFolder if it has anything but this comparison, unless `fresh`. The
+    aliases stay those of the comparison's first start. Aliases move, and the reports
+    show them; an interrupted comparison must give the same files.
     """
-    try:
-        found = read_record(folder)
-    except ForeignFolder:
-        found = None
-    if found is not None and found.identity == record.identity:
+    if folder.exists() and not folder.is_dir():
+        raise ForeignFolder(f"{folder} is a file; name another folder with --out")
+    if not fresh and _has_files(folder):
+        kept = _same_comparison(folder, record)
         record = replace(
             record,
-            a=replace(record.a, aliases=found.a.aliases),
-            b=replace(record.b, aliases=found.b.aliases),
+            a=replace(record.a, aliases=kept.a.aliases),
+            b=replace(record.b, aliases=kept.b.aliases),
         )
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / COMPARISON, _to_json(record))
     return record
+
+
+def _has_files(folder: Path) -> bool:
+    """Apart from the file that a kill in the first moment leaves."""
+    first = partial_name(COMPARISON)
+    return folder.exists() and any(file.name != first for file in folder.iterdir())
+
+
+def _same_comparison(folder: Path, record: Record) -> Record:
+    """The record in the folder. Raises ForeignFolder if it is of another comparison."""
+    advice = "name another folder with --out, or throw it away with --fresh"
+    try:
+        kept = read_record(folder)
+    except ForeignFolder as error:
+        raise ForeignFolder(
+            f"{folder} holds something that is no comparison; {advice}"
+        ) from error
+    for name, value in record.identity.items():
+        if (found := kept.identity[name]) != value:
+            raise ForeignFolder(
+                f"{folder} holds a comparison with another {name}: {found!r}, "
+                f"not {value!r}; {advice}"
+            )
+    return kept
 
 
 def read_record(folder: Path) -> Record:

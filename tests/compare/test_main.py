@@ -19,7 +19,7 @@ from tests.conftest import RunningService, Store, serving
 SAME_BYTES = ("summary.json", "per_image.parquet", "per_class.csv")
 ALL_FILES = {
     *SAME_BYTES,
-    *("report.html", "summary.md", "run.json", "identity.json", "comparison.json"),
+    *("report.html", "summary.md", "run.json", "comparison.json"),
     *("answers.jsonl", "images.parquet", "thumbnails.parquet"),
 }
 
@@ -232,7 +232,7 @@ def test_a_folder_with_another_comparison_is_refused(
     assert _compare(service, tmp_path / "x", "--limit", "40") == 0
 
     assert _compare(service, tmp_path / "x", "--a", "v2", "--b", "v1") == 2
-    assert "another a version: '1', asked was '2'" in capsys.readouterr().err
+    assert "another baseline: '1', not '2'" in capsys.readouterr().err
 
     more = ["--a", "v2", "--b", "v1", "--limit", "40", "--fresh"]
     assert _compare(service, tmp_path / "x", *more) == 0

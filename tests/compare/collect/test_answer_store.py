@@ -1,6 +1,5 @@
-"""Kept answers: continued, cut off by a kill, or about something else."""
+"""Kept answers: continued, and cut off by a kill."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,10 @@ import pytest
 from compare.collect.answer_store import (
     ANSWERS,
     AnswerStore,
-    ForeignFolder,
-    Identity,
-    open_folder,
     read_answers,
 )
 from compare.collect.schema import NoAnswer
 from tests.compare.conftest import made_up_answers
-
-IDENTITY = Identity("m", "8", "r8", "16", "r16", "digits", "abc")
 
 
 def test_answers_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
@@ -111,60 +105,3 @@ def test_an_answer_that_is_kept_stays_as_it_is(tmp_path: Path) -> None:
         store.add(second)
 
         assert store.kept == first
-
-
-def test_the_same_comparison_may_go_on_in_its_folder(tmp_path: Path) -> None:
-    open_folder(tmp_path / "x", IDENTITY, fresh=False)
-    (tmp_path / "x" / ANSWERS).write_text("kept")
-
-    open_folder(tmp_path / "x", IDENTITY, fresh=False)
-
-    assert (tmp_path / "x" / ANSWERS).read_text() == "kept"
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        replace(IDENTITY, a_version="7"),
-        replace(IDENTITY, b_run_id="another"),
-        replace(IDENTITY, dataset_digest="def"),
-        replace(IDENTITY, model="n"),
-    ],
-)
-def test_another_comparison_is_refused_unless_fresh(
-    tmp_path: Path, other: Identity
-) -> None:
-    folder = tmp_path / "x"
-    open_folder(folder, other, fresh=False)
-    (folder / ANSWERS).write_text("of the other")
-
-    with pytest.raises(ForeignFolder, match=r"another .*--fresh"):
-        open_folder(folder, IDENTITY, fresh=False)
-    assert (folder / ANSWERS).read_text() == "of the other"
-
-    open_folder(folder, IDENTITY, fresh=True)
-    assert not (folder / ANSWERS).exists()
-
-
-def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
-
-    with pytest.raises(ForeignFolder, match="no comparison"):
-        open_folder(tmp_path, IDENTITY, fresh=False)
-
-
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("a file")
-
-    with pytest.raises(ForeignFolder, match="is a file"):
-        open_folder(tmp_path / "x", IDENTITY, fresh=False)
-
-
-def test_a_folder_that_a_kill_left_at_its_first_moment_is_gone_on_with(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "identity.json.partial").write_text("{")
-
-    open_folder(tmp_path, IDENTITY, fresh=False)
-
-    assert [file.name for file in tmp_path.iterdir()] == ["identity.json"]

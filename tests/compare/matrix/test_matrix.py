@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from classifier.store.versions import UnknownModel, UnknownVersion
-from compare.collect.answer_store import ForeignFolder
 from compare.matrix.matrix import draw_matrix
+from compare.results.record import ForeignFolder
 from tests.conftest import Store
 
 

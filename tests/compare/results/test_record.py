@@ -1,4 +1,4 @@
-"""comparison.json is read back as it was written."""
+"""comparison.json, and the folder that it marks as a comparison's."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from compare.collect.answer_store import ForeignFolder
 from compare.results.gates import parse_gate
-from compare.results.record import COMPARISON, Record, keep_record, read_record
+from compare.results.record import (
+    COMPARISON,
+    ForeignFolder,
+    Record,
+    open_folder,
+    read_record,
+)
 from tests.compare.conftest import served
 
 
@@ -30,7 +35,7 @@ def _record() -> Record:
 def test_a_record_is_read_as_it_was_kept(tmp_path: Path) -> None:
     record = _record()
 
-    assert keep_record(tmp_path, record) == record
+    assert open_folder(tmp_path, record, fresh=False) == record
     assert read_record(tmp_path) == record
 
 
@@ -52,7 +57,7 @@ def test_other_data_and_images_left_out_are_noted() -> None:
 
 
 def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -> None:
-    keep_record(tmp_path, _record())
+    open_folder(tmp_path, _record(), fresh=False)
     kept = json.loads((tmp_path / COMPARISON).read_text())
     del kept["is_sample"]
     (tmp_path / COMPARISON).write_text(json.dumps(kept))
@@ -65,7 +70,7 @@ def test_an_older_record_says_that_the_first_images_were_asked(tmp_path: Path) -
 
 
 def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> None:
-    keep_record(tmp_path, _record())
+    open_folder(tmp_path, _record(), fresh=False)
     document = json.loads((tmp_path / COMPARISON).read_text())
     del document["data_notes"]
     (tmp_path / COMPARISON).write_text(json.dumps(document))
@@ -75,15 +80,15 @@ def test_a_record_of_the_first_wave_has_no_notes_of_its_data(tmp_path: Path) -> 
 
 def test_aliases_stay_those_of_the_first_start(tmp_path: Path) -> None:
     """Aliases move; the same answers must give the same files later."""
-    keep_record(tmp_path, _record())
+    open_folder(tmp_path, _record(), fresh=False)
     later = replace(_record(), a=replace(served("8"), aliases=()), gates=())
 
-    kept = keep_record(tmp_path, later)
+    kept = open_folder(tmp_path, later, fresh=False)
 
     assert kept.a.aliases == ("best",)
     assert kept.gates == ()
     other = replace(later, b=served("9"))
-    assert keep_record(tmp_path, other).a.aliases == ()
+    assert open_folder(tmp_path, other, fresh=True).a.aliases == ()
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[1]", '{"a": 1}'])
@@ -95,3 +100,60 @@ def test_a_folder_without_a_record_is_foreign(
 
     with pytest.raises(ForeignFolder, match="holds no comparison"):
         read_record(tmp_path)
+
+
+def test_the_same_comparison_may_go_on_in_its_folder(tmp_path: Path) -> None:
+    open_folder(tmp_path / "x", _record(), fresh=False)
+    (tmp_path / "x" / "answers.jsonl").write_text("kept")
+
+    open_folder(tmp_path / "x", _record(), fresh=False)
+
+    assert (tmp_path / "x" / "answers.jsonl").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(_record(), a=served("7")),
+        replace(_record(), b=replace(served("16"), run_id="another")),
+        replace(_record(), data_digest="def"),
+        replace(_record(), a=replace(served("8"), model="n")),
+    ],
+)
+def test_another_comparison_is_refused_unless_fresh(
+    tmp_path: Path, other: Record
+) -> None:
+    folder = tmp_path / "x"
+    open_folder(folder, other, fresh=False)
+    (folder / "answers.jsonl").write_text("of the other")
+
+    with pytest.raises(ForeignFolder, match=r"another .*--fresh"):
+        open_folder(folder, _record(), fresh=False)
+    assert (folder / "answers.jsonl").read_text() == "of the other"
+
+    open_folder(folder, _record(), fresh=True)
+    assert read_record(folder) == _record()
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+
+    with pytest.raises(ForeignFolder, match="no comparison"):
+        open_folder(tmp_path, _record(), fresh=False)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a file")
+
+    with pytest.raises(ForeignFolder, match="is a file"):
+        open_folder(tmp_path / "x", _record(), fresh=False)
+
+
+def test_a_folder_that_a_kill_left_at_its_first_moment_is_continued(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "comparison.json.partial").write_text("{")
+
+    open_folder(tmp_path, _record(), fresh=False)
+
+    assert [file.name for file in tmp_path.iterdir()] == ["comparison.json"]

@@ -12,10 +12,7 @@ from markupsafe import Markup, escape
 from classifier.console.text import page_text, printable_json
 from classifier.storage import atomic_write
 from compare.report.html import charts, tables
-from compare.report.html.charts import latency_curves
-from compare.report.html.definitions import definitions
 from compare.report.html.gallery import Thumbnails, make_gallery
-from compare.report.html.tables import figures
 from compare.results import wording
 from compare.results.comparison import Comparison
 from compare.results.document import write_document
@@ -66,7 +63,7 @@ def html_parts(
     if comparison is not None and comparison.names:
         gallery = make_gallery(comparison, thumbnails)
     scripts = (PAGE_SCRIPT, *(GALLERY_SCRIPTS if gallery else ()))
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.generate(
         summary=summary,
         facts=facts,
@@ -78,8 +75,8 @@ def html_parts(
         b=summary.b.name,
         notes=wording.notes_of(summary),
         date=_date(facts),
-        definitions=definitions(summary),
-        figures=figures(summary) if comparison else [],
+        definitions=tables.definitions(summary),
+        figures=tables.figures(summary) if comparison else [],
         classes=tables.class_rows(verdict.classes, comparison.labels)
         if comparison and labelled
         else [],
@@ -112,9 +109,9 @@ def _date(facts: RunFacts) -> str:
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     """Everything is escaped: names of classes and files are text of other people."""
-    environment = Environment(
+    pages = Environment(
         loader=PackageLoader("compare.report.html"),
         autoescape=True,
         finalize=page_text,
@@ -122,22 +119,21 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    pages.filters.update(
         say=lambda value, kind: _unbroken(wording.say(value, kind)),
         estimate=lambda value, kind: _unbroken(wording.say_value(value, kind)),
         interval=lambda value, kind: _unbroken(wording.say_interval(value, kind)),
         unbroken=_unbroken,
+        tenths="{:.1f}".format,
         breakable=lambda path: escape(path).replace("_", Markup("_<wbr>")),
     )
-    environment.globals.update(
+    pages.globals.update(
         views=tables,
         places=wording.PLACES,
         five_can_miss=wording.five_can_miss,
         charts=charts,
-        calibration=charts,
-        latency_curves=latency_curves,
     )
-    return environment
+    return pages
 
 
 def _unbroken(text: str) -> str:

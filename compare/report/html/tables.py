@@ -1,18 +1,22 @@
-"""Rows of the report's tables and the numbers at its top, ready for the templates."""
+"""Rows of the report's tables, and the numbers at its top, for the templates."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-from markupsafe import Markup
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from classifier.bundle.labels import Labels
-from compare.report.html.charts import dumbbell, interval_plot
 from compare.results.numbers import ConfusionChange, Counts
-from compare.results.summary import Summary
-from compare.results.wording import five_can_miss, say, say_both, say_interval
+from compare.results.summary import FieldPath, Place, Summary, places, value_at
+from compare.results.wording import (
+    ABSENT,
+    ARROW,
+    five_can_miss,
+    say,
+    say_both,
+    say_value,
+)
 from compare.statistics.classes import ClassChange
-from compare.statistics.measure import Estimate, Kind
+from compare.statistics.measure import Estimate, Kind, Measure
 from compare.statistics.top_five import TOP
 
 
@@ -21,132 +25,68 @@ class Figure:
     """One of the numbers at the top."""
 
     name: str
-    value: str
-    interval: str
-    plot: Markup
+    estimate: Estimate
+    kind: Kind
     meaning: str
+    most: float
+    """Right end of its picture, which starts at 0, or at -most for a change."""
+
+    @property
+    def least(self) -> float:
+        return -self.most if self.kind in ("points", "change") else 0
 
 
 def figures(summary: Summary) -> list[Figure]:
-    """The numbers that exist, with pictures of their intervals."""
+    """The numbers at the top, with the ends of their pictures."""
     if not summary.data.labelled:
         return _unlabelled_figures(summary)
     a, b, top1, top5 = summary.a, summary.b, summary.top1, summary.top5
-    accuracies = say_both(a.top1_accuracy, b.top1_accuracy, "percent")
-    widest = max(reach(top1.delta), reach(top5.delta))
-    most = max(reach(top1.negative_flip_rate), reach(top1.positive_flip_rate))
-    numbers = [
-        _figure(
-            "Right first answers", top1.delta, "points", (-widest, widest), accuracies
-        ),
-        _figure(
-            "Broken",
-            top1.negative_flip_rate,
-            "percent",
-            (0, most),
-            f"{say(top1.broken, 'count')} images: right before, wrong now",
-        ),
-        _figure(
-            "Fixed",
-            top1.positive_flip_rate,
-            "percent",
-            (0, most),
-            f"{say(top1.fixed, 'count')} images: wrong before, right now",
-        ),
-    ]
-    if five_can_miss(summary):
-        among = say_both(a.top5_accuracy, b.top5_accuracy, "percent")
-        lost, gained = say(top5.broken, "count"), say(top5.fixed, "count")
-        numbers.append(
-            _figure(
-                "Truth among the five",
-                top5.delta,
-                "points",
-                (-widest, widest),
-                f"{among}; lost on {lost}, gained on {gained}",
-            )
-        )
-    return [*numbers, *_confidence_figures(summary)]
-
-
-def _confidence_figures(summary: Summary) -> list[Figure]:
-    a, b = summary.a, summary.b
+    first = say_both(a.top1_accuracy, b.top1_accuracy, "percent")
+    five = say_both(a.top5_accuracy, b.top5_accuracy, "percent")
+    lost, gained = say(top5.broken, "count"), say(top5.fixed, "count")
+    broken = f"{say(top1.broken, 'count')} images: right before, wrong now"
+    fixed = f"{say(top1.fixed, 'count')} images: wrong before, right now"
     error, loss = summary.calibration_error_delta, summary.log_loss_delta
     errors = say_both(
         a.expected_calibration_error, b.expected_calibration_error, "percent"
     )
     losses = say_both(a.log_loss, b.log_loss, "number")
+    widest = max(reach(top1.delta), reach(top5.delta))
+    most = max(reach(top1.negative_flip_rate), reach(top1.positive_flip_rate))
+    rows = [
+        Figure("Right first answers", top1.delta, "points", first, widest),
+        Figure("Broken", top1.negative_flip_rate, "percent", broken, most),
+        Figure("Fixed", top1.positive_flip_rate, "percent", fixed, most),
+    ]
+    if five_can_miss(summary):
+        among = f"{five}; lost on {lost}, gained on {gained}"
+        rows.append(Figure("Truth among the five", top5.delta, "points", among, widest))
+    less = "less is better"
     return [
-        _figure(
-            "Calibration error",
-            error,
-            "points",
-            (-reach(error), reach(error)),
-            f"{errors}; less is better",
-        ),
-        _figure(
-            "Log loss",
-            loss,
-            "change",
-            (-reach(loss), reach(loss)),
-            f"{losses}; less is better",
-        ),
+        *rows,
+        Figure("Calibration error", error, "points", f"{errors}; {less}", reach(error)),
+        Figure("Log loss", loss, "change", f"{losses}; {less}", reach(loss)),
     ]
 
 
 def _unlabelled_figures(summary: Summary) -> list[Figure]:
-    confidence, overlap = summary.confidence.delta, summary.overlap
-    widest = reach(confidence)
+    changed, confidence = summary.changed_first_answers, summary.confidence.delta
+    shared = Estimate(summary.overlap.top5)
+    rank_biased = Estimate(summary.overlap.rank_biased_overlap)
+    kappa = Estimate(summary.agreement_kappa)
+    another = "the likeliest class is another"
+    mean = "mean change of the first answer's probability"
+    same = "1: the same list in the same order"
+    chance = "agreement beyond luck; 1 is always"
     return [
-        _figure(
-            "Changed first answers",
-            summary.changed_first_answers,
-            "percent",
-            (0, 1),
-            "the likeliest class is another",
+        Figure("Changed first answers", changed, "percent", another, 1),
+        Figure("Confidence", confidence, "points", mean, reach(confidence)),
+        Figure(
+            "Shared answers", shared, "percent", "of those that each version gives", 1
         ),
-        _figure(
-            "Confidence",
-            confidence,
-            "points",
-            (-widest, widest),
-            "mean change of the first answer's probability",
-        ),
-        _figure(
-            "Shared answers",
-            Estimate(overlap.top5),
-            "percent",
-            (0, 1),
-            "of those that each version gives",
-        ),
-        _figure(
-            "Rank-biased overlap",
-            Estimate(overlap.rank_biased_overlap),
-            "number",
-            (0, 1),
-            "1: the same list in the same order",
-        ),
-        _figure(
-            "Kappa of first answers",
-            Estimate(summary.agreement_kappa),
-            "number",
-            (0, 1),
-            "agreement beyond luck; 1 is always",
-        ),
+        Figure("Rank-biased overlap", rank_biased, "number", same, 1),
+        Figure("Kappa of first answers", kappa, "number", chance, 1),
     ]
-
-
-def _figure(
-    name: str, estimate: Estimate, kind: Kind, ends: tuple[float, float], meaning: str
-) -> Figure:
-    value = say(estimate.value, kind)
-    return Figure(
-        name,
-        f"{value} points" if kind == "points" else value,
-        say_interval(estimate, kind),
-        interval_plot(estimate, least=ends[0], most=ends[1]),
-        meaning,
-    )
 
 
 def reach(estimate: Estimate) -> float:
@@ -234,8 +174,6 @@ class ClassRow:
     mark: str
     """worse or better if that is shown, else empty."""
 
-    plot: Markup
-
 
 def class_rows(classes: Sequence[ClassChange], labels: Labels) -> list[ClassRow]:
     """Sorted by q; classes of equal q by the size of their change."""
@@ -262,7 +200,6 @@ def _class_row(change: ClassChange, labels: Labels) -> ClassRow:
         delta=change.delta,
         q_value=change.q_value,
         mark=mark,
-        plot=dumbbell(a, b),
     )
 
 
@@ -287,3 +224,49 @@ def confusion_filters(entry: ConfusionChange, labels: Labels) -> Mapping[str, st
 
 def slice_reach(summary: Summary) -> float:
     return max((reach(part.delta) for part in summary.slices or ()), default=0.0)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A row: one number, or one number of both versions."""
+
+    measure: Measure
+    paths: tuple[FieldPath, ...]
+    """Where it stands in summary.json."""
+
+    said: str
+    """The value with its interval; `a → b` if each version has its own."""
+
+
+def definitions(summary: Summary) -> list[Definition]:
+    """The numbers that exist, in the order of summary.json."""
+    rows = []
+    for measure, paths in defined_numbers():
+        said = f" {ARROW} ".join(
+            say_value(value_at(summary, path), measure.kind) for path in paths
+        )
+        if said.replace(ABSENT, "").strip(f" {ARROW}"):
+            rows.append(Definition(measure, paths, said))
+    return rows
+
+
+def defined_numbers() -> Iterator[tuple[Measure, tuple[FieldPath, ...]]]:
+    """Every measure that has a name, with its paths; `a` and `b` share a row."""
+    for place in places():
+        if not place.measure.name or place.path[0] == "b":
+            continue
+        paths: tuple[FieldPath, ...] = (place.path,)
+        if place.path[0] == "a":
+            paths = (place.path, ("b", *place.path[1:]))
+        yield _of_five(place) if place.path[0] == "top5" else place.measure, paths
+
+
+def _of_five(place: Place) -> Measure:
+    """The measures of `top5` are those of `top1` with another meaning of right."""
+    return replace(
+        place.measure,
+        name=f"{place.measure.name}, five answers",
+        meaning="as for first answers; right means: the true class is among the five",
+        formula="as for first answers",
+        source="",
+    )

@@ -1,4 +1,4 @@
-"""Pictures of calibration are of the bins' numbers."""
+"""Charts are of the numbers that they are given."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -11,15 +11,16 @@ from compare.report.html.charts import (
     CATEGORY_SIGNS,
     Plot,
     confidence_histogram,
-    dumbbell,
-    interval_plot,
     latency_curves,
-    mosaic,
+    mosaic_boxes,
     most_images,
     reliability_diagram,
 )
+from compare.report.html.page import environment
 from compare.results.numbers import PairedNumbers
 from compare.statistics.measure import Estimate, ReliabilityBin
+
+CHARTS: Any = environment().get_template("charts.html.j2").module  # its macros
 
 BINS = [
     ReliabilityBin(low=0.0, high=0.5, images=0, accuracy=None, confidence=None),
@@ -35,13 +36,13 @@ def _heights(svg: str) -> dict[str, float]:
 
 
 def test_a_bar_is_as_high_as_the_accuracy_and_its_gap_reaches_the_confidence() -> None:
-    heights = _heights(reliability_diagram(BINS, version="v<8>", side="a"))
+    heights = _heights(CHARTS.draw(reliability_diagram(BINS, version="v<8>", side="a")))
 
     assert heights == {"bar-a": 0.25 * 260, "miss": 0.5 * 260}
 
 
 def test_right_and_wrong_images_are_stacked() -> None:
-    heights = _heights(confidence_histogram(BINS, version="v8", most=80))
+    heights = _heights(CHARTS.draw(confidence_histogram(BINS, version="v8", most=80)))
 
     assert heights == {"right": 10 / 80 * 110, "wrong": 30 / 80 * 110}
 
@@ -61,9 +62,7 @@ TABLE: dict[str, Any] = {
 
 
 def _rectangles(table: dict[str, Any]) -> dict[str, dict[str, float]]:
-    svg = ET.fromstring(
-        mosaic(PairedNumbers(**table), a="v8", title="t", filters=FILTERS)
-    )
+    svg = ET.fromstring(CHARTS.mosaic(PairedNumbers(**table), "v8", "t", FILTERS))
     return {
         rect.attrib["class"]: {
             key: float(rect.attrib[key]) for key in ("x", "y", "width", "height")
@@ -103,22 +102,21 @@ def test_only_what_exists_is_drawn_and_inside_the_picture(
 
 @pytest.mark.parametrize("table", [{}, dict.fromkeys(TABLE), dict.fromkeys(TABLE, 0)])
 def test_no_images_are_no_picture(table: dict[str, Any]) -> None:
-    assert mosaic(PairedNumbers(**table), a="v8", title="t", filters=FILTERS) == ""
+    assert mosaic_boxes(PairedNumbers(**table)) is None
+    assert CHARTS.mosaic(PairedNumbers(**table), "v8", "t", FILTERS) == ""
 
 
 def test_every_area_leads_to_its_images_and_says_its_count() -> None:
-    svg = ET.fromstring(
-        mosaic(PairedNumbers(**TABLE), a="v8", title="t", filters=FILTERS)
-    )
+    svg = ET.fromstring(CHARTS.mosaic(PairedNumbers(**TABLE), "v8", "t", FILTERS))
 
     links = {link.attrib["data-filter"]: link for link in svg.iter("a")}
 
     assert set(links) == set(FILTERS.values())
-    assert links["show=broken"].attrib["aria-label"] == "broken: 1,095, 10.95 %"
+    assert links["show=broken"].attrib["aria-label"] == "broken: 1,095, 10.95\xa0%"
 
 
 def test_texts_are_escaped() -> None:
-    svg = mosaic(PairedNumbers(**TABLE), a='v<8>"', title='"<t>', filters=FILTERS)
+    svg = CHARTS.mosaic(PairedNumbers(**TABLE), 'v<8>"', '"<t>', FILTERS)
 
     assert ET.fromstring(svg).attrib["aria-label"] == '"<t>'
 
@@ -126,7 +124,7 @@ def test_texts_are_escaped() -> None:
 def test_an_interval_stands_where_its_numbers_are() -> None:
     estimate = Estimate(0.5, 0.0, 1.0)
 
-    svg = ET.fromstring(interval_plot(estimate, least=-1, most=1))
+    svg = ET.fromstring(CHARTS.interval_plot(estimate, -1, 1))
 
     (dot,) = svg.iter("circle")
     paths = {path.attrib["class"]: path.attrib["d"] for path in svg.iter("path")}
@@ -136,17 +134,16 @@ def test_an_interval_stands_where_its_numbers_are() -> None:
 
 
 def test_no_value_is_no_picture() -> None:
-    assert interval_plot(Estimate(), least=-1, most=1) == ""
-    assert dumbbell(None, 0.5) == ""
+    assert CHARTS.interval_plot(Estimate(), -1, 1) == ""
 
 
 def test_a_dumbbell_tells_down_from_up() -> None:
-    assert 'class="down"' in dumbbell(0.6, 0.4)
-    assert 'class="up"' in dumbbell(0.4, 0.6)
+    assert 'class="down"' in CHARTS.dumbbell(0.6, 0.4)
+    assert 'class="up"' in CHARTS.dumbbell(0.4, 0.6)
 
 
 def test_each_version_has_a_curve_that_rises() -> None:
-    svg = ET.fromstring(latency_curves([5, 4, 6], [7, 9, 8]))
+    svg = ET.fromstring(CHARTS.draw(latency_curves([5, 4, 6], [7, 9, 8])))
 
     for side in "ab":
         (curve,) = (p for p in svg.iter("path") if p.get("class") == f"curve-{side}")
@@ -158,7 +155,7 @@ def test_each_version_has_a_curve_that_rises() -> None:
 
 @pytest.mark.parametrize("times", [[], [0.0], [1000.0] * 3, [0.1, 0.1]])
 def test_odd_times_break_nothing(times: list[float]) -> None:
-    curves = latency_curves(times, times)
+    curves = CHARTS.draw(latency_curves(times, times))
 
     assert bool(curves) == bool(times)
 
@@ -166,22 +163,24 @@ def test_odd_times_break_nothing(times: list[float]) -> None:
 def test_one_request_that_waited_does_not_squeeze_the_rest() -> None:
     usual = [5.0] * 199
 
-    svg = latency_curves([*usual, 5000.0], usual)
+    svg = CHARTS.draw(latency_curves([*usual, 5000.0], usual))
 
     assert "1000" not in svg
 
 
-def test_values_grow_from_the_lower_left_corner() -> None:
-    plot = Plot(2, 4, width=100, height=80, left=10, above=5)
+def _plot(**others: Any) -> Plot:
+    return Plot(**{"title": "", "x_ticks": [], "y_ticks": [], "x_name": "", **others})
 
-    assert (plot.x(0), plot.x(2)) == (10, 110)
-    assert (plot.y(0), plot.y(4)) == (85, 5)
+
+def test_values_grow_from_the_lower_left_corner() -> None:
+    plot = _plot(most_x=2, most_y=4, height=80)
+
+    assert (plot.x(0), plot.x(2)) == (58, 358)
+    assert (plot.y(0), plot.y(4)) == (90, 10)
 
 
 def test_words_are_escaped() -> None:
-    plot = Plot(1, 1)
-
-    svg = plot.svg(plot.frame(x_ticks=[(0, "<b>")], y_ticks=[]), title='"')
+    svg = CHARTS.draw(_plot(title='"', x_ticks=[(0, "<b>")]))
 
     assert "<b>" not in svg
     assert 'aria-label="&#34;"' in svg

@@ -9,6 +9,8 @@ from compare.report.html.tables import (
     class_rows,
     confidence_rows,
     confusion_filters,
+    defined_numbers,
+    definitions,
     figures,
     rank_rows,
     reach,
@@ -18,10 +20,11 @@ from compare.report.markdown import markdown
 from compare.report.terminal import accuracy_lines
 from compare.results.comparison import Comparison
 from compare.results.folder import RunFacts
+from compare.results.gates import PATHS
 from compare.results.numbers import ConfusionChange
 from compare.results.summary import Summary
 from compare.results.verdict import Verdict
-from compare.results.wording import ABSENT, say
+from compare.results.wording import ARROW, say
 from compare.statistics.measure import Estimate
 from tests.compare.conftest import NO_NUMBERS, UNLABELLED
 
@@ -107,22 +110,19 @@ def test_six_numbers_with_intervals_and_pictures(summary: Summary) -> None:
     six = figures(summary)
 
     assert len(six) == 6
-    delta = say(summary.top1.delta.value, "points")
-    assert six[0].value == f"{delta} points"
-    assert all(" to " in figure.interval for figure in six)
-    assert all("<svg" in figure.plot for figure in six)
+    assert six[0].estimate == summary.top1.delta
+    for figure in six:
+        low, high = figure.estimate.low, figure.estimate.high
+        assert low is not None
+        assert high is not None
+        assert figure.least <= low <= high <= figure.most
 
 
 def test_without_labels_there_are_other_numbers(summary: Summary) -> None:
     five = figures(replace(summary, data=UNLABELLED))
 
     assert five[0].name == "Changed first answers"
-    assert five[0].value == say(summary.disagreement_rate, "percent")
-
-
-def test_numbers_that_do_not_exist_are_dashes() -> None:
-    for summary in (NO_NUMBERS, replace(NO_NUMBERS, data=UNLABELLED)):
-        assert {figure.value.split()[0] for figure in figures(summary)} == {ABSENT}
+    assert five[0].estimate == summary.changed_first_answers
 
 
 def test_a_picture_reaches_a_little_beyond_its_interval() -> None:
@@ -149,3 +149,31 @@ def test_truth_among_five_of_five_classes_is_left_out(summary: Summary) -> None:
     )
     assert all("among" in text for text in shown)
     assert not any("truth among" in text.lower() for text in left)
+
+
+def test_each_has_a_meaning_and_a_formula_and_is_a_number_of_a_gate() -> None:
+    for measure, paths in defined_numbers():
+        assert measure.meaning
+        assert measure.formula
+        for path in paths:
+            assert path in PATHS or (*path, "value") in PATHS
+
+
+def test_no_two_have_one_name() -> None:
+    names = [measure.name for measure, _ in defined_numbers()]
+
+    assert len(names) == len(set(names))
+
+
+def test_numbers_that_do_not_exist_are_left_out(summary: Summary) -> None:
+    assert definitions(NO_NUMBERS) == []
+    assert len(definitions(summary)) == len([*defined_numbers()])
+
+
+def test_both_versions_are_said_with_their_intervals(summary: Summary) -> None:
+    (first,) = (each for each in definitions(summary) if each.paths[0] == ("a", "top1"))
+
+    a, b = first.said.split(f" {ARROW} ")
+
+    assert a.startswith(f"{say(summary.a.top1_accuracy, 'percent')} (")
+    assert b.startswith(f"{say(summary.b.top1_accuracy, 'percent')} (")

@@ -7,11 +7,10 @@ from pathlib import Path
 from classifier.console.text import markdown_text, printable
 from classifier.storage import write_text
 from compare.results.folder import RunFacts
-from compare.results.summary import Summary
+from compare.results.summary import Change, Summary, changes
 from compare.results.wording import (
     ARROW,
     PLACES,
-    five_can_miss,
     notes_of,
     plain,
     say,
@@ -20,7 +19,6 @@ from compare.results.wording import (
     say_value,
     verdict_in_words,
 )
-from compare.statistics.measure import Estimate
 
 MOST_CONFUSIONS = 5
 ICONS = {
@@ -59,27 +57,7 @@ def markdown(summary: Summary, facts: RunFacts) -> str:
 
 def _figures(summary: Summary) -> str:
     a, b, top1 = summary.a, summary.b, summary.top1
-    rows = [
-        _change(
-            "first answer right", a.top1_accuracy, b.top1_accuracy, summary.top1.delta
-        )
-    ]
-    if five_can_miss(summary):
-        rows.append(
-            _change(
-                "truth among five", a.top5_accuracy, b.top5_accuracy, summary.top5.delta
-            )
-        )
-    rows += [
-        _change(
-            "calibration error",
-            a.expected_calibration_error,
-            b.expected_calibration_error,
-            summary.calibration_error_delta,
-        ),
-        _score("log loss", a.log_loss, b.log_loss, summary.log_loss_delta),
-        _score("Brier score", a.brier_score, b.brier_score, summary.brier_score_delta),
-    ]
+    rows = [_row(change) for change in changes(summary, without="mean confidence")]
     rows += [
         (name, "", "", say_value(rate, "percent"))
         for name, rate in (
@@ -98,21 +76,13 @@ def _images(summary: Summary) -> str:
     return f"{say_images(summary.images or 0)}{data}"
 
 
-def _change(
-    name: str, before: float | None, after: float | None, change: Estimate
-) -> tuple[str, ...]:
-    a, b = say(before, "percent"), say(after, "percent")
-    interval = say_interval(change, "points")
-    unit = "" if change.value is None else " points"
-    said = f"{say(change.value, 'points')}{unit}"
-    return name, a, b, f"{said} ({interval})" if interval else said
-
-
-def _score(
-    name: str, before: float | None, after: float | None, change: Estimate
-) -> tuple[str, ...]:
-    a, b = say(before, "number"), say(after, "number")
-    return name, a, b, say_value(change, "change")
+def _row(row: Change) -> tuple[str, ...]:
+    change = say(row.change.value, row.change_kind)
+    if row.kind == "percent" and row.change.value is not None:
+        change += " points"
+    if interval := say_interval(row.change, row.change_kind):
+        change += f" ({interval})"
+    return row.name, say(row.before, row.kind), say(row.after, row.kind), change
 
 
 def _unlabelled_figures(summary: Summary) -> str:

@@ -12,9 +12,8 @@ import pandas as pd
 from classifier.console.text import csv_text, printable
 from compare.results.document import read_document
 from compare.results.folder import PER_CLASS, PER_IMAGE, SUMMARY
-from compare.results.summary import Summary
+from compare.results.summary import Summary, five_can_miss
 from compare.results.wording import (
-    five_can_miss,
     is_older,
     say_images,
     say_value,

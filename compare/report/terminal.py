@@ -9,11 +9,10 @@ from pathlib import Path
 from classifier.console.text import printable
 from compare.results.comparison import Comparison
 from compare.results.folder import hits
-from compare.results.summary import Summary
+from compare.results.summary import Summary, changes
 from compare.results.verdict import Verdict
 from compare.results.wording import (
     PLACES,
-    five_can_miss,
     notes_of,
     plain,
     plain_interval,
@@ -42,55 +41,22 @@ def clipped(lines: Sequence[str], most: int) -> list[str]:
     return [*lines[: most - 1], f"{lines[most - 1][: WIDTH - 2]} …"]
 
 
-def accuracy_lines(summary: Summary) -> list[str]:
-    a, b = summary.a, summary.b
-    label, width = _widths(a.name, b.name)
-    lines = [
-        f"{'':{label}}{a.name:>{width}}{b.name:>{width}}   "
-        "change, with its 95 % interval"
-    ]
-    rows = [
-        ("first answer right", a.top1_accuracy, b.top1_accuracy, summary.top1.delta),
-        ("truth among five", a.top5_accuracy, b.top5_accuracy, summary.top5.delta),
-        (
-            "calibration error",
-            a.expected_calibration_error,
-            b.expected_calibration_error,
-            summary.calibration_error_delta,
-        ),
-        (
-            "mean confidence",
-            a.mean_confidence,
-            b.mean_confidence,
-            summary.confidence.delta,
-        ),
-    ]
-    for name, before, after, delta in rows:
-        if name == "truth among five" and not five_can_miss(summary):
-            continue
-        sides = (plain(side, "percent") for side in (before, after))
+def change_lines(summary: Summary) -> list[str]:
+    """The head of the table, and a row for each number."""
+    a, b = summary.a.name, summary.b.name
+    width = max(9, len(a) + 1, len(b) + 1)
+    label = max(18, 38 - 2 * width)  # 20, or less if names are long
+    head = f"{'':{label}}{a:>{width}}{b:>{width}}   change, with its 95 % interval"
+    lines = [head]
+    for row in changes(summary, without="Brier score"):
+        before, after = plain(row.before, row.kind), plain(row.after, row.kind)
+        change = plain(row.change.value, row.change_kind)
+        said = f"{change:<14}" if row.kind == "number" else f"{change} points "
         lines.append(
-            f"{name:{label}}{''.join(f'{side:>{width}}' for side in sides)}   "
-            f"{plain(delta.value, 'points')} points  "
-            f"{plain_interval(delta, 'points')}".rstrip()
+            f"{row.name:{label}}{before:>{width}}{after:>{width}}   {said} "
+            f"{plain_interval(row.change, row.change_kind)}".rstrip()
         )
     return lines
-
-
-def log_loss_line(summary: Summary) -> str:
-    """One more row of the table above."""
-    label, width = _widths(summary.a.name, summary.b.name)
-    before, after = (plain(v.log_loss, "number") for v in (summary.a, summary.b))
-    delta = summary.log_loss_delta
-    return (
-        f"{'log loss':{label}}{before:>{width}}{after:>{width}}   "
-        f"{plain(delta.value, 'change'):<14} {plain_interval(delta, 'change')}"
-    ).rstrip()
-
-
-def _widths(a: str, b: str) -> tuple[int, int]:
-    width = max(9, len(a) + 1, len(b) + 1)
-    return max(18, 38 - 2 * width), width  # 20, or less if names are long
 
 
 def flip_lines(summary: Summary) -> list[str]:
@@ -154,16 +120,15 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if not summary.data.labelled:
         return _fitted([*start, *_unlabelled_lines(summary), *end])
     confusions, classes = _confusion_lines(summary), _class_lines(summary)
-    log_loss = log_loss_line(summary)
-    before = [*start, *accuracy_lines(summary), log_loss, ""]
-    before += [*flip_lines(summary), ""]
+    changed = change_lines(summary)
+    before = [*start, *changed, "", *flip_lines(summary), ""]
     after = ["", *rank_lines(summary), *end]
     room = HEIGHT - sum(map(bool, (*before, *classes, *after)))
     meaning = clipped(_meaning_lines(summary), max(5, room))
     return _fitted(
         [*before, *meaning, *classes, *confusions, *after],
         dispensable=confusions,
-        hardly_dispensable=[*classes, log_loss],
+        hardly_dispensable=[*classes, changed[-1]],  # log loss,
     )
 
 

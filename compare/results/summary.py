@@ -198,3 +198,53 @@ def value_at(summary: Summary, path: FieldPath) -> object:
     for name in path:
         value = getattr(value, name)
     return value
+
+
+def five_can_miss(summary: Summary) -> bool:
+    """False if both lists of five hold every truth and the same classes.
+
+    So it is with five classes or fewer: "truth among five" says nothing then.
+    """
+    shares = (
+        summary.a.top5_accuracy,
+        summary.b.top5_accuracy,
+        summary.overlap.top5,
+    )
+    return any(share != 1 for share in shares)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A number of both versions, and its change."""
+
+    name: str
+    before: float | None
+    after: float | None
+    change: Estimate
+    kind: Literal["percent", "number"]
+    """The kind of `before` and `after`."""
+
+    @property
+    def change_kind(self) -> Literal["points", "change"]:
+        return "points" if self.kind == "percent" else "change"
+
+
+def changes(summary: Summary, *, without: str) -> list[Change]:
+    """The rows of the reports' tables, apart from that called `without`."""
+    a, b = summary.a, summary.b
+    errors = a.expected_calibration_error, b.expected_calibration_error
+    confidences = a.mean_confidence, b.mean_confidence
+    first, five = (a.top1_accuracy, b.top1_accuracy), (a.top5_accuracy, b.top5_accuracy)
+    error, confidence = summary.calibration_error_delta, summary.confidence.delta
+    scores = a.brier_score, b.brier_score
+    rows = [
+        Change("first answer right", *first, summary.top1.delta, "percent"),
+        Change("truth among five", *five, summary.top5.delta, "percent"),
+        Change("calibration error", *errors, error, "percent"),
+        Change("mean confidence", *confidences, confidence, "percent"),
+        Change("log loss", a.log_loss, b.log_loss, summary.log_loss_delta, "number"),
+        Change("Brier score", *scores, summary.brier_score_delta, "number"),
+    ]
+    if not five_can_miss(summary):
+        del rows[1]
+    return [row for row in rows if row.name != without]

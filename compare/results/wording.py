@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compare.results.numbers import PairedNumbers
-from compare.results.summary import Summary
+from compare.results.summary import Change, Summary, changes
 from compare.statistics.measure import Estimate, Kind
 
 ABSENT = "\N{EN DASH}"
@@ -88,19 +88,6 @@ def say_value(value: object, kind: Kind) -> str:
 def say_both(a: object, b: object, kind: Kind) -> str:
     """`31.13 % → 29.93 %`: the baseline's, then the candidate's."""
     return f"{say_value(a, kind)} {ARROW} {say_value(b, kind)}"
-
-
-def five_can_miss(summary: Summary) -> bool:
-    """False if both lists of five hold every truth and the same classes.
-
-    So it is with five classes or fewer: "truth among five" says nothing then.
-    """
-    shares = (
-        summary.a.top5_accuracy,
-        summary.b.top5_accuracy,
-        summary.overlap.top5,
-    )
-    return any(share != 1 for share in shares)
 
 
 def is_older(summary: Summary) -> bool:
@@ -269,31 +256,23 @@ def moved_most(summary: Summary) -> str:
     """
     if is_older(summary):
         return ""
-    a, b, top1, top5 = summary.a, summary.b, summary.top1, summary.top5
+    top1, top5 = summary.top1, summary.top5
+    rows = {row.name: row for row in changes(summary, without="mean confidence")}
+    error, loss, score = (
+        (row.change, _move(row))
+        for row in map(
+            rows.__getitem__, ("calibration error", "log loss", "Brier score")
+        )
+    )
     shares = [
         (top1.delta if _is_shown(top1) else None, ""),
         (top5.delta if _is_shown(top5) else None, _five_move(summary)),
-        (
-            summary.calibration_error_delta,
-            _move(
-                "calibration error",
-                a.expected_calibration_error,
-                b.expected_calibration_error,
-                "percent",
-            ),
-        ),
+        error,
     ]
-    scores = [
-        (summary.log_loss_delta, _move("log loss", a.log_loss, b.log_loss, "number")),
-        (
-            summary.brier_score_delta,
-            _move("the Brier score", a.brier_score, b.brier_score, "number"),
-        ),
-    ]
-    for changes in (shares, scores):
+    for group in (shares, [loss, score]):
         moved = [
             (abs(change.value or 0), words)
-            for change, words in changes
+            for change, words in group
             if change is not None and _is_off_zero(change)
         ]
         if moved:
@@ -308,17 +287,17 @@ def _five_move(summary: Summary) -> str:
     return f"the truth is among {b}'s five answers {points} points {often}"
 
 
-def _move(name: str, before: float | None, after: float | None, kind: Kind) -> str:
+def _move(row: Change) -> str:
+    before, after, kind = row.before, row.after, row.kind
     if before is None or after is None:
         return ""
+    name = "the Brier score" if row.name == "Brier score" else row.name
     moves = f"{name} {'rises' if after > before else 'falls'}"
     if say(before, kind) != say(after, kind):
         return f"{moves} from {say(before, kind)} to {say(after, kind)}"
     # Shown, and too small for the places that it is written with.
-    size = abs(after - before)
-    is_share = kind == "percent"
-    by = f"{say(size, 'points')} points" if is_share else say(size, "change")
-    return f"{moves} by {by.removeprefix('+')}"
+    by = say(abs(after - before), row.change_kind).removeprefix("+")
+    return f"{moves} by {by}{' points' if kind == 'percent' else ''}"
 
 
 def _accuracies(summary: Summary) -> str:

@@ -17,6 +17,7 @@ from compare.results import wording
 from compare.results.comparison import Comparison
 from compare.results.document import write_document
 from compare.results.folder import HTML, RunFacts
+from compare.results.summary import five_can_miss
 from compare.results.verdict import Verdict
 
 STYLES = ("styles/report.css", "styles/gallery.css")
@@ -130,7 +131,7 @@ def environment() -> Environment:
     pages.globals.update(
         views=tables,
         places=wording.PLACES,
-        five_can_miss=wording.five_can_miss,
+        five_can_miss=five_can_miss,
         charts=charts,
     )
     return pages

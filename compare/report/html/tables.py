@@ -6,11 +6,17 @@ from dataclasses import dataclass, replace
 
 from classifier.bundle.labels import Labels
 from compare.results.numbers import ConfusionChange, Counts
-from compare.results.summary import FieldPath, Place, Summary, places, value_at
+from compare.results.summary import (
+    FieldPath,
+    Place,
+    Summary,
+    five_can_miss,
+    places,
+    value_at,
+)
 from compare.results.wording import (
     ABSENT,
     ARROW,
-    five_can_miss,
     say,
     say_both,
     say_value,

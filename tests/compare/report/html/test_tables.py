@@ -17,7 +17,7 @@ from compare.report.html.tables import (
     slice_reach,
 )
 from compare.report.markdown import markdown
-from compare.report.terminal import accuracy_lines
+from compare.report.terminal import change_lines
 from compare.results.comparison import Comparison
 from compare.results.folder import RunFacts
 from compare.results.gates import PATHS
@@ -142,7 +142,7 @@ def test_truth_among_five_of_five_classes_is_left_out(summary: Summary) -> None:
     shown, left = (
         [
             "\n".join(figure.name for figure in figures(said)),
-            "\n".join(accuracy_lines(said)),
+            "\n".join(change_lines(said)),
             markdown(said, RunFacts()).split("\n\n| images")[0],
         ]
         for said in (summary, of_five)

@@ -20,17 +20,14 @@ from compare.matrix.output import (
     MatrixData,
     MatrixPair,
     MatrixVersion,
-    print_matrix,
+    matrix_lines,
     write_matrix,
 )
 from compare.matrix.predictions import ValidatedVersion, read_side_by_side
+from compare.report.terminal import print_lines
 from compare.results.comparison import NotComparable
 from compare.results.record import ForeignFolder
-from compare.statistics.paired import (
-    mcnemar_mid_p,
-    paired_difference,
-    share,
-)
+from compare.statistics.paired import mcnemar_mid_p, paired_difference, share
 from compare.statistics.top_five import paired_table
 
 MOST = 100
@@ -41,24 +38,23 @@ LONGEST_NUMBER = 9
 
 HINT = "name two or more, as in v1..v16 or v1,v4,@best"
 
-
 DRAWN, NOT_COMPARABLE = 0, 3
 
 logger = logging.getLogger(__name__)
 
 
-def draw_matrix(asked: str, *, model: str | None, out: Path | None) -> int:
+def draw_matrix(names: str, *, model: str | None, out: Path | None) -> int:
     """Write the folder, print the table, return the exit code.
 
     The code is 3 if the versions were validated on different images or classes. Raises
     UnknownModel, UnknownVersion, ForeignFolder, StoreUnavailable or OSError.
     """
-    folder = out or Path(f"compare-matrix-{_file_name(asked)}")
+    folder = out or Path(f"compare-matrix-{_file_name(names)}")
     if folder.exists() and not folder.is_dir():
         raise ForeignFolder(f"{folder} is a file; name another folder with --out")
     registry = Registry()
     name = registry.model_name(model)
-    versions, notes = name_versions(registry.versions(name), asked, model=name)
+    versions, notes = name_versions(registry.versions(name), names, model=name)
     try:
         validated = read_side_by_side(registry, versions)
     except NotComparable as error:
@@ -67,7 +63,7 @@ def draw_matrix(asked: str, *, model: str | None, out: Path | None) -> int:
     matrix = make_matrix(validated, notes=notes)
     folder.mkdir(parents=True, exist_ok=True)
     write_matrix(folder, matrix)
-    print_matrix(matrix, folder)
+    print_lines(matrix_lines(matrix, folder))
     return DRAWN
 
 
@@ -113,14 +109,14 @@ def _pair(baseline: ValidatedVersion, candidate: ValidatedVersion) -> MatrixPair
     )
 
 
-def _file_name(asked: str) -> str:
+def _file_name(names: str) -> str:
     """`v1-v16` for `v1..v16`; the name never leads out of the current folder."""
-    kept = [c if c.isalnum() or c in "._-" else "-" for c in asked.replace("@", "")]
+    kept = [c if c.isalnum() or c in "._-" else "-" for c in names.replace("@", "")]
     return "".join(kept).replace("..", "-")[:80]
 
 
 def name_versions(
-    known: Sequence[Version], asked: str, *, model: str
+    known: Sequence[Version], names: str, *, model: str
 ) -> tuple[list[Version], list[str]]:
     """The versions in the order of their names, each once, and notes for the reports.
 
@@ -130,7 +126,7 @@ def name_versions(
     """
     found: dict[str, Version] = {}
     notes: list[str] = []
-    for part in (part.strip() for part in asked.split(",")):
+    for part in (part.strip() for part in names.split(",")):
         if ".." not in part:
             version = find_version(known, part, model=model)
             found.setdefault(version.number, version)
@@ -143,7 +139,7 @@ def name_versions(
             )
     if not 2 <= len(found) <= MOST:
         raise UnknownVersion(
-            f"{asked!r} names {len(found)} version{'s' * (len(found) != 1)} of "
+            f"{names!r} names {len(found)} version{'s' * (len(found) != 1)} of "
             f"{model!r}; {HINT}, and at most {MOST}"
         )
     return list(found.values()), notes

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from classifier.console.text import csv_row, page_text
 from classifier.storage import write_json, write_text
-from compare.report.terminal import WIDTH, print_lines, wrap
+from compare.report.terminal import WIDTH, wrap
 from compare.results.wording import ABSENT, plain, say
 from compare.statistics.measure import Estimate
 
@@ -89,10 +89,6 @@ def matrix_csv(matrix: Matrix) -> str:
     return text.getvalue()
 
 
-def print_matrix(matrix: Matrix, folder: Path) -> None:
-    print_lines(matrix_lines(matrix, folder))
-
-
 def matrix_lines(matrix: Matrix, folder: Path) -> list[str]:
     names = [f"v{version.version}" for version in matrix.versions]
     data = f" of {matrix.data.name}" if matrix.data.name else ""
@@ -114,7 +110,7 @@ def matrix_lines(matrix: Matrix, folder: Path) -> list[str]:
         *head,
         *square,
         "",
-        f"each two with intervals: {folder}/matrix.html, matrix.csv",
+        f"all pairs with intervals: {folder}/matrix.html, matrix.csv",
     ]
 
 
@@ -185,49 +181,28 @@ def _square(names: Sequence[str], cells: Sequence[Sequence[float | None]]) -> li
     return lines
 
 
-WITH_NUMBERS = 24
-"""Versions up to which a cell is large enough for its number."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a heat map."""
-
-    row: int
-    column: int
-    shade: float
-    """Share of the largest value, 0..1."""
-
-    text: str
-    title: str
-
-
 @dataclass(frozen=True)
 class HeatMap:
-    """Versions by versions; sizes are in the picture's own units."""
+    """Versions by versions."""
 
     kind: str
     label: str
-    names: Sequence[str]
-    cells: Sequence[Cell]
-    largest: str
-    size: int
-    """Side of a cell."""
+    title: str
+    """Title of a cell, with places for row, column and value."""
 
-    margin: int
-    """Space for the names."""
+    cells: Sequence[Sequence[float | None]]
+    """[row][column], shares; the diagonal is None."""
 
     @property
-    def with_numbers(self) -> bool:
-        return len(self.names) <= WITH_NUMBERS
+    def largest(self) -> float:
+        known = (cell for row in self.cells for cell in row if cell is not None)
+        return max(known, default=0.0)
 
 
 def matrix_html(matrix: Matrix) -> str:
     """One file that needs no network; the heat maps are SVG."""
     environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("compare.matrix", ""), PackageLoader("compare.report.html")]
-        ),
+        loader=PackageLoader("compare.matrix", ""),
         autoescape=True,  # names of models and data sets are others' text
         finalize=page_text,
         undefined=StrictUndefined,
@@ -235,54 +210,23 @@ def matrix_html(matrix: Matrix) -> str:
         lstrip_blocks=True,
     )
     environment.filters["say"] = say
-    names = [f"v{version.version}" for version in matrix.versions]
+    maps = [
+        HeatMap(
+            "churn",
+            "Share of images whose first answers differ",
+            "{row} and {column} differ on {value} of the images",
+            churn_cells(matrix),
+        ),
+        HeatMap(
+            "flips",
+            "Share of images that the row's version gets right and the column's wrong",
+            "right in {row}, wrong in {column}: {value} of the images",
+            flip_cells(matrix),
+        ),
+    ]
     return environment.get_template("matrix.html.j2").render(
         matrix=matrix,
-        names=names,
-        maps=[
-            _heat_map(
-                "churn",
-                "Share of images whose first answers differ",
-                names,
-                churn_cells(matrix),
-                "{row} and {column} differ on {value} of the images",
-            ),
-            _heat_map(
-                "flips",
-                "Share of images that the row's version gets right and the column's "
-                "wrong",
-                names,
-                flip_cells(matrix),
-                "right in {row}, wrong in {column}: {value} of the images",
-            ),
-        ],
+        names=[f"v{version.version}" for version in matrix.versions],
+        maps=maps,
         best=max((v.top1.high or 0 for v in matrix.versions), default=0) or 1,
     )
-
-
-def _heat_map(
-    kind: str,
-    label: str,
-    names: Sequence[str],
-    values: Sequence[Sequence[float | None]],
-    title: str,
-) -> HeatMap:
-    """Shades run from 0 to the largest value; the diagonal is empty."""
-    largest = max((v for row in values for v in row if v is not None), default=0.0)
-    cells = [
-        Cell(
-            row=row,
-            column=column,
-            shade=value / largest if largest else 0.0,
-            text=f"{100 * value:.1f}",
-            title=title.format(
-                row=names[row], column=names[column], value=say(value, "percent")
-            ),
-        )
-        for row, line in enumerate(values)
-        for column, value in enumerate(line)
-        if value is not None
-    ]
-    size = 40 if len(names) <= WITH_NUMBERS else 14
-    margin = 16 + 8 * max(map(len, names))
-    return HeatMap(kind, label, names, cells, say(largest, "percent"), size, margin)

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     try:
         return run(errand)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print("interrupted; the same command continues from here", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         return report_failure(error)

@@ -23,9 +23,9 @@ from compare.results.gates import Gate, gate_names, parse_gate
 LONGEST_ALIAS = 255
 
 _SUBJECT, _VERDICT, _SERVICE, _OTHERS = (
-    "what is compared",
-    "what follows from it",
-    "how the service is asked",
+    "the comparison",
+    "the verdict",
+    "the service",
     "instead of --a and --b",
 )
 
@@ -130,7 +130,7 @@ class CompareConfig:
     ] = OWN_FILES_MEGAPIXELS
     out: _Out = None
     fresh: Annotated[
-        bool, Flag("throw away what --out holds", default="go on with it")
+        bool, Flag("delete the comparison in --out", default="continue it")
     ] = False
     cache: Annotated[
         Path | None,
@@ -178,7 +178,7 @@ class CompareConfig:
     )
     patience: Annotated[
         float,
-        Flag("without any progress, until the service is given up", metavar="SECONDS"),
+        Flag("without progress, before the service is given up", metavar="SECONDS"),
     ] = 60.0
 
     def __post_init__(self) -> None:
@@ -322,14 +322,14 @@ def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None
     """ValueError if the alias would move to an int8 form or without a gate."""
     if candidate.lower().endswith(INT8):
         raise ValueError(
-            f"--promote {alias} does not go with {candidate}: an alias names a version "
-            "and no int8 form, and the version would not be what was compared; compare "
+            f"--promote {alias} does not go with {candidate}: an alias can "
+            "name no int8 form; compare "
             f"{candidate[: -len(INT8)]}, or leave --promote out"
         )
     if not gates:
         raise ValueError(
-            f"--promote {alias} needs a gate, as without one nothing can speak against "
-            'it; add one, such as --non-inferior 0.005 or --fail-on "negative_flip_rate'
+            f"--promote {alias} needs a gate, as nothing else can stop it; "
+            'add one, such as --non-inferior 0.005 or --fail-on "negative_flip_rate'
             '>0.06"'
         )
 

@@ -1,4 +1,4 @@
-"""The story of a comparison: ask both versions, judge, report, log, promote."""
+"""The story of a comparison: collect both versions' answers, judge, report, log."""
 
 import contextlib
 import hashlib
@@ -63,7 +63,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
             is_logged = _prepare_store(config)
         folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
         record = _open(folder, images, a, b, config)
-        found, measured = _ask(service, images, folder, record, config)
+        found, measured = _compare(service, images, folder, record, config)
     if isinstance(found, Comparison):
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
@@ -90,7 +90,7 @@ def _prepare_early(
 ) -> tuple[Images | None, bool | None, Mapping[str, Look]]:
     """Images, store and first pictures, while our own service starts.
 
-    Nothing of it without such a service: another one's versions decide what is read.
+    Nothing without such a service: the versions of another one decide what is read.
     """
     if early is None:
         return None, None, {}
@@ -114,7 +114,7 @@ def _prepare_early(
 def _prepare_store(config: CompareConfig) -> bool:
     """Import MLflow if it is needed; whether the comparison is logged.
 
-    Raises StoreUnavailable if --promote has no store: earlier than any question.
+    Raises StoreUnavailable if --promote has no store, before any request.
     """
     is_logged = not config.no_mlflow and is_there_a_store()
     if is_logged or config.promote is not None:
@@ -162,7 +162,7 @@ def _open(
     return open_folder(folder, record, fresh=config.fresh)
 
 
-def _ask(
+def _compare(
     service: Service,
     images: Images,
     folder: Path,
@@ -240,8 +240,8 @@ def _measure(
     )
     with contextlib.closing(hasty):
         timed = measure_latency(hasty, images, record.a, record.b)
-    asked, differing = count_differing(
-        service.ask,
+    repeated, differing = count_differing(
+        service.predict,
         images,
         answers,
         again=timed.answers,
@@ -249,4 +249,4 @@ def _measure(
         b=record.b,
         batch_size=config.batch_size,
     )
-    return {"probe": {"images": asked, "differing": differing}, **timed.facts}
+    return {"probe": {"images": repeated, "differing": differing}, **timed.facts}

@@ -48,7 +48,7 @@ def test_the_command_line_is_answered_before_anything_slow_is_imported(
             ["instead of a new run", "data", "network", "optimisation", "machine"],
         ),
         ("serving", ["what is served", "where it listens", "limits and times"]),
-        ("compare", ["what is compared", "what follows from it", "gates"]),
+        ("compare", ["the comparison", "the verdict", "gates"]),
     ],
 )
 def test_help_has_groups_examples_and_exit_codes(

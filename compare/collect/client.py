@@ -130,17 +130,17 @@ class Service:
             )
         return listed
 
-    def version(self, asked: str) -> ServedVersion:
+    def version(self, name: str) -> ServedVersion:
         """One version as the service shows it. Raises UnknownServed."""
         listed = self.list_versions()
-        path = f"/versions/{quote(asked, safe='')}"
+        path = f"/versions/{quote(name, safe='')}"
         entry = self._retry(lambda: self._send("GET", path))
         try:
             return read_version(entry, listed)
         except NotTheContract as error:
-            raise ServiceUnavailable(f"{self.url}/versions/{asked}: {error}") from error
+            raise ServiceUnavailable(f"{self.url}/versions/{name}: {error}") from error
 
-    def ask(
+    def predict(
         self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
     ) -> list[tuple[Answer, ...]]:
         """For each (name, file's bytes) the answer of each version, in their order.
@@ -148,14 +148,17 @@ class Service:
         A batch that is refused is sent again in halves.
         """
         try:
-            return self._retry(lambda: self._predict(images, versions))
+            return self._retry(lambda: self._request_answers(images, versions))
         except ImageRefused as refused:
             if len(images) == 1:
                 return [(refused.answer,) * len(versions)]
         half = len(images) // 2
-        return [*self.ask(images[:half], versions), *self.ask(images[half:], versions)]
+        return [
+            *self.predict(images[:half], versions),
+            *self.predict(images[half:], versions),
+        ]
 
-    def _predict(
+    def _request_answers(
         self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
     ) -> list[tuple[Answer, ...]]:
         document = self._send(
@@ -212,7 +215,7 @@ class Service:
             else:
                 self._last_success = time.monotonic()
                 return result
-        raise ServiceUnavailable(f"asking {self.url} was ended")
+        raise ServiceUnavailable(f"the requests to {self.url} were stopped")
 
     def _send(
         self,
@@ -244,7 +247,9 @@ class Service:
         ) as error:
             raise TransientFailure(_innermost(error), is_silence=True) from error
         except requests.RequestException as error:
-            raise ServiceUnavailable(f"cannot ask {self.url}: {error}") from error
+            raise ServiceUnavailable(
+                f"the request to {self.url} failed: {error}"
+            ) from error
         if response.status_code in (401, 403):
             raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
         return _read_response(response, f"{method} {path}", has_images=method == "POST")
@@ -288,7 +293,7 @@ def _key_advice(url: str, status: int, key: str | None) -> str:
 
 
 def _read_response(
-    response: requests.Response, asked: str, *, has_images: bool
+    response: requests.Response, request: str, *, has_images: bool
 ) -> dict[str, Any]:
     """The JSON object of a success; every other answer raises what it means."""
     status = response.status_code
@@ -305,16 +310,16 @@ def _read_response(
     try:
         document = json.loads(response.content)
     except (ValueError, RecursionError) as error:
-        raise TransientFailure(f"{asked} gave status {status}, no JSON") from error
+        raise TransientFailure(f"{request} gave status {status}, no JSON") from error
     if not isinstance(document, dict):
-        raise TransientFailure(f"{asked} gave JSON that is no object")
+        raise TransientFailure(f"{request} gave JSON that is no object")
     if status == HTTPStatus.OK:
         return document
     if has_images and code in FINAL_CODES:
         raise ImageRefused(NoAnswer(code, message))
     if code == "unknown_version":
         raise UnknownServed(message)
-    raise ServiceUnavailable(f"{asked} was refused with status {status}: {message}")
+    raise ServiceUnavailable(f"{request} was refused with status {status}: {message}")
 
 
 def _read_error(body: bytes) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def collect_answers(
     def ask(start: int, end: int) -> dict[str, PairOfAnswers]:
         names, files = images.names[start:end], images.files[start:end]
         batch, unread = _read(names, files)
-        answers = service.ask(batch, versions) if batch else []
+        answers = service.predict(batch, versions) if batch else []
         answered = {
             name: (answer[0], answer[-1])
             for (name, _), answer in zip(batch, answers, strict=True)

@@ -106,7 +106,7 @@ def find_images(
 ) -> Images:
     """The images at `source`, else those that `version` was validated on.
 
-    Raises BadDataset if nothing says which images, or if there are none.
+    Raises BadDataset if the images are unknown, or if there are none.
     """
     try:
         return open_images(
@@ -114,7 +114,7 @@ def find_images(
         )
     except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
         raise BadDataset(
-            f"which images? The registry cannot say ({error}); name them with --data"
+            f"the registry does not name the images ({error}); name them with --data"
         ) from error
 
 
@@ -133,8 +133,8 @@ def open_images(
     """
     if source is None:
         source = _recorded_source(model, version)
-        # Anybody can write there, and these images go to the service.
-        logger.info("the images are those of %s, says the registry", source)
+        # Anybody can write there, and these images are sent to the service.
+        logger.info("the registry names %s as the images", source)
     if is_unlabelled(source):
         logger.info("%s has images and no labels", source)
         return unlabelled_images(source, limit)
@@ -142,16 +142,16 @@ def open_images(
     return labelled_images(dataset, limit)
 
 
-def _recorded_source(model: str | None, asked: str) -> str:
+def _recorded_source(model: str | None, name: str) -> str:
     """The data that a version was validated on, as the registry has it."""
     from classifier.store.registry import Registry  # MLflow takes 1.3 s
 
     registry = Registry()
-    version = registry.resolve(registry.model_name(model), asked)
+    version = registry.resolve(registry.model_name(model), name)
     source = version.dataset_source
     if source is None:
         raise BadDataset(
-            f"which images? The registry does not say what v{version.number} was "
+            f"the registry does not name the images that v{version.number} was "
             "trained on; name them with --data"
         )
     return source

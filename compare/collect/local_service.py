@@ -73,7 +73,7 @@ def own_service(
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
     command += ["--max-batch-size", str(BATCH_SIZE)]
     command += ["--max-megapixels", f"{max_megapixels:g}"]
-    logger.info("starting a service for the time of this comparison")
+    logger.info("starting a service for this comparison")
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -113,7 +113,7 @@ def _first_line(output: IO[str], log: IO[str]) -> str:
     log.seek(0)
     said = [text for text in log.read().splitlines() if text.startswith("error: ")]
     log.seek(0)
-    last = "; ".join(log.read().splitlines()[-3:]) or "it said nothing"
+    last = "; ".join(log.read().splitlines()[-3:]) or "it printed nothing"
     reason = said[0].removeprefix("error: ") if said else last
     from compare.collect.client import ServiceUnavailable  # requests: 0.07 s
 
@@ -139,8 +139,8 @@ def early_service(
     """Yield a service of our own that is being started, or None if that is premature.
 
     It is premature if a service is named or listens at the default address, and if a
-    version is named by an alias: the service would follow the alias while it is asked
-    about one number.
+    version is named by an alias: the service would follow the alias while requests
+    are for one number.
     """
     names = list(dict.fromkeys(map(canonical_name, versions)))
     if url is not None or not all(map(_is_number, names)) or _is_taken():

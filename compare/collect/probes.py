@@ -22,10 +22,10 @@ batch change the last digits, by up to 1e-5 on a CPU and more on a GPU in bf16."
 
 T = TypeVar("T")
 
-Ask = Callable[
+Predict = Callable[
     [Sequence[tuple[str, bytes]], Sequence[ServedVersion]], list[tuple[Answer, ...]]
 ]
-"""For each (name, file's bytes) the answer of each version, as Service.ask()."""
+"""For each (name, file's bytes) the answer of each version, as Service.predict()."""
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:
@@ -36,7 +36,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def count_differing(
-    ask: Ask,
+    predict: Predict,
     images: Images,
     answered: Mapping[str, PairOfAnswers],
     *,
@@ -54,13 +54,13 @@ def count_differing(
     probed = spread(
         [place for place, name in enumerate(images.names) if name in answered], PROBED
     )
-    asked = [place for place in probed if images.names[place] not in again]
+    pending = [place for place in probed if images.names[place] not in again]
     versions = [a] if a.number == b.number else [a, b]
     second = dict(again)
-    for start in range(0, len(asked), batch_size):
-        places = asked[start : start + batch_size]
+    for start in range(0, len(pending), batch_size):
+        places = pending[start : start + batch_size]
         batch = [(images.names[p], images.files[p].read_bytes()) for p in places]
-        for (name, _), answers in zip(batch, ask(batch, versions), strict=True):
+        for (name, _), answers in zip(batch, predict(batch, versions), strict=True):
             for answer in answers:
                 if isinstance(answer, NoAnswer) and not answer.is_final:
                     raise ServiceUnavailable(
@@ -127,13 +127,13 @@ def measure_latency(
     times_ms: list[tuple[float, float]] = []
     answers: dict[str, PairOfAnswers] = {}
     try:
-        _ask_in_turn(service, images, places[0], a, b)  # opens the connection
+        _predict_in_turn(service, images, places[0], a, b)  # opens the connection
         end = time.monotonic() + LONGEST_SECONDS
         for number in range(REQUESTS):
             if time.monotonic() > end:
                 break
             place, before = places[number % len(places)], service.retries
-            pair, times = _ask_in_turn(service, images, place, a, b)
+            pair, times = _predict_in_turn(service, images, place, a, b)
             if is_final(pair):
                 answers[images.names[place]] = pair
             if service.retries == before:
@@ -150,15 +150,15 @@ def _unmeasured(why: str, answers: Mapping[str, PairOfAnswers]) -> Timed:
     return Timed(facts, answers)
 
 
-def _ask_in_turn(
+def _predict_in_turn(
     service: Service, images: Images, place: int, a: ServedVersion, b: ServedVersion
 ) -> tuple[PairOfAnswers, tuple[float, float]]:
     """Both answers, and the milliseconds of each."""
     image = (images.names[place], images.files[place].read_bytes())
     started = time.perf_counter()
-    (of_a,) = service.ask([image], [a])
+    (of_a,) = service.predict([image], [a])
     between = time.perf_counter()
-    (of_b,) = service.ask([image], [b])
+    (of_b,) = service.predict([image], [b])
     ended = time.perf_counter()
     times_ms = 1000 * (between - started), 1000 * (ended - between)
     return (of_a[0], of_b[0]), times_ms

@@ -95,11 +95,11 @@ def read_results(
 ) -> list[tuple[Answer, ...]]:
     """The answers of each image, in the versions' order. Raises NotTheContract."""
     results = document.get("results")
-    asked = [(image, v) for image in range(count) for v in versions]
-    if not isinstance(results, list) or len(results) != len(asked):
-        raise NotTheContract(f"not the {len(asked)} results that were asked for")
+    expected = [(image, v) for image in range(count) for v in versions]
+    if not isinstance(results, list) or len(results) != len(expected):
+        raise NotTheContract(f"not the {len(expected)} results that were expected")
     answers = []
-    for row, (image, version) in zip(results, asked, strict=True):
+    for row, (image, version) in zip(results, expected, strict=True):
         try:
             place, number = row["image"], str(row["version"])
             answers.append(_read_row(row, len(version.labels)))
@@ -108,7 +108,7 @@ def read_results(
         if (place, number) != (image, version.number):
             raise NotTheContract(
                 f"image {place} by version {number} came where image {image} by "
-                f"version {version.number} was asked"
+                f"version {version.number} was expected"
             )
     width = len(versions)
     return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]

@@ -69,7 +69,7 @@ def _check_model(service: Service, model: str | None) -> None:
 
 
 def _versions_at_default(
-    model: str | None, asked: Sequence[str], key: str | None
+    model: str | None, names: Sequence[str], key: str | None
 ) -> list[ServedVersion]:
     """The versions as the service at the default address lists them.
 
@@ -82,7 +82,7 @@ def _versions_at_default(
             if model not in (None, served):
                 logger.info("%s serves %s, another model", DEFAULT_URL, served)
                 return []
-            return [service.version(name) for name in asked]
+            return [service.version(name) for name in names]
     except ServiceUnavailable:
         return []
     except UnknownServed as error:
@@ -91,7 +91,7 @@ def _versions_at_default(
     except KeyRefused as error:
         if key is not None:
             raise
-        logger.info("not asked: %s", error)
+        logger.info("%s is not used: %s", DEFAULT_URL, error)
         return []
 
 
@@ -105,12 +105,12 @@ def _if_it_answers(
     """
     try:
         for version in versions:
-            service.ask([("probe.png", PROBE)], [version])
+            service.predict([("probe.png", PROBE)], [version])
     except (UnknownServed, ServiceUnavailable) as error:
         service.close()
         logger.info("%s does not answer for both: %s", DEFAULT_URL, error)
         return None
-    logger.info("asking the service at %s", DEFAULT_URL)
+    logger.info("using the service at %s", DEFAULT_URL)
     return service
 
 

@@ -41,7 +41,7 @@ def read_side_by_side(
     """All in the first version's order of images and indices of classes.
 
     Raises NotComparable if one was validated on other images or classes, or keeps no
-    predictions, and StoreUnavailable if its files are away.
+    predictions, and StoreUnavailable if its files cannot be read.
     """
     first, *others = versions
     reference = validated(first, registry)

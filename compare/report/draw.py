@@ -174,23 +174,25 @@ def _find_kept(
     except NotComparable as error:
         return error, facts
     if "probe" not in facts:
-        raise _unfinished(folder, record, "its answers were not asked for again yet")
+        raise _unfinished(
+            folder, record, "its answers were not checked by repeated requests"
+        )
     return comparison, facts
 
 
 def _check_finished(
     folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> None:
-    unasked = sum(name not in answers for name in record.names)
-    if unasked > record.allow_missing:
+    unanswered = sum(name not in answers for name in record.names)
+    if unanswered > record.allow_missing:
         total = len(record.names)
-        done = f"{total - unasked:,} of {total:,} images are answered"
+        done = f"{total - unanswered:,} of {total:,} images are answered"
         raise _unfinished(folder, record, done)
 
 
 def _unfinished(folder: Path, record: Record, state: str) -> Unfinished:
     return Unfinished(
-        f"the comparison in {folder} was not finished: {state}; go on with python -m "
-        f"compare --a v{record.a.number} --b v{record.b.number} --out {folder}, and "
-        "with the --model, --data and --limit that it began with"
+        f"the comparison in {folder} was not finished: {state}; continue it with "
+        f"python -m compare --a v{record.a.number} --b v{record.b.number} "
+        f"--out {folder}, and with the --model, --data and --limit of its start"
     )

@@ -38,9 +38,9 @@ class Loaded:
     @property
     def verdict(self) -> str:
         """`pass`, `fail`, `no_gate` or `not_comparable`."""
-        # Older summaries say that what was never asked has passed.
-        is_asked = self.numbers.verdict != "pass" or self.numbers.gates
-        return self.numbers.verdict if is_asked else "no_gate"
+        # Older summaries have `pass` without gates too.
+        is_judged = self.numbers.verdict != "pass" or self.numbers.gates
+        return self.numbers.verdict if is_judged else "no_gate"
 
     @cached_property
     def per_image(self) -> pd.DataFrame:

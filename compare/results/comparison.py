@@ -93,7 +93,7 @@ def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) 
         hint = unicode_hint(unknown, a.labels.ids)
         raise NotComparable(
             f"the versions do not know {len(unknown)} of the data's classes: "
-            f"{_some(unknown)}; {hint or 'name the data they learnt on with --data'}"
+            f"{_some(unknown)}; {hint or 'name their training data with --data'}"
         )
 
 
@@ -136,7 +136,7 @@ def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
     name, why = next(iter(missing.items()))
     raise NotComparable(
         f"{len(missing)} of {len(missing) + len(comparison.names)} images have no "
-        f"answer ({allow_missing} are allowed), such as {name}: {why}; mend them, "
+        f"answer ({allow_missing} are allowed), such as {name}: {why}; repair them, "
         "or allow them with --allow-missing",
         missing=missing,
     )

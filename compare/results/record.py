@@ -108,7 +108,7 @@ def _has_files(folder: Path) -> bool:
 
 def _same_comparison(folder: Path, record: Record) -> Record:
     """The record in the folder. Raises ForeignFolder if it is of another comparison."""
-    advice = "name another folder with --out, or throw it away with --fresh"
+    advice = "name another folder with --out, or delete it with --fresh"
     try:
         kept = read_record(folder)
     except ForeignFolder as error:

@@ -41,7 +41,7 @@ def test_answers_come_per_image_in_the_order_of_the_versions(
 ) -> None:
     wire = start(lambda path, count: _json(GOOD))
 
-    ((a, b),) = Service(wire.url, patience_seconds=5).ask(IMAGE, PAIR)
+    ((a, b),) = Service(wire.url, patience_seconds=5).predict(IMAGE, PAIR)
 
     assert isinstance(a, TopAnswer)
     assert isinstance(b, TopAnswer)
@@ -76,7 +76,7 @@ def test_what_is_no_answer_is_asked_again(
     wire = start(lambda path, count: bad if count < 3 else _json(GOOD))
     service = Service(wire.url, patience_seconds=30)
 
-    assert len(service.ask(IMAGE, PAIR)) == 1
+    assert len(service.predict(IMAGE, PAIR)) == 1
 
     assert len(wire.asked) == 3
     assert service.retries == 2
@@ -91,7 +91,7 @@ def test_probabilities_that_rise_or_leave_0_to_1_are_no_answer(
         wire = start(lambda path, count, row=row: _json({"results": [row]}))  # type: ignore[misc]
 
         with pytest.raises(ServiceUnavailable, match="not the contract's result"):
-            Service(wire.url, patience_seconds=0.2).ask(IMAGE, PAIR[:1])
+            Service(wire.url, patience_seconds=0.2).predict(IMAGE, PAIR[:1])
 
 
 def test_patience_ends_with_the_reason_and_a_remedy(
@@ -100,7 +100,7 @@ def test_patience_ends_with_the_reason_and_a_remedy(
     wire = start(lambda path, count: (503, {}, b""))
 
     with pytest.raises(ServiceUnavailable, match=r"status 503; .*--patience"):
-        Service(wire.url, patience_seconds=0.5).ask(IMAGE, PAIR)
+        Service(wire.url, patience_seconds=0.5).predict(IMAGE, PAIR)
 
     assert len(wire.asked) > 1
 
@@ -111,7 +111,7 @@ def test_a_long_retry_after_is_not_waited_for_in_vain(
     wire = start(lambda path, count: (429, {"Retry-After": "3600"}, b""))
 
     with pytest.raises(ServiceUnavailable, match="status 429"):
-        Service(wire.url, patience_seconds=5).ask(IMAGE, PAIR)
+        Service(wire.url, patience_seconds=5).predict(IMAGE, PAIR)
 
 
 def test_a_refusal_that_time_will_not_mend_is_not_repeated(
@@ -121,7 +121,7 @@ def test_a_refusal_that_time_will_not_mend_is_not_repeated(
     wire = start(lambda path, count: _json(error, 415))
 
     with pytest.raises(ServiceUnavailable, match="415: send a form"):
-        Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+        Service(wire.url, patience_seconds=30).predict(IMAGE, PAIR)
 
     assert len(wire.asked) == 1
 
@@ -135,7 +135,7 @@ def test_a_version_that_can_never_load_is_not_asked_again(
     service = Service(wire.url, patience_seconds=600)
 
     with pytest.raises(ServiceUnavailable, match=r"9 .* model\.onnx is missing"):
-        service.ask(IMAGE, PAIR)
+        service.predict(IMAGE, PAIR)
 
     assert len(wire.asked) == 1
 
@@ -147,7 +147,7 @@ def test_what_a_service_says_while_it_is_not_ready_is_told_in_the_end(
     wire = start(lambda path, count: _json(error, 503))
 
     with pytest.raises(ServiceUnavailable, match="not_ready: version 9 is being"):
-        Service(wire.url, patience_seconds=0.5).ask(IMAGE, PAIR)
+        Service(wire.url, patience_seconds=0.5).predict(IMAGE, PAIR)
 
 
 def test_a_version_that_is_not_served_is_told(start: Callable[[Script], Wire]) -> None:
@@ -222,7 +222,7 @@ def test_a_single_image_that_cannot_be_read_is_an_answer(
     error = {"error": {"code": "undecodable_image", "message": "no image"}}
     wire = start(lambda path, count: _json(error, 400))
 
-    ((a, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+    ((a, b),) = Service(wire.url, patience_seconds=30).predict(IMAGE, PAIR)
 
     assert a == b == NoAnswer("undecodable_image", "no image")
 
@@ -242,7 +242,7 @@ def test_images_that_are_too_much_together_are_asked_about_in_halves(
     wire = start(script)
     images = [(f"{n}.png", bytes(5000 if n == 3 else 1000)) for n in range(5)]
 
-    answers = Service(wire.url, patience_seconds=30).ask(images, PAIR[:1])
+    answers = Service(wire.url, patience_seconds=30).predict(images, PAIR[:1])
 
     kinds = [type(answer) for (answer,) in answers]
     assert kinds == [TopAnswer, TopAnswer, TopAnswer, NoAnswer, TopAnswer]
@@ -258,7 +258,7 @@ def test_an_image_that_fails_alone_is_an_answer(
     failed = {"image": 0, "version": "16", "error": error}
     wire = start(lambda path, count: _json({"results": [_row(0, "8"), failed]}))
 
-    ((a, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+    ((a, b),) = Service(wire.url, patience_seconds=30).predict(IMAGE, PAIR)
 
     assert isinstance(a, TopAnswer)
     assert b == NoAnswer("image_too_large", "m")
@@ -272,12 +272,12 @@ def test_an_image_that_fails_in_passing_is_asked_again(
     late = {"results": [_row(0, "8"), {"image": 0, "version": "16", "error": error}]}
     wire = start(lambda path, count: _json(late if count == 1 else GOOD))
 
-    ((_, b),) = Service(wire.url, patience_seconds=30).ask(IMAGE, PAIR)
+    ((_, b),) = Service(wire.url, patience_seconds=30).predict(IMAGE, PAIR)
 
     assert isinstance(b, TopAnswer)
 
     always = start(lambda path, count: _json(late))
-    ((a, b),) = Service(always.url, patience_seconds=0.3).ask(IMAGE, PAIR)
+    ((a, b),) = Service(always.url, patience_seconds=0.3).predict(IMAGE, PAIR)
     assert isinstance(a, TopAnswer)
     assert b == NoAnswer("timeout", "late")
 
@@ -303,11 +303,11 @@ def test_stopping_ends_the_waiting_of_other_threads(
 
     service = Service(start(script).url, patience_seconds=9_000)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(service.ask, IMAGE, PAIR)
+        waiting = pool.submit(service.predict, IMAGE, PAIR)
         assert asked.wait(60)
         service.stop()
 
-        with pytest.raises(ServiceUnavailable, match="was ended"):
+        with pytest.raises(ServiceUnavailable, match="were stopped"):
             waiting.result(60)
 
 
@@ -318,7 +318,7 @@ def test_no_proxy_stands_before_a_service_on_this_machine(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
-    assert Service(start(lambda *_: _json(GOOD)).url, patience_seconds=1).ask(
+    assert Service(start(lambda *_: _json(GOOD)).url, patience_seconds=1).predict(
         IMAGE, PAIR
     )
 

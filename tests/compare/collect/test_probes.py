@@ -25,7 +25,7 @@ def test_both_versions_are_timed_over_images_that_are_asked_in_a_circle(
     with contextlib.closing(Service(service.url, patience_seconds=5)) as client:
         a, b = client.version("v1"), client.version("v2")
         timed = measure_latency(client, images, a, b)
-        expected = client.ask([("x", images.files[1].read_bytes())], [a, b])
+        expected = client.predict([("x", images.files[1].read_bytes())], [a, b])
     latency = timed.facts["latency"]
 
     assert set(timed.answers) == set(images.names)

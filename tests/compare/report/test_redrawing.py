@@ -139,7 +139,7 @@ def test_a_comparison_that_was_killed_before_its_probe_is_unfinished(
     (folder / RUN).unlink()
 
     assert main(["--from", str(folder)]) == 3
-    assert "not asked for again yet" in capsys.readouterr().err
+    assert "not checked by repeated requests" in capsys.readouterr().err
 
 
 def test_a_probe_that_found_other_answers_is_not_comparable(folder: Path) -> None:

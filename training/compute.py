@@ -14,7 +14,7 @@ from torch import Tensor
 
 from classifier.console.exits import NotNow
 from classifier.hardware import usable_cores
-from training.config import processes_here
+from training.config import process_number, processes_here
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -117,6 +117,10 @@ T = TypeVar("T")
 
 class FirstProcessFailed(NotNow, RuntimeError):
     """This process stops because the first one failed. The first one prints why."""
+
+
+class PeersNotFound(NotNow, RuntimeError):
+    """The processes of the run cannot connect to each other."""
 
 
 class PeerLost(NotNow, RuntimeError):
@@ -228,19 +232,26 @@ class World:
 @contextmanager
 def open_world() -> Iterator[World]:
     """Joins the processes named by torchrun's variables; without them, a single one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = process_number("WORLD_SIZE", 1)
     if size == 1:
         yield World()
         return
     world = World(
-        rank=int(os.environ["RANK"]),
+        rank=process_number("RANK", 0),
         size=size,
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        local_rank=process_number("LOCAL_RANK", 0),
         local_size=processes_here(),
     )
     # Both backends: the device of a resumed run is in its state, not yet known.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=PEER_TIMEOUT)
+    try:
+        dist.init_process_group(backend, timeout=PEER_TIMEOUT)
+    except dist.DistError as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise PeersNotFound(
+            f"the processes of this run cannot meet at {place}, which MASTER_ADDR and "
+            f"MASTER_PORT name: {str(error).splitlines()[0]}"
+        ) from error
     try:
         yield world
     except BaseException:

@@ -31,6 +31,21 @@ Device = Annotated[
     Flag("auto: a GPU where one is usable", group="machine"),
 ]
 
+
+def _data_path(text: str) -> str:
+    """`digits`, or an absolute path, as a run is resumed from any folder."""
+    if text == "digits":
+        return text
+    return os.path.abspath(_path(text).expanduser())
+
+
+def _path(text: str) -> Path:
+    """Raises ValueError for an empty text, which Path takes for the current folder."""
+    if not text:
+        raise ValueError("must be a path, got ''")
+    return Path(text)
+
+
 _RATES = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in RECIPES.items())
 
 
@@ -48,6 +63,7 @@ class DataConfig:
             "archive of either, or digits",
             group="data",
             metavar="PATH|digits",
+            read=_data_path,
         ),
     ]
     skip_broken: Annotated[
@@ -63,6 +79,7 @@ class DataConfig:
             "for unpacked archives and decoded images",
             metavar="FOLDER",
             default="$XDG_CACHE_HOME/flipside, else ~/.cache/flipside",
+            read=_path,
         ),
     ] = None
     model: Annotated[
@@ -266,10 +283,8 @@ def parse_arguments(arguments: list[str]) -> Config:
         )
     if "resume" not in typed and "data" not in typed:
         parser.error("the following arguments are required: --data")
-    if "data" in typed and typed["data"] != "digits":
-        # A run goes on from any folder.
-        typed["data"] = os.path.abspath(os.path.expanduser(typed["data"]))
     try:
+        _check_torchrun()
         return _config(typed, *errands)
     except ValueError as error:
         parser.error(str(error))
@@ -289,23 +304,46 @@ def _config(typed: dict[str, Any], errand: str = "") -> Config:
 
 def is_first_process() -> bool:
     """Whether this process prints and publishes for all processes of the run."""
-    return _number("WORLD_SIZE", 1) == 1 or _number("RANK", 0) == 0
+    return process_number("WORLD_SIZE", 1) == 1 or process_number("RANK", 0) == 0
 
 
 def processes_here() -> int:
     """Processes of the run on this machine, which share its GPUs."""
-    return _number("LOCAL_WORLD_SIZE", _number("WORLD_SIZE", 1))
+    return process_number("LOCAL_WORLD_SIZE", process_number("WORLD_SIZE", 1))
 
 
 def program() -> str:
     """The command before the arguments: `python -m training`, or torchrun's form."""
-    if _number("WORLD_SIZE", 1) == 1:
+    if process_number("WORLD_SIZE", 1) == 1:
         return "python -m training"
-    machines = _number("GROUP_WORLD_SIZE", 1)
+    machines = process_number("GROUP_WORLD_SIZE", 1)
     nodes = f"--nnodes {machines} " if machines > 1 else ""
     return f"torchrun {nodes}--nproc-per-node {processes_here()} -m training"
 
 
-def _number(variable: str, default: int) -> int:
-    """One of torchrun's variables."""
-    return int(os.environ.get(variable, default))
+def process_number(variable: str, default: int) -> int:
+    """The value of a variable of torchrun. Raises ValueError if it is no number."""
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal():
+        raise ValueError(f"{variable} must be a whole number, got {text!r}; {_REMEDY}")
+    return int(text)
+
+
+_REMEDY = "torchrun sets it: start the processes with torchrun, or unset it"
+
+
+def _check_torchrun() -> None:
+    """Raises ValueError if torchrun's variables do not describe a process of a run."""
+    size = process_number("WORLD_SIZE", 1)
+    if size != 1:
+        for variable in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+            if not os.environ.get(variable):
+                raise ValueError(f"WORLD_SIZE is {size} without {variable}; {_REMEDY}")
+        process_number("MASTER_PORT", 0)
+    process_number("GROUP_WORLD_SIZE", 1)
+    for variable, processes in (("RANK", size), ("LOCAL_RANK", processes_here())):
+        rank = process_number(variable, 0)
+        if size != 1 and rank >= processes:
+            raise ValueError(
+                f"{variable} is {rank}, and there are {processes} processes; {_REMEDY}"
+            )

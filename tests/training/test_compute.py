@@ -1,6 +1,7 @@
 """Two processes train as one does, and end together."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,14 +18,27 @@ from tests.training.outcomes import Outcome, outcome_of
 from training.compute import (
     Compute,
     DeviceUnavailable,
+    PeersNotFound,
     World,
     choose_compute,
     cpu_has_bf16,
     explain_compute,
+    open_world,
 )
 from training.run.state import find_state
 
 WAIT_SECONDS = 300.0
+
+
+def test_a_taken_port_ends_a_run_with_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        variables = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in {**variables, "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, value)
+
+        with pytest.raises(PeersNotFound, match=f"cannot meet at 127.0.0.1:{port}"):
+            open_world().__enter__()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

@@ -19,6 +19,14 @@ from training.config import (
 )
 from training.publishing.tracking import run_tags
 
+PEER = {
+    "WORLD_SIZE": "2",
+    "RANK": "0",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
+"""Variables of the first of two processes."""
+
 
 def test_flags_become_settings_and_the_rest_are_defaults() -> None:
     config = parse_arguments(
@@ -84,6 +92,8 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--data", "x", "--quantize", "v8", "--device", "cpu"], "takes no --device"),
         (["--data", "x", "--quantize", "v8", "--evaluate", "v8"], "not allowed with"),
         (["--quantize", "v8"], "--data"),
+        (["--data", ""], "--data: must be a path"),
+        (["--data", "digits", "--cache="], "--cache: must be a path"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(
@@ -130,6 +140,33 @@ def test_a_batch_size_is_a_number_or_auto(text: str, size: object) -> None:
 
     assert isinstance(config, TrainingConfig)
     assert config.batch_size == size
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "a"}, "RANK must be a whole number, got 'a'"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2 without RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "without MASTER_ADDR"),
+        ({**PEER, "MASTER_PORT": "x"}, "MASTER_PORT must be a whole number"),
+        ({**PEER, "RANK": "2"}, "RANK is 2, and there are 2 processes"),
+        ({**PEER, "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "1"}, "LOCAL_RANK is 1"),
+    ],
+)
+def test_variables_that_torchrun_does_not_set_so_exit_with_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    message: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(SystemExit) as exited:
+        parse_arguments(["--data", "digits"])
+
+    assert exited.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

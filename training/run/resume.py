@@ -161,10 +161,16 @@ def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
     of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
     for name, value in asked.given.items():
         if name != "cache" and of_run[name] != value:
+            flag = f"--{name.replace('_', '-')}"
+            typed = flag if value is True else f"{flag} {value}"
+            begun = f"with {of_run[name]}"
+            if name == "lr" and config.lr is None:
+                begun = f"with {_resolved(config, content).lr:g}, its recipe's"
+            elif of_run[name] in (None, False):
+                begun = "without it"
             raise OtherFlags(
-                f"--{name.replace('_', '-')} {value} was asked for, but the run was "
-                f"begun with {of_run[name]}; leave the flag out, or start a new run "
-                f"without --resume"
+                f"{typed} was asked for, but the run was begun {begun}; leave the flag "
+                f"out, or start a new run without --resume"
             )
     return replace(config, cache=asked.cache)
 

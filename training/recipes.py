@@ -40,12 +40,6 @@ class Recipe:
     cutmix: float = 0.0
     """Probability that an image gets a box of another image."""
 
-    first_size: float = 1.0
-    """Height and width at the first epoch, as a share of the full size."""
-
-    growing: float = 0.0
-    """Share of the epochs over which images grow to their full size, 0..1."""
-
     average_epochs: float = 0.0
     """Time constant of the published average of the weights (an exponential one); 0
     publishes the weights themselves."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample, interpolate, pad
+from torch.nn.functional import affine_grid, grid_sample, pad
 
 from training.recipes import Recipe
 
@@ -59,11 +59,10 @@ def augment(
     recipe: Recipe,
     *,
     normalise: Callable[[Tensor], Tensor],
-    size: int,
     generator: Generator,
     within: BatchSlice | None = None,
 ) -> Examples:
-    """Images uint8 [N, H, W, 3] as the recipe changes them, `size` x `size` pixels."""
+    """Images uint8 [N, H, W, 3] as the recipe changes them, normalised."""
     if recipe.crop_padding:
         images = random_crop(
             images, padding=recipe.crop_padding, generator=generator, within=within
@@ -75,12 +74,10 @@ def augment(
         inputs = random_resized_crop(
             inputs,
             least_area=recipe.least_area,
-            size=size,
+            size=images.shape[1],
             generator=generator,
             within=within,
         )
-    else:
-        inputs = resize(inputs, size)
     if not recipe.cutmix:
         return Examples(inputs=inputs, targets=targets)
     return cutmix(
@@ -153,13 +150,6 @@ def random_resized_crop(
     # Samples reach half a pixel beyond the edge; they get the edge's value.
     cropped = grid_sample(inputs, grid, padding_mode="border", align_corners=False)
     return cropped.contiguous(memory_format=torch.channels_last)
-
-
-def resize(inputs: Tensor, size: int) -> Tensor:
-    """float [N, 3, H, W] -> [N, 3, size, size], bilinear and antialiased."""
-    if inputs.shape[2:] == (size, size):
-        return inputs
-    return interpolate(inputs, (size, size), mode="bilinear", antialias=True)
 
 
 def cutout(

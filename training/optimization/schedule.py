@@ -1,11 +1,8 @@
-"""Learning rate, batch size, averaging and image size, step by step."""
+"""Learning rate, batch size and averaging of weights, step by step."""
 
 import math
 
 from training.recipes import FULL_BATCH, LEAST_STEPS, Recipe
-
-SMALLEST_SIZE = 8
-"""Growing images have multiples of this many pixels."""
 
 
 def auto_batch_size(images: int, *, processes: int = 1) -> int:
@@ -55,19 +52,3 @@ def learning_rate(recipe: Recipe, *, step: int, steps: int) -> float:
         return recipe.lr * (1 / 25 + (1 - 1 / 25) * step / rising)
     falling = (step - rising) / (steps - rising)
     return recipe.lr * (1 + math.cos(math.pi * falling)) / 2
-
-
-def size_at(recipe: Recipe, *, epoch: int, epochs: int, full_size: int) -> int:
-    """Height and width of the training images in an epoch, in pixels.
-
-    Small images first (Howard's progressive resizing, DAWNBench 2018), the last epochs
-    see what is served. No recipe here does it: docs/decisions.md says why.
-    """
-    done = (epoch - 1) / max(1, epochs - 1)
-    if recipe.growing == 0 or done >= recipe.growing:
-        return full_size
-    grown = done / recipe.growing
-    size = full_size * (recipe.first_size + (1 - recipe.first_size) * grown)
-    # Smaller digits and thumbnails cannot be recognised.
-    least = min(full_size, 32)
-    return max(least, int(size) // SMALLEST_SIZE * SMALLEST_SIZE)

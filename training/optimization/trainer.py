@@ -25,7 +25,6 @@ from training.optimization.schedule import (
     average_decay,
     average_interval,
     learning_rate,
-    size_at,
 )
 from training.optimization.small_map_conv import speed_up_small_maps
 from training.optimization.weight_average import (
@@ -75,6 +74,8 @@ class Trainer:
             else None
         )
         self._published = copy.deepcopy(classifier) if self._average else classifier
+        self._is_unsettled = is_unsettled(images=batches.images, steps=len(batches))
+        self._decoded = batches.decoded
         if compute.device.type == "cpu":
             speed_up_small_maps(classifier.network)
         self._network = _parallel(classifier, self._world)
@@ -99,7 +100,7 @@ class Trainer:
             batches = self._batches.of_epoch(generator)
             for index, batch in enumerate(batches, start=1):
                 self.first_step_at = self.first_step_at or time.time()
-                sums += self._optimise(batch, generator, epoch)
+                sums += self._optimise(batch, generator)
                 seen += batch.within.total
                 if index % STEPS_BETWEEN_POINTS == 0 or seen == total:
                     points.append(self._point(sums, seen, epoch))
@@ -120,9 +121,8 @@ class Trainer:
         published = self._published
         if self._average is not None:
             published.network.load_state_dict(self._average.state)
-        steps, images = len(self._batches), self._batches.images
-        if is_unsettled(images=images, steps=steps):
-            take_statistics(published, self._batches.decoded)
+        if self._is_unsettled:
+            take_statistics(published, self._decoded)
         # Each process has batch norm statistics of its own images.
         self._world.copy_from_first(published.network.state_dict().values())
         if self._average is not None:
@@ -161,7 +161,7 @@ class Trainer:
                 parameter
             ).copy_(state[f"momentum/{name}"])
 
-    def _optimise(self, batch: Batch, generator: Generator, epoch: int) -> Tensor:
+    def _optimise(self, batch: Batch, generator: Generator) -> Tensor:
         """One step. Returns the batch's sums of loss, top-1 and top-5 hits, [3].
 
         They stay on the device: reading them would wait for the step to end.
@@ -170,18 +170,11 @@ class Trainer:
             group["lr"] = learning_rate(
                 self._recipe, step=self._step, steps=self._epochs * len(self._batches)
             )
-        size = size_at(
-            self._recipe,
-            epoch=epoch,
-            epochs=self._epochs,
-            full_size=batch.images.shape[1],
-        )
         examples = augment(
             batch.images,
             batch.targets,
             self._recipe,
             normalise=self._classifier.normalise,
-            size=size,
             generator=generator,
             within=batch.within,
         )

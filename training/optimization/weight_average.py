@@ -25,11 +25,6 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, *, decay: float, every: int = 1) -> None:
         """Starts at the network; `decay` is that of one update, not of one step."""
-        if not 0 <= decay < 1 or every < 1:
-            raise ValueError(
-                f"an average needs a decay in [0, 1) and every >= 1 steps, got {decay} "
-                f"and {every}"
-            )
         self._decay = decay
         self._every = every
         self._steps = 0
@@ -45,11 +40,6 @@ class WeightAverage:
         The tensors themselves, not copies.
         """
         return self._state
-
-    @property
-    def steps(self) -> int:
-        """Calls of `update` so far."""
-        return self._steps
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -77,22 +67,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor], *, steps: int) -> None:
-        """Copies a saved `state` and its `steps`.
-
-        Raises ValueError if names or shapes are those of another network.
-        """
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-        expected = {name: tensor.shape for name, tensor in self._state.items()}
-        if shapes != expected:
-            differing = sorted(
-                name
-                for name in shapes.keys() | expected.keys()
-                if shapes.get(name) != expected.get(name)
-            )
-            raise ValueError(
-                f"the saved average is of another network: {differing[0]!r} and "
-                f"{len(differing) - 1} more tensors differ; resume with the run's own"
-            )
+        """Copies a saved `state` of the same network and its `steps`."""
         for name, tensor in self._state.items():
             tensor.copy_(state[name])
         self._steps = steps

@@ -12,7 +12,6 @@ from training.optimization.schedule import (
     average_interval,
     learning_rate,
     scaled_rate,
-    size_at,
 )
 from training.optimization.trainer import make_optimizer
 from training.recipes import RECIPES
@@ -31,7 +30,6 @@ def test_plain_is_the_seed_reports_run() -> None:
     assert {learning_rate(plain, step=s, steps=100) for s in range(100)} == {0.1}
     assert (plain.label_smoothing, plain.crop_padding, plain.mirror) == (0, 0, False)
     assert (plain.cutmix, plain.least_area, plain.average_epochs) == (0, 1, 0)
-    assert size_at(plain, epoch=1, epochs=20, full_size=64) == 64
 
 
 def test_strong_decays_no_norms_and_no_biases() -> None:
@@ -55,21 +53,6 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing(steps: int) -> N
     if steps > 100:
         assert max(rates) > 0.99 * recipe.lr
         assert rates[-1] < 0.001 * recipe.lr
-
-
-def test_images_grow_to_their_full_size_and_stay_there() -> None:
-    recipe = replace(RECIPES["strong"], first_size=0.5, growing=0.5)
-
-    sizes = [size_at(recipe, epoch=e, epochs=9, full_size=64) for e in range(1, 10)]
-
-    assert sizes == [32, 40, 48, 56, 64, 64, 64, 64, 64]
-
-
-def test_small_images_do_not_shrink() -> None:
-    recipe = replace(RECIPES["strong"], first_size=0.5, growing=0.5)
-
-    assert size_at(recipe, epoch=1, epochs=9, full_size=16) == 16
-    assert size_at(recipe, epoch=1, epochs=9, full_size=40) == 32
 
 
 def test_the_average_reaches_as_far_back_in_a_short_epoch_as_in_a_long_one() -> None:

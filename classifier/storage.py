@@ -5,6 +5,7 @@ temporary name, then renamed. A process that is killed meanwhile leaves only the
 temporary name, which the next attempt removes.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from classifier.console.exits import NotNow
+from classifier.console.exits import NotNow, WrongUsage, system_error
 from classifier.hardware import usable_cores
 
 CHUNK_BYTES = 1 << 24
@@ -32,13 +33,52 @@ def default_cache() -> Path:
     return Path(base) / "flipside"
 
 
+class NotWritable(NotNow, OSError):
+    """A file or folder cannot be written now, for example because the disk is full."""
+
+
+class BadPlace(WrongUsage, OSError):
+    """No file or folder can be written at a path that a user named."""
+
+
+_BAD_PLACE = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        *(errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP),
+    }
+)
+
+
+@contextmanager
+def writing(doing: str, *, remedy: str = "") -> Iterator[None]:
+    """Raises BadPlace or NotWritable, with `doing` and `remedy`, for a system error."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:  # it has its own message
+            raise
+        kind = BadPlace if error.errno in _BAD_PLACE else NotWritable
+        end = f"; {remedy}" if remedy else ""
+        raise kind(f"cannot {doing}: {system_error(error)}{end}") from error
+
+
+def make_folder(folder: Path, *, flag: str) -> None:
+    """Make the folder that `flag` names, and those above it, if they are absent."""
+    with writing(f"make the folder {folder}", remedy=f"name another with {flag}"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; it replaces `path` if the block succeeds."""
+    """Yield a temporary path; it replaces `path` if the block succeeds.
+
+    Raises BadPlace or NotWritable for a system error.
+    """
     partial = path.with_name(partial_name(path.name))
     try:
-        yield partial
-        partial.replace(path)
+        with writing(f"write {path}"):
+            yield partial
+            partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -90,7 +130,7 @@ def build_once(
     *,
     is_whole: Callable[[Path], bool] = Path.is_dir,
 ) -> Path:
-    """Return `folder`; `build` fills it first if it is absent or damaged.
+    """Return `folder` of the cache; `build` fills it if it is absent or damaged.
 
     `build` gets an empty folder under a temporary name. One process builds, the others
     wait; a builder that is killed leaves no lock behind. Damage is looked for again
@@ -98,7 +138,7 @@ def build_once(
     """
     if is_whole(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent, flag="--cache")
     with _locked(folder.parent / f".{folder.name}.lock"):
         if not is_whole(folder):
             if folder.is_dir():

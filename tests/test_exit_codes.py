@@ -1,5 +1,6 @@
 """Every error that ends a program has one exit code, in all three programs."""
 
+import errno
 import logging
 
 import pytest
@@ -41,7 +42,9 @@ CODES: dict[type[Exception], int] = {
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,
     location.StoreUnavailable: 3,
+    storage.BadPlace: 2,
     storage.DiskTooSmall: 3,
+    storage.NotWritable: 3,
     hardware.DeviceUnavailable: 3,
     files.BrokenBundle: 3,
     files.NoBundle: 3,
@@ -73,6 +76,27 @@ def test_an_error_users_can_understand_is_one_line_and_its_code(
 
     assert report_failure(error) == code
     assert capsys.readouterr().err == "error: the reason; the remedy\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/x"),
+            "cannot use /data/x: Permission denied; give this user the right to it",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device; make room on that disk",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+    ],
+)
+def test_an_error_of_the_system_has_its_place_and_remedy_and_no_number(
+    error: OSError, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report_failure(error) == 3
+    assert capsys.readouterr().err == f"error: {line}\n"
 
 
 def test_every_class_with_an_exit_code_is_in_this_table() -> None:

@@ -1,5 +1,6 @@
 """Ends of the programs: error classes that carry an exit code, and their report."""
 
+import errno
 import logging
 import sys
 
@@ -27,6 +28,24 @@ class OurFault(Exception):
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
+_NO_ROOM, _NO_RIGHT = "make room on that disk", "give this user the right to it"
+_REMEDIES = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.EROFS: "use a disk that can be written",
+    errno.ENOTDIR: "a file is where a folder is needed",
+    errno.EEXIST: "a file is where a folder is needed",
+    errno.EMFILE: "raise this user's limit of open files (ulimit -n)",
+}
+
+
+def system_error(error: OSError) -> str:
+    """The system's reason, and a remedy if there is a known one."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{error.strerror}; {remedy}" if remedy else f"{error.strerror}"
+
 
 def exit_code(error: BaseException) -> int | None:
     """The exit code of an error that users can understand, None of any other."""
@@ -42,6 +61,13 @@ def report_failure(error: Exception) -> int:
     if code is None:
         logging.getLogger(__name__).error("a fault of flipside's", exc_info=error)
         return OurFault.exit_code
-    message = "; ".join([str(error), *getattr(error, "__notes__", [])])
+    message = "; ".join([_message(error), *getattr(error, "__notes__", [])])
     print(error_line(message), file=sys.stderr, flush=True)
     return code
+
+
+def _message(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    place = "" if error.filename is None else f"cannot use {error.filename}: "
+    return f"{place}{system_error(error)}"

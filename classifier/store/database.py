@@ -9,6 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine
 
+from classifier.console.exits import system_error
 from classifier.storage import build_file_once
 from classifier.store.location import StoreUnavailable
 
@@ -28,7 +29,8 @@ def make_database(file: Path) -> None:
         build_file_once(file, _make_tables)
     except OSError as error:
         raise StoreUnavailable(
-            f"cannot make the store {file}: {error.strerror}"
+            f"cannot make the store {file}: {system_error(error)}; name another place "
+            f"with MLFLOW_TRACKING_URI"
         ) from error
 
 

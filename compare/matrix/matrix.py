@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from classifier.storage import make_folder
 from classifier.store.registry import Registry
 from classifier.store.versions import (
     INT8,
@@ -61,7 +62,7 @@ def draw_matrix(names: str, *, model: str | None, out: Path | None) -> int:
         logger.error("not comparable: %s", error)
         return NOT_COMPARABLE
     matrix = make_matrix(validated, notes=notes)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, flag="--out")
     write_matrix(folder, matrix)
     print_lines(matrix_lines(matrix, folder))
     return DRAWN

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.console.exits import NotNow
+from classifier.storage import writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
 from compare.config import RedrawConfig
@@ -137,10 +138,11 @@ def print_drawn(drawn: Drawn, *, show: int) -> None:
 
 
 def copy_summary(drawn: Drawn, to: Path | None) -> None:
-    """Raises OSError if that fails, so it is called last."""
+    """Raises BadPlace or NotWritable if that fails, so it is called last."""
     ours = drawn.folder / MARKDOWN
     if to is not None and to.resolve() != ours.resolve():
-        shutil.copyfile(ours, to)
+        with writing(f"write {to}", remedy="name another file with --summary-md"):
+            shutil.copyfile(ours, to)
 
 
 class Unfinished(NotNow, RuntimeError):

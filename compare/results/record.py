@@ -8,7 +8,7 @@ from typing import Any
 
 from classifier.bundle.labels import Labels
 from classifier.console.exits import WrongUsage
-from classifier.storage import partial_name, write_json
+from classifier.storage import make_folder, partial_name, write_json
 from compare.collect.schema import ServedVersion, whole_number
 from compare.results.gates import Gate, parse_gate
 
@@ -95,7 +95,7 @@ def open_folder(folder: Path, record: Record, *, fresh: bool) -> Record:
             a=replace(record.a, aliases=kept.a.aliases),
             b=replace(record.b, aliases=kept.b.aliases),
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, flag="--out")
     write_json(folder / COMPARISON, _to_json(record))
     return record
 

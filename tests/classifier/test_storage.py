@@ -1,5 +1,6 @@
 """Files written whole, folders built once, room and checksums."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,12 +13,15 @@ import pytest
 
 from classifier.storage import (
     CHUNK_BYTES,
+    BadPlace,
     DiskTooSmall,
+    NotWritable,
     atomic_write,
     build_file_once,
     build_once,
     check_room,
     file_checksums,
+    make_folder,
     megabytes,
     remove_files,
     take_room,
@@ -63,6 +67,31 @@ def test_a_writer_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 
     assert os.listdir(tmp_path) == ["x"]
     assert file.read_text() == "before"
+
+
+@pytest.mark.parametrize("name", ["/proc/x", "file/x", "x" * 256])
+def test_a_folder_that_cannot_be_made_is_named_with_its_flag(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / name
+
+    said = f"cannot make the folder {folder}: .*; name another with --out"
+    with pytest.raises(BadPlace, match=said):
+        make_folder(folder, flag="--out")
+
+
+def test_a_full_disk_is_named_with_the_file_that_was_not_written(
+    tmp_path: Path,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fail() -> None:
+        with atomic_write(tmp_path / "x"):
+            raise full
+
+    with pytest.raises(NotWritable, match=r"cannot write .*/x: No space .*; make room"):
+        fail()
 
 
 def test_a_reserve_that_is_larger_than_the_data_replaces_the_file(

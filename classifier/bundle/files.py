@@ -17,7 +17,7 @@ from classifier.bundle.safetensors_header import (
     TensorPlace,
     read_header,
 )
-from classifier.bundle.strict_json import fields_of, one_of, parse_json, whole
+from classifier.bundle.strict_json import fields_of, integer, one_of, parse_json
 from classifier.console.exits import NotNow, WrongUsage
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class NetworkSpec:
         )
         one_of(fields["architecture"], "architecture", ARCHITECTURE_NAMES)
         one_of(fields["stem"], "stem", STEM_NAMES)
-        whole(fields["classes"], "classes", least=1, most=MOST_CLASSES)
+        integer(fields["classes"], "classes", least=1, most=MOST_CLASSES)
         known = {name: value for name, value in fields.items() if value is not None}
         return cls(**known)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, TypedDict
 from unicodedata import normalize
 
-from classifier.bundle.strict_json import text, whole
+from classifier.bundle.strict_json import integer, string
 
 MOST_CLASSES = 100_000
 """ImageNet-21k has 21,841."""
@@ -74,11 +74,11 @@ class Labels:
 def _check_entry(entry: Any, place: int) -> None:
     if not isinstance(entry, dict) or not {"index", "id", "name"} <= entry.keys():
         raise ValueError(f"label {place} is no object with an index, an id and a name")
-    index = whole(entry["index"], "an index", least=0, most=MOST_CLASSES)
+    index = integer(entry["index"], "an index", least=0, most=MOST_CLASSES)
     if index != place:
         raise ValueError(f"the indices of the labels are not 0, 1, 2, …: {index}")
-    text(entry["id"], f"the id of label {place}")
-    text(entry["name"], f"the name of label {place}")
+    string(entry["id"], f"the id of label {place}")
+    string(entry["name"], f"the name of label {place}")
 
 
 def unicode_hint(ones: Iterable[str], others: Iterable[str]) -> str:

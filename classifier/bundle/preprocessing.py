@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from classifier.bundle.strict_json import fields_of, number, whole
+from classifier.bundle.strict_json import fields_of, integer, number
 from classifier.images.decoding import RgbImage, decode_image, resize
 from classifier.images.decoding_cost import MEGAPIXELS
 
@@ -44,8 +44,8 @@ class Preprocessing:
         names = ("height", "width", "mean", "std", "resize", "color")
         fields = fields_of(found, names)
         return cls(
-            height=whole(fields["height"], "height", least=1, most=MOST_SIDE),
-            width=whole(fields["width"], "width", least=1, most=MOST_SIDE),
+            height=integer(fields["height"], "height", least=1, most=MOST_SIDE),
+            width=integer(fields["width"], "width", least=1, most=MOST_SIDE),
             mean=_of_channels(fields["mean"], "mean"),
             std=_of_channels(fields["std"], "std"),
             resize=fields["resize"],

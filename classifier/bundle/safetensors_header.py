@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.bundle.strict_json import fields_of, one_of, parse_json, whole
+from classifier.bundle.strict_json import fields_of, integer, one_of, parse_json
 
 LONGEST_HEADER = 16 * 2**20
 """ResNet-18's takes 12 kB; the library itself stops at 100 MB."""
@@ -97,4 +97,4 @@ def _place(name: str, entry: Any, start: int) -> TensorPlace:
 def _whole_numbers(found: Any, name: str) -> list[int]:
     if not isinstance(found, list) or len(found) > MOST_DIMENSIONS:
         raise ValueError(f"{name} must be a list of numbers, got {found!r:.80}")
-    return [whole(value, name, least=0, most=2**63) for value in found]
+    return [integer(value, name, least=0, most=2**63) for value in found]

@@ -51,7 +51,7 @@ def fields_of(
     return found
 
 
-def whole(value: Any, name: str, *, least: int, most: int) -> int:
+def integer(value: Any, name: str, *, least: int, most: int) -> int:
     """Raises ValueError if it is no whole number in the range; `true` is none."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(
@@ -68,7 +68,7 @@ def number(value: Any, name: str) -> float:
     return float(value)
 
 
-def text(value: Any, name: str) -> str:
+def string(value: Any, name: str) -> str:
     """Raises ValueError if it is no text or too long."""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise ValueError(

@@ -301,10 +301,10 @@ def _extract_by_hand(
 
 
 def _refused(member: tarfile.TarInfo, archive: Path, reason: str) -> BadDataset:
-    what = f"{member.name!r} in {archive}"
+    name = f"{member.name!r} in {archive}"
     if member.issym() or member.islnk():
         return BadDataset(
-            f"{what} is a link to {member.linkname!r} that is not followed ({reason}); "
+            f"{name} is a link to {member.linkname!r} that is not followed ({reason}); "
             f"pack the files themselves (tar --dereference), or {UNPACK_IT}"
         )
-    return BadDataset(f"{what} is not unpacked: {reason}; {UNPACK_IT}")
+    return BadDataset(f"{name} is not unpacked: {reason}; {UNPACK_IT}")

@@ -57,16 +57,16 @@ def check_schema(uri: str) -> None:
     if found == set(expected):
         return
     here = f"MLflow {version('mlflow-skinny')}"
-    what = f"its schema is {', '.join(sorted(found))}, that of {here} {expected[0]}"
+    fault = f"its schema is {', '.join(sorted(found))}, that of {here} {expected[0]}"
     try:
         scripts.get_revisions(tuple(found))
     except CommandError:
         raise SchemaMismatch(
-            f"{what}, which does not know the other: a newer MLflow made it; install "
+            f"{fault}, which does not know the other: a newer MLflow made it; install "
             "that one here, or name another store with MLFLOW_TRACKING_URI"
         ) from None
     raise SchemaMismatch(
-        f"{what}: an older MLflow made it; copy the database, then run `mlflow db "
+        f"{fault}: an older MLflow made it; copy the database, then run `mlflow db "
         f"upgrade {uri}` (older MLflows cannot use it afterwards)"
     )
 

@@ -60,21 +60,21 @@ class Registry:
                 check_schema(self.uri)
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def model_name(self, asked: str | None) -> str:
-        """`asked`, or the only registered model. Raises UnknownModel with a list."""
+    def model_name(self, name: str | None) -> str:
+        """`name`, or the only registered model. Raises UnknownModel with a list."""
         with store_call("list the registered models"):
             search = self.client.search_registered_models
             models = sorted(str(model.name) for model in _all_pages(search))
-        if asked is None and len(models) == 1:
+        if name is None and len(models) == 1:
             return models[0]
-        if asked is not None and asked in models:
-            return asked
+        if name is not None and name in models:
+            return name
         if not models:
             raise UnknownModel(f"no model is registered in {self.uri}; train one first")
-        wanted = (
-            "several models are registered" if asked is None else f"no model {asked!r}"
+        reason = (
+            "several models are registered" if name is None else f"no model {name!r}"
         )
-        raise UnknownModel(f"{wanted}; name one with --model: {', '.join(models)}")
+        raise UnknownModel(f"{reason}; name one with --model: {', '.join(models)}")
 
     def has_model(self, model: str) -> bool:
         with store_call(f"look for model {model!r}"):
@@ -126,9 +126,9 @@ class Registry:
         )
         return [self._version(entry, aliases) for entry in found if entry.name == model]
 
-    def resolve(self, model: str, asked: str) -> Version:
+    def resolve(self, model: str, name: str) -> Version:
         """The version named `v8`, `8`, `best`, `@best`, `latest` or `v8.int8`."""
-        return find_version(self.versions(model), asked, model=model)
+        return find_version(self.versions(model), name, model=model)
 
     def fetch(self, version: Version) -> Path:
         """The folder with the version's files.
@@ -254,11 +254,11 @@ def _named(model: str) -> str:
     return f"name LIKE '{re.sub(QUOTES, '_', model)}'"
 
 
-def _all_pages(search: Callable[..., Any], **asked: Any) -> Iterator[Any]:
+def _all_pages(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
     """All results of a search of MLflow's client, which is untyped."""
     token = None
     while token != "":
-        page = search(**asked, page_token=token)
+        page = search(**criteria, page_token=token)
         yield from page
         token = page.token or ""
 

@@ -141,17 +141,17 @@ def with_int8_forms(versions: Sequence[Version]) -> list[Version]:
     return list({version.number: version for version in forms}.values())
 
 
-def canonical_name(asked: str) -> str:
+def canonical_name(name: str) -> str:
     """The one spelling of a version's name: `8`, `latest` or `@prod`, and with `.int8`.
 
     All names pass through here: flags, queries, paths, messages between processes.
     MLflow allows no alias `latest` or `v8`, but it allows `8`, whose spelling is `@8`.
     """
-    if len(asked) > LONGEST_NAME:
-        return asked  # No version or alias has such a name.
-    if asked.lower().endswith(INT8):
-        return f"{_canonical(asked[: -len(INT8)])}{INT8}"
-    return _canonical(asked)
+    if len(name) > LONGEST_NAME:
+        return name  # No version or alias has such a name.
+    if name.lower().endswith(INT8):
+        return f"{_canonical(name[: -len(INT8)])}{INT8}"
+    return _canonical(name)
 
 
 def _canonical(name: str) -> str:
@@ -162,16 +162,16 @@ def _canonical(name: str) -> str:
     return LATEST if alias.lower() == LATEST else f"@{alias}"
 
 
-def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Version:
-    """The version or int8 form that `asked` names.
+def find_version(versions: Sequence[Version], name: str, *, model: str) -> Version:
+    """The version or int8 form that `name` means, in any spelling.
 
     Raises UnknownVersion with the existing versions, or how to make the int8 form.
     """
-    name = canonical_name(asked)
-    if not name.endswith(INT8):
-        found = _named([v for v in versions if v.base is None], name)
+    canonical = canonical_name(name)
+    if not canonical.endswith(INT8):
+        found = _named([v for v in versions if v.base is None], canonical)
     else:
-        found = _named([v.base or v for v in versions], name.removesuffix(INT8))
+        found = _named([v.base or v for v in versions], canonical.removesuffix(INT8))
         if found is not None and found.int8 is None:
             raise UnknownVersion(
                 f"version {found.number} of {model!r} has no int8 form; make it with "
@@ -180,7 +180,7 @@ def find_version(versions: Sequence[Version], asked: str, *, model: str) -> Vers
         found = found and found.int8
     if found is None:
         raise UnknownVersion(
-            f"no version {asked[:MOST_REPEATED]!r} of {model!r}; there is "
+            f"no version {name[:MOST_REPEATED]!r} of {model!r}; there is "
             f"{_there(versions)}"
         )
     return found

@@ -147,12 +147,12 @@ def test_an_odd_or_unknown_field_is_refused(
 
 
 def test_an_unknown_field_that_is_null_is_absent(folder: Path) -> None:
-    whole = read_bundle(folder)
+    original = read_bundle(folder)
     for name in (PREPROCESSING, NETWORK):
         found = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**found, "later": None}))
 
-    assert read_bundle(folder) == whole
+    assert read_bundle(folder) == original
 
 
 def _tensor(begin: int, end: int, dtype: str = "F32") -> str:
@@ -193,8 +193,8 @@ def test_a_hostile_header_of_the_weights_is_refused(
     folder: Path, header: str, data: int, reason: str
 ) -> None:
     text = header.encode()
-    whole = struct.pack("<Q", len(text)) + text + bytes(data)
-    (folder / WEIGHTS).write_bytes(whole)
+    original = struct.pack("<Q", len(text)) + text + bytes(data)
+    (folder / WEIGHTS).write_bytes(original)
 
     with pytest.raises(BrokenBundle, match=f"^{WEIGHTS} .*{reason}"):
         read_bundle(folder)
@@ -202,14 +202,14 @@ def test_a_hostile_header_of_the_weights_is_refused(
 
 def test_files_that_are_too_long_are_not_read(folder: Path) -> None:
     for name in (LABELS, PREPROCESSING, NETWORK, WEIGHTS):
-        whole = (folder / name).read_bytes()
+        original = (folder / name).read_bytes()
         with (folder / name).open("wb") as file:
             file.write(struct.pack("<Q", 2**40))
             file.truncate(2**41)  # a hole: it takes no room
 
         with pytest.raises(BrokenBundle, match=rf"^{name} has .*(more than|too long)"):
             read_bundle(folder)
-        (folder / name).write_bytes(whole)
+        (folder / name).write_bytes(original)
 
 
 def test_every_allowed_network_name_can_be_built() -> None:

@@ -38,7 +38,7 @@ LISTED = [
 
 
 @pytest.mark.parametrize(
-    ("asked", "number"),
+    ("name", "number"),
     [
         ("v2", "2"),
         ("V2", "2"),
@@ -52,14 +52,14 @@ LISTED = [
         ("Latest", "10"),
     ],
 )
-def test_a_version_can_be_named_in_every_way(asked: str, number: str) -> None:
-    assert find_version(LISTED, asked, model="m").number == number
+def test_a_version_can_be_named_in_every_way(name: str, number: str) -> None:
+    assert find_version(LISTED, name, model="m").number == number
 
 
-@pytest.mark.parametrize("asked", ["v3", "0", "worst", "@", "", "v", "1.0", "v1 "])
-def test_the_error_of_an_unknown_version_lists_the_others(asked: str) -> None:
+@pytest.mark.parametrize("name", ["v3", "0", "worst", "@", "", "v", "1.0", "v1 "])
+def test_the_error_of_an_unknown_version_lists_the_others(name: str) -> None:
     with pytest.raises(UnknownVersion, match=r"v1, v2, v10, @best, @best-loss"):
-        find_version(LISTED, asked, model="m")
+        find_version(LISTED, name, model="m")
 
 
 def test_many_versions_are_listed_as_a_range() -> None:
@@ -70,11 +70,11 @@ def test_many_versions_are_listed_as_a_range() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "name",
     ["v16.int8", "V16.INT8", "16.int8", "best.int8", "@best.int8", "latest.int8"],
 )
-def test_an_int8_form_can_be_named_in_every_way(asked: str) -> None:
-    found = find_version(VERSIONS, asked, model="m")
+def test_an_int8_form_can_be_named_in_every_way(name: str) -> None:
+    found = find_version(VERSIONS, name, model="m")
 
     assert (found.number, found.model_id, found.base) == (
         "16.int8",
@@ -82,7 +82,7 @@ def test_an_int8_form_can_be_named_in_every_way(asked: str) -> None:
         QUANTISED,
     )
     # Among served versions, a form may stand without its base.
-    assert find_version([PLAIN, found], asked, model="m") == found
+    assert find_version([PLAIN, found], name, model="m") == found
 
 
 def test_an_int8_form_has_the_tags_measured_of_it_alone() -> None:
@@ -97,15 +97,15 @@ def test_an_int8_form_has_the_tags_measured_of_it_alone() -> None:
 
 
 def test_a_version_without_an_int8_form_says_how_to_make_one() -> None:
-    for asked in ("v2.int8", "best-loss.int8"):
+    for name in ("v2.int8", "best-loss.int8"):
         with pytest.raises(UnknownVersion, match=r"training --quantize v2 --data PATH"):
-            find_version(VERSIONS, asked, model="m")
+            find_version(VERSIONS, name, model="m")
 
 
-@pytest.mark.parametrize("asked", ["v3.int8", ".int8", "v16.int8.int8", "v16.int4"])
-def test_the_error_of_an_unknown_int8_form_lists_the_others(asked: str) -> None:
+@pytest.mark.parametrize("name", ["v3.int8", ".int8", "v16.int8.int8", "v16.int4"])
+def test_the_error_of_an_unknown_int8_form_lists_the_others(name: str) -> None:
     with pytest.raises(UnknownVersion, match=r"v2, v16, v16\.int8, @best, @best-loss"):
-        find_version(VERSIONS, asked, model="m")
+        find_version(VERSIONS, name, model="m")
 
 
 def test_names_without_the_suffix_never_mean_an_int8_form() -> None:
@@ -131,10 +131,10 @@ def test_the_longest_possible_name_is_found() -> None:
     assert find_version([named], f"v{'0' * 200}16", model="m") == named
 
 
-@pytest.mark.parametrize("asked", [f"v{'0' * 300}16", "0" * 262, f"{'x' * 300}.int8"])
-def test_a_name_that_is_too_long_is_unknown_and_not_repeated(asked: str) -> None:
+@pytest.mark.parametrize("name", [f"v{'0' * 300}16", "0" * 262, f"{'x' * 300}.int8"])
+def test_a_name_that_is_too_long_is_unknown_and_not_repeated(name: str) -> None:
     with pytest.raises(UnknownVersion, match=r"no version '.{40}' of") as raised:
-        find_version(VERSIONS, asked, model="m")
+        find_version(VERSIONS, name, model="m")
 
     assert len(str(raised.value)) < 150
 

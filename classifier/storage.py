@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +90,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, "utf-8", newline="")
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:
     """Raises ValueError for NaN, which JSON does not have."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")

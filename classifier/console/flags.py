@@ -63,24 +63,18 @@ class _Option:
         return text.replace("%", "%%")
 
     def read(self, text: str) -> Any:
-        """The field's value; ValueError if the text is wrong."""
+        """The field's value. Raises ArgumentTypeError, whose message argparse shows."""
         if text in self.words or self.type is None:
             return text
         try:
             return (self.flag.read or self.type)(text)
         except ValueError as error:
-            if self.flag.read is not None:
-                raise
-            number = "a whole number" if self.type is int else "a number"
-            words = "".join(f" or {word}" for word in self.words)
-            raise ValueError(f"must be {number}{words}, got {text!r}") from error
-
-    def argument(self, text: str) -> Any:
-        """The same for argparse, which shows the message of this error alone."""
-        try:
-            return self.read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
+            fault = str(error)
+            if self.flag.read is None:
+                number = "a whole number" if self.type is int else "a number"
+                words = "".join(f" or {word}" for word in self.words)
+                fault = f"must be {number}{words}, got {text!r}"
+            raise argparse.ArgumentTypeError(fault) from error
 
     def add_to(self, section: argparse._ArgumentGroup) -> None:
         name = f"--{self.name.replace('_', '-')}"
@@ -89,7 +83,7 @@ class _Option:
             return
         section.add_argument(
             name,
-            type=self.argument,
+            type=self.read,
             choices=self.words if self.type is None else None,
             action="append" if self.flag.repeated else "store",
             metavar=self.flag.metavar or _METAVARS.get(self.type),
@@ -182,7 +176,7 @@ def environment_values(
         if text := environment.get(variable):
             try:
                 values[option.field.name] = option.read(text)
-            except ValueError as error:
+            except argparse.ArgumentTypeError as error:
                 raise ValueError(f"{variable} {error}") from error
     return values
 

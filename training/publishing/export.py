@@ -24,12 +24,12 @@ from classifier.bundle.files import (
     WEIGHTS,
     Bundle,
     NetworkSpec,
-    tensor_offsets,
+    TensorPlace,
+    weights_header,
     write_bundle,
 )
 from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.bundle.safetensors_header import TensorPlace
 from classifier.console.exits import OurFault
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks import ImageClassifier
@@ -112,7 +112,7 @@ def _graph(classifier: ImageClassifier, preprocessing: Preprocessing) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / WEIGHTS
         save_file(state_of(classifier), weights)
-        places = tensor_offsets(weights)
+        places = weights_header(weights).places
     model = _export(classifier, preprocessing)
     _strip_notes(model)
     _point_to_weights(model.graph, places)

@@ -20,7 +20,7 @@ from classifier.bundle.files import (
     Bundle,
     QuantisedBundle,
     read_bundle,
-    tensor_offsets,
+    weights_header,
 )
 from classifier.networks import ARCHITECTURES
 from tests.conftest import Store
@@ -35,7 +35,7 @@ def test_a_tensor_lies_where_the_header_says(folder: Path) -> None:
     data = (folder / WEIGHTS).read_bytes()
     tensors = load_file(folder / WEIGHTS)
 
-    for name, place in tensor_offsets(folder / WEIGHTS).items():
+    for name, place in weights_header(folder / WEIGHTS).places.items():
         raw = data[place.offset : place.offset + place.length]
         values = np.frombuffer(raw, tensors[name].dtype)
         np.testing.assert_array_equal(values, tensors[name].ravel())

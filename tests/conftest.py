@@ -1,4 +1,4 @@
-"""What many tests share: real images, a store with two versions, a service."""
+"""Fixtures of many tests: images, data sets, a store with two versions, a service."""
 
 import os
 import select
@@ -52,10 +52,10 @@ class Store:
         return read_bundle(registry.fetch(registry.resolve(self.model, version)))
 
     def copy(self, folder: Path) -> "Store":
-        """In a folder that is not there yet; it may be changed."""
+        """A copy in a new folder, which a test may change."""
         shutil.copytree(self.folder, folder)
         with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-            for table in ("experiments", "logged_models"):  # with absolute paths
+            for table in ("experiments", "logged_models"):  # they have absolute paths
                 database.execute(
                     f"UPDATE {table} SET artifact_location = "
                     "replace(artifact_location, ?, ?)",
@@ -74,9 +74,8 @@ def _environment(cache: Path) -> Iterator[None]:
     """No test reads or writes the user's store, cache or settings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache.parent / "xdg"))
-        patch.setenv(
-            "CUDA_VISIBLE_DEVICES", ""
-        )  # the same tests with and without a GPU
+        # The same tests run with and without a GPU.
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
         for name in [*os.environ]:
             if name.startswith(("SERVING_", "MLFLOW_TRACKING", "MLFLOW_REGISTRY")):
                 patch.delenv(name)
@@ -132,7 +131,7 @@ class RunningService:
 
 @contextmanager
 def serving(store: Store, *arguments: str) -> Iterator[RunningService]:
-    """`python -m serving` on a free port, and how it ends: with 0, at the latest."""
+    """Run `python -m serving` on a free port; it must end with exit code 0."""
     command = [sys.executable, "-m", "serving", "--port", "0", *arguments]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
     with subprocess.Popen(
@@ -149,16 +148,16 @@ def serving(store: Store, *arguments: str) -> Iterator[RunningService]:
 
 @pytest.fixture(scope="session")
 def service(store: Store) -> Iterator[RunningService]:
-    """With both versions."""
+    """A service of both versions."""
     with serving(store, "--versions", "v1,v2", "--drain-seconds", "0") as service:
         yield service
 
 
 def read_url(process: subprocess.Popen[str]) -> str:
-    """From the first line that a service prints, once it is ready."""
+    """The address in the first line that a service prints when it is ready."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], WAIT_SECONDS)
-    assert ready, "the service said nothing"
+    assert ready, "the service printed nothing"
     line = process.stdout.readline()
     assert line.startswith("serving on http://"), line
     return line.removeprefix("serving on ").strip()
@@ -182,10 +181,47 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator["webdriver.Chrome"]:
-    """A browser that a module's tests share."""
+    """A browser, shared by the tests of a module."""
     from tests.serving.browser_page import CHROMIUM, DRIVER, open_browser
 
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("needs chromium and chromedriver (Debian: chromium-driver)")
     with open_browser(CHROMIUM, DRIVER) as driver:
         yield driver
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Tiny ImageNet's layout with two classes."""
+    root = tmp_path / "tiny-imagenet-200"
+    jpeg = encoded(picture())
+    for class_id in ("n02", "n01"):
+        images = root / "train" / class_id / "images"
+        images.mkdir(parents=True)
+        (images.parent / f"{class_id}_boxes.txt").write_text("x\t0\t0\t1\t1\n")
+        for number in range(3):
+            (images / f"{class_id}_{number}.JPEG").write_bytes(jpeg)
+    images = root / "val" / "images"
+    images.mkdir(parents=True)
+    for number in range(4):
+        (images / f"val_{number}.JPEG").write_bytes(jpeg)
+    lines = [f"val_{n}.JPEG\tn0{2 - n % 2}\t0\t0\t62\t62\n" for n in range(4)]
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "words.txt").write_text(
+        "n01\tgoldfish, Carassius auratus\nn02\ttench\nn99\tx\n"
+    )
+    return root
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A folder of class folders, with the same file names in each class."""
+    root = tmp_path / "my flowers"
+    for part in ("train", "val"):
+        for class_id in ("rose", "daisy"):
+            folder = root / part / class_id
+            folder.mkdir(parents=True)
+            for number in range(2):
+                (folder / f"{number}.png").write_bytes(encoded(picture(), "PNG"))
+            (folder / "notes.txt").write_text("no image")
+    return root

@@ -104,21 +104,15 @@ def test_a_run_that_ended_before_it_was_noted_is_read_and_not_made_again(
 
 
 def test_a_kept_result_is_made_again_where_the_images_are_others(
-    here: list[str], tmp_path: Path
+    here: list[str], folders: Path, tmp_path: Path
 ) -> None:
-    data, work = tmp_path / "images", tmp_path / "work"
-    for part in ("train", "val"):
-        for seed, class_id in enumerate(("a", "b")):
-            (data / part / class_id).mkdir(parents=True)
-            for number in range(2):
-                file = data / part / class_id / f"{number}.jpeg"
-                file.write_bytes(encoded(picture(seed=seed)))
+    work = tmp_path / "work"
 
     for _ in range(2):
-        KeptRuns(work, data=data).result(SETTING, 0)
-    (data / "train" / "a" / "0.jpeg").write_bytes(encoded(picture(seed=5)))
+        KeptRuns(work, data=folders).result(SETTING, 0)
+    (folders / "train" / "rose" / "0.png").write_bytes(encoded(picture(seed=5), "PNG"))
     for _ in range(2):
-        KeptRuns(work, data=data).result(SETTING, 0)
+        KeptRuns(work, data=folders).result(SETTING, 0)
 
     assert here == ["--data", "--data"]
 

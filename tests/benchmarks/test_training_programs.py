@@ -13,7 +13,6 @@ from benchmarks.training_programs import (
     run_program,
 )
 from classifier.datasets.source import open_dataset
-from tests.conftest import encoded, picture
 
 ENDLESS = ["--data", "digits", "--arch", "tiny", "--epochs", "9999", "--device", "cpu"]
 
@@ -33,32 +32,10 @@ def test_a_program_that_has_no_time_is_not_begun(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.fixture
-def tiny_imagenet(tmp_path: Path) -> Path:
-    """Two classes of three training and two validation images, in its own layout."""
-    root = tmp_path / "tiny-imagenet-200"
-    lines = []
-    for class_id in ("n02", "n01"):
-        images = root / "train" / class_id / "images"
-        images.mkdir(parents=True)
-        for number in range(3):
-            file = images / f"{class_id}_{number}.JPEG"
-            file.write_bytes(encoded(picture()))
-    images = root / "val" / "images"
-    images.mkdir(parents=True)
-    for number, class_id in enumerate(("n01", "n02", "n02", "n01")):
-        (images / f"val_{number}.JPEG").write_bytes(encoded(picture()))
-        lines.append(f"val_{number}.JPEG\t{class_id}\t0\t0\t1\t1\n")
-    (root / "val" / "val_annotations.txt").write_text("".join(lines))
-    (root / "wnids.txt").write_text("n02\nn01\n")
-    (root / "words.txt").write_text("n01\tfish\nn02\tfowl\n")
-    return root
-
-
 def test_image_folder_and_training_read_the_same_images_from_the_arranged_folder(
-    tiny_imagenet: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path
 ) -> None:
-    folder = arrange(str(tiny_imagenet), tmp_path / "arranged")
+    folder = arrange(str(tiny), tmp_path / "arranged")
 
     ours = open_dataset(str(folder), cache=tmp_path / "cache", want_train=True)
     assert ours.train is not None
@@ -73,25 +50,23 @@ def test_image_folder_and_training_read_the_same_images_from_the_arranged_folder
 
 
 def test_a_validation_image_lies_in_the_folder_of_its_annotated_class(
-    tiny_imagenet: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path
 ) -> None:
-    folder = arrange(str(tiny_imagenet), tmp_path / "arranged")
+    folder = arrange(str(tiny), tmp_path / "arranged")
 
     placed = {path.name: path.parent.name for path in (folder / "val").glob("*/*")}
     assert placed == {
-        "val_0.JPEG": "n01",
-        "val_1.JPEG": "n02",
+        "val_0.JPEG": "n02",
+        "val_1.JPEG": "n01",
         "val_2.JPEG": "n02",
         "val_3.JPEG": "n01",
     }
 
 
 def test_a_smaller_part_has_the_first_images_of_each_class(
-    tiny_imagenet: Path, tmp_path: Path
+    tiny: Path, tmp_path: Path
 ) -> None:
-    folder = arrange(
-        str(tiny_imagenet), tmp_path / "arranged", per_class=2, val_per_class=1
-    )
+    folder = arrange(str(tiny), tmp_path / "arranged", per_class=2, val_per_class=1)
 
     assert count_images(folder / "train") == 4
     assert sorted(path.name for path in (folder / "val").glob("*/*")) == [

@@ -220,9 +220,7 @@ def test_the_error_of_a_full_disk_has_both_numbers_and_the_remedy(
         check_room(tmp_path / "new", 10**15, purpose="a run", remedy="train less")
 
 
-def test_a_future_folder_has_the_room_of_its_disk(
-    tmp_path: Path,
-) -> None:
+def test_a_future_folder_has_the_room_of_its_disk(tmp_path: Path) -> None:
     check_room(tmp_path / "a" / "b", 1, purpose="a run", remedy="train less")
 
     assert not (tmp_path / "a").exists()

@@ -8,10 +8,9 @@ from unicodedata import normalize
 
 import pytest
 
-from classifier.datasets.dataset import BadDataset, Dataset, part_digest
+from classifier.datasets.dataset import BadDataset, part_digest
 from classifier.datasets.layouts import class_names, table_lines
-
-Open = Callable[..., Dataset]
+from tests.classifier.conftest import Open
 
 
 @pytest.mark.parametrize(

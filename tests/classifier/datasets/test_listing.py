@@ -2,18 +2,16 @@
 
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from classifier.datasets.dataset import BadDataset, Dataset, part_digest
+from classifier.datasets.dataset import BadDataset, part_digest
 from classifier.datasets.listing import describe_kinds, has_images, list_images
+from tests.classifier.conftest import Open
 from tests.conftest import encoded, picture
 
 PNG = encoded(picture(), "PNG")
-
-Open = Callable[..., Dataset]
 
 
 def _files(root: Path, *names: str) -> Path:

@@ -103,9 +103,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Registry(f"sqlite:///{path}")
 
 
-def test_a_killed_process_leaves_no_database_and_blocks_nobody(
-    tmp_path: Path,
-) -> None:
+def test_a_killed_process_leaves_no_database_and_blocks_nobody(tmp_path: Path) -> None:
     file = tmp_path / "new" / "mlflow.db"
     done = subprocess.run(
         [sys.executable, "-c", DYING, str(file)],

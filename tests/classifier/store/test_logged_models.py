@@ -9,11 +9,6 @@ from classifier.store.logged_models import open_experiment
 from classifier.store.registry import Registry
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", create=True)
-
-
 def test_a_new_experiment_keeps_its_artifacts_beside_the_store(
     registry: Registry, tmp_path: Path
 ) -> None:

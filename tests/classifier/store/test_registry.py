@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,21 @@ from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel
 from tests.conftest import Store
+
+
+@pytest.fixture
+def copy(store: Store, tmp_path: Path) -> Store:
+    return store.copy(tmp_path / "store")
+
+
+@pytest.fixture
+def moved(store: Store, tmp_path: Path) -> Iterator[Store]:
+    """The store's database in another place; its old folder is not there."""
+    shutil.copy(store.folder / "mlflow.db", tmp_path)
+    hidden = store.folder.with_name("hidden")
+    store.folder.rename(hidden)
+    yield Store(tmp_path, store.model)
+    hidden.rename(store.folder)
 
 
 def test_reading_makes_no_empty_store(tmp_path: Path) -> None:
@@ -30,50 +46,28 @@ def test_a_single_registered_model_needs_no_name(store: Store) -> None:
         store.registry.model_name("x")
 
 
-def test_several_registered_models_are_listed(store: Store, tmp_path: Path) -> None:
-    shutil.copy(store.folder / "mlflow.db", tmp_path)
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    registry.client.create_registered_model("another")
+def test_several_registered_models_are_listed(copy: Store) -> None:
+    copy.registry.client.create_registered_model("another")
 
-    with pytest.raises(UnknownModel, match=f"--model: another, {store.model}"):
-        registry.model_name(None)
+    with pytest.raises(UnknownModel, match=f"--model: another, {copy.model}"):
+        copy.registry.model_name(None)
 
 
-def test_a_store_that_was_moved_as_a_whole_is_found(
-    store: Store, tmp_path: Path
-) -> None:
-    moved = shutil.copytree(store.folder, tmp_path / "moved")
-    hidden = store.folder.with_name("hidden")
-    store.folder.rename(hidden)
-    try:
-        registry = Registry(f"sqlite:///{moved / 'mlflow.db'}")
-        folder = registry.fetch(registry.resolve(store.model, "v1"))
-    finally:
-        hidden.rename(store.folder)
+def test_a_store_that_was_moved_as_a_whole_is_found(moved: Store, store: Store) -> None:
+    files = store.folder.with_name("hidden") / "mlruns"
+    shutil.copytree(files, moved.folder / "mlruns")
 
-    assert folder.is_relative_to(moved)
-    assert (folder / "weights.safetensors").is_file()
+    folder = moved.bundle("v1").folder
+
+    assert folder.is_relative_to(moved.folder)
 
 
-def test_the_error_of_absent_files_says_where_they_were(
-    store: Store, tmp_path: Path
-) -> None:
-    shutil.copy(store.folder / "mlflow.db", tmp_path)
-    hidden = store.folder.with_name("hidden")
-    store.folder.rename(hidden)
-    try:
-        registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}")
-        version = registry.resolve(store.model, "v1")
-        with pytest.raises(StoreUnavailable, match="files of version 1 are not at"):
-            registry.fetch(version)
-    finally:
-        hidden.rename(store.folder)
+def test_the_error_of_absent_files_says_where_they_were(moved: Store) -> None:
+    with pytest.raises(StoreUnavailable, match="files of version 1 are not at"):
+        moved.bundle("v1")
 
 
-def test_a_version_of_another_tool_has_no_files_of_ours(
-    store: Store, tmp_path: Path
-) -> None:
-    copy = store.copy(tmp_path / "store")
+def test_a_version_of_another_tool_has_no_files_of_ours(copy: Store) -> None:
     registry = copy.registry
     registry.client.create_model_version(copy.model, source="runs:/elsewhere/model")
 
@@ -81,10 +75,7 @@ def test_a_version_of_another_tool_has_no_files_of_ours(
         registry.fetch(registry.resolve(copy.model, "v3"))
 
 
-def test_a_version_whose_logged_model_is_deleted_has_no_files(
-    store: Store, tmp_path: Path
-) -> None:
-    copy = store.copy(tmp_path / "store")
+def test_a_version_whose_logged_model_is_deleted_has_no_files(copy: Store) -> None:
     registry = copy.registry
     version = registry.resolve(copy.model, "v1")
     assert version.model_id is not None
@@ -125,8 +116,9 @@ def test_mlflow_loads_a_version_and_gives_its_logits(store: Store) -> None:
 @pytest.mark.parametrize(
     "name", ["it's", 'the "best"', 'it\'s "best"', "' OR '1'='1", "50 %", "back\\slash"]
 )
-def test_a_model_may_have_any_name_that_mlflow_takes(name: str, tmp_path: Path) -> None:
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", create=True)
+def test_a_model_may_have_any_name_that_mlflow_takes(
+    name: str, registry: Registry
+) -> None:
     for registered in (name, "it_s _best_", "another"):
         registry.client.create_registered_model(registered)
         registry.client.create_model_version(
@@ -138,18 +130,14 @@ def test_a_model_may_have_any_name_that_mlflow_takes(name: str, tmp_path: Path) 
     assert not registry.has_model(f"{name}s")
 
 
-def test_models_beyond_the_first_page_are_found(tmp_path: Path) -> None:
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", create=True)
+def test_models_beyond_the_first_page_are_found(registry: Registry) -> None:
     for number in range(101):  # MLflow lists 100 at once
         registry.client.create_registered_model(f"m-{number:03}")
 
     assert registry.model_name("m-100") == "m-100"
 
 
-def test_an_alias_of_an_unknown_version_needs_the_whole_list(
-    store: Store, tmp_path: Path
-) -> None:
-    copy = store.copy(tmp_path / "store")
+def test_an_alias_of_an_unknown_version_needs_the_whole_list(copy: Store) -> None:
     copy.registry.set_alias(copy.model, "live", "1")
     known = copy.registry.versions(copy.model)
     assert copy.registry.versions_since(copy.model, known) == known
@@ -157,10 +145,7 @@ def test_an_alias_of_an_unknown_version_needs_the_whole_list(
     assert copy.registry.versions_since(copy.model, known[1:]) is None
 
 
-def test_files_at_an_invalid_address_are_unavailable(
-    store: Store, tmp_path: Path
-) -> None:
-    copy = store.copy(tmp_path / "store")
+def test_files_at_an_invalid_address_are_unavailable(copy: Store) -> None:
     version = copy.registry.resolve(copy.model, "v1")
     with closing(sqlite3.connect(copy.folder / "mlflow.db")) as database, database:
         database.execute(

@@ -55,10 +55,13 @@ class Store:
         """A copy in a new folder, which a test may change."""
         shutil.copytree(self.folder, folder)
         with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-            for table in ("experiments", "logged_models"):  # they have absolute paths
+            for table, path in (  # columns with absolute paths
+                ("experiments", "artifact_location"),
+                ("logged_models", "artifact_location"),
+                ("model_versions", "storage_location"),
+            ):
                 database.execute(
-                    f"UPDATE {table} SET artifact_location = "
-                    "replace(artifact_location, ?, ?)",
+                    f"UPDATE {table} SET {path} = replace({path}, ?, ?)",
                     (str(self.folder), str(folder)),
                 )
         return Store(folder, self.model)

@@ -93,22 +93,23 @@ def test_reading_a_version_writes_nothing_into_the_store(store: Store) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in store.folder.rglob("*")}
 
 
-def test_mlflow_loads_a_version_and_gives_its_logits(store: Store) -> None:
+def test_mlflow_loads_a_version_and_gives_its_logits(copy: Store) -> None:
+    """MLflow writes into the folder that it loads, so it gets a copy."""
     import mlflow
 
     from classifier.networks import ImageClassifier
     from training.evaluation.evaluate import evaluate
 
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_tracking_uri(copy.uri)
     try:
-        model = mlflow.pyfunc.load_model(f"models:/{store.model}/2")
+        model = mlflow.pyfunc.load_model(f"models:/{copy.model}/2")
     finally:
         mlflow.set_tracking_uri(None)
 
     logits = model.predict({"images": images})["logits"]
 
-    classifier = ImageClassifier.from_bundle(store.bundle("v2"))
+    classifier = ImageClassifier.from_bundle(copy.bundle("v2"))
     expected = evaluate(classifier, images, np.zeros(3, np.int64)).logits
     np.testing.assert_allclose(logits, expected, atol=1e-4)  # fp32 summation order
 

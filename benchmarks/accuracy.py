@@ -1,8 +1,8 @@
 """Validation accuracy of named settings, over seeds.
 
-A run's result is kept in `--work`, and so is a run that was interrupted, or stopped by
-`--limit-minutes`: the same command goes on after its last whole epoch. The versions of
-a finished run, 45 MB each, are not kept.
+`--work` keeps the results of finished runs, and runs that were interrupted or stopped
+by `--limit-minutes`; the same command resumes them after their last whole epoch. The
+versions of a finished run, 45 MB each, are deleted.
 """
 
 import argparse
@@ -45,30 +45,30 @@ class Result:
     best_top5: float
     best_epoch: float
     seconds: float
-    """Seconds of the whole program, all pieces together."""
+    """Seconds of the whole program, over all its interruptions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """State of a training that may be in pieces."""
+    """State of a run that may have been interrupted."""
 
     data: str
-    """Digest of the images that the training began with."""
+    """Digest of the images that the run began with."""
 
     made_by: tuple[str, ...] = ()
-    """Commit and machine, one entry for each change of them."""
+    """Commit and machine of the run; one entry for each change of either."""
 
     seconds: float = 0.0
-    """Seconds of all pieces, but of pieces that were killed with this program."""
+    """Seconds so far, without processes that were killed with this program."""
 
     result: Result | None = None
-    """None until the training is finished."""
+    """None until the run is finished."""
 
 
 class KeptRuns:
     """A folder with results of runs, and with stores of unfinished runs.
 
-    A store of 200 versions takes 9 GB, and goes when its result is kept.
+    A store of 200 versions takes 9 GB; it is deleted when its result is kept.
     """
 
     def __init__(
@@ -83,10 +83,11 @@ class KeptRuns:
         self._maker = f"commit {_commit()} on {machine()}"
 
     def result(self, setting: str, seed: int) -> tuple[Result, tuple[str, ...]]:
-        """With who made it; as kept, gone on with where it stopped, or made now.
+        """The result, and the commits and machines that made it.
 
-        What was made of other images is made again. ProgramStopped where the time is
-        over; then the last whole epoch is kept, for the next call.
+        The run is read if it is kept, resumed if it was interrupted, else started. A
+        run on other images is started again. Raises ProgramStopped when the time is
+        over; the next call resumes after the last whole epoch.
         """
         name = f"{setting.replace('--', '').replace(' ', '-')}-seed-{seed}"
         begun, kept = self._folder / name, self._folder / f"{name}.json"
@@ -125,7 +126,7 @@ class KeptRuns:
 
 
 def _digest(data: Path) -> str:
-    """Of all images, 10 s for Tiny ImageNet: a version's own is of validation alone."""
+    """Digest of both parts, 10 s for Tiny ImageNet; a version has that of `val`."""
     dataset = open_dataset(str(data), cache=default_cache(), want_train=True)
     assert dataset.train is not None
     return "-".join(part_digest(part)[:32] for part in (dataset.train, dataset.val))
@@ -146,7 +147,7 @@ def _commit() -> str:
 
 
 def _state(store: Path) -> RunState | None:
-    """Id of the unfinished run; None if it ended before it had one."""
+    """State of the store's run; None if the run ended before it saved one."""
     try:
         return find_state(store_uri(store), "last").read()
     except UnknownRun:
@@ -188,7 +189,6 @@ def _read(file: Path) -> Progress | None:
 
 
 def _write(file: Path, progress: Progress) -> None:
-    """Write the file whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, asdict(progress))
 
@@ -238,8 +238,9 @@ def main() -> int:
         note=(
             f"{arguments.data.name}, validation images, seeds "
             f"{', '.join(map(str, arguments.seeds))}: means, in brackets the least and "
-            "most. The best is each run's version of highest top-1, chosen on the "
-            "images it is measured on, and so a little flattered; the last is not."
+            "most. The best is each run's version of highest top-1. It is chosen on "
+            "the images it is measured on, so its accuracy is a little too high; that "
+            "of the last version is not."
             f"{origins(makers)}"
         ),
     )

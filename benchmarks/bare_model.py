@@ -1,7 +1,7 @@
 """Speed of the model alone: ONNX Runtime in this process, on decoded images.
 
-Servers are told as shares of it, measured at nearly the same time: a shared machine is
-twice as fast in one minute as in the next.
+The speed of a server is reported as a share of it, measured at nearly the same time: a
+shared machine can be twice as fast a minute later.
 """
 
 import statistics
@@ -15,7 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.load import IMAGES_A_REQUEST
-from classifier.bundle.files import read_bundle
+from classifier.bundle.files import Bundle, read_bundle
 from classifier.hardware import usable_cores
 
 
@@ -30,19 +30,24 @@ class Bare:
     """Images a second in batches of 32."""
 
     single_p50_ms: float
-    """Seconds of a batch of one image."""
+    """Median milliseconds of a batch of one image."""
+
+
+def open_session(bundle: Bundle) -> onnxruntime.InferenceSession:
+    """A session with ONNX Runtime's own settings, on all usable cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    return onnxruntime.InferenceSession(
+        str(bundle.graph), options, providers=["CPUExecutionProvider"]
+    )
 
 
 class BareModel:
-    """A session with ONNX Runtime's own settings, on all usable cores."""
+    """A version's network in this process, and the decoded images."""
 
     def __init__(self, folder: Path, files: Sequence[bytes]) -> None:
         bundle = read_bundle(folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        self._session = onnxruntime.InferenceSession(
-            str(bundle.graph), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(bundle)
         self.images = np.stack([bundle.preprocessing.image(data) for data in files])
         """uint8 [N, H, W, 3]."""
 
@@ -77,8 +82,3 @@ class BareModel:
             0
         ]
         return logits
-
-
-def nearest(measured: Sequence[Bare], *, at: float) -> Bare:
-    """The measurement closest in time."""
-    return min(measured, key=lambda bare: abs(bare.at - at))

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import requests
 from numpy.typing import NDArray
 
+from benchmarks.bare_model import open_session
 from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels
-from classifier.hardware import usable_cores
 from compare.collect.answer_store import AnswerStore
 from compare.collect.schema import ServedVersion, TopAnswer
 from compare.results.folder import RUN
@@ -38,7 +37,7 @@ class BothNetworks:
     """Both networks in this process, on all usable cores, with decoded images."""
 
     def __init__(self, bundles: Sequence[Bundle], files: Sequence[Path]) -> None:
-        self._sessions = [_session(bundle) for bundle in bundles]
+        self._sessions = [open_session(bundle) for bundle in bundles]
         decode = bundles[0].preprocessing.image
         self._images: NDArray[np.uint8] = np.stack(
             [decode(file.read_bytes()) for file in files]
@@ -53,14 +52,6 @@ class BothNetworks:
                 batch = self._images[start : start + BATCH]
                 session.run(["logits"], {"images": batch})
         return Spent(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    return onnxruntime.InferenceSession(
-        str(bundle.graph), options, providers=["CPUExecutionProvider"]
-    )
 
 
 @contextmanager
@@ -88,7 +79,7 @@ def running_service(store: str, versions: Sequence[str]) -> Iterator[str]:
 def ask_by_hand(url: str, files: Sequence[Path], *, field: str) -> float:
     """Seconds for a script's loop: one image a POST, one after the other.
 
-    With requests.post(), as scripts are written: it connects anew each time.
+    It uses requests.post() as scripts do, which opens a connection for each call.
     """
     started = time.perf_counter()
     for file in files:

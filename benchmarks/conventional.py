@@ -1,7 +1,7 @@
 """Conventional training: ImageFolder, workers, fp32, `log_model` each epoch.
 
-In the manner of pytorch/examples' imagenet/main.py with MLflow's fluent calls. Prints a
-line of JSON per epoch: images, and seconds of training, validation and logging.
+It follows imagenet/main.py of pytorch/examples, with MLflow's fluent calls, and prints
+a line of JSON per epoch: images, and seconds of training, validation and logging.
 """
 
 import argparse
@@ -145,7 +145,7 @@ def _log_epoch(
 ) -> None:
     mlflow.log_metrics(metrics, step=epoch)
     mlflow.pytorch.log_model(
-        # on the CPU: a graph exported on a GPU does not load without one
+        # A graph exported on a GPU does not load on a machine without one.
         copy.deepcopy(network).cpu().eval(),
         name=f"epoch-{epoch}",
         input_example=example.numpy(),

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -29,10 +29,10 @@ class _Stat:
 
 
 def descendants(root: int, proc: Path = PROC) -> list[int]:
-    """`root` and all its descendants, also after the death of their parents.
+    """`root` and all its descendants, also those whose parents have ended.
 
-    Such a process has another parent, but still the session of its ancestors; `root`
-    must have been started in a session of its own.
+    Such a process has a new parent, but still the session of its ancestors; `root` must
+    have been started in a session of its own.
     """
     stats = {pid: stat for pid in _pids(proc) if (stat := _stat(pid, proc)) is not None}
     found, sessions = {root}, {root}
@@ -60,7 +60,7 @@ def memory_bytes(pids: list[int], proc: Path = PROC) -> int:
 
 
 def kill(pids: list[int]) -> None:
-    """Kill all at once; a process that has gone is no error."""
+    """Kill all of them; a process that has ended is no error."""
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def _pids(proc: Path) -> list[int]:
 
 
 def _stat(pid: int, proc: Path) -> _Stat | None:
-    """None if the process has gone."""
+    """None if the process has ended."""
     try:
         text = (proc / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -88,7 +88,7 @@ def _stat(pid: int, proc: Path) -> _Stat | None:
 
 
 def _pss_bytes(pid: int, proc: Path) -> int:
-    """0 if the process has gone or is a zombie."""
+    """0 if the process has ended or is a zombie."""
     try:
         text = (proc / str(pid) / "smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -118,8 +118,6 @@ class WatchedRun:
     """Seconds from the start until the file had one more line."""
 
     last_line_at: float | None
-    said: str = field(repr=False, default="")
-    """Text on standard error."""
 
 
 class RunFailed(RuntimeError):
@@ -154,9 +152,11 @@ def watch(
         watched.look(seconds)
         process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
-        said = errors.read()
+        output = errors.read()
     if process.returncode != 0:
-        raise RunFailed(f"{arguments} ended with {process.returncode}: {said[-2000:]}")
+        raise RunFailed(
+            f"{arguments} ended with {process.returncode}: {output[-2000:]}"
+        )
     return WatchedRun(
         seconds=seconds,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
@@ -164,7 +164,6 @@ def watch(
         lines=watched.count,
         first_line_at=watched.first_at,
         last_line_at=watched.last_at,
-        said=said,
     )
 
 
@@ -261,7 +260,7 @@ def _gpu() -> str:
 
 
 def _command() -> str:
-    """The command line with the last part of each path: the page names no folders."""
+    """The command line with only the last part of each path."""
     arguments = [argument.rstrip("/").split("/")[-1] for argument in sys.argv[1:]]
     return " ".join(
         ["python -m", f"{__package__}.{Path(sys.argv[0]).stem}", *arguments]

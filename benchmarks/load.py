@@ -1,7 +1,7 @@
 """Load: wrk for the highest rate, and an open loop for latency at a given rate.
 
-wrk waits for an answer before it sends again, so that a server which stands still is
-asked nothing meanwhile. Here a request's time counts from when it was to be sent.
+wrk waits for an answer before it sends the next request, so a server that stalls gets
+no requests meanwhile. The open loop counts a request's time from its due time.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ def base64_json(document: Callable[[str], object]) -> Encoding:
 
 
 def many_in_json(files: Sequence[bytes]) -> Bodies:
-    """Multipart bodies of IMAGES_A_REQUEST files, for our own service."""
+    """JSON bodies of IMAGES_A_REQUEST files, for our own service."""
     return _json(
         {"instances": [{"b64": _base64(data)} for data in group]}
         for group in _groups(files)
@@ -148,7 +148,7 @@ def parse_wrk(output: str) -> Load:
     """Parse post.lua's line of JSON. Raises NoWrk if there is none."""
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
-        raise NoWrk(f"wrk printed no result, but {output.strip()[-500:]!r}")
+        raise NoWrk(f"wrk printed no result but {output.strip()[-500:]!r}")
     values: dict[str, Any] = json.loads(lines[-1])
     return Load(
         answered=values["requests"] - values["status_errors"],
@@ -223,7 +223,7 @@ class _Generator:
         async with asyncio.TaskGroup() as group:
             for number, arrival in enumerate(arrivals):
                 delay = start + arrival - time.perf_counter()
-                # Also where it is late, so that answers are read meanwhile.
+                # Even if it is late: answers are read during the sleep.
                 await asyncio.sleep(max(0.0, delay))
                 request = requests[number % len(requests)]
                 group.create_task(self._ask(request, intended=start + arrival))
@@ -259,7 +259,7 @@ class _Generator:
             self._errors += 1
 
     async def _exchange(self, connection: _Connection, request: bytes) -> int:
-        """The answer's status; the connection is free again, or closed."""
+        """The answer's status. Afterwards the connection is idle or closed."""
         stays_open = False
         try:
             status, stays_open = await connection.ask(request)

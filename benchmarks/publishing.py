@@ -1,9 +1,9 @@
 """Time to publish an epoch as a version, against `mlflow.pytorch.log_model`.
 
-The same ResNet-18 with 200 classes at 64 px, alternately, in stores of their own:
-this project's publishing (files, proof against torch, metrics, registry, aliases), and
-`mlflow.pytorch.log_model(..., registered_model_name=...)` as MLflow's documentation
-shows it, with an input example.
+Both publish the same ResNet-18 with 200 classes at 64 px, in turn, each to a store of
+its own. This project writes files, proves them against torch, and sets metrics, version
+and aliases. `mlflow.pytorch.log_model(..., registered_model_name=...)` is called with
+an input example, as in MLflow's documentation.
 """
 
 import argparse

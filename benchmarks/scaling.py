@@ -25,7 +25,7 @@ def main() -> None:
     rates: dict[int, list[float]] = {per_class: [] for per_class in epochs}
     images = {}
     with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
-        # There and back: a machine that slows down meanwhile slows each of them.
+        # Up and down, so that a machine that slows down affects each size alike.
         sizes = sorted(epochs)
         for turn, per_class in enumerate([*sizes, *sizes[-2::-1]]):
             data = Path(folder) / str(turn)

@@ -97,7 +97,7 @@ def running(launch: Launch, *, log: Path, probe: bytes) -> Iterator[Server]:
         )
     try:
         if launch.says_ready:
-            is_ready = _was_told(process)
+            is_ready = _printed_a_line(process)
         else:
             is_ready = _answers(process, launch, probe)
         if not is_ready:
@@ -111,9 +111,9 @@ def running(launch: Launch, *, log: Path, probe: bytes) -> Iterator[Server]:
 
 
 def check_answers(server: Server, files: Sequence[bytes], best: Sequence[int]) -> None:
-    """Raises ServerFailed unless it nearly agrees with the bare model.
+    """Raises ServerFailed if the server disagrees with the bare model on many images.
 
-    Otherwise its speed would be that of other work. `best` has those of `files`.
+    Its speed would then be that of other work. `best` are the bare model's classes.
     """
     launch = server.launch
     bodies = launch.encode(files)
@@ -134,7 +134,7 @@ def free_port() -> int:
     return port
 
 
-def _was_told(process: subprocess.Popen[bytes]) -> bool:
+def _printed_a_line(process: subprocess.Popen[bytes]) -> bool:
     """Whether it printed a line before it closed standard output."""
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)

@@ -1,8 +1,8 @@
-"""Serving beside its peers: the same graph, images, cores and load, as shares of the
-bare model.
+"""Serving beside its peers: the same graph, images, cores and load.
 
-Each server is started, asked and stopped in turn. Peers are installed below
-build/peers/ the first time; one that cannot be is told, and the rest goes on.
+Speeds are shares of the bare model's. Servers are started, loaded and stopped one after
+the other. Peers are installed below build/peers/ the first time; a peer that cannot be
+installed is reported as not measured.
 """
 
 import argparse
@@ -298,9 +298,7 @@ def _plan() -> Plan:
     plan = Plan(**vars(parser.parse_args()))
     wanted = f"{plan.version}.int8"
     if plan.int8 not in (None, wanted):
-        parser.error(
-            f"--int8 {plan.int8}: what is compared is {plan.version}'s {wanted}"
-        )
+        parser.error(f"--int8 {plan.int8}: the int8 form of --version is {wanted}")
     return plan
 
 

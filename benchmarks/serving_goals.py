@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.bare_model import Bare, nearest
+from benchmarks.bare_model import Bare
 from benchmarks.load import IMAGES_A_REQUEST, Load
 from benchmarks.servers import OPEN_SHARE, Sample, ServerCost
 
@@ -31,15 +31,17 @@ class Yardstick:
 
     def share(self, sample: Sample, *, images: int = 1) -> float:
         """Images a second as a share of the bare model's at the nearest time."""
-        return images * sample.load.rate / nearest(self.measured, at=sample.at).rate
+        return images * sample.load.rate / self._nearest(sample).rate
 
     def busy_share(self, cost: ServerCost) -> float:
         return self.share(cost.singles[BUSY])
 
     def added_ms(self, sample: Sample) -> float:
         """Median time of a request minus the bare model's for one image."""
-        bare = nearest(self.measured, at=sample.at)
-        return sample.load.p50_ms - bare.single_p50_ms
+        return sample.load.p50_ms - self._nearest(sample).single_p50_ms
+
+    def _nearest(self, sample: Sample) -> Bare:
+        return min(self.measured, key=lambda bare: abs(bare.at - sample.at))
 
 
 def errors_of(load: Load) -> str:
@@ -79,16 +81,16 @@ def goal_rows(
 
 
 def _busy_row(
-    what: str,
+    label: str,
     ours: Outcome,
     peers: Sequence[Outcome],
     yardstick: Yardstick,
     wanted: str,
 ) -> tuple[str, ...]:
     if isinstance(ours, NotMeasured):
-        return (what, f"not measured: {ours.reason}", "", "", wanted)
+        return (label, f"not measured: {ours.reason}", "", "", wanted)
     share = yardstick.busy_share(ours)
-    # Both as shares of the bare model at their own time, so that drift is out.
+    # Shares of the bare model at their own time cancel the machine's drift.
     others = {
         peer.name: yardstick.busy_share(peer)
         for peer in peers
@@ -97,7 +99,7 @@ def _busy_row(
     best = max(others, key=others.__getitem__, default=None)
     beside = f"{share / others[best]:.2f} ({best})" if best else "no peer measured"
     rate = f"{ours.singles[BUSY].load.rate:,.0f}{errors_of(ours.singles[BUSY].load)}"
-    return (what, rate, f"{share:.2f}", beside, wanted)
+    return (label, rate, f"{share:.2f}", beside, wanted)
 
 
 def _rows_of_ours(

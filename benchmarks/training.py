@@ -27,7 +27,7 @@ from benchmarks.training_programs import (
 )
 from classifier.hardware import usable_cores
 
-UNKNOWN = "not measured: the run does not tell"
+UNKNOWN = "not measured: the run does not log it"
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Round:
 
 
 def rate_row(
-    what: str, rounds: list[Round], of: Callable[[Cost], float], wanted: str = ""
+    label: str, rounds: list[Round], of: Callable[[Cost], float], wanted: str = ""
 ) -> tuple[str, ...]:
     ratios = [of(round_.ours) / of(round_.theirs) for round_ in rounds]
     return (
-        what,
+        label,
         f"{statistics.median(of(round_.ours) for round_ in rounds):,.0f}",
         f"{statistics.median(of(round_.theirs) for round_ in rounds):,.0f}",
         f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
@@ -64,13 +64,13 @@ def publishing_rows(rounds: list[Round], *, wanted: str) -> list[tuple[str, ...]
     ]
     return [
         (
-            f"{what}, share of time",
+            f"{label}, share of time",
             _share([round_.ours for round_ in rounds], seconds),
             _share([round_.theirs for round_ in rounds], seconds),
             "",
             goal,
         )
-        for what, seconds, goal in kinds
+        for label, seconds, goal in kinds
     ]
 
 
@@ -235,9 +235,9 @@ def _note(plan: Plan, *, data_images: int) -> str:
         f"conventional {plan.conventional_epochs} in fp32 with {plan.workers} workers"
         f"{limit}; medians of {plan.rounds} alternate rounds, ratios with their least "
         "and most. The first epoch of each run is left out; flipside's whole epochs "
-        "run from the end of the first to the registration of the last version. What "
-        "is done once, before the first step and after the last version (diagnosis, "
-        "pictures), is in no rate and no share."
+        "run from the end of the first to the registration of the last version. Work "
+        "that is done once, before the first step and after the last version "
+        "(diagnosis, pictures), is in no rate and no share."
     )
 
 
@@ -256,9 +256,9 @@ def _plan() -> Plan:
     add("--steps-limit", type=int, help="of a conventional epoch")
     given: dict[str, Any] = vars(parser.parse_args())
     defaults = CPU_DEFAULTS if given["device"] == "cpu" else GPU_DEFAULTS
-    unsaid = {name: value for name, value in defaults.items() if given[name] is None}
+    absent = {name: value for name, value in defaults.items() if given[name] is None}
     try:
-        return Plan(**{**given, **unsaid})
+        return Plan(**{**given, **absent})
     except ValueError as error:
         parser.error(str(error))
 

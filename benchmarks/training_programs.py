@@ -84,22 +84,22 @@ class LoggedRun:
 def run_training(
     data: Path, *flags: str, store: Path, until: float | None = None
 ) -> LoggedRun:
-    """Run `python -m training --data DATA FLAGS` in a new store to its end.
+    """Run `python -m training --data DATA FLAGS` in a new store.
 
-    ProgramStopped where it has not come to it at `until`, of time.monotonic().
+    Raises ProgramStopped if it has not finished at `until`, by time.monotonic().
     """
     run_program("training", ["--data", str(data), *flags], store=store, until=until)
     return read_store(store)
 
 
 def resume_training(store: Path, *, until: float | None = None) -> LoggedRun:
-    """Resume the store's run; as run_training() otherwise."""
+    """Resume the store's run; otherwise like run_training()."""
     run_program("training", ["--resume", "last"], store=store, until=until)
     return read_store(store)
 
 
 def training_cost(logged: LoggedRun, *, images: int) -> Cost:
-    """`images` is how many an epoch trains on; the run has two epochs or more."""
+    """`images` is the number of an epoch's images; the run has two epochs or more."""
     rates = logged.values("images_per_second")
     publishing = logged.tag("seconds_publishing")
     waiting = logged.tag("seconds_waiting")
@@ -116,9 +116,9 @@ def training_cost(logged: LoggedRun, *, images: int) -> Cost:
 def _epoch_seconds(logged: LoggedRun, *, epochs: int) -> float:
     """Seconds from the first epoch's last logged point to the last registration.
 
-    Publishing may lag behind training, and the first version most of all: counted from
-    its registration, the lag would be a present. So counted, the first epoch's
-    publishing is in, though the epoch is not.
+    Publishing lags behind training, most of all for the first version. Counted from its
+    registration, that lag would be left out; counted so, the first epoch's publishing
+    is included although the epoch is not.
     """
     points = logged.points("running/loss")
     steps = points[-1].step // epochs
@@ -154,9 +154,10 @@ def run_conventional(data: Path, *flags: str, store: Path) -> Cost:
 def run_program(
     module: str, flags: Sequence[str], *, store: Path, until: float | None = None
 ) -> str:
-    """The output. `store` is its working directory, created if it is missing.
+    """Run a program and return its output; `store` is its working directory.
 
-    ProgramStopped where it was ended by a SIGTERM at `until`, of time.monotonic().
+    Raises ProgramStopped after it was stopped by SIGTERM at `until`, by
+    time.monotonic(), and ProgramFailed for any other exit code but 0.
     """
     store.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -166,10 +167,10 @@ def run_program(
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", module, *flags]
-    asked = f"`python -m {module} {' '.join(flags)}`"
+    shown = f"`python -m {module} {' '.join(flags)}`"
     seconds = None if until is None else until - time.monotonic()
     if seconds is not None and seconds <= 0:
-        raise ProgramStopped(f"no time is left for {asked}")
+        raise ProgramStopped(f"no time is left for {shown}")
     with subprocess.Popen(
         command,
         cwd=store,
@@ -184,10 +185,10 @@ def run_program(
             process.send_signal(signal.SIGTERM)
             output, error = process.communicate()
             if process.returncode in STOPPED:
-                raise ProgramStopped(f"{asked} was stopped in time") from None
+                raise ProgramStopped(f"{shown} was stopped in time") from None
     if process.returncode:
         raise ProgramFailed(
-            f"{asked} ended with {process.returncode}, its last words:\n{error[-2000:]}"
+            f"{shown} ended with {process.returncode} and this output:\n{error[-2000:]}"
         )
     return output
 
@@ -213,10 +214,10 @@ def arrange(
     per_class: int | None = None,
     val_per_class: int | None = None,
 ) -> Path:
-    """The folder made in `to`: train/<class>/* and val/<class>/*, links to `source`.
+    """Make a folder in `to` with train/<class>/* and val/<class>/*, links to `source`.
 
-    torchvision's ImageFolder and `python -m training` both read it as it is. The first
-    images of each class, in sorted order; None takes all. BadDataset as in training.
+    torchvision's ImageFolder and `python -m training` both read it. It has the first
+    images of each class in sorted order; None takes all. Raises BadDataset.
     """
     with tempfile.TemporaryDirectory() as cache:
         dataset = open_dataset(source, cache=Path(cache), want_train=True)
@@ -238,7 +239,7 @@ def _link(part: Part, folder: Path) -> None:
 
 
 def existing_folder(text: str) -> Path:
-    """argparse's type for `--data`; an archive's links would outlive what they name."""
+    """argparse's type for `--data`; an archive's links would soon be dead."""
     path = Path(text).expanduser().absolute()
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder; unpack it first")

@@ -1,4 +1,4 @@
-"""What a table of accuracies says about its results."""
+"""Results of runs: kept, resumed, made again for other images, and their makers."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from training.__main__ import main
 from training.optimization.trainer import Trainer
 
 
-def test_a_table_tells_who_made_it_where_that_was_not_one_and_the_same() -> None:
+def test_a_note_names_commits_and_machines_if_there_are_several() -> None:
     assert origins([("commit 1 on A",), ("commit 1 on A",)]) == ""
     assert origins([("commit 2 on A",), ("commit 1 on A", "commit 1 on B")]) == (
         " Made by commit 1 on A, and by commit 1 on B, and by commit 2 on A."
@@ -33,7 +33,7 @@ SETTING = (
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Trains in this process, which is sooner done; notes how each began."""
+    """Train in this process, which is faster; the first argument of each run."""
     began: list[str] = []
 
     def run(arguments: list[str], store: Path) -> LoggedRun:
@@ -50,7 +50,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def resume(store: Path, *, until: float | None) -> LoggedRun:
         return run(["--resume", "last"], store)
 
-    # They take 3 s, and no result depends on them.
+    # Pictures take 3 s, and no result depends on them.
     monkeypatch.setattr("training.reports.plots.draw_pictures", lambda *_, **__: None)
     monkeypatch.setattr(accuracy, "run_training", begin)
     monkeypatch.setattr(accuracy, "resume_training", resume)
@@ -68,7 +68,7 @@ def _stop_before(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "run_epoch", stop)
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(
+def test_a_resumed_run_has_the_result_of_an_uninterrupted_one(
     here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, work = Path("digits"), tmp_path / "pieces"
@@ -87,7 +87,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_as_one_that_was_not(
     assert left.suffix == ".json"
 
 
-def test_a_run_that_ended_before_it_was_noted_is_read_and_not_made_again(
+def test_a_finished_run_without_a_kept_result_is_read_and_not_run_again(
     here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
@@ -103,7 +103,7 @@ def test_a_run_that_ended_before_it_was_noted_is_read_and_not_made_again(
     assert 0 < result.best_top1 <= 1
 
 
-def test_a_kept_result_is_made_again_where_the_images_are_others(
+def test_a_kept_result_is_made_again_for_other_images(
     here: list[str], folders: Path, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
@@ -117,7 +117,7 @@ def test_a_kept_result_is_made_again_where_the_images_are_others(
     assert here == ["--data", "--data"]
 
 
-def test_who_made_a_result_is_kept_with_it(
+def test_commit_and_machine_are_kept_with_a_result(
     here: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for commit, epoch in (("1", 2), ("2", 3), ("2", 9)):

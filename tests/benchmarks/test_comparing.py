@@ -1,4 +1,4 @@
-"""Folders of made-up answers are those of a finished comparison."""
+"""A folder of made-up answers is one of a finished comparison."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Which processes are a server's, and what they cost, as /proc tells."""
+"""Processes of a server, their cost in /proc, runs, and tables of results."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def add_process(
     )
 
 
-def test_workers_count_that_lost_their_parent_or_have_a_session_of_their_own(
+def test_workers_without_parent_or_with_their_own_session_are_descendants(
     tmp_path: Path,
 ) -> None:
     add_process(tmp_path, 10, parent=1, session=5)
@@ -47,7 +47,7 @@ def test_workers_count_that_lost_their_parent_or_have_a_session_of_their_own(
     assert descendants(20, tmp_path) == [20, 21, 22]
 
 
-def test_cpu_time_is_that_of_all_with_their_ended_children(tmp_path: Path) -> None:
+def test_cpu_time_is_the_sum_with_ended_children(tmp_path: Path) -> None:
     add_process(tmp_path, 20, parent=1, session=20, ticks=3 * TICKS)
     add_process(tmp_path, 21, parent=20, session=20, ticks=TICKS)
 
@@ -61,7 +61,7 @@ def test_memory_is_the_sum_of_proportional_sizes(tmp_path: Path) -> None:
     assert memory_bytes([20, 21], tmp_path) == 1024 * 1024
 
 
-def test_a_process_that_has_gone_costs_nothing(tmp_path: Path) -> None:
+def test_a_process_that_has_ended_costs_nothing(tmp_path: Path) -> None:
     assert cpu_seconds([99], tmp_path) == 0.0
     assert memory_bytes([99], tmp_path) == 0
     assert descendants(99, tmp_path) == []
@@ -94,7 +94,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "benchmarks.md"
 
 
-def test_a_table_takes_the_place_of_the_last_one_of_its_title(page: Path) -> None:
+def test_a_table_replaces_the_last_one_of_its_title(page: Path) -> None:
     write_table("Training", ("", "ratio"), [("old", "1.0")], page=page)
     write_table("Training on a GPU", ("", "ratio"), [("other", "2.0")], page=page)
     write_table("Training", ("", "ratio"), [("new", "3.0")], note="A note.", page=page)
@@ -115,14 +115,14 @@ def test_writing_the_same_table_twice_changes_nothing(page: Path) -> None:
     assert page.read_text() == once
 
 
-def test_the_command_names_the_last_part_of_a_path_alone(page: Path) -> None:
+def test_the_command_has_only_the_last_part_of_each_path(page: Path) -> None:
     write_table("Training", ("",), [("row",)], page=page)
 
     assert "benchmarks.training --data tiny`" in page.read_text()
     assert "somebody" not in page.read_text()
 
 
-def test_a_title_is_there_only_where_it_is_whole(page: Path) -> None:
+def test_a_table_is_found_by_its_whole_title(page: Path) -> None:
     assert not has_table("Training", page)
 
     write_table("Training on a GPU", ("",), [("row",)], page=page)
@@ -131,7 +131,7 @@ def test_a_title_is_there_only_where_it_is_whole(page: Path) -> None:
     assert not has_table("Training", page)
 
 
-def test_lines_are_seen_as_they_come(tmp_path: Path) -> None:
+def test_lines_are_timed_as_they_are_written(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     program = (
         f"file = open({str(file)!r}, 'w'); file.write('one\\n'); file.flush();"
@@ -148,7 +148,7 @@ def test_lines_are_seen_as_they_come(tmp_path: Path) -> None:
     assert 1_000_000 < run.peak_bytes < 1_000_000_000
 
 
-def test_the_time_of_its_children_is_its_own() -> None:
+def test_cpu_time_of_children_counts() -> None:
     child = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
     work = "import time\nwhile time.process_time() < 0.5: pass"
 
@@ -158,6 +158,6 @@ def test_the_time_of_its_children_is_its_own() -> None:
     assert run.first_line_at is None
 
 
-def test_a_failure_is_told() -> None:
+def test_a_failed_run_is_an_error_with_its_output() -> None:
     with pytest.raises(RunFailed, match=r"ended with 3: .*why"):
         watch(["-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"])

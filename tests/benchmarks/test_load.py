@@ -1,4 +1,4 @@
-"""Images as bodies: what our own service and web frameworks read out of them."""
+"""Request bodies as services read them, and the two load generators."""
 
 import io
 import threading
@@ -46,7 +46,7 @@ def test_a_raw_body_is_the_file() -> None:
     assert raw(FILES).contents == tuple(FILES)
 
 
-def test_a_peer_gets_base64_where_it_looks_for_it() -> None:
+def test_base64_is_where_a_peer_reads_it() -> None:
     bodies = base64_json(lambda data: {"inputs": [data]})(FILES[:1])
 
     assert orjson.loads(bodies.contents[0]) == {"inputs": ["/9j/AA=="]}
@@ -73,7 +73,7 @@ BODIES = Bodies((b"first", b"second"), "text/plain")
 
 
 class Answering(BaseHTTPRequestHandler):
-    """200, but 503 to what begins with `s`; keeps connections open."""
+    """Answers 200, or 503 if the body begins with `s`; keeps connections open."""
 
     protocol_version = "HTTP/1.1"
 
@@ -125,7 +125,7 @@ def test_arrivals_are_the_same_in_each_run() -> None:
     assert counts[0] == counts[1]
 
 
-def test_a_server_that_closes_connections_is_asked_on_new_ones() -> None:
+def test_closed_connections_are_replaced() -> None:
     with serving(Closing) as url:
         load = run_open_loop(
             url, Bodies((b"first",), "text/plain"), rate=100, seconds=0.2
@@ -135,7 +135,7 @@ def test_a_server_that_closes_connections_is_asked_on_new_ones() -> None:
     assert load.errors == 0
 
 
-def test_nobody_there_is_an_error_for_each_arrival() -> None:
+def test_without_a_server_each_arrival_is_an_error() -> None:
     with serving(Answering) as url:
         pass
 
@@ -164,6 +164,6 @@ def test_refused_requests_and_broken_connections_are_errors_and_not_answers() ->
     assert (load.p50_ms, load.p99_ms) == (412.5, 620.25)
 
 
-def test_a_wrk_that_gave_up_is_told_with_its_words() -> None:
+def test_a_failed_wrk_is_an_error_with_its_output() -> None:
     with pytest.raises(NoWrk, match="unable to connect"):
         parse_wrk("unable to connect to 127.0.0.1:1 Connection refused\n")

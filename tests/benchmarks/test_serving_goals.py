@@ -1,4 +1,4 @@
-"""Ratios to the bare model of the nearest time, and to peers by way of it."""
+"""Ratios to the bare model at the nearest time, and through it to the best peer."""
 
 from benchmarks.bare_model import Bare
 from benchmarks.load import Load, OpenLoad
@@ -47,7 +47,7 @@ def test_a_share_is_of_the_bare_model_at_the_nearest_time() -> None:
     assert YARDSTICK.added_ms(sample(100, at=10.0, p50_ms=5.0)) == 1.0
 
 
-def test_a_server_is_set_beside_the_best_peer_as_if_both_had_run_at_once() -> None:
+def test_the_ratio_to_the_best_peer_is_one_of_shares_of_the_bare_model() -> None:
     ours = cost("flipside", 800, at=10.0)
     peers: list[Outcome] = [
         cost("fast", 250, at=90.0),

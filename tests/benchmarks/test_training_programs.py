@@ -1,4 +1,4 @@
-"""Programs that are stopped in time."""
+"""Programs that are stopped in time, and folders of links to images."""
 
 import time
 from pathlib import Path
@@ -18,14 +18,14 @@ ENDLESS = ["--data", "digits", "--arch", "tiny", "--epochs", "9999", "--device",
 
 
 def test_a_program_is_stopped_when_its_time_is_over(tmp_path: Path) -> None:
-    """Whatever it does then: it may be importing still."""
+    """Also while it still imports."""
     until = time.monotonic() + 2
 
     with pytest.raises(ProgramStopped, match="9999"):
         run_program("training", ENDLESS, store=tmp_path, until=until)
 
 
-def test_a_program_that_has_no_time_is_not_begun(tmp_path: Path) -> None:
+def test_a_program_without_time_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(ProgramStopped, match="no time is left"):
         run_program("training", ENDLESS, store=tmp_path, until=time.monotonic())
 

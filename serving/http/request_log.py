@@ -109,19 +109,17 @@ class JsonFormatter(OrjsonFormatter):
 
 def configure_logging(kind: LogFormat) -> None:
     """Logs the whole process to standard error."""
-    handler = LogWriter()
+    formatter: logging.Formatter = PlainFormatter(
+        "%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     if kind == "json":
-        handler.setFormatter(
-            JsonFormatter(
-                "{asctime}{levelname}{name}{message}",
-                style="{",
-                rename_fields={"asctime": "time", "levelname": "level"},
-            )
+        formatter = JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level"},
         )
-    else:
-        handler.setFormatter(
-            PlainFormatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-        )
+    handler = LogWriter()
+    handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

@@ -17,7 +17,7 @@ from classifier.store.versions import canonical_name
 from serving.config import THREADS_TO_SPARE
 from serving.http.bodies import BadRequest
 from serving.inference.batcher import overloaded
-from serving.inference.decoding import ClientWait, DecodeAll, Decoded, Decoder, Size
+from serving.inference.decoding import ClientWait, DecodeAll, Decoder
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.versions.pool import PredictorPool
@@ -130,11 +130,7 @@ class Service:
         """A function that decodes the images of this request."""
         connection = request.environ.get("gunicorn.socket")
         client = ClientWait(deadline, partial(_is_closed, connection))
-
-        def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
-            return self.decoder.decode(images, sizes, client)
-
-        return decode
+        return partial(self.decoder.decode, client=client)
 
     def check_ready(self) -> None:
         """Raises NotReady with the reason."""

@@ -265,17 +265,12 @@ class Service:
                 self._local.session.trust_env = False
             if self._key is not None:
                 # Not a header of the session: ~/.netrc would take its place.
-                self._local.session.auth = _Bearer(self._key)
+                self._local.session.auth = self._with_key
             self._sessions.append(self._local.session)
         session: requests.Session = self._local.session
         return session
 
-
-class _Bearer(requests.auth.AuthBase):
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def _with_key(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 

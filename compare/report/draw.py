@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.console.exits import NotNow
-from classifier.storage import writing
+from classifier.storage import remove_files, writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
 from compare.config import RedrawConfig
 from compare.report.html.gallery import Thumbnails
 from compare.report.html.page import write_report
 from compare.report.markdown import write_markdown
-from compare.report.terminal import print_report, print_shown
+from compare.report.terminal import print_lines, report_lines, shown_lines
 from compare.results.comparison import (
     NOT_ANSWERED,
     Comparison,
@@ -24,9 +24,9 @@ from compare.results.comparison import (
 )
 from compare.results.folder import (
     MARKDOWN,
+    REPORTS,
     RunFacts,
     read_run,
-    remove_results,
     run_facts,
     write_per_class,
     write_per_image,
@@ -75,7 +75,9 @@ def draw(
     run = run_facts(facts)
     verdict = _judged(folder, record, found, gates=gates, run=run)
     if verdict.name == "not_comparable" or isinstance(found, NotComparable):
-        remove_results(folder)  # tables of an earlier run would contradict the refusal
+        remove_files(
+            folder, REPORTS
+        )  # tables of an earlier run would contradict the refusal
         comparison = None
     else:
         comparison = found
@@ -132,9 +134,11 @@ def _judged(
 
 
 def print_drawn(drawn: Drawn, *, show: int) -> None:
-    print_report(drawn.verdict, data=drawn.record.data_name, folder=drawn.folder)
+    data, folder = drawn.record.data_name, drawn.folder
+    lines = report_lines(drawn.verdict, data=data, folder=folder)
     if drawn.comparison is not None and show:
-        print_shown(drawn.comparison, show)
+        lines += ["", *shown_lines(drawn.comparison, show)]
+    print_lines(lines)
 
 
 def copy_summary(drawn: Drawn, to: Path | None) -> None:

@@ -90,16 +90,6 @@ PLACES_OF_TRUTH = ("first", "second", "third", "fourth", "fifth")
 HEIGHT = 30
 
 
-def print_report(verdict: Verdict, *, data: str, folder: Path) -> None:
-    lines = report_lines(verdict, data=data, folder=folder)
-    print_lines(lines)
-
-
-def print_shown(comparison: Comparison, count: int) -> None:
-    lines = ["", *shown_lines(comparison, count)]
-    print_lines(lines)
-
-
 def print_lines(lines: Sequence[str]) -> None:
     """Print to standard output. A closed pipe, as of `head`, is no error."""
     try:

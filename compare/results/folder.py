@@ -49,16 +49,10 @@ REPORTS = (HTML, MARKDOWN, *ANSWERED, RUN)
 Column: TypeAlias = "pa.Array[Any]"
 
 
-def remove_results(folder: Path) -> None:
-    """Delete the reports of an earlier run."""
-    remove_files(folder, REPORTS)
-
-
 def remove_everything(folder: Path) -> None:
     """Delete the reports and everything to continue from."""
     if folder.is_dir():
-        remove_results(folder)
-        remove_files(folder, KEPT)
+        remove_files(folder, (*REPORTS, *KEPT))
 
 
 def write_summary(folder: Path, summary: Summary) -> None:
@@ -143,49 +137,35 @@ def write_per_image(folder: Path, comparison: Comparison) -> None:
         pq.write_table(pa.table(columns), partial)
 
 
+PER_CLASS_COLUMNS = (
+    *("index", "id", "name", "images", "a_right", "b_right", "broken", "fixed"),
+    *("delta", "low", "high", "mid_p", "q_value"),
+    *("regression", "improvement", "could_be_flagged"),
+)
+
+
 def write_per_class(
     folder: Path, classes: Sequence[ClassChange], labels: Labels
 ) -> None:
     """A row per class. classifier.console.csv_text() reads an id or a name back."""
-    header = (
-        "index,id,name,images,a_right,b_right,broken,fixed,delta,low,high,mid_p,q_value,"
-        "regression,improvement,could_be_flagged"
-    )
     with (
         atomic_write(folder / PER_CLASS) as partial,
         partial.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header.split(","))
+        writer.writerow(PER_CLASS_COLUMNS)
         for change in classes:
-            table, delta = change.table, change.delta
-            writer.writerow(
-                csv_row(
-                    (
-                        change.index,
-                        labels.ids[change.index],
-                        labels.names[change.index],
-                        table.images,
-                        table.both_right + table.broken,
-                        table.both_right + table.fixed,
-                        table.broken,
-                        table.fixed,
-                        delta.value,
-                        delta.low,
-                        delta.high,
-                        change.mid_p,
-                        change.q_value,
-                        *(
-                            str(flag).lower()
-                            for flag in (
-                                change.is_regression,
-                                change.is_improvement,
-                                change.could_be_flagged,
-                            )
-                        ),
-                    )
-                )
+            index, table, delta = change.index, change.table, change.delta
+            a_right = table.both_right + table.broken
+            b_right = table.both_right + table.fixed
+            flags = change.is_regression, change.is_improvement, change.could_be_flagged
+            row = (
+                *(index, labels.ids[index], labels.names[index], table.images),
+                *(a_right, b_right, table.broken, table.fixed),
+                *(delta.value, delta.low, delta.high, change.mid_p, change.q_value),
+                *(str(flag).lower() for flag in flags),
             )
+            writer.writerow(csv_row(row))
 
 
 def hits(rank: int) -> str:
@@ -205,15 +185,14 @@ def _hits_column(ranks: IntArray, unknown: BoolArray) -> Column:
 def _answer_columns(side: str, top: TopFive) -> dict[str, Column]:
     """Index and probability of each of the five answers; null if there are fewer."""
     absent = top.indices < 0
+    probabilities = np.nan_to_num(top.probabilities)
     columns: dict[str, Column] = {}
-    for place in range(TOP):
-        columns[f"{side}_index_{place + 1}"] = pa.array(
-            top.indices[:, place], pa.int32(), mask=absent[:, place]
-        )
-    for place in range(TOP):
-        columns[f"{side}_probability_{place + 1}"] = pa.array(
-            np.nan_to_num(top.probabilities[:, place]),
-            pa.float64(),
-            mask=absent[:, place],
-        )
+    for name, values, kind in (
+        ("index", top.indices, pa.int32()),
+        ("probability", probabilities, pa.float64()),
+    ):
+        for place in range(TOP):
+            columns[f"{side}_{name}_{place + 1}"] = pa.array(
+                values[:, place], kind, mask=absent[:, place]
+            )
     return columns

@@ -15,7 +15,7 @@ from compare.__main__ import main
 from compare.matrix.output import matrix_csv
 from compare.report.html.page import html_parts
 from compare.report.markdown import markdown
-from compare.report.terminal import print_report, print_shown
+from compare.report.terminal import print_lines, report_lines, shown_lines
 from compare.results.comparison import Comparison
 from compare.results.folder import (
     RunFacts,
@@ -68,8 +68,8 @@ def verdict(evil: Comparison) -> Verdict:
 def test_a_terminal_has_nothing_to_obey(
     evil: Comparison, verdict: Verdict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_report(verdict, data=EVIL, folder=Path("out"))
-    print_shown(evil, 10)
+    print_lines(report_lines(verdict, data=EVIL, folder=Path("out")))
+    print_lines(shown_lines(evil, 10))
 
     said = capsys.readouterr().out
     assert OBEYED.findall(said) == []

@@ -48,7 +48,20 @@ def log_comparison(drawn: Drawn) -> Logged:
     registry = Registry()
     # No retries: the reports are written, and the same command logs them another time.
     with _store_or_disk(), sent_once():
-        return _log(registry, drawn)
+        digest = _digest(drawn.folder)
+        run, is_whole = _kept_run(registry, drawn.folder, digest)
+        is_new = run is None
+        if run is None:
+            run = _start(registry, drawn)
+            _keep(registry, drawn.folder, run, digest, is_whole=False)
+        versions, untagged = _versions(registry, drawn.record.a, drawn.record.b)
+        if not is_whole:
+            _fill(registry, run, drawn, versions)
+            registry.client.set_terminated(run.info.run_id, "FINISHED")
+        if versions:
+            registry.tag_version(*_candidate_tags(versions[-1], run, drawn))
+        _keep(registry, drawn.folder, run, digest, is_whole=True)
+        return Logged(str(run.info.run_id), is_new, untagged)
 
 
 def try_to_log(drawn: Drawn) -> None:
@@ -62,23 +75,6 @@ def try_to_log(drawn: Drawn) -> None:
         logger.info("logged in MLflow as run %s of %r", logged.run_id, EXPERIMENT)
     if logged.untagged:
         logger.warning("the candidate was not tagged: %s", logged.untagged)
-
-
-def _log(registry: Registry, drawn: Drawn) -> Logged:
-    digest = _digest(drawn.folder)
-    run, is_whole = _kept_run(registry, drawn.folder, digest)
-    is_new = run is None
-    if run is None:
-        run = _start(registry, drawn)
-        _keep(registry, drawn.folder, run, digest, is_whole=False)
-    versions, untagged = _versions(registry, drawn.record.a, drawn.record.b)
-    if not is_whole:
-        _fill(registry, run, drawn, versions)
-        registry.client.set_terminated(run.info.run_id, "FINISHED")
-    if versions:
-        registry.tag_version(*_candidate_tags(versions[-1], run, drawn))
-    _keep(registry, drawn.folder, run, digest, is_whole=True)
-    return Logged(str(run.info.run_id), is_new, untagged)
 
 
 def _digest(folder: Path) -> str:

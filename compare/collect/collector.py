@@ -3,30 +3,19 @@
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol
 
 from classifier.console.progress import Advance, progress_bar
 from classifier.datasets.dataset import UnreadableImage, read_image
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.client import Service
+from compare.collect.images import Images
 from compare.collect.schema import NoAnswer, ServedVersion
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Half of the largest request of the service: large photos go fewer at a time."""
 
-
 UNREADABLE_FILE = "unreadable_file"
 """Code of an image whose file cannot be read; the next run tries again."""
-
-
-class Images(Protocol):
-    """Names and files in parallel."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def files(self) -> tuple[Path, ...]: ...
 
 
 def collect_answers(

@@ -49,19 +49,15 @@ def resampled_sums(
 
 
 def percentile_interval(
-    value: float | None, resampled: FloatArray, *, images: int
+    value: float, resampled: FloatArray, *, images: int
 ) -> Estimate:
     """The value with the middle 95 % of its resamples.
 
-    Efron, Can. J. Statist. 9:139 (1981). Resamples without a value (NaN) do not count.
-    One image gives no interval.
+    Efron, Can. J. Statist. 9:139 (1981). One image gives no interval.
     """
-    if value is None:
-        return NOTHING
-    known = resampled[~np.isnan(resampled)]
-    if images < FEWEST_IMAGES or len(known) == 0:
-        return Estimate(value, None, None)
-    low, high = np.quantile(known, (0.025, 0.975))
+    if images < FEWEST_IMAGES:
+        return Estimate(value)
+    low, high = np.quantile(resampled, (0.025, 0.975))
     return Estimate(value, float(low), float(high))
 
 
@@ -125,7 +121,7 @@ def calibration_error_change(*, baseline: Forecasts, candidate: Forecasts) -> Es
         return NOTHING
     value = _error(candidate) - _error(baseline)
     if images < FEWEST_IMAGES:
-        return Estimate(value, None, None)
+        return Estimate(value)
     if _are_same(baseline, candidate):
         return Estimate(value, value, value)
     a, b = _gaps(baseline), _gaps(candidate)

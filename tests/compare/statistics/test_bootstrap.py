@@ -422,12 +422,3 @@ def test_one_image_has_a_value_and_no_interval() -> None:
     interval = percentile_interval(0.5, np.full(10, 0.5), images=1)
 
     assert (interval.value, interval.low, interval.high) == (0.5, None, None)
-
-
-def test_resamples_without_a_value_do_not_count() -> None:
-    resampled = np.array([np.nan, *np.linspace(0, 1, 1_001)])
-
-    interval = percentile_interval(0.5, resampled, images=9)
-
-    assert (interval.low, interval.high) == pytest.approx((0.025, 0.975))
-    assert percentile_interval(None, resampled, images=9).low is None

@@ -60,7 +60,7 @@ def choose_compute(
     # fp32 must be fp32. cuDNN's default of TF32 keeps 10 bits, and a published version
     # would differ from the measured network by more than the export check allows.
     torch.backends.cudnn.allow_tf32 = False
-    has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else cpu_has_bf16()
+    has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else bool(cpu_bf16_flags())
     if precision == "bf16" or (precision == "auto" and has_bf16):
         return Compute(chosen, "bf16")
     return Compute(chosen, "fp32")
@@ -90,16 +90,12 @@ def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
     return f"{where}, fp32 {'as asked for' if bf16 else 'as bf16 is slow here'}"
 
 
-def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether bf16 is faster than fp32. Without instructions for it, it is emulated.
+def cpu_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """The processor's instruction sets for bf16, as the kernel lists them.
 
+    Without one, bf16 is emulated and slower than fp32:
     github.com/pytorch/pytorch/issues/86550
     """
-    return bool(cpu_bf16_flags(cpuinfo))
-
-
-def cpu_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
-    """The processor's instruction sets for bf16, as the kernel lists them."""
     try:
         text = cpuinfo.read_text()
     except OSError:

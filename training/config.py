@@ -190,7 +190,7 @@ class TrainingConfig(DataConfig):
                 )
 
 
-_ERRANDS = "instead of a new run"
+_COMMANDS = "instead of a new run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ class ResumeConfig:
         Flag(
             "go on with a run that was stopped; its flags are its own",
             name="resume",
-            group=_ERRANDS,
+            group=_COMMANDS,
             metavar="RUN_ID|last",
         ),
     ]
@@ -224,7 +224,7 @@ class EvaluationConfig(DataConfig):
         Flag(
             "measure a version (v8, best, latest) on the validation images",
             name="evaluate",
-            group=_ERRANDS,
+            group=_COMMANDS,
             metavar="VERSION",
         ),
     ]
@@ -240,7 +240,7 @@ class QuantizeConfig(DataConfig):
         Flag(
             "make the int8 form of a version; ask for it as v8.int8",
             name="quantize",
-            group=_ERRANDS,
+            group=_COMMANDS,
             metavar="VERSION",
         ),
     ]
@@ -270,35 +270,35 @@ def parse_arguments(arguments: list[str]) -> Config:
     parser = new_parser(
         "training",
         (TrainingConfig, ResumeConfig, EvaluationConfig, QuantizeConfig),
-        groups=(_ERRANDS, "data", "network", "optimisation", "machine", "MLflow"),
+        groups=(_COMMANDS, "data", "network", "optimisation", "machine", "MLflow"),
         usage=_USAGE,
         description="Train an image classifier; every epoch becomes a version.",
         epilog=_EPILOG,
     )
     typed = vars(parser.parse_args(arguments))
-    errands = [name for name in ("resume", "evaluate", "quantize") if name in typed]
-    if len(errands) > 1:
+    commands = [name for name in ("resume", "evaluate", "quantize") if name in typed]
+    if len(commands) > 1:
         parser.error(
-            f"argument --{errands[1]}: not allowed with argument --{errands[0]}"
+            f"argument --{commands[1]}: not allowed with argument --{commands[0]}"
         )
     if "resume" not in typed and "data" not in typed:
         parser.error("the following arguments are required: --data")
     try:
         _check_torchrun()
-        return _config(typed, *errands)
+        return _config(typed, *commands)
     except ValueError as error:
         parser.error(str(error))
 
 
-def _config(typed: dict[str, Any], errand: str = "") -> Config:
-    if errand == "resume":
+def _config(typed: dict[str, Any], command: str = "") -> Config:
+    if command == "resume":
         return ResumeConfig(run=typed.pop("resume"), given=typed)
-    if not errand:
+    if not command:
         return TrainingConfig(**field_values(TrainingConfig, typed))
-    kind = EvaluationConfig if errand == "evaluate" else QuantizeConfig
+    kind = EvaluationConfig if command == "evaluate" else QuantizeConfig
     if unused := sorted(set(typed) - flag_names(kind)):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        raise ValueError(f"--{errand} takes a version as it is; it takes no {flags}")
+        raise ValueError(f"--{command} takes a version as it is; it takes no {flags}")
     return kind(**field_values(kind, typed))
 
 

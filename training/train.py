@@ -26,10 +26,12 @@ from training.run.setup import RunSetup, about_weight_bytes, prepare
 from training.run.state import find_state
 
 
-def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
+def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
     """Runs to the end. Each error's message says what is wrong and what to do."""
     with open_world() as world, ExitStack() as held:
-        config, saved = world.broadcast_from_first(lambda: _open_saved_run(asked, held))
+        config, saved = world.broadcast_from_first(
+            lambda: _open_saved_run(command, held)
+        )
         if config is None:
             return
         setup = world.after_first(lambda: _prepare(config, saved, world))
@@ -57,19 +59,19 @@ def train(asked: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> 
 
 
 def _open_saved_run(
-    asked: TrainingConfig | ResumeConfig, held: ExitStack
+    command: TrainingConfig | ResumeConfig, held: ExitStack
 ) -> tuple[TrainingConfig | None, SavedRun | None]:
     """The run's settings, and its saved state if it is resumed.
 
     Both are None for a finished run. A resumed run is locked before its state is read.
     The store is checked here, before decoding, which may take minutes.
     """
-    if isinstance(asked, TrainingConfig):
-        _check_store(Registry(create=True), asked, epochs=asked.epochs)
-        return asked, None
-    folder = find_state(store_uri(), asked.run)
+    if isinstance(command, TrainingConfig):
+        _check_store(Registry(create=True), command, epochs=command.epochs)
+        return command, None
+    folder = find_state(store_uri(), command.run)
     held.enter_context(folder.hold())
-    saved = read_saved_run(folder, asked)
+    saved = read_saved_run(folder, command)
     if saved is None:
         folder.clear()
         print_finished(folder.run_id)
@@ -87,7 +89,7 @@ def _check_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> 
 
 def _prepare(config: TrainingConfig, saved: SavedRun | None, world: World) -> RunSetup:
     """Checks data and network, before the first step."""
-    setup = prepare(config, world, asked=saved.asked if saved else None)
+    setup = prepare(config, world, original=saved.original if saved else None)
     check_images(setup.train.targets, setup.dataset.labels)
     check_processes(world.size, batch_size=setup.batch_size, images=len(setup.train))
     # A resumed run cannot change its sizes.

@@ -21,7 +21,7 @@ from training.compute import (
     PeersNotFound,
     World,
     choose_compute,
-    cpu_has_bf16,
+    cpu_bf16_flags,
     explain_compute,
     open_world,
 )
@@ -246,7 +246,7 @@ def test_a_run_says_what_it_uses_and_why(
 
 
 def test_a_kernel_that_tells_nothing_means_no_bf16(tmp_path: Path) -> None:
-    assert not cpu_has_bf16(tmp_path / "absent")
+    assert not cpu_bf16_flags(tmp_path / "absent")
 
 
 def test_more_processes_than_gpus_are_told_with_both_numbers(

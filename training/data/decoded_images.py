@@ -32,6 +32,7 @@ from classifier.images.decoding import ImageTooLarge, RgbImage, UndecodableImage
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.metrics import IntArray
 from classifier.storage import build_once, check_room, file_checksums, take_room
+from training.config import DataConfig
 
 FORMAT = 3
 """Part of the key: raised when decoding changes, so that older caches are not read."""
@@ -69,41 +70,65 @@ class _Decoded:
 def decode_part(
     part: Part,
     *,
-    what: str,
+    name: str,
     labels: Labels,
     preprocessing: Preprocessing,
     cache: Path,
     skip_broken: bool,
     max_megapixels: float = OWN_FILES_MEGAPIXELS,
 ) -> DecodedPart:
-    """BadDataset names the images that do not decode, unless they may be skipped.
+    """The images of the part called `name`, from the cache if its checksums are right.
 
-    What was decoded before is used again if its checksums are right; DiskTooSmall where
-    there is no room for it.
+    Raises BadDataset, which names the images that do not decode, unless `skip_broken`;
+    DiskTooSmall if the cache's disk has no room for them.
     """
     folder = build_once(
         cache / "decoded" / _key(part, preprocessing, max_megapixels),
-        lambda to: _build(
-            to, part, preprocessing, what=what, max_megapixels=max_megapixels
+        lambda folder: _build(
+            folder, part, preprocessing, name=name, max_megapixels=max_megapixels
         ),
-        is_whole=lambda there: _is_whole(there, part, preprocessing),
+        is_whole=lambda folder: _is_whole(folder, part, preprocessing),
     )
     index = json.loads((folder / INDEX).read_text())
     broken: dict[str, str] = index["broken"]
     if broken and not skip_broken:
         raise BadDataset(_broken_message(part, broken))
     if broken:
-        logger.warning("skipped images=%d part=%s do not decode", len(broken), what)
+        logger.warning("skipped images=%d part=%s do not decode", len(broken), name)
     images = np.load(folder / IMAGES, mmap_mode="r")
     kept = [position for position in range(len(part)) if str(position) not in broken]
     if not kept:
-        raise BadDataset(f"none of the {len(part):,} {what} images decodes")
+        raise BadDataset(f"none of the {len(part):,} {name} images decodes")
     return DecodedPart(
         names=tuple(part.names[position] for position in kept),
         images=images if len(kept) == len(part) else images[kept],
         targets=np.array([labels.index_of[part.class_ids[p]] for p in kept], np.int64),
         digest=index["digest"],
     )
+
+
+def decode_train_and_val(
+    train: Part,
+    val: Part,
+    *,
+    config: DataConfig,
+    labels: Labels,
+    preprocessing: Preprocessing,
+) -> tuple[DecodedPart, DecodedPart]:
+    """decode_part() of both parts, with the limits and the cache of `config`."""
+    decoded_train, decoded_val = (
+        decode_part(
+            part,
+            name=name,
+            labels=labels,
+            preprocessing=preprocessing,
+            cache=config.cache_folder,
+            skip_broken=config.skip_broken,
+            max_megapixels=config.max_megapixels,
+        )
+        for name, part in (("train", train), ("val", val))
+    )
+    return decoded_train, decoded_val
 
 
 def _key(part: Part, preprocessing: Preprocessing, max_megapixels: float) -> str:
@@ -120,7 +145,7 @@ def _key(part: Part, preprocessing: Preprocessing, max_megapixels: float) -> str
 
 
 def _state_of(file: Path) -> str:
-    """Size and time of its last change; a link that leads nowhere has neither."""
+    """Size and time of the file's last change; `unreadable` for a broken link."""
     try:
         status = file.stat()
     except OSError as error:
@@ -133,8 +158,8 @@ def _state_of(file: Path) -> str:
 def _is_whole(folder: Path, part: Part, preprocessing: Preprocessing) -> bool:
     """Whether both files are as they were built, to the bit.
 
-    Not if an image that could not be read then can be now: a right to read it that was
-    given since changes neither its size nor its time.
+    False if an image that was unreadable then is readable now: a change of permissions
+    changes neither its size nor its time.
     """
     try:
         index = json.loads((folder / INDEX).read_text())
@@ -155,14 +180,14 @@ def _build(
     part: Part,
     preprocessing: Preprocessing,
     *,
-    what: str,
+    name: str,
     max_megapixels: float,
 ) -> None:
     shape = _shape(part, preprocessing)
     check_room(
         folder.parent,
         math.prod(shape),
-        purpose=f"decoding the {what} images",
+        purpose=f"decoding the {name} images",
         remedy="make room, or name a folder on another disk with --cache",
     )
     images = np.lib.format.open_memmap(
@@ -170,7 +195,7 @@ def _build(
     )
     take_room(folder / IMAGES, (folder / IMAGES).stat().st_size)
     sha256s, broken, unread = [], {}, []
-    with progress_bar(f"decoding {what}", total=len(part)) as advance:
+    with progress_bar(f"decoding {name}", total=len(part)) as advance:
         each = _decoded(part, preprocessing, max_megapixels)
         for position, decoded in enumerate(each):
             sha256s.append(decoded.sha256)

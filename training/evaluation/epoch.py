@@ -1,5 +1,6 @@
 """Measurements of a run: running points, epoch records, history, checkpoints."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,11 @@ from torch import Tensor
 from classifier.metrics import IntArray
 from training.evaluation.calibration import Calibration, calibrate
 from training.evaluation.evaluate import Metrics, Predictions
+
+
+def now_ms() -> int:
+    """The time in ms since 1970, as MLflow counts it."""
+    return int(time.time() * 1000)
 
 
 @dataclass(frozen=True)

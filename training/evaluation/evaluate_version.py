@@ -58,7 +58,7 @@ def print_evaluation(config: EvaluationConfig) -> None:
     check_classes_known(dataset, bundle.labels)
     val = decode_part(
         dataset.val,
-        what="val",
+        name="val",
         labels=bundle.labels,
         preprocessing=bundle.preprocessing,
         cache=config.cache_folder,

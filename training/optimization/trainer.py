@@ -19,7 +19,7 @@ from classifier.networks import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import Examples, Mixed, augment
 from training.data.batches import Batch, Batches
-from training.evaluation.epoch import RunningPoint, TrainingPass
+from training.evaluation.epoch import RunningPoint, TrainingPass, now_ms
 from training.evaluation.evaluate import Metrics
 from training.optimization.schedule import (
     average_decay,
@@ -208,10 +208,8 @@ class Trainer:
                 f"{self._optimizer.param_groups[0]['lr']:.3g}"
             )
         metrics = Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
-        now_ms = int(time.time() * 1000)
-        return RunningPoint(
-            self._step, seen / self._batches.images, metrics, time_ms=now_ms
-        )
+        share = seen / self._batches.images
+        return RunningPoint(self._step, share, metrics, time_ms=now_ms())
 
 
 def losses_of(logits: Tensor, examples: Examples, *, label_smoothing: float) -> Tensor:

@@ -1,9 +1,10 @@
 """Publishes a checkpoint: files, proof, logged model, metrics, version."""
 
 import logging
+import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,9 @@ class Publisher:
     def _registered(self, epoch: int) -> Version | None:
         if not self.registry.has_model(self.model):
             return None
-        for version in self.registry.versions(self.model):
-            if version.run_id == self.tracker.run_id and version.epoch == epoch:
-                return version
-        return None
+        key = (self.tracker.run_id, epoch)
+        versions = self.registry.versions(self.model)
+        return next((v for v in versions if (v.run_id, v.epoch) == key), None)
 
     def _store(self, checkpoint: Checkpoint, name: str) -> str:
         """Stores the files as a logged model. Returns its id."""
@@ -127,8 +127,8 @@ class Publisher:
             for version in self.registry.versions(self.model)
             if version.dataset_digest == digest
         ]
-        best = _first_best(rivals, lambda version: version.val_top1_accuracy)
-        best_loss = _first_best(rivals, lambda version: _negated(version.val_loss))
+        best = max(rivals, key=_top1_accuracy, default=None)
+        best_loss = min(rivals, key=_loss, default=None)
         for alias, found in (("best", best), ("best-loss", best_loss)):
             if found is not None and alias not in found.aliases:
                 self.registry.set_alias(self.model, alias, found.number)
@@ -139,15 +139,11 @@ def _difference_tag(tags: Mapping[str, str]) -> dict[str, str]:
     return {DIFFERENCE_TAG: tags[DIFFERENCE_TAG]} if DIFFERENCE_TAG in tags else {}
 
 
-def _first_best(
-    versions: Sequence[Version], measure: Callable[[Version], float | None]
-) -> Version | None:
-    """The earliest version with the highest measure; None if no version has one."""
-    measured = [
-        (m, version) for version in versions if (m := measure(version)) is not None
-    ]
-    return max(measured, key=lambda pair: pair[0])[1] if measured else None
+def _top1_accuracy(version: Version) -> float:
+    """Below all others if its tag is absent; of equals, max() takes the earliest."""
+    accuracy = version.val_top1_accuracy
+    return -math.inf if accuracy is None else accuracy
 
 
-def _negated(loss: float | None) -> float | None:
-    return None if loss is None else -loss
+def _loss(version: Version) -> float:
+    return math.inf if version.val_loss is None else version.val_loss

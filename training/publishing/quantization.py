@@ -24,7 +24,8 @@ from classifier.store.logged_models import experiment_of
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, Version
 from training.config import QuantizeConfig
-from training.data.decoded_images import DecodedPart, decode_part
+from training.data.decoded_images import DecodedPart, decode_train_and_val
+from training.evaluation.epoch import now_ms
 from training.evaluation.evaluate import BATCH_SIZE, Metrics, Predictions
 from training.evaluation.evaluate_version import check_classes_known, log_notes
 from training.publishing.tracking import RunTracker, run_tags
@@ -187,17 +188,12 @@ def _decode(
     check_classes_known(dataset, bundle.labels)
     assert dataset.train is not None
     train = calibration_part(dataset.train, classes=len(dataset.labels))
-    calibration, val = (
-        decode_part(
-            part,
-            what=what,
-            labels=bundle.labels,
-            preprocessing=bundle.preprocessing,
-            cache=config.cache_folder,
-            skip_broken=config.skip_broken,
-            max_megapixels=config.max_megapixels,
-        )
-        for what, part in (("train", train), ("val", dataset.val))
+    calibration, val = decode_train_and_val(
+        train,
+        dataset.val,
+        config=config,
+        labels=bundle.labels,
+        preprocessing=bundle.preprocessing,
     )
     validated_on = version.dataset_digest
     if val.digest != validated_on:
@@ -298,6 +294,7 @@ def _store(
             {name.replace("val_", "val/"): value for name, value in values.items()},
             model_id=model_id,
             epoch=epoch,
+            time_ms=now_ms(),
         )
         run.add_output(model_id, epoch=epoch)
         run.finish()
@@ -314,18 +311,9 @@ def print_quantisation(quantisation: Quantisation) -> None:
 
 def report_lines(quantisation: Quantisation) -> list[str]:
     version, name = quantisation.version, f"v{quantisation.version.number}"
-    columns = []
-    for form in (quantisation.fp32, quantisation.int8):
-        columns.append(
-            (
-                *_accuracies(form.metrics),
-                f"{form.images_per_second:,.0f}",
-                f"{form.megabytes:.1f}",
-            )
-        )
-    rows = list(
-        zip(("top-1", "top-5", "loss", "images/s", "size in MB"), *columns, strict=True)
-    )
+    names = ("top-1", "top-5", "loss", "images/s", "size in MB")
+    columns = map(_column, (quantisation.fp32, quantisation.int8))
+    rows = list(zip(names, *columns, strict=True))
     if quantisation.classes <= 5:  # of five, the truth is always among five
         del rows[1]
     return [
@@ -342,12 +330,11 @@ def report_lines(quantisation: Quantisation) -> list[str]:
     ]
 
 
-def _accuracies(metrics: Metrics | None) -> tuple[str, str, str]:
-    """Top-1, top-5 and loss; dashes if they are unknown."""
-    if metrics is None:
-        return "\N{EN DASH}", "\N{EN DASH}", "\N{EN DASH}"
-    return (
-        f"{100 * metrics.top1_accuracy:.2f} %",
-        f"{100 * metrics.top5_accuracy:.2f} %",
-        f"{metrics.loss:.4f}",
-    )
+def _column(form: Measured) -> tuple[str, ...]:
+    """Top-1, top-5 and loss (dashes if they are unknown), speed and size."""
+    speed, size = f"{form.images_per_second:,.0f}", f"{form.megabytes:.1f}"
+    if form.metrics is None:
+        return ("\N{EN DASH}",) * 3 + (speed, size)
+    top1, top5 = form.metrics.top1_accuracy, form.metrics.top5_accuracy
+    percents = (f"{100 * top1:.2f} %", f"{100 * top5:.2f} %")
+    return (*percents, f"{form.metrics.loss:.4f}", speed, size)

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,6 @@ from classifier.store.logged_models import LoggedModels, open_experiment
 from classifier.store.registry import Registry, store_call
 from training.config import program
 from training.evaluation.epoch import EpochRecord, RunningPoint
-from training.evaluation.evaluate import Metrics
 
 BATCH_LIMIT = 1000
 """Most metrics in one log_batch (mlflow/utils/validation.py)."""
@@ -133,11 +133,10 @@ class RunTracker:
             [
                 entities.Metric(f"running/{name}", value, point.time_ms, point.step)
                 for point in points
-                for name, value in _named(point.metrics).items()
+                for name, value in asdict(point.metrics).items()
             ]
         )
 
-    @store_call("log an epoch's metrics")
     def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
         """Logs `train/*`, `val/*` and more for a model; the step is the epoch.
 
@@ -145,20 +144,15 @@ class RunTracker:
         """
         training = record.training
         values = {
-            **{f"train/{k}": v for k, v in _named(training.metrics).items()},
-            **{f"train_sample/{k}": v for k, v in _named(record.train_subset).items()},
-            **{f"val/{k}": v for k, v in _named(record.val).items()},
+            **{f"train/{k}": v for k, v in asdict(training.metrics).items()},
+            **{f"train_sample/{k}": v for k, v in asdict(record.train_subset).items()},
+            **{f"val/{k}": v for k, v in asdict(record.val).items()},
             "val/expected_calibration_error": record.calibration.error,
             "lr": training.lr,
             "images_per_second": training.images_per_second,
         }
-        self._log(
-            [
-                entities.Metric(
-                    key, value, record.time_ms, record.epoch, model_id=model_id
-                )
-                for key, value in values.items()
-            ]
+        self.log_measures(
+            values, model_id=model_id, epoch=record.epoch, time_ms=record.time_ms
         )
 
     @store_call("list a version among the run's outputs")
@@ -170,15 +164,14 @@ class RunTracker:
             output = entities.LoggedModelOutput(model_id, step=epoch)
             self._client.log_outputs(self.run_id, [output])
 
-    @store_call("log a model's measures")
+    @store_call("log a model's metrics")
     def log_measures(
-        self, values: Mapping[str, float], *, model_id: str, epoch: int
+        self, values: Mapping[str, float], *, model_id: str, epoch: int, time_ms: int
     ) -> None:
-        """Logs metrics of a model that is not a checkpoint of this run."""
-        now_ms = round(1000 * time.time())
+        """Logs metrics of a model. Idempotent for equal values and times."""
         self._log(
             [
-                entities.Metric(key, value, now_ms, epoch, model_id=model_id)
+                entities.Metric(key, value, time_ms, epoch, model_id=model_id)
                 for key, value in values.items()
             ]
         )
@@ -194,14 +187,6 @@ class RunTracker:
     def _log(self, metrics: Sequence[entities.Metric]) -> None:
         for start in range(0, len(metrics), BATCH_LIMIT):
             self._client.log_batch(self.run_id, metrics[start : start + BATCH_LIMIT])
-
-
-def _named(metrics: Metrics) -> dict[str, float]:
-    return {
-        "loss": metrics.loss,
-        "top1_accuracy": metrics.top1_accuracy,
-        "top5_accuracy": metrics.top5_accuracy,
-    }
 
 
 def _end_dead_runs(
@@ -301,7 +286,6 @@ def _started_ticks(process: int) -> str:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return ""
-    state, *fields = text.rpartition(")")[
-        2
-    ].split()  # the name may contain any character
+    # The name, in parentheses, may contain any character.
+    state, *fields = text.rpartition(")")[2].split()
     return "" if state == "Z" else fields[18]

@@ -17,27 +17,13 @@ TOP5 = "    top-5"
 logger = logging.getLogger(__name__)
 
 
-def print_start(
-    *,
-    model: str,
-    run: str,
-    network: str,
-    compute: str,
-    images: str,
-    store: str,
-    resumed: str | None,
-    has_top5: bool,
-    notes: Sequence[str] = (),
-) -> None:
-    """`has_top5`: with five classes or fewer, top-5 is always 100 %."""
-    _print(f"model    {model}, {network}")
-    _print(f"run      {run} in {store}")
-    _print(f"data     {images}")
-    for note in notes:
-        print_note(note)
-    _print(f"compute  {compute}")
-    if resumed is not None:
-        _print(f"goes on  {resumed}")
+def print_start(lines: Sequence[tuple[str, str]], *, has_top5: bool) -> None:
+    """Prints names with their texts, then the header of the epochs.
+
+    `has_top5`: with five classes or fewer, top-5 is always 100 %.
+    """
+    for name, text in lines:
+        _print(f"{name:8} {text}")
     _print(f"\n{HEADER.format(TOP5 if has_top5 else '')}")
 
 

@@ -143,7 +143,7 @@ def _legend(axes: Any, *names: tuple[str, str]) -> None:
 
 
 def _mark(
-    axes: Any, record: EpochRecord, of: Callable[[Metrics], float], what: str
+    axes: Any, record: EpochRecord, of: Callable[[Metrics], float], label: str
 ) -> None:
     """Labels the point on the side that has room; the axes have their limits by now."""
     place = (record.epoch, of(record.val))
@@ -155,7 +155,7 @@ def _mark(
     ring = {"marker": "o", "markersize": 9, "fillstyle": "none", "color": "black"}
     axes.plot(*place, clip_on=False, **ring)
     axes.annotate(
-        f"{what}: epoch {record.epoch}",
+        f"{label}: epoch {record.epoch}",
         place,
         xytext=(0, -26 if below else 16),
         textcoords="offset points",

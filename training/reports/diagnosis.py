@@ -78,7 +78,13 @@ class Sample:
 
 def diagnose(history: History, *, recipe: str, val_images: int, sample: Sample) -> str:
     """The diagnosis as Markdown."""
-    trouble = _trouble_line(history, sample)
+    # Before overfitting: a gap between training and validation means nothing if neither
+    # is learnt.
+    trouble = (
+        _diverged(history, sample)
+        or _unsettled(history, sample)
+        or _not_learning(history, sample)
+    )
     lines = [
         "# What this run learnt",
         "",
@@ -123,18 +129,6 @@ def _loss_line(history: History) -> str:
         return line
     rise = loss_rise(last.val.loss, over=least.val.loss)
     return f"{line} By the last epoch it rose to {last.val.loss:.4f}, {rise:+.0%}."
-
-
-def _trouble_line(history: History, sample: Sample) -> str | None:
-    """None if the measured network has learnt at least some of its images.
-
-    Comes before overfitting: a gap between training and validation means nothing if
-    neither is learnt.
-    """
-    for find in (_diverged, _unsettled, _not_learning):
-        if (line := find(history, sample)) is not None:
-            return line
-    return None
 
 
 def _overfit_line(history: History, recipe: str) -> str:

@@ -90,7 +90,7 @@ class RetryPolicy:
     stop: threading.Event = field(default_factory=threading.Event)
     """Once it is set, nothing is retried and the current pause ends."""
 
-    def call(self, work: Callable[[bool], T], *, what: str) -> T:
+    def call(self, work: Callable[[bool], T], *, action: str) -> T:
         """Returns the result of `work(is_retry)`.
 
         A retry may find parts done already. Raises the last error when the time is up.
@@ -106,7 +106,7 @@ class RetryPolicy:
                 if left <= 0 or self.stop.is_set():
                     raise
                 logger.warning(
-                    "cannot %s yet: %s; trying again for %.0f s", what, error, left
+                    "cannot %s yet: %s; trying again for %.0f s", action, error, left
                 )
             self.stop.wait(min(pause, left))
             pause = min(2 * pause, self.longest_pause_seconds)

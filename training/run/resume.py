@@ -41,11 +41,11 @@ class SavedRun:
 
     run_id: str
     started_ms: int
-    asked: TrainingConfig
-    """As it was typed when the run started."""
+    original: TrainingConfig
+    """The settings when the run started."""
 
     config: TrainingConfig
-    """`asked`, with the values that the run found for `auto`."""
+    """`original`, with the values that `auto` gave then."""
 
     history: History
     tensors: Mapping[str, Tensor]
@@ -70,17 +70,17 @@ class SavedRun:
         )
 
 
-def read_saved_run(folder: StateFolder, asked: ResumeConfig) -> SavedRun | None:
+def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None:
     """None if the run is finished. Raises OtherFlags if a flag differs."""
     state = folder.read()
-    config = _asked(state.content, asked)
+    config = _original(state.content, resume)
     if state.is_finished:
         return None
     tensors = folder.tensors()
     return SavedRun(
         run_id=state.run_id,
         started_ms=state.started_ms,
-        asked=config,
+        original=config,
         config=_resolved(config, state.content),
         history=_history(state, tensors),
         tensors=tensors,
@@ -103,7 +103,7 @@ def check_same_data(saved: SavedRun, setup: RunSetup) -> None:
 def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any]:
     """The content of the state's JSON: settings and epoch records."""
     return {
-        "config": asdict(setup.asked) | {"cache": None},
+        "config": asdict(setup.original) | {"cache": None},
         "model": setup.model,
         "experiment": setup.experiment,
         "device": setup.compute.device.type,
@@ -155,11 +155,11 @@ def _digests(setup: RunSetup) -> dict[str, str]:
     return {"train_digest": setup.train.digest, "val_digest": setup.val.digest}
 
 
-def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
+def _original(content: Mapping[str, Any], resume: ResumeConfig) -> TrainingConfig:
     """The run's own settings. Raises OtherFlags if a flag given again differs."""
     config = TrainingConfig(**content["config"])
     of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
-    for name, value in asked.given.items():
+    for name, value in resume.given.items():
         if name != "cache" and of_run[name] != value:
             flag = f"--{name.replace('_', '-')}"
             typed = flag if value is True else f"{flag} {value}"
@@ -172,7 +172,7 @@ def _asked(content: Mapping[str, Any], asked: ResumeConfig) -> TrainingConfig:
                 f"{typed} was asked for, but the run was begun {begun}; leave the flag "
                 f"out, or start a new run without --resume"
             )
-    return replace(config, cache=asked.cache)
+    return replace(config, cache=resume.cache)
 
 
 def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:

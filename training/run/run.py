@@ -10,8 +10,8 @@ from pathlib import Path
 
 from classifier.store.registry import Registry
 from training.compute import explain_compute
-from training.evaluation.epoch import Checkpoint, EpochResult, History
-from training.publishing.export import VersionParts, export_parts
+from training.evaluation.epoch import Checkpoint, EpochResult, History, now_ms
+from training.publishing.export import export_parts
 from training.publishing.publish import Publisher
 from training.publishing.tracking import (
     RunTracker,
@@ -31,16 +31,16 @@ from training.run.resume import (
     with_resume_hint,
 )
 from training.run.setup import RunSetup
-from training.run.state import RunState, StateFolder, now_ms, state_folder
+from training.run.state import RunState, StateFolder, state_folder
 
 
 def log_setup(run: RunTracker, setup: RunSetup) -> None:
-    asked = {k: v for k, v in asdict(setup.config).items() if k != "cache"}
+    settings = {k: v for k, v in asdict(setup.config).items() if k != "cache"}
     recipe = {f"recipe_{k}": v for k, v in asdict(setup.recipe).items()}
     versions = {f"version_{k}": v for k, v in library_versions().items()}
     run.log_params(
         {
-            **asked,
+            **settings,
             **recipe,
             **versions,
             **setup.dataset_tags,
@@ -71,18 +71,18 @@ def print_setup(
     """`epochs_done` is None for a new run."""
     spec, compute, config = setup.network, setup.compute, setup.config
     parameters = sum(p.numel() for p in setup.classifier.parameters())
-    print_start(
-        model=setup.model,
-        network=f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters",
-        run=f"{run.run_name} ({run.run_id})",
-        store=store,
-        images=f"{setup.dataset.name}: {setup.sizes}",
-        compute=f"{explain_compute(compute)}, batches of {setup.batch_size}, recipe "
-        f"{config.recipe}",
-        notes=setup.dataset.notes,
-        has_top5=setup.has_top5,
-        resumed=None if epochs_done is None else f"after epoch {epochs_done}",
-    )
+    network = f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters"
+    steps = f"batches of {setup.batch_size}, recipe {config.recipe}"
+    lines = [
+        ("model", f"{setup.model}, {network}"),
+        ("run", f"{run.run_name} ({run.run_id}) in {store}"),
+        ("data", f"{setup.dataset.name}: {setup.sizes}"),
+        *(("note", note) for note in setup.dataset.notes),
+        ("compute", f"{explain_compute(compute)}, {steps}"),
+    ]
+    if epochs_done is not None:
+        lines.append(("goes on", f"after epoch {epochs_done}"))
+    print_start(lines, has_top5=setup.has_top5)
 
 
 @dataclass
@@ -121,10 +121,10 @@ class Run:
         )
         self.retry_policy.call(
             lambda is_retry: self._log_outcome(diagnosis, first_step_at),
-            what="log the diagnosis",
+            action="log the diagnosis",
         )
         self.retry_policy.call(
-            lambda is_retry: self.tracker.finish(), what="end the run"
+            lambda is_retry: self.tracker.finish(), action="end the run"
         )
         print_outcome(diagnosis)
 
@@ -154,7 +154,7 @@ class Run:
         # First the state: a lost version can be published again from it.
         self.retry_policy.call(
             lambda is_retry: self.folder.write(state, tensors),
-            what=f"save epoch {result.epoch}",
+            action=f"save epoch {result.epoch}",
         )
         self._publish(checkpoint, False)
 
@@ -164,7 +164,7 @@ class Run:
             lambda is_retry: self.publisher.publish(
                 checkpoint, again=is_retry or before
             ),
-            what=f"publish epoch {record.epoch}",
+            action=f"publish epoch {record.epoch}",
         )
         print_epoch(
             record,
@@ -231,7 +231,24 @@ def open_run(
         folder.release_reserve_on_error(),
     ):
         with tracker:
-            run = _run(setup, registry, tracker, folder, parts, saved)
+            run = Run(
+                setup=setup,
+                tracker=tracker,
+                publisher=Publisher(
+                    registry=registry,
+                    tracker=tracker,
+                    model=setup.model,
+                    parts=parts,
+                    val=setup.val,
+                    dataset_tags=setup.dataset_tags,
+                    workspace=folder.workspace,
+                ),
+                folder=folder,
+                background=Background("publish"),
+                retry_policy=RetryPolicy(),
+                history=History() if saved is None else saved.history,
+                started_ms=now_ms() if saved is None else saved.started_ms,
+            )
             if saved is None:
                 log_setup(tracker, setup)
                 folder.write(run.state(finished=False), {})
@@ -251,32 +268,3 @@ def open_run(
                     raise
         # The last write: a finished run cannot be resumed.
         folder.finish(run.state(finished=True))
-
-
-def _run(
-    setup: RunSetup,
-    registry: Registry,
-    tracker: RunTracker,
-    folder: StateFolder,
-    parts: VersionParts,
-    saved: SavedRun | None,
-) -> Run:
-    publisher = Publisher(
-        registry,
-        tracker,
-        setup.model,
-        parts,
-        setup.val,
-        setup.dataset_tags,
-        folder.workspace,
-    )
-    return Run(
-        setup=setup,
-        tracker=tracker,
-        publisher=publisher,
-        folder=folder,
-        background=Background("publish"),
-        retry_policy=RetryPolicy(),
-        history=History() if saved is None else saved.history,
-        started_ms=now_ms() if saved is None else saved.started_ms,
-    )

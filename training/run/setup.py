@@ -16,7 +16,7 @@ from classifier.datasets.source import open_dataset
 from classifier.networks import ImageClassifier, build_network
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
 from training.config import TrainingConfig
-from training.data.decoded_images import DecodedPart, decode_part
+from training.data.decoded_images import DecodedPart, decode_train_and_val
 from training.optimization.schedule import auto_batch_size, scaled_rate
 from training.recipes import FULL_BATCH, RECIPES, Recipe
 from training.reports.diagnosis import Sample
@@ -33,8 +33,8 @@ STEPS_WORTH_COMPILING = 2_000
 @dataclass(frozen=True, kw_only=True)
 class RunSetup:
     config: TrainingConfig
-    asked: TrainingConfig
-    """As it was typed when the run started. In a resumed run, `config` has the values
+    original: TrainingConfig
+    """The settings when the run started. In a resumed run, `config` has the values
     that `auto` gave then."""
 
     compute: Compute
@@ -93,20 +93,20 @@ class RunSetup:
 
 
 def prepare(
-    config: TrainingConfig, world: World, *, asked: TrainingConfig | None = None
+    config: TrainingConfig, world: World, *, original: TrainingConfig | None = None
 ) -> RunSetup:
     """Opens and decodes the data, and builds the network.
 
-    `asked` defaults to `config`. Raises BadDataset or DeviceUnavailable.
+    `original` defaults to `config`. Raises BadDataset or DeviceUnavailable.
     """
-    asked = asked or config
+    original = original or config
     compute = choose_compute(
         config.device,
         config.precision,
         local_rank=world.local_rank,
         local_size=world.local_size,
     )
-    _check_compiler(config, asked, world)
+    _check_compiler(config, original, world)
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
     preprocessing = Preprocessing(config.image_size, config.image_size)
     train, val = _decode(config, dataset, preprocessing)
@@ -117,7 +117,7 @@ def prepare(
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     return RunSetup(
         config=config,
-        asked=asked,
+        original=original,
         compute=compute,
         compiled=_is_compiled(config, compute, world, steps=len(train) // batch_size),
         # A given batch size may exceed the number of images.
@@ -143,19 +143,13 @@ def _decode(
     assert train is not None
     if config.per_class is not None:
         train = train.first_per_class(config.per_class)
-    decoded_train, decoded_val = (
-        decode_part(
-            part,
-            what=what,
-            labels=dataset.labels,
-            preprocessing=preprocessing,
-            cache=config.cache_folder,
-            skip_broken=config.skip_broken,
-            max_megapixels=config.max_megapixels,
-        )
-        for what, part in (("train", train), ("val", dataset.val))
+    return decode_train_and_val(
+        train,
+        dataset.val,
+        config=config,
+        labels=dataset.labels,
+        preprocessing=preprocessing,
     )
-    return decoded_train, decoded_val
 
 
 def about_weight_bytes(config: TrainingConfig) -> int:
@@ -181,10 +175,10 @@ def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Rec
 
 
 def _check_compiler(
-    config: TrainingConfig, asked: TrainingConfig, world: World
+    config: TrainingConfig, original: TrainingConfig, world: World
 ) -> None:
     """Raises DeviceUnavailable if --compile on is not possible here."""
-    if world.size > 1 and asked.compile == "on":
+    if world.size > 1 and original.compile == "on":
         raise DeviceUnavailable(
             f"--compile on was asked for, and {world.size} processes were started, "
             f"whose steps are not compiled; leave the flag out, or start one process"

@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +68,13 @@ class StateFolder:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "lock", "w") as lock:
-            _lock(lock, self.run_id)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreUnavailable(
+                    f"run {self.run_id} is being trained by another process; wait for "
+                    f"it, or stop it"
+                ) from error
             shutil.rmtree(self.workspace, ignore_errors=True)
             self.workspace.mkdir()
             try:
@@ -185,19 +190,6 @@ class StateFolder:
         write_in_reserve(self.folder / STATE, data, self.folder / PARTIAL)
 
 
-def now_ms() -> int:
-    return int(time.time() * 1000)
-
-
-def _lock(lock: Any, run_id: str) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StoreUnavailable(
-            f"run {run_id} is being trained by another process; wait for it, or stop it"
-        ) from error
-
-
 def byte_size(tensors: Mapping[str, Tensor]) -> int:
     """Size of their safetensors file, or slightly more: the header is estimated."""
     names = sum(len(name) + 120 for name in tensors)
@@ -211,8 +203,8 @@ def state_folder(store_uri: str, run_id: str) -> StateFolder:
     return StateFolder(_states(store_uri) / run_id, run_id)
 
 
-def find_state(store_uri: str, asked: str) -> StateFolder:
-    """The state of run `asked`; `last` is the newest run with a readable state.
+def find_state(store_uri: str, run: str) -> StateFolder:
+    """The state of `run`; `last` is the newest run with a readable state.
 
     Raises UnknownRun, which lists the runs.
     """
@@ -220,7 +212,7 @@ def find_state(store_uri: str, asked: str) -> StateFolder:
         StateFolder(path.parent, path.parent.name)
         for path in sorted(_states(store_uri).glob(f"*/{STATE}"))
     ]
-    if asked == "last":
+    if run == "last":
         started = {
             started_ms: folder
             for folder in folders
@@ -229,11 +221,11 @@ def find_state(store_uri: str, asked: str) -> StateFolder:
         if started:
             return started[max(started)]
     for folder in folders:
-        if folder.run_id == asked:
+        if folder.run_id == run:
             return folder
     there = ", ".join(folder.run_id for folder in folders) or "none"
     raise UnknownRun(
-        f"no training state of run {asked!r} below {_states(store_uri)}; there is "
+        f"no training state of run {run!r} below {_states(store_uri)}; there is "
         f"{there}; start one without --resume"
     )
 
@@ -248,5 +240,5 @@ def _started_ms(folder: StateFolder) -> int | None:
 
 
 def _states(store_uri: str) -> Path:
-    """Local also if the store is a server: a state is too large to send every epoch."""
+    """A local folder even if the store is a server: states are too large to send."""
     return store_folder(store_uri) / "mlruns" / "training-state"

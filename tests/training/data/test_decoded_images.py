@@ -36,7 +36,7 @@ def decode(tmp_path: Path) -> Decode:
         how = {"skip_broken": False, "max_megapixels": 100, **how}
         return decode_part(
             part,
-            what="val",
+            name="val",
             labels=Labels.from_ids(["a", "b"]),
             preprocessing=PREPROCESSING,
             cache=tmp_path / "cache",

@@ -114,7 +114,7 @@ def test_work_gets_is_retry_from_the_second_call_on(
     work = Failing(OSError("no space left"), StoreUnavailable("no answer"))
 
     with caplog.at_level(logging.WARNING):
-        BRIEF.call(work, what="publish epoch 3")
+        BRIEF.call(work, action="publish epoch 3")
 
     assert work.calls == [False, True, True]
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
@@ -128,7 +128,7 @@ def test_the_last_error_is_raised_when_the_time_is_up() -> None:
     work = Failing(OSError("first"), OSError("second"), OSError("third"))
 
     with pytest.raises(OSError, match="second"):
-        RetryPolicy(seconds=0.01).call(work, what="publish")
+        RetryPolicy(seconds=0.01).call(work, action="publish")
 
     assert work.calls == [False, True]
 
@@ -137,7 +137,7 @@ def test_other_errors_are_not_retried() -> None:
     work = Failing(ValueError("a fault"))
 
     with pytest.raises(ValueError, match="a fault"):
-        BRIEF.call(work, what="publish")
+        BRIEF.call(work, action="publish")
 
 
 def test_nothing_is_retried_after_a_stop() -> None:
@@ -146,7 +146,7 @@ def test_nothing_is_retried_after_a_stop() -> None:
     work = Failing(OSError("full"))
 
     with pytest.raises(OSError, match="full"):
-        RetryPolicy(stop=stop).call(work, what="publish")
+        RetryPolicy(stop=stop).call(work, action="publish")
 
     assert work.calls == [False]
 
@@ -160,4 +160,4 @@ def test_a_stop_ends_the_pause() -> None:
         raise OSError("again" if is_retry else "first")
 
     with pytest.raises(OSError, match="first"):
-        policy.call(fail_and_stop, what="publish")
+        policy.call(fail_and_stop, action="publish")

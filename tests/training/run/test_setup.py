@@ -122,7 +122,7 @@ def test_a_run_goes_on_with_the_batches_and_the_rate_that_it_began_with(
 
     saved = _saved_run(tmp_path, content_of(setup, []), given={"batch_size": "auto"})
 
-    assert saved.asked == replace(begun, cache=None)
+    assert saved.original == replace(begun, cache=None)
     assert saved.config.batch_size == 45
     assert prepare(saved.config, World()).recipe == setup.recipe
     with pytest.raises(OtherFlags, match="--batch-size 45 was asked for, but the run"):

@@ -119,7 +119,6 @@ def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
                 record=record,
                 weights=state_of(classifier),
                 predictions=predictions,
-                training_state={},
             )
         )
 

@@ -207,12 +207,8 @@ class ResumeConfig:
         ),
     ]
     given: dict[str, Any]
-    """Must be equal to the run's own, but for `cache`."""
-
-    @property
-    def cache(self) -> Path | None:
-        """The one flag that may differ: where files are kept changes no number."""
-        return self.given.get("cache")
+    """Must equal the run's own, but for `cache`: where files are kept changes no
+    number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from training.evaluation.epoch import EpochResult
 from training.evaluation.evaluate import evaluate
 from training.optimization.trainer import Trainer, TrainingDiverged, check_finite
 from training.publishing.export import state_of
-from training.reports.console import print_finished, print_note
+from training.reports.console import print_note, print_text
 from training.run.preflight import (
     check_images,
     check_network,
@@ -74,7 +74,7 @@ def _open_saved_run(
     saved = read_saved_run(folder, command)
     if saved is None:
         folder.clear()
-        print_finished(folder.run_id)
+        print_text(f"run {folder.run_id} is finished; there is nothing to go on with")
         return None, None
     left = saved.config.epochs - saved.epochs_done
     _check_store(Registry(), saved.config, epochs=left)

@@ -1,6 +1,6 @@
 """The batches of an epoch, prefetched to the device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from classifier.metrics import IntArray
 from training.compute import World
 from training.data.augmentations import BatchSlice
 from training.data.decoded_images import DecodedPart
@@ -82,49 +81,35 @@ class Batches:
     def of_epoch(self, generator: Generator) -> Iterator[Batch]:
         """All images once; a thread fetches the next batch during a step."""
         order = torch.randperm(len(self._part), generator=generator)
-        fetch = self._fetcher(order)
+        if self._on_device is not None:
+            order = order.to(self._device)
         with ThreadPoolExecutor(1, "prefetch") as thread:
-            coming = thread.submit(fetch, *self._bounds[0])
+            coming = thread.submit(self._fetch, order, *self._bounds[0])
             for following in [*self._bounds[1:], None]:
                 batch = coming.result()
                 if following is not None:
-                    coming = thread.submit(fetch, *following)
+                    coming = thread.submit(self._fetch, order, *following)
                 yield batch
 
-    def _fetcher(self, order: Tensor) -> Callable[[int, int], Batch]:
-        """A function from a batch's bounds in `order` to the batch."""
+    def _fetch(self, order: Tensor, start: int, end: int) -> Batch:
+        """This process's part of the batch of the positions order[start:end]."""
+        first, last = self._world.share(start, end)
+        at = order[first:last]
+        within = BatchSlice(start=first - start, end=last - start, total=end - start)
         if self._on_device is not None:
             images, targets = self._on_device
-            order = order.to(self._device)
-
-            def index(start: int, end: int) -> Batch:
-                first, last = self._world.share(start, end)
-                at = order[first:last]
-                return Batch(images[at], targets[at], _slice(start, first, last, end))
-
-            return index
-
-        positions: IntArray = order.numpy()
-
-        def gather(start: int, end: int) -> Batch:
-            first, last = self._world.share(start, end)
-            at = positions[first:last]
-            return Batch(
-                self._sent(torch.from_numpy(self._part.images[at])),
-                self._sent(torch.from_numpy(self._part.targets[at])),
-                _slice(start, first, last, end),
-            )
-
-        return gather
+            return Batch(images[at], targets[at], within)
+        positions = at.numpy()
+        return Batch(
+            self._sent(torch.from_numpy(self._part.images[positions])),
+            self._sent(torch.from_numpy(self._part.targets[positions])),
+            within,
+        )
 
     def _sent(self, tensor: Tensor) -> Tensor:
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor
-
-
-def _slice(start: int, first: int, last: int, end: int) -> BatchSlice:
-    return BatchSlice(start=first - start, end=last - start, total=end - start)
 
 
 def batch_bounds(

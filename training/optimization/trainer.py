@@ -153,9 +153,9 @@ class Trainer:
         if epochs_done == 0:
             return
         network = self._classifier.network
-        network.load_state_dict(_below("network/", state))
+        network.load_state_dict(below("network/", state))
         if self._average is not None:
-            self._average.restore(_below("average/", state), steps=self._step)
+            self._average.restore(below("average/", state), steps=self._step)
         for name, parameter in network.named_parameters():
             self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
                 parameter
@@ -280,7 +280,8 @@ def _compiled(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return compiled
 
 
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, under the rest of their names."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in state.items()

@@ -28,18 +28,11 @@ class WeightAverage:
         self._decay = decay
         self._every = every
         self._steps = 0
-        self._state = {
+        self.state = {
             name: tensor.detach().clone()
             for name, tensor in network.state_dict().items()
         }
-
-    @property
-    def state(self) -> Mapping[str, Tensor]:
-        """The average under the names of the network's state; the next update moves it.
-
-        The tensors themselves, not copies.
-        """
-        return self._state
+        """The average, under the names of the network's state; updates change it."""
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -52,10 +45,10 @@ class WeightAverage:
         averages, currents = [], []
         for name, current in network.state_dict().items():
             if current.is_floating_point():
-                averages.append(self._state[name])
+                averages.append(self.state[name])
                 currents.append(current)
             else:
-                self._state[name].copy_(current)
+                self.state[name].copy_(current)
         # One call, and few kernels on a GPU; torch's own AveragedModel uses it too.
         torch._foreach_lerp_(averages, currents, 1 - decay)
 
@@ -63,12 +56,12 @@ class WeightAverage:
     def take_buffers(self, network: nn.Module) -> None:
         """Copies batch norm's statistics and counters from `network`."""
         for name, buffer in network.named_buffers():
-            self._state[name].copy_(buffer)
+            self.state[name].copy_(buffer)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor], *, steps: int) -> None:
         """Copies a saved `state` of the same network and its `steps`."""
-        for name, tensor in self._state.items():
+        for name, tensor in self.state.items():
             tensor.copy_(state[name])
         self._steps = steps
 

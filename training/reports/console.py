@@ -23,8 +23,8 @@ def print_start(lines: Sequence[tuple[str, str]], *, has_top5: bool) -> None:
     `has_top5`: with five classes or fewer, top-5 is always 100 %.
     """
     for name, text in lines:
-        _print(f"{name:8} {text}")
-    _print(f"\n{HEADER.format(TOP5 if has_top5 else '')}")
+        print_text(f"{name:8} {text}")
+    print_text(f"\n{HEADER.format(TOP5 if has_top5 else '')}")
 
 
 def print_epoch(
@@ -32,7 +32,7 @@ def print_epoch(
 ) -> None:
     training, val = record.training, record.val
     top5 = f" {val.top5_accuracy:8.2%}" if has_top5 else ""
-    _print(
+    print_text(
         f"{record.epoch:4}/{epochs:<4}"
         f"{training.metrics.loss:9.4f} {training.metrics.top1_accuracy:9.2%}"
         f"{val.loss:12.4f} {val.top1_accuracy:8.2%}{top5}"
@@ -40,19 +40,11 @@ def print_epoch(
     )
 
 
-def print_outcome(diagnosis: str) -> None:
-    _print(f"\n{diagnosis}", end="")
-
-
-def print_finished(run_id: str) -> None:
-    _print(f"run {run_id} is finished; there is nothing to go on with")
-
-
 def print_note(note: str) -> None:
-    _print(f"note     {note}")
+    print_text(f"note     {note}")
 
 
-def _print(text: str, end: str = "\n") -> None:
+def print_text(text: str, end: str = "\n") -> None:
     try:
         print(printable_lines(text), end=end, flush=True)
     except OSError as error:

@@ -203,17 +203,17 @@ def churn_figure(history: History) -> Figure:
     )
     matrix.set(title="Answers that change between epochs", xlabel="epoch")
     matrix.set(ylabel="epoch")
+
+    def name_tick(value: float, _: int) -> str:
+        # Ticks beside the first and last epoch have no name.
+        return f"{value:.0f}" if 1 <= value <= count else ""
+
     bins = MOST_WITH_NUMBERS if count <= MOST_WITH_NUMBERS else 10
     for axis in (matrix.xaxis, matrix.yaxis):
         axis.set_major_locator(MaxNLocator(bins, integer=True, min_n_ticks=1))
-        axis.set_major_formatter(FuncFormatter(_whole_epoch(count)))
+        axis.set_major_formatter(FuncFormatter(name_tick))
     _draw_accuracies(side, history)
     return figure
-
-
-def _whole_epoch(count: int) -> Any:
-    """Ticks beside the first and last epoch stay unnamed."""
-    return lambda value, _: f"{value:.0f}" if 1 <= value <= count else ""
 
 
 def _write_numbers(axes: Any, shares: NDArray[np.float64]) -> None:

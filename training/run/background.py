@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TypeVar
 
 from classifier.store.location import StoreUnavailable
@@ -67,12 +66,7 @@ class Background:
     def __enter__(self) -> "Background":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._thread.shutdown()
         # An error of the block is raised, and not that of a job.
         if kind is None:

@@ -144,17 +144,11 @@ def size_notes(
 
 
 def check_images(targets: IntArray, labels: Labels) -> None:
-    """Raises BadDataset if a class has no image, an image has no class, or there is one
-    class or one image only."""
-    if targets.min() < 0 or targets.max() >= len(labels):
-        raise BadDataset(
-            f"targets reach from {targets.min()} to {targets.max()}, and there are "
-            f"{len(labels)} classes; remove the folder of decoded images"
-        )
+    """Raises BadDataset for a class without images, or a lone class or image."""
     if len(labels) < 2:
         raise BadDataset(
-            f"{labels.ids[0]!r} is the only class, and there is nothing to tell it "
-            f"from; add a folder of another class to train/ and val/"
+            f"{labels.ids[0]!r} is the only class, and there is nothing to "
+            f"distinguish it from; add a folder of another class to train/ and val/"
         )
     if len(targets) < 2:
         raise BadDataset(

@@ -20,6 +20,7 @@ from training.compute import PeerLost
 from training.config import ResumeConfig, TrainingConfig, program
 from training.evaluation.epoch import Checkpoint, EpochRecord, History
 from training.evaluation.evaluate import Predictions
+from training.optimization.trainer import below
 from training.recipes import RECIPES
 from training.run.setup import RunSetup
 from training.run.state import RunState, StateFolder, UnknownRun, byte_size
@@ -60,13 +61,8 @@ class SavedRun:
         kind = "average/" if setup.recipe.average_epochs else "network/"
         return Checkpoint(
             record=self.history.epochs[-1],
-            weights={
-                name.removeprefix(kind): tensor.numpy()
-                for name, tensor in self.tensors.items()
-                if name.startswith(kind)
-            },
+            weights={k: v.numpy() for k, v in below(kind, self.tensors).items()},
             predictions=Predictions(self.tensors[LOGITS].numpy(), setup.val.targets),
-            training_state=self.tensors,
         )
 
 
@@ -78,7 +74,7 @@ def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None
         return None
     tensors = folder.tensors()
     return SavedRun(
-        run_id=state.run_id,
+        run_id=folder.run_id,
         started_ms=state.started_ms,
         original=config,
         config=_resolved(config, state.content),
@@ -172,7 +168,7 @@ def _original(content: Mapping[str, Any], resume: ResumeConfig) -> TrainingConfi
                 f"{typed} was asked for, but the run was begun {begun}; leave the flag "
                 f"out, or start a new run without --resume"
             )
-    return replace(config, cache=resume.cache)
+    return replace(config, cache=resume.given.get("cache"))
 
 
 def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:
@@ -204,10 +200,6 @@ def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user or the system stopped the run; the message says how to resume it."""
-
-
 @contextmanager
 def with_resume_hint(folder: StateFolder, *, epochs: int) -> Iterator[None]:
     """Adds a note "N of M epochs are kept; go on with ..." to the run's error.
@@ -220,7 +212,7 @@ def with_resume_hint(folder: StateFolder, *, epochs: int) -> Iterator[None]:
         kept = _kept(folder, epochs)
         if kept is None:
             raise
-        raise Interrupted(f"interrupted; {kept}") from error
+        raise KeyboardInterrupt(f"interrupted; {kept}") from error
     except (StoreUnavailable, PeerLost, OSError) as error:
         kept = _kept(folder, epochs)
         if kept is not None:

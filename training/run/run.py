@@ -19,7 +19,7 @@ from training.publishing.tracking import (
     process_started_at,
     run_tags,
 )
-from training.reports.console import print_epoch, print_outcome, print_start
+from training.reports.console import print_epoch, print_start, print_text
 from training.reports.diagnosis import diagnose
 from training.reports.tables import layer_table
 from training.run.background import Background, RetryPolicy
@@ -98,10 +98,6 @@ class Run:
     history: History
     started_ms: int
 
-    @property
-    def run_id(self) -> str:
-        return self.tracker.run_id
-
     def keep(self, result: EpochResult) -> None:
         """Measures, saves and publishes in the background, after the previous epoch."""
         self.background.submit(functools.partial(self._keep, result))
@@ -126,12 +122,11 @@ class Run:
         self.retry_policy.call(
             lambda is_retry: self.tracker.finish(), action="end the run"
         )
-        print_outcome(diagnosis)
+        print_text(f"\n{diagnosis}", end="")
 
     def state(self, *, finished: bool) -> RunState:
         """The state after the epochs kept so far."""
         return RunState(
-            run_id=self.run_id,
             epochs_done=len(self.history.epochs),
             is_finished=finished,
             started_ms=self.started_ms,
@@ -146,7 +141,7 @@ class Run:
         self.history.target_probabilities.append(predictions.target_probabilities)
         state = self.state(finished=False)
         tensors = {
-            **checkpoint.training_state,
+            **result.training_state,
             **answer_tensors(
                 self.history, predictions.logits, epochs=self.setup.config.epochs
             ),
@@ -267,4 +262,5 @@ def open_run(
                     ignore_more_signals()
                     raise
         # The last write: a finished run cannot be resumed.
-        folder.finish(run.state(finished=True))
+        folder.write(run.state(finished=True), {})
+        folder.clear()

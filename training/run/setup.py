@@ -110,7 +110,9 @@ def prepare(
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
     preprocessing = Preprocessing(config.image_size, config.image_size)
     train, val = _decode(config, dataset, preprocessing)
-    batch_size = _batch_size(config, world, images=len(train))
+    batch_size = config.batch_size
+    if batch_size == "auto":
+        batch_size = auto_batch_size(len(train), processes=world.size)
     spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
     torch.manual_seed(config.seed)
     network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
@@ -157,12 +159,6 @@ def about_weight_bytes(config: TrainingConfig) -> int:
     with torch.device("meta"):
         network = build_network(config.arch, classes=1000, stem=config.stem)
     return byte_size(network.state_dict())
-
-
-def _batch_size(config: TrainingConfig, world: World, *, images: int) -> int:
-    if config.batch_size != "auto":
-        return config.batch_size
-    return auto_batch_size(images, processes=world.size)
 
 
 def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Recipe:

@@ -40,7 +40,6 @@ class UnknownRun(WrongUsage, LookupError):
 class RunState:
     """A run's state after its last whole epoch, without the tensors."""
 
-    run_id: str
     epochs_done: int
     is_finished: bool
     started_ms: int
@@ -102,7 +101,6 @@ class StateFolder:
                     f" version reads {FORMAT}; resume it with the version that began it"
                 )
             return RunState(
-                run_id=self.run_id,
                 epochs_done=entry["epochs_done"],
                 is_finished=entry["finished"],
                 started_ms=entry["started_ms"],
@@ -142,11 +140,6 @@ class StateFolder:
                 old.replace(self.folder / RESERVE)
         with contextlib.suppress(OSError):  # the next write raises it
             self._reserve_again(name)
-
-    def finish(self, state: RunState) -> None:
-        """Writes the final state, without tensors."""
-        self.write(state, {})
-        self.clear()
 
     def clear(self) -> None:
         """Deletes tensors and reserved files of a finished run. Idempotent.

@@ -7,31 +7,10 @@ from tests.training.histories import epoch_record, seed_report
 from training.evaluation.epoch import History
 from training.reports.curves import (
     earliest_as_good,
-    generalisation_loss,
     is_trend,
     most_optimism,
-    overfit_since,
     slope_within_epoch,
 )
-
-
-def test_overfitting_begins_where_the_loss_last_left_its_least() -> None:
-    history = seed_report()
-
-    assert history.best_loss.epoch == 7
-    assert overfit_since(history) == 8
-    assert generalisation_loss(history)[-1] == pytest.approx(0.6)
-
-
-def test_a_passing_rise_is_no_overfitting() -> None:
-    history = History(
-        [
-            epoch_record(e, train_top1=0.4, val_top1=0.35, val_loss=loss)
-            for e, loss in enumerate((3.0, 3.5, 2.9, 2.95), start=1)
-        ]
-    )
-
-    assert overfit_since(history) is None
 
 
 def test_the_slope_is_that_of_the_later_points() -> None:

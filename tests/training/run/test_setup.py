@@ -161,7 +161,7 @@ def _saved_run(
     folder: Path, content: dict[str, Any], *, given: dict[str, Any]
 ) -> SavedRun:
     state = StateFolder(folder, "r")
-    begun = RunState("r", 0, is_finished=False, started_ms=0, content=content)
+    begun = RunState(0, is_finished=False, started_ms=0, content=content)
     state.write(begun, {})
     saved = read_saved_run(state, ResumeConfig(run="r", given=given))
     assert saved is not None

@@ -20,9 +20,7 @@ from training.run.state import (
     state_folder,
 )
 
-STATE = RunState(
-    run_id="r1", epochs_done=0, is_finished=False, started_ms=5, content={"lr": 0.1}
-)
+STATE = RunState(epochs_done=0, is_finished=False, started_ms=5, content={"lr": 0.1})
 
 
 def _tensors(value: float) -> dict[str, Tensor]:
@@ -153,7 +151,8 @@ def test_json_that_cannot_be_written_gives_the_tensors_room_back(
 def test_a_finished_run_keeps_its_json_alone(folder: StateFolder) -> None:
     _write(folder, 1)
 
-    folder.finish(replace(STATE, epochs_done=1, is_finished=True))
+    folder.write(replace(STATE, epochs_done=1, is_finished=True), {})
+    folder.clear()
 
     assert folder.read().is_finished
     assert folder.tensors() == {}
@@ -185,7 +184,7 @@ def test_the_last_run_is_the_one_that_was_started_last(tmp_path: Path) -> None:
     for run_id, started_ms in (("b", 3), ("c", 9), ("a", 5)):
         folder = state_folder(uri, run_id)
         folder.folder.mkdir(parents=True)
-        folder.write(replace(STATE, run_id=run_id, started_ms=started_ms), {})
+        folder.write(replace(STATE, started_ms=started_ms), {})
     (state_folder(uri, "d").folder).mkdir()  # a run that died before its first write
 
     assert find_state(uri, "last").run_id == "c"
@@ -214,7 +213,7 @@ def test_a_state_that_cannot_be_read_does_not_hide_the_others(
         find_state(uri, "last")
     whole = state_folder(uri, "e")
     whole.folder.mkdir()
-    whole.write(replace(STATE, run_id="e"), {})
+    whole.write(STATE, {})
 
     caplog.clear()
     assert find_state(uri, "last").run_id == "e"

@@ -20,10 +20,10 @@ from training.run.preflight import (
     check_store,
     size_notes,
 )
-from training.run.resume import SavedRun, check_same_data, read_saved_run, state_size
+from training.run.resume import SavedRun, check_same_data, read_saved_run
 from training.run.run import open_run
 from training.run.setup import RunSetup, about_weight_bytes, prepare
-from training.run.state import find_state
+from training.run.state import find_state, state_size
 
 
 def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
@@ -49,7 +49,12 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
             Registry(create=saved is None),
             saved,
             arguments=arguments,
-            state_bytes=state_size(trainer.state(), setup),
+            state_bytes=state_size(
+                trainer.state(),
+                epochs=config.epochs,
+                images=len(setup.val),
+                classes=len(setup.dataset.labels),
+            ),
         ) as run:
             if saved is not None and saved.history.epochs:
                 run.publish_again(saved.last_checkpoint(setup))

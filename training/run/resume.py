@@ -2,15 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from classifier.console.exits import WrongUsage
@@ -18,18 +14,12 @@ from classifier.datasets.dataset import BadDataset
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
 from training.config import ResumeConfig, TrainingConfig, program
-from training.evaluation.epoch import Checkpoint, EpochRecord, History
+from training.evaluation.epoch import Checkpoint, History
 from training.evaluation.evaluate import Predictions
 from training.optimization.trainer import below
 from training.recipes import RECIPES
 from training.run.setup import RunSetup
-from training.run.state import RunState, StateFolder, UnknownRun, byte_size
-
-FIRST_ANSWERS = "validation/first_answers"
-TARGET_PROBABILITIES = "validation/target_probabilities"
-LOGITS = "validation/logits"
-
-_RECORDS = TypeAdapter(list[EpochRecord])
+from training.run.state import LOGITS, StateFolder, UnknownRun, read_history
 
 
 class OtherFlags(WrongUsage, ValueError):
@@ -78,7 +68,7 @@ def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None
         started_ms=state.started_ms,
         original=config,
         config=_resolved(config, state.content),
-        history=_history(state, tensors),
+        history=read_history(state.content, tensors),
         tensors=tensors,
         content=state.content,
     )
@@ -96,8 +86,8 @@ def check_same_data(saved: SavedRun, setup: RunSetup) -> None:
             )
 
 
-def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any]:
-    """The content of the state's JSON: settings and epoch records."""
+def settings_of(setup: RunSetup) -> dict[str, Any]:
+    """The settings in the state's JSON, which are the same after every epoch."""
     return {
         "config": asdict(setup.original) | {"cache": None},
         "model": setup.model,
@@ -108,42 +98,6 @@ def content_of(setup: RunSetup, records: Sequence[EpochRecord]) -> dict[str, Any
         "batch_size": setup.batch_size,
         "lr": setup.recipe.lr,
         **_digests(setup),
-        "records": _RECORDS.dump_python(list(records), mode="json"),
-    }
-
-
-def answer_tensors(
-    history: History, logits: NDArray[np.float32], *, epochs: int
-) -> dict[str, Tensor]:
-    """Top-1 answers and target probabilities of each epoch, and the last logits.
-
-    The size is the same after each of the `epochs`.
-    """
-    tensors = _empty_answers(epochs=epochs, images=len(logits))
-    for name, rows in (
-        (FIRST_ANSWERS, history.first_answers),
-        (TARGET_PROBABILITIES, history.target_probabilities),
-    ):
-        tensors[name].numpy()[: len(history.epochs)] = rows
-    return {**tensors, LOGITS: torch.from_numpy(logits)}
-
-
-def state_size(training_state: Mapping[str, Tensor], setup: RunSetup) -> int:
-    """Bytes of the file of an epoch's state, known before the first epoch."""
-    images, classes = len(setup.val), len(setup.dataset.labels)
-    return byte_size(
-        {
-            **training_state,
-            **_empty_answers(epochs=setup.config.epochs, images=images),
-            LOGITS: torch.empty(images, classes),
-        }
-    )
-
-
-def _empty_answers(*, epochs: int, images: int) -> dict[str, Tensor]:
-    return {
-        FIRST_ANSWERS: torch.full((epochs, images), -1, dtype=torch.int32),
-        TARGET_PROBABILITIES: torch.zeros(epochs, images),
     }
 
 
@@ -181,19 +135,6 @@ def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingCon
         batch_size=content.get("batch_size", config.batch_size),
         # Older states lack it; then the rate did not depend on the batch size.
         lr=content.get("lr", config.lr or RECIPES[config.recipe].lr),
-    )
-
-
-def _history(state: RunState, tensors: Mapping[str, Tensor]) -> History:
-    records = _RECORDS.validate_python(state.content["records"])
-    if not records:
-        return History()
-    done = len(records)
-    # Copies: the tensors map a file into which later states are written.
-    return History(
-        records,
-        list(tensors[FIRST_ANSWERS][:done].numpy().astype(np.int64)),
-        list(tensors[TARGET_PROBABILITIES][:done].numpy().copy()),
     )
 
 

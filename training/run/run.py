@@ -3,10 +3,11 @@
 import functools
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from classifier.store.registry import Registry
 from training.compute import explain_compute
@@ -25,13 +26,18 @@ from training.reports.tables import layer_table
 from training.run.background import Background, RetryPolicy
 from training.run.resume import (
     SavedRun,
-    answer_tensors,
-    content_of,
     ignore_more_signals,
+    settings_of,
     with_resume_hint,
 )
 from training.run.setup import RunSetup
-from training.run.state import RunState, StateFolder, state_folder
+from training.run.state import (
+    RunState,
+    StateFolder,
+    answer_tensors,
+    records_content,
+    state_folder,
+)
 
 
 def log_setup(run: RunTracker, setup: RunSetup) -> None:
@@ -97,6 +103,8 @@ class Run:
     retry_policy: RetryPolicy
     history: History
     started_ms: int
+    settings: Mapping[str, Any]
+    """The part of the state that is the same after every epoch."""
 
     def keep(self, result: EpochResult) -> None:
         """Measures, saves and publishes in the background, after the previous epoch."""
@@ -130,7 +138,7 @@ class Run:
             epochs_done=len(self.history.epochs),
             is_finished=finished,
             started_ms=self.started_ms,
-            content=content_of(self.setup, self.history.epochs),
+            content={**self.settings, **records_content(self.history.epochs)},
         )
 
     def _keep(self, result: EpochResult) -> None:
@@ -243,6 +251,7 @@ def open_run(
                 retry_policy=RetryPolicy(),
                 history=History() if saved is None else saved.history,
                 started_ms=now_ms() if saved is None else saved.started_ms,
+                settings=settings_of(setup),
             )
             if saved is None:
                 log_setup(tracker, setup)

@@ -10,18 +10,23 @@ import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from classifier.console.exits import WrongUsage
 from classifier.storage import partial_name, take_room, write_in_reserve
 from classifier.store.location import StoreUnavailable, store_folder
+from training.evaluation.epoch import EpochRecord, History
 
 STATE = "state.json"
 PARTIAL = partial_name(STATE)
@@ -30,6 +35,14 @@ JSON_ROOM = 1 << 18
 """Bytes an epoch may add to the JSON: 100,000 images in batches of 32 add 60 kB."""
 
 FORMAT = 1
+
+FIRST_ANSWERS = "validation/first_answers"
+TARGET_PROBABILITIES = "validation/target_probabilities"
+LOGITS = "validation/logits"
+
+_RECORDS = TypeAdapter(list[EpochRecord])
+
+logger = logging.getLogger(__name__)
 
 
 class UnknownRun(WrongUsage, LookupError):
@@ -44,7 +57,7 @@ class RunState:
     is_finished: bool
     started_ms: int
     content: Mapping[str, Any]
-    """Settings and epoch records, as resume.py writes and reads them."""
+    """Settings (run/resume.py) and epoch records."""
 
 
 class StateFolder:
@@ -183,15 +196,6 @@ class StateFolder:
         write_in_reserve(self.folder / STATE, data, self.folder / PARTIAL)
 
 
-def byte_size(tensors: Mapping[str, Tensor]) -> int:
-    """Size of their safetensors file, or slightly more: the header is estimated."""
-    names = sum(len(name) + 120 for name in tensors)
-    return names + sum(t.numel() * t.element_size() for t in tensors.values())
-
-
-logger = logging.getLogger(__name__)
-
-
 def state_folder(store_uri: str, run_id: str) -> StateFolder:
     return StateFolder(_states(store_uri) / run_id, run_id)
 
@@ -235,3 +239,60 @@ def _started_ms(folder: StateFolder) -> int | None:
 def _states(store_uri: str) -> Path:
     """A local folder even if the store is a server: states are too large to send."""
     return store_folder(store_uri) / "mlruns" / "training-state"
+
+
+def records_content(records: Sequence[EpochRecord]) -> dict[str, Any]:
+    """The part of the state's content that grows with each epoch."""
+    return {"records": _RECORDS.dump_python(list(records), mode="json")}
+
+
+def answer_tensors(
+    history: History, logits: NDArray[np.float32], *, epochs: int
+) -> dict[str, Tensor]:
+    """Top-1 answers and target probabilities of each epoch, and the last logits.
+
+    The size is the same after each of the `epochs`.
+    """
+    tensors = _empty_answers(epochs=epochs, images=len(logits))
+    for name, rows in (
+        (FIRST_ANSWERS, history.first_answers),
+        (TARGET_PROBABILITIES, history.target_probabilities),
+    ):
+        tensors[name].numpy()[: len(history.epochs)] = rows
+    return {**tensors, LOGITS: torch.from_numpy(logits)}
+
+
+def state_size(
+    training_state: Mapping[str, Tensor], *, epochs: int, images: int, classes: int
+) -> int:
+    """Bytes of the file of an epoch's state, known before the first epoch."""
+    answers = _empty_answers(epochs=epochs, images=images)
+    logits = torch.empty(images, classes)
+    return byte_size({**training_state, **answers, LOGITS: logits})
+
+
+def _empty_answers(*, epochs: int, images: int) -> dict[str, Tensor]:
+    return {
+        FIRST_ANSWERS: torch.full((epochs, images), -1, dtype=torch.int32),
+        TARGET_PROBABILITIES: torch.zeros(epochs, images),
+    }
+
+
+def read_history(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> History:
+    """The history that `records_content` and `answer_tensors` wrote."""
+    records = _RECORDS.validate_python(content["records"])
+    if not records:
+        return History()
+    done = len(records)
+    # Copies: the tensors map a file into which later states are written.
+    return History(
+        records,
+        list(tensors[FIRST_ANSWERS][:done].numpy().astype(np.int64)),
+        list(tensors[TARGET_PROBABILITIES][:done].numpy().copy()),
+    )
+
+
+def byte_size(tensors: Mapping[str, Tensor]) -> int:
+    """Size of their safetensors file, or slightly more: the header is estimated."""
+    names = sum(len(name) + 120 for name in tensors)
+    return names + sum(t.numel() * t.element_size() for t in tensors.values())

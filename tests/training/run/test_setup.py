@@ -17,7 +17,7 @@ from tests.training.outcomes import Outcome, outcome_of
 from training.__main__ import main
 from training.compute import World
 from training.config import ResumeConfig, TrainingConfig
-from training.run.resume import OtherFlags, SavedRun, content_of, read_saved_run
+from training.run.resume import OtherFlags, SavedRun, read_saved_run, settings_of
 from training.run.setup import prepare
 from training.run.state import RunState, StateFolder
 from training.train import _prepare
@@ -120,13 +120,13 @@ def test_a_run_goes_on_with_the_batches_and_the_rate_that_it_began_with(
     begun = TrainingConfig(data="digits", arch="tiny", image_size=16, cache=cache)
     setup = prepare(begun, World())
 
-    saved = _saved_run(tmp_path, content_of(setup, []), given={"batch_size": "auto"})
+    saved = _saved_run(tmp_path, settings_of(setup), given={"batch_size": "auto"})
 
     assert saved.original == replace(begun, cache=None)
     assert saved.config.batch_size == 45
     assert prepare(saved.config, World()).recipe == setup.recipe
     with pytest.raises(OtherFlags, match="--batch-size 45 was asked for, but the run"):
-        _saved_run(tmp_path, content_of(setup, []), given={"batch_size": 45})
+        _saved_run(tmp_path, settings_of(setup), given={"batch_size": 45})
 
 
 def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
@@ -134,7 +134,7 @@ def test_a_run_of_before_goes_on_with_the_recipes_own_rate(
 ) -> None:
     """Its state has a number for a batch size, and no rate of its own."""
     config = TrainingConfig(data="digits", arch="tiny", image_size=16, batch_size=64)
-    content = content_of(prepare(replace(config, cache=cache), World()), [])
+    content = settings_of(prepare(replace(config, cache=cache), World()))
     del content["batch_size"], content["lr"]
 
     saved = _saved_run(tmp_path, content, given={})
@@ -151,16 +151,17 @@ def test_a_run_that_goes_on_is_not_told_what_it_cannot_change(
     setup = _prepare(config, None, World())
     assert "note     an epoch is 1 step" in capsys.readouterr().out
 
-    saved = _saved_run(tmp_path, content_of(setup, []), given={})
+    saved = _saved_run(tmp_path, settings_of(setup), given={})
     _prepare(saved.config, saved, World())
 
     assert capsys.readouterr().out == ""
 
 
 def _saved_run(
-    folder: Path, content: dict[str, Any], *, given: dict[str, Any]
+    folder: Path, settings: dict[str, Any], *, given: dict[str, Any]
 ) -> SavedRun:
     state = StateFolder(folder, "r")
+    content = {**settings, "records": []}
     begun = RunState(0, is_finished=False, started_ms=0, content=content)
     state.write(begun, {})
     saved = read_saved_run(state, ResumeConfig(run="r", given=given))

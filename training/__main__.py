@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         return _run(config, arguments)
     except KeyboardInterrupt as error:
         if is_first_process():
-            message = str(error) or "interrupted; nothing was begun"
+            message = str(error) or "interrupted before the run started"
             print(printable_lines(message), file=sys.stderr)
         return INTERRUPTED
     except Exception as error:

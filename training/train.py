@@ -79,7 +79,7 @@ def _open_saved_run(
     saved = read_saved_run(folder, command)
     if saved is None:
         folder.clear()
-        print_text(f"run {folder.run_id} is finished; there is nothing to go on with")
+        print_text(f"run {folder.run_id} is finished; nothing is left to resume")
         return None, None
     left = saved.config.epochs - saved.epochs_done
     _check_store(Registry(), saved.config, epochs=left)

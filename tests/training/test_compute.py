@@ -168,7 +168,7 @@ def test_who_loses_another_process_says_so_and_how_to_go_on(
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ("training.train:train", "interrupted; nothing was begun\n"),
+        ("training.train:train", "interrupted before the run started\n"),
         (
             "training.optimization.trainer:Trainer.run_epoch",
             "interrupted; 0 of 4 epochs are kept; ",

@@ -27,7 +27,7 @@ from training.reports.curves import (
 
 STANDARD_ERRORS = 1.96
 
-BY_HEART = 0.1
+MEMORISED = 0.1
 """Training top-1 minus validation top-1, from which images count as memorised."""
 
 NOTABLE_SLOPE = 0.005
@@ -115,9 +115,9 @@ def _best_line(history: History, val_images: int, *, is_sound: bool) -> str:
     # Unpaired, so too large for two epochs measured on the same images.
     noise = STANDARD_ERRORS * 2**0.5 * standard_error(accuracy, val_images)
     verdict = (
-        f"more than {val_images:,} images leave to chance"
+        f"more than chance explains with {val_images:,} images"
         if behind > noise
-        else f"no more than {val_images:,} images leave to chance; compare tells more"
+        else f"which chance can explain with {val_images:,} images; compare them"
     )
     return f"{line} The last epoch is {points(behind)} behind, {verdict}."
 
@@ -140,16 +140,14 @@ def _overfit_line(history: History, recipe: str) -> str:
     )
     if since is not None:
         rise = generalisation_loss(history)[-1]
-        while_ = (
-            ", while it learns the training images by heart" if gap > BY_HEART else ""
-        )
+        too = ", while it memorises the training images" if gap > MEMORISED else ""
         return (
             f"* It overfits since epoch {since}: validation loss stays over "
             f"{OVERFIT_LOSS_RISE:.0%} above its least, {rise:+.0%} at the end"
-            f"{while_} ({gap_text}).{_later_best(history, since)} More of the "
+            f"{too} ({gap_text}).{_later_best(history, since)} More of the "
             f"same would not help; {_ADVICE[recipe]}."
         )
-    if history.best_loss is last and gap < BY_HEART / 2:
+    if history.best_loss is last and gap < MEMORISED / 2:
         return (
             f"* It does not overfit, and is still learning: {gap_text}, and validation "
             "loss was least at the end. More epochs would help."
@@ -160,9 +158,9 @@ def _overfit_line(history: History, recipe: str) -> str:
             f"{fall:.0%} in the last quarter of the epochs. Training images run ahead: "
             f"{gap_text}. More epochs may help."
         )
-    if gap > BY_HEART:
+    if gap > MEMORISED:
         return (
-            f"* It learns the training images by heart ({gap_text}), though validation "
+            f"* It memorises the training images ({gap_text}), though validation "
             f"loss ends near its least. More of the same would not help; "
             f"{_ADVICE[recipe]}."
         )
@@ -193,7 +191,7 @@ def _calibration_line(history: History) -> str:
     if found.cross_fitted_error < found.error:
         line += f", {kind}: {fitted}{left}. /predict answers without it."
     else:
-        line += f"; no temperature mends that: {fitted}{left}."
+        line += f"; no temperature reduces it: {fitted}{left}."
     if last is not best:
         line += f" By the last epoch it is {points(last.calibration.error)}."
     return line
@@ -206,7 +204,7 @@ def _late_line(epochs: Sequence[EpochRecord]) -> str:
     if late[0] is late[-1]:
         span = f"epoch {late[0].epoch}"
     if not slopes:
-        return f"* Within {span}: too few steps an epoch to tell a trend."
+        return f"* Within {span}: too few steps an epoch to show a trend."
     slope = float(np.mean(slopes))
     falls = sum(s < 0 for s in slopes)
     how = (
@@ -222,7 +220,7 @@ def _late_line(epochs: Sequence[EpochRecord]) -> str:
     line = f"{subject} falls, by {size} {how}."
     if epochs[-1].training.lr < max(record.training.lr for record in epochs):
         return line
-    return f"{line} A learning rate that falls towards the end usually mends that."
+    return f"{line} A learning rate that falls towards the end usually prevents that."
 
 
 def _end_paragraph(last: EpochRecord, *, classes: int) -> str:
@@ -245,7 +243,7 @@ def _choice_paragraph(history: History, val_images: int) -> str:
     text = (
         "The best epoch was chosen on the very images it is judged on, so its accuracy "
         f"is optimistic: on average by at most {points(optimism)} for the best of "
-        f"{epochs} epochs on {val_images:,} images, by less the more alike they answer."
+        f"{epochs} epochs on {val_images:,} images, by less if they answer alike."
     )
     first = earliest_as_good(history, images=val_images)
     error = points(standard_error(best.val.top1_accuracy, val_images))
@@ -254,7 +252,7 @@ def _choice_paragraph(history: History, val_images: int) -> str:
     return (
         f"{text} The earliest within one standard error of it ({error}) is epoch "
         f"{first.epoch}, {percent(first.val.top1_accuracy)}: as good a choice, as far "
-        "as these images tell."
+        "as these images show."
     )
 
 
@@ -330,12 +328,12 @@ def _not_learning(history: History, sample: Sample) -> str | None:
     )
     return (
         f"* It is not learning: at the end it gets {percent(measured)} of the training "
-        f"images right, and naming the commonest of {sample.classes} classes always "
+        f"images right, and always naming the commonest of {sample.classes} classes "
         f"would get {percent(sample.chance)}; the training loss is "
-        f"{last.training.metrics.loss:.4g}, and a guess has {sample.guess_loss:.4g}. "
-        f"This is no overfitting.{wild}{few} Try a lower and a higher --lr (here "
-        f"{_highest_rate(history):.3g}), and look whether the images lie in the "
-        "folders of their classes."
+        f"{last.training.metrics.loss:.4g}, and that of a guess "
+        f"{sample.guess_loss:.4g}. This is no overfitting.{wild}{few} Try a lower and "
+        f"a higher --lr (here {_highest_rate(history):.3g}), and check that the images "
+        "lie in the folders of their classes."
     )
 
 

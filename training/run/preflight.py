@@ -137,8 +137,8 @@ def size_notes(
     if val_images < FEW_TO_MEASURE:
         error = 1.96 * standard_error(0.5, val_images)
         notes.append(
-            f"{val_images} validation images tell an accuracy of 50 % to "
-            f"{100 * error:.0f} points either way; differences below that mean nothing"
+            f"{val_images} validation images measure an accuracy of 50 % to "
+            f"{100 * error:.0f} points either way; smaller differences mean nothing"
         )
     return notes
 

@@ -285,7 +285,9 @@ def test_batches_of_several_processes_are_not_called_too_large() -> None:
 def test_few_validation_images_tell_little() -> None:
     (note,) = _size_notes((100,) * 3, batch_size=15, steps=20, val_images=25)
 
-    assert note.startswith("25 validation images tell an accuracy of 50 % to 20 points")
+    assert note.startswith(
+        "25 validation images measure an accuracy of 50 % to 20 points"
+    )
 
 
 def test_a_lone_training_image_is_refused() -> None:

@@ -6,15 +6,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from classifier.bundle.files import Bundle, read_bundle
@@ -164,6 +166,28 @@ def read_url(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline()
     assert line.startswith("serving on http://"), line
     return line.removeprefix("serving on ").strip()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until `is_so` holds; only a fault waits for WAIT_SECONDS."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+
+
+def children(process: int) -> list[int]:
+    """Processes that this one started, in any of its threads."""
+    found = []
+    with suppress(OSError):  # the process has ended
+        for file in Path(f"/proc/{process}/task").glob("*/children"):
+            found += [int(child) for child in file.read_text().split()]
+    return found
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
 
 
 def picture(height: int = 24, width: int = 32, seed: int = 0) -> Image.Image:

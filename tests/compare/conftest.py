@@ -108,6 +108,14 @@ def as_json(summary: Summary) -> dict[str, Any]:
     return document
 
 
+@pytest.fixture
+def own_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A copy of the store, which the programs use."""
+    made = store.copy(tmp_path / "store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
+    return made
+
+
 @pytest.fixture(scope="session")
 def compared(
     store: Store, service: RunningService, tmp_path_factory: pytest.TempPathFactory

@@ -23,13 +23,6 @@ from tests.conftest import Store
 PASSES = (parse_gate("images<1"),)
 
 
-@pytest.fixture
-def own_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    made = store.copy(tmp_path / "store")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
-    return made
-
-
 def _alias(store: Store, alias: str) -> list[str]:
     versions = store.registry.versions(store.model)
     return [v.number for v in versions if alias in v.aliases]

@@ -21,13 +21,6 @@ from tests.conftest import RunningService, Store, serving
 KEY = "s3cret"
 
 
-@pytest.fixture
-def own_store(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    made = store.copy(tmp_path / "store")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.uri)
-    return made
-
-
 @pytest.fixture(scope="module")
 def locked(
     store: Store, tmp_path_factory: pytest.TempPathFactory

@@ -31,7 +31,7 @@ from serving.protocols.predict import predict
 from serving.server.connection import TimedUnreader
 from serving.versions.loading import open_pool
 from serving.versions.pool import PredictorPool
-from tests.conftest import Store, encoded, picture
+from tests.conftest import Store, encoded, npy, picture
 from tests.serving.pools import make_pool
 from training.evaluation.evaluate import evaluate
 
@@ -166,12 +166,6 @@ def test_large_requests_are_split_and_keep_their_order(
     assert cut == predict(files, [known], top=3, decode=decode, deadline=math.inf)
 
 
-def _npy(array: np.ndarray[Any, Any]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
 PNG = encoded(picture(), "PNG")
 B64 = base64.b64encode(PNG).decode()
 
@@ -210,24 +204,24 @@ HUGE_NPY = _buffer.getvalue()
         ("", b"x", "application/x-npy", 400, "bad_request"),
         ("", NPZ, "application/x-npy", 400, "bad_request"),
         ("", HUGE_NPY, "application/x-npy", 400, "bad_request"),
-        ("", _npy(np.zeros((1, 16, 16, 3))), "application/x-npy", 400, "bad_request"),
+        ("", npy(np.zeros((1, 16, 16, 3))), "application/x-npy", 400, "bad_request"),
         (
             "",
-            _npy(np.zeros((1, 8, 16, 3), np.uint8)),
+            npy(np.zeros((1, 8, 16, 3), np.uint8)),
             "application/x-npy",
             400,
             "bad_request",
         ),
         (
             "",
-            _npy(np.zeros((0, 16, 16, 3), np.uint8)),
+            npy(np.zeros((0, 16, 16, 3), np.uint8)),
             "application/x-npy",
             400,
             "bad_request",
         ),
         (
             "",
-            _npy(np.zeros((257, 16, 16, 3), np.uint8)),
+            npy(np.zeros((257, 16, 16, 3), np.uint8)),
             "application/x-npy",
             413,
             "body_too_large",

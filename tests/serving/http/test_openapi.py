@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from schemathesis.config import SchemathesisConfig
 
 from serving.http.pages import WRITTEN_FOR, read_document
 from serving.versions.pool import PredictorPool
-from tests.conftest import RunningService, Store, encoded, picture
+from tests.conftest import RunningService, Store, encoded, npy, picture
 
 CONFIG = SchemathesisConfig.from_dict(
     {
@@ -48,12 +47,6 @@ IMAGE = base64.b64encode(PNG).decode()
 PATIENT_MS = 60_000
 
 
-def _npy(shape: tuple[int, ...]) -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, np.zeros(shape, np.uint8))
-    return buffer.getvalue()
-
-
 class _Wsgi:
     """The app, which is there later than the test cases that schemathesis makes."""
 
@@ -76,7 +69,13 @@ def _described() -> schemathesis.BaseSchema:
         )
     schemathesis.openapi.media_type(
         "application/x-npy",
-        strategies.sampled_from([_npy((2, 16, 16, 3)), _npy((1, 8, 8, 3)), b"\x93"]),
+        strategies.sampled_from(
+            [
+                npy(np.zeros((2, 16, 16, 3), np.uint8)),
+                npy(np.zeros((1, 8, 8, 3), np.uint8)),
+                b"\x93",
+            ]
+        ),
     )
     schemathesis.openapi.media_type(
         "application/octet-stream", strategies.binary(max_size=40)
@@ -221,7 +220,10 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
     (
         "POST",
         "/predict",
-        {"body": _npy((2, 16, 16, 3)), "media_type": "application/x-npy"},
+        {
+            "body": npy(np.zeros((2, 16, 16, 3), np.uint8)),
+            "media_type": "application/x-npy",
+        },
     ),
     ("GET", "/versions", {}),
     ("GET", "/versions/{version}", {"path_parameters": {"version": "@best"}}),

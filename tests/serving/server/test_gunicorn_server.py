@@ -6,8 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +15,14 @@ import requests
 from classifier.datasets.dataset import Dataset
 from serving.config import ServingConfig
 from serving.server.gunicorn_server import GunicornServer
-from tests.conftest import WAIT_SECONDS, RunningService, Store, read_url
+from tests.conftest import (
+    WAIT_SECONDS,
+    RunningService,
+    Store,
+    children,
+    read_url,
+    until,
+)
 
 
 def _start(store_uri: str, *arguments: str) -> subprocess.Popen[str]:
@@ -193,7 +198,7 @@ def test_a_process_that_takes_anothers_place_waits_for_keys(
     with _start(store.uri, *arguments) as process:
         url = read_url(process)
         keys.write_text("page pre")
-        victim, other = _children(process.pid)
+        victim, other = children(process.pid)
         os.kill(victim, signal.SIGKILL)
         assert process.stderr is not None
         for line in process.stderr:
@@ -202,7 +207,7 @@ def test_a_process_that_takes_anothers_place_waits_for_keys(
 
         keys.write_text(f"page predict {'0' * 64}\n")
 
-        _until(lambda: len({*_children(process.pid)} - {victim, other}) == 1)
+        until(lambda: len({*children(process.pid)} - {victim, other}) == 1)
         assert requests.get(f"{url}/readyz").status_code == 200
         process.terminate()
         process.communicate(timeout=WAIT_SECONDS)
@@ -221,7 +226,7 @@ def test_processes_whose_parent_is_killed_give_up_the_port_and_end_their_work(
             connection.sendall((head + length).encode() + data[:20])
             process.kill()
 
-            _until(lambda: not _accepts(host, int(port)))
+            until(lambda: not _accepts(host, int(port)))
             connection.sendall(data[20:])
 
             connection.settimeout(WAIT_SECONDS)
@@ -239,7 +244,7 @@ def _accepts(host: str, port: int) -> bool:
 def test_open_files_that_run_out_end_no_process(store: Store) -> None:
     with _start(store.uri, "--port", "0") as process:
         url = read_url(process)
-        (worker,) = _children(process.pid)
+        (worker,) = children(process.pid)
         limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
         host, port = url.removeprefix("http://").split(":")
@@ -252,7 +257,7 @@ def test_open_files_that_run_out_end_no_process(store: Store) -> None:
 
             assert requests.get(f"{url}/livez").status_code == 200
         assert limits[0] == limits[1]
-        assert _children(process.pid) == [worker]
+        assert children(process.pid) == [worker]
         process.terminate()
         process.communicate(timeout=WAIT_SECONDS)
 
@@ -274,7 +279,7 @@ def test_who_asks_is_told_of_the_end_before_it_comes(
     with _start(store.uri, "--port", "0", "--drain-seconds", "600") as process:
         url = read_url(process)
         process.terminate()
-        _until(lambda: requests.get(f"{url}/readyz").status_code == 503)
+        until(lambda: requests.get(f"{url}/readyz").status_code == 503)
 
         answer = requests.post(f"{url}/predict", data=data)
 
@@ -315,12 +320,12 @@ def test_what_is_served_changes_in_all_processes_at_once(
         assert ask("v1") == {404}
         assert requests.get(f"{url}/readyz").status_code == 200
 
-        (victim, *others) = _children(process.pid)
+        (victim, *others) = children(process.pid)
         os.kill(victim, signal.SIGKILL)
-        _until(lambda: len({*_children(process.pid)} - {victim, *others}) == 1)
+        until(lambda: len({*children(process.pid)} - {victim, *others}) == 1)
         # Three loaded it when it was added, the fourth is the newcomer. The others
         # end: who answers now is the newcomer, and those who learnt it from him.
-        _until(lambda: _loads(url, version="2") == 4)
+        until(lambda: _loads(url, version="2") == 4)
         for other in others:
             os.kill(other, signal.SIGKILL)
         assert ask("v2") == {200}
@@ -353,16 +358,3 @@ def _loads(url: str, *, version: str) -> float:
     text = requests.get(f"{url}/metrics").text
     lines = [line for line in text.splitlines() if "model_loads" in line]
     return sum(float(x.split()[-1]) for x in lines if f'version="{version}"' in x)
-
-
-def _children(process: int) -> list[int]:
-    return list(
-        map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
-    )
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    """At once, or after some tries; only a fault waits for the end."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline

@@ -3,8 +3,6 @@ come and go, its memory, and its end."""
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,11 @@ from tests.conftest import (
     WAIT_SECONDS,
     RunningService,
     Store,
+    children,
     encoded,
     picture,
     serving,
+    until,
 )
 from tests.serving.load import ask, load
 
@@ -72,9 +72,9 @@ def test_a_killed_process_takes_its_own_connections_alone(
     ):
         for _ in range(kills):
             clients.wait_for(requests // kills // 2, seconds=LONG_SECONDS)
-            os.kill(_children(service)[0], signal.SIGKILL)
+            os.kill(children(service.process.pid)[0], signal.SIGKILL)
             clients.wait_for(requests // kills // 2, seconds=LONG_SECONDS)
-            _until(lambda: len(_children(service)) == 2)
+            until(lambda: len(children(service.process.pid)) == 2)
         clients.stop()
 
     # A client has one connection, and none can lose more than it at a time.
@@ -96,7 +96,7 @@ def test_a_name_that_moves_under_load_fails_no_request(
         for move in range(moves):
             number = str(2 - move % 2)
             own.registry.set_alias(own.model, "moving", number)
-            _until(lambda: _default(service) == number)  # noqa: B023 - at once
+            until(lambda: _default(service) == number)  # noqa: B023 - at once
             clients.wait_for(requests // moves, seconds=LONG_SECONDS)
         clients.stop()
 
@@ -141,7 +141,7 @@ def test_a_service_that_ends_under_load_answers_what_it_took(
     ):
         clients.wait_for(200)
         service.process.send_signal(signal.SIGTERM)
-        _until(lambda: ask(service, "GET", "/readyz").status == 503)
+        until(lambda: ask(service, "GET", "/readyz").status == 503)
         clients.wait_for(200)
         service.process.wait(WAIT_SECONDS)
         clients.join()
@@ -157,18 +157,5 @@ def _default(service: RunningService) -> str:
     return number
 
 
-def _children(service: RunningService) -> list[int]:
-    process = service.process.pid
-    children = Path(f"/proc/{process}/task/{process}/children").read_text()
-    return [int(number) for number in children.split()]
-
-
 def _memory_bytes(service: RunningService) -> int:
-    return memory_bytes([service.process.pid, *_children(service)])
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    """At once, or after some tries; only a fault waits for the end."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
+    return memory_bytes([service.process.pid, *children(service.process.pid)])

@@ -6,24 +6,17 @@ import random
 import re
 import socket
 from collections.abc import Iterator
-from io import BytesIO
 
 import numpy as np
 import pytest
 
-from tests.conftest import RunningService, encoded, picture
+from tests.conftest import RunningService, encoded, npy, picture
 from tests.serving.load import ask, connect, head
 
 JPEG = encoded(picture(16, 16))
 B64 = base64.b64encode(JPEG).decode()
 INFER = "/v2/models/digits-tiny/infer"
 JSON = "Content-Type: application/json"
-
-
-def _npy() -> bytes:
-    buffer = BytesIO()
-    np.save(buffer, np.zeros((1, 16, 16, 3), np.uint8))
-    return buffer.getvalue()
 
 
 def _post(target: str, body: bytes | object, *lines: str) -> bytes:
@@ -48,7 +41,11 @@ FORM = (
 
 RIGHT = [
     _post("/predict?version=v1&top_k=3", JPEG, "Content-Type: image/jpeg"),
-    _post("/predict", _npy(), "Content-Type: application/x-npy"),
+    _post(
+        "/predict",
+        npy(np.zeros((1, 16, 16, 3), np.uint8)),
+        "Content-Type: application/x-npy",
+    ),
     _post("/predict", {"instances": [{"b64": B64}]}, JSON),
     _post("/predict", FORM, "Content-Type: multipart/form-data; boundary=b"),
     _post("/invocations", {"inputs": [B64], "params": {"version": "2"}}, JSON),

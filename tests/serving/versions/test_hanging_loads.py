@@ -6,9 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +18,15 @@ from serving.inference.batcher import DeadlinePassed
 from serving.inference.predictor import Predictor
 from serving.versions.slot import NotReady
 from serving.worker_sync import Control
-from tests.conftest import WAIT_SECONDS, Store, encoded, picture, read_url
+from tests.conftest import (
+    WAIT_SECONDS,
+    Store,
+    children,
+    encoded,
+    picture,
+    read_url,
+    until,
+)
 from tests.serving.graphs import endless
 from tests.serving.pools import make_pool, opener
 
@@ -116,7 +122,7 @@ def test_who_waits_for_a_load_has_a_deadline_and_company_has_a_limit(
         waiting = [threads.submit(pool.get, "v3") for _ in range(2)]
         slot = pool.memory.slots.get("3")
         assert slot is not None
-        _until(lambda: slot.waiting == 2)
+        until(lambda: slot.waiting == 2)
         with pytest.raises(NotReady, match="2 requests wait for it; try again soon"):
             pool.get("v3")
         assert pool.get("v2").version.number == "2"  # while that one hangs
@@ -137,8 +143,8 @@ def test_what_is_loaded_when_nobody_waits_any_more_counts(copy: Store) -> None:
 
     hanging.go_on.set()
 
-    _until(lambda: pool.status("v3").state == "ready")
-    _until(lambda: pool.status("v2").state == "available")
+    until(lambda: pool.status("v3").state == "ready")
+    until(lambda: pool.status("v2").state == "available")
     assert pool.get("v1").version.number == "1"
 
 
@@ -200,7 +206,7 @@ def test_a_service_ends_while_a_version_hangs(copy: Store, tmp_path: Path) -> No
         image = encoded(picture())
         adding = threads.submit(requests.post, f"{url}/versions/v2")
         asking = threads.submit(requests.post, f"{url}/predict?version=v2", data=image)
-        _until(lambda: len(_trials(process.pid)) > 0)
+        until(lambda: len(_trials(process.pid)) > 0)
         (trial,) = _trials(process.pid)
         late = requests.post(
             f"{url}/predict?version=v2",
@@ -219,7 +225,7 @@ def test_a_service_ends_while_a_version_hangs(copy: Store, tmp_path: Path) -> No
             assert "the service is being stopped" in answer.text
         process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
-    _until(lambda: not Path(f"/proc/{trial}").exists())
+    until(lambda: not Path(f"/proc/{trial}").exists())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -240,13 +246,13 @@ def test_a_service_that_ends_before_it_is_ready_leaves_no_trial_behind(
         text=True,
         env=environment,
     ) as process:
-        _until(lambda: len(_trials(process.pid)) > 0)
+        until(lambda: len(_trials(process.pid)) > 0)
         (trial,) = _trials(process.pid)
-        (worker,) = _children(process.pid)
+        (worker,) = children(process.pid)
 
         os.kill(process.pid if number == signal.SIGTERM else worker, number)
 
-        _until(lambda: trial not in _trials(process.pid))
+        until(lambda: trial not in _trials(process.pid))
         process.terminate()
         _, said = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
@@ -255,20 +261,4 @@ def test_a_service_that_ends_before_it_is_ready_leaves_no_trial_behind(
 
 def _trials(process: int) -> list[int]:
     """The processes that a service's workers have started."""
-    return [trial for worker in _children(process) for trial in _children(worker)]
-
-
-def _children(process: int) -> list[int]:
-    """Of all its threads."""
-    found = []
-    with suppress(OSError):  # it ends just now
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            found += [int(child) for child in children.read_text().split()]
-    return found
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    """At once, or after some tries; only a fault waits for the end."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
+    return [trial for worker in children(process) for trial in children(worker)]

@@ -3,8 +3,7 @@
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from classifier.bundle.files import GRAPH, WEIGHTS, Bundle, read_bundle
 from classifier.inference.predict import FailedCheck
 from serving.versions.load_guard import LoadGuard, LoadLimit, LoadLimits, LoadStopped
 from serving.versions.trial_key import is_sized_by_shapes, trial_key
-from tests.conftest import WAIT_SECONDS, Store
+from tests.conftest import WAIT_SECONDS, Store, until
 from tests.serving.graphs import endless, graph, of_megabytes
 
 GENEROUS = LoadLimits(seconds=WAIT_SECONDS, megabytes=1000)
@@ -144,7 +143,7 @@ def test_the_end_of_the_service_ends_a_trial_and_lets_none_begin(
     guard = LoadGuard(GENEROUS, threads=1)
     with ThreadPoolExecutor(1) as threads:
         trying = threads.submit(guard.try_out, bundle, largest=4)
-        _until(lambda: len(guard._trials) == 1)
+        until(lambda: len(guard._trials) == 1)
 
         guard.stop()
 
@@ -327,10 +326,3 @@ def test_a_graph_that_is_cut_off_anywhere_is_looked_through_without_a_fault(
 
 def _events(count: int) -> Iterator[threading.Event]:
     return (threading.Event() for _ in range(count))
-
-
-def _until(is_so: Callable[[], bool]) -> None:
-    """At once, or after some tries; only a fault waits for the end."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline

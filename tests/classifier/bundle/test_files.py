@@ -81,6 +81,12 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (LABELS, "\ufeff[]", "BOM"),
         (LABELS, "[]", "a list of 1 to 100,000 classes"),
         pytest.param(LABELS, DEEP, "nested too deeply", id="deep"),
+        (
+            LABELS,
+            LABEL + '"a"}, {"index": 1, "id": "a", "name": ""}]',
+            "id stands twice",
+        ),
+        (LABELS, '[{"index": 1, "id": "a", "name": "a"}]', "are not 0, 1, 2"),
         (LABELS, LABEL + '"\\ud800"}]', "surrogates not allowed"),
         (LABELS, LABEL + "7}]", "the name of label 0 must be text"),
         (LABELS, LABEL + '"a", "name": "b"}]', "the key 'name' stands twice"),

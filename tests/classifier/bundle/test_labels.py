@@ -1,7 +1,5 @@
 """Labels: order, names, JSON."""
 
-import pytest
-
 from classifier.bundle.labels import Labels
 
 
@@ -18,17 +16,3 @@ def test_labels_survive_json() -> None:
 
     assert Labels.from_json(labels.to_json()) == labels
     assert labels.to_json()[0] == {"index": 0, "id": "a", "name": "ä name"}
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [{"index": 1, "id": "a", "name": "a"}],
-        [{"index": 0, "id": "a", "name": "a"}, {"index": 1, "id": "a", "name": "b"}],
-    ],
-)
-def test_labels_with_gaps_or_doubles_are_refused(
-    entries: list[dict[str, object]],
-) -> None:
-    with pytest.raises(ValueError, match=r"indices|twice"):
-        Labels.from_json(entries)

@@ -47,13 +47,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _of_another_mlflow(database: Path, folder: Path, revision: str) -> Path:
-    path = Path(copy(database, folder))
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
-    return path
-
-
 @pytest.mark.parametrize(
     ("revision", "remedy"),
     [
@@ -61,28 +54,20 @@ def _of_another_mlflow(database: Path, folder: Path, revision: str) -> Path:
         (NEWER, r"a newer MLflow made it; install that one here"),
     ],
 )
-def test_a_database_of_another_mlflow_is_refused_with_the_remedy(
+def test_a_database_of_another_mlflow_is_refused_and_not_changed(
     database: Path, tmp_path: Path, revision: str, remedy: str
 ) -> None:
-    other = _of_another_mlflow(database, tmp_path, revision)
-
-    with pytest.raises(StoreUnavailable, match=f"its schema is {revision}.*{remedy}"):
-        Registry(f"sqlite:///{other}", create=True)
-
-
-@pytest.mark.parametrize("revision", [OLDER, NEWER])
-def test_a_database_of_another_mlflow_is_not_changed(
-    database: Path, tmp_path: Path, revision: str
-) -> None:
-    other = _of_another_mlflow(database, tmp_path, revision)
+    other = Path(copy(database, tmp_path))
     with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
         # MLflow migrates when a table is missing.
         connection.execute("DROP TABLE trace_tags")
     before = other.read_bytes()
 
-    with pytest.raises(StoreUnavailable):
-        Registry(f"sqlite:///{other}")
-
+    for create in (True, False):
+        said = f"its schema is {revision}.*{remedy}"
+        with pytest.raises(StoreUnavailable, match=said):
+            Registry(f"sqlite:///{other}", create=create)
     assert other.read_bytes() == before
 
 

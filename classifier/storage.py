@@ -63,7 +63,7 @@ def writing(doing: str, *, remedy: str = "") -> Iterator[None]:
 
 
 def make_folder(folder: Path, *, flag: str) -> None:
-    """Make the folder that `flag` names, and those above it, if they are absent."""
+    """Make the folder, and those above it, if absent; `flag` names another one."""
     with writing(f"make the folder {folder}", remedy=f"name another with {flag}"):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -138,7 +138,7 @@ def build_once(
     """
     if is_whole(folder):
         return folder
-    make_folder(folder.parent, flag="--cache")
+    make_folder(folder.parent, flag="--cache or XDG_CACHE_HOME")
     with _locked(folder.parent / f".{folder.name}.lock"):
         if not is_whole(folder):
             if folder.is_dir():

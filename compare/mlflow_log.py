@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow.entities as entities
 
+from classifier.console.exits import error_text
 from classifier.storage import write_json
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
@@ -227,7 +228,8 @@ def _store_or_disk() -> Iterator[None]:
         with store_call("log the comparison"):
             yield
     except OSError as error:
-        raise StoreUnavailable(f"cannot log the comparison: {error}") from error
+        reason = error_text(error)
+        raise StoreUnavailable(f"cannot log the comparison: {reason}") from error
 
 
 def promote(drawn: Drawn, alias: str) -> str:

@@ -61,12 +61,13 @@ def report_failure(error: Exception) -> int:
     if code is None:
         logging.getLogger(__name__).error("a fault of flipside's", exc_info=error)
         return OurFault.exit_code
-    message = "; ".join([_message(error), *getattr(error, "__notes__", [])])
+    message = "; ".join([error_text(error), *getattr(error, "__notes__", [])])
     print(error_line(message), file=sys.stderr, flush=True)
     return code
 
 
-def _message(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """The error's message; that of a system error has its file and a remedy."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     place = "" if error.filename is None else f"cannot use {error.filename}: "

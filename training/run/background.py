@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from classifier.console.exits import error_text
 from classifier.store.location import StoreUnavailable
 
 T = TypeVar("T")
@@ -100,7 +101,10 @@ class RetryPolicy:
                 if left <= 0 or self.stop.is_set():
                     raise
                 logger.warning(
-                    "cannot %s yet: %s; trying again for %.0f s", action, error, left
+                    "cannot %s yet: %s; trying again for %.0f s",
+                    action,
+                    error_text(error),
+                    left,
                 )
             self.stop.wait(min(pause, left))
             pause = min(2 * pause, self.longest_pause_seconds)

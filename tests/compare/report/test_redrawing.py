@@ -128,7 +128,7 @@ def test_an_unfinished_comparison_is_not_drawn(
 
     error = capsys.readouterr().err
     assert "150 of 200 images are answered" in error
-    assert "with the --model, --data and --limit that it began with" in error
+    assert "with the --model, --data and --limit of its start" in error
     assert f"--a v1 --b v2 --out {folder}" in error
     assert not (folder / "summary.json").exists()
 

@@ -41,6 +41,9 @@ GATES = tuple(
 NOTES = ["v8 was validated on other data: digest 0123456789ab, here abcdef012345"] * 6
 
 
+SHARE = ("{:.2f} %", "{:+.2f}", 100)
+
+
 def _verdict(**options: Any) -> Verdict:
     labelled = options.pop("labelled", True)
     a, b = options.pop("a", served("8")), options.pop("b", served("16"))
@@ -86,35 +89,21 @@ def test_all_that_goes_with_both_versions_is_in_the_table() -> None:
 
     lines = report_lines(verdict, data="digits", folder=FOLDER)
 
-    for name, key, delta in (
-        ("first answer right", "top1_accuracy", summary["top1"]["delta"]),
-        ("truth among five", "top5_accuracy", summary["top5"]["delta"]),
-        (
-            "calibration error",
-            "expected_calibration_error",
-            summary["calibration_error_delta"],
-        ),
-        ("mean confidence", "mean_confidence", summary["confidence"]["delta"]),
+    calibration, loss = summary["calibration_error_delta"], summary["log_loss_delta"]
+    for name, key, delta, kind, change_kind, unit in (
+        ("first answer right", "top1_accuracy", summary["top1"]["delta"], *SHARE),
+        ("truth among five", "top5_accuracy", summary["top5"]["delta"], *SHARE),
+        ("calibration error", "expected_calibration_error", calibration, *SHARE),
+        ("mean confidence", "mean_confidence", summary["confidence"]["delta"], *SHARE),
+        ("log loss", "log_loss", loss, "{:.3f}", "{:+.3f}", 1),
     ):
         (line,) = (line for line in lines if line.startswith(name))
-        assert f"{100 * summary['a'][key]:.2f} %" in line
-        assert f"{100 * summary['b'][key]:.2f} %" in line
-        assert f"{100 * delta['value']:+.2f} points" in line
-        assert f"[{100 * delta['low']:+.2f}, {100 * delta['high']:+.2f}]" in line
-
-
-def test_log_loss_is_in_the_table_too() -> None:
-    verdict = _verdict()
-    summary = as_json(verdict.summary)
-
-    lines = report_lines(verdict, data="digits", folder=FOLDER)
-
-    (line,) = (line for line in lines if line.startswith("log loss"))
-    delta = summary["log_loss_delta"]
-    assert f"{summary['a']['log_loss']:.3f}" in line
-    assert f"{summary['b']['log_loss']:.3f}" in line
-    assert f"{delta['value']:+.3f}" in line
-    assert f"[{delta['low']:+.3f}, {delta['high']:+.3f}]" in line
+        assert kind.format(unit * summary["a"][key]) in line
+        assert kind.format(unit * summary["b"][key]) in line
+        value, low, high = (change_kind.format(unit * end) for end in delta.values())
+        assert f"{value} " in line
+        assert f"[{low}, {high}]" in line
+        assert ("points" in line) == (unit == 100)
 
 
 def test_a_long_headline_cuts_no_sentence_while_there_is_room() -> None:

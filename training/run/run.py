@@ -234,25 +234,16 @@ def open_run(
         folder.release_reserve_on_error(),
     ):
         with tracker:
-            run = Run(
-                setup=setup,
+            publisher = Publisher(
+                registry=registry,
                 tracker=tracker,
-                publisher=Publisher(
-                    registry=registry,
-                    tracker=tracker,
-                    model=setup.model,
-                    parts=parts,
-                    val=setup.val,
-                    dataset_tags=setup.dataset_tags,
-                    workspace=folder.workspace,
-                ),
-                folder=folder,
-                background=Background("publish"),
-                retry_policy=RetryPolicy(),
-                history=History() if saved is None else saved.history,
-                started_ms=now_ms() if saved is None else saved.started_ms,
-                settings=settings_of(setup),
+                model=setup.model,
+                parts=parts,
+                val=setup.val,
+                dataset_tags=setup.dataset_tags,
+                workspace=folder.workspace,
             )
+            run = _run(setup, publisher, folder, saved)
             if saved is None:
                 log_setup(tracker, setup)
                 folder.write(run.state(finished=False), {})
@@ -273,3 +264,19 @@ def open_run(
         # The last write: a finished run cannot be resumed.
         folder.write(run.state(finished=True), {})
         folder.clear()
+
+
+def _run(
+    setup: RunSetup, publisher: Publisher, folder: StateFolder, saved: SavedRun | None
+) -> Run:
+    return Run(
+        setup=setup,
+        tracker=publisher.tracker,
+        publisher=publisher,
+        folder=folder,
+        background=Background("publish"),
+        retry_policy=RetryPolicy(),
+        history=History() if saved is None else saved.history,
+        started_ms=now_ms() if saved is None else saved.started_ms,
+        settings=settings_of(setup),
+    )

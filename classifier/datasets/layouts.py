@@ -113,7 +113,7 @@ def _dataset(root: Path, name: str, train: Part | None, val: Part) -> Dataset:
 def read_class_folders(
     folder: Path,
     *,
-    within: str | None = None,
+    within: str = "",
     without: str | None = None,
     by_path: bool = False,
 ) -> Part:
@@ -129,7 +129,8 @@ def read_class_folders(
     for class_folder in class_folders(folder, left_out):
         if class_folder.name == without:
             continue
-        images = list_images(_inner(class_folder, within))
+        inner = class_folder / within
+        images = list_images(inner if os.path.isdir(inner) else class_folder)
         left_out += images.left_out
         _check_class(class_folder.name, images)
         below = images.folder.relative_to(folder).as_posix()
@@ -153,10 +154,6 @@ def read_class_folders(
         tuple(folder / path for path in paths),
         notes=notes,
     )
-
-
-def _inner(folder: Path, name: str | None) -> Path:
-    return folder / name if name and os.path.isdir(folder / name) else folder
 
 
 def _check_class(name: str, images: Listing) -> None:

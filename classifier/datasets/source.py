@@ -21,17 +21,13 @@ from classifier.storage import build_once
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def write_digits(cache: Path) -> Path:
-    """The folder of 1,797 grey images of 8 x 8, half of each class in train/ and val/.
+def _write_digits(folder: Path) -> None:
+    """Write 1,797 grey images of 8 x 8, half of each class into train/ and val/.
 
     The first half of each class is for training. The digits are ordered by writer, so
     the halves share few writers. The images are files, because the digest, curl and
     compare need their bytes.
     """
-    return build_once(cache / "digits", _write)
-
-
-def _write(folder: Path) -> None:
     from sklearn.datasets import load_digits  # 1 s to import
 
     digits = load_digits()
@@ -57,7 +53,8 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
     Decodes no image. Raises BadDataset with the fault and the remedy.
     """
     if source == "digits":
-        digits = read_image_folder(write_digits(cache), want_train=want_train)
+        folder = build_once(cache / "digits", _write_digits)
+        digits = read_image_folder(folder, want_train=want_train)
         return replace(
             digits, name="digits", source="digits", mirrored_is_same_class=False
         )

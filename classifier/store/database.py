@@ -1,9 +1,8 @@
 """The store's database: made whole, and only opened if this MLflow made its schema."""
 
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
+import mlflow
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -52,11 +51,12 @@ def check_schema(uri: str) -> None:
     found = _schema(uri)
     if not found:
         return
-    scripts = ScriptDirectory(str(_migrations()))
+    folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
+    scripts = ScriptDirectory(str(folder))
     expected = scripts.get_heads()
     if found == set(expected):
         return
-    here = f"MLflow {version('mlflow-skinny')}"
+    here = f"MLflow {mlflow.__version__}"
     fault = f"its schema is {', '.join(sorted(found))}, that of {here} {expected[0]}"
     try:
         scripts.get_revisions(tuple(found))
@@ -79,10 +79,3 @@ def _schema(uri: str) -> set[str]:
             return set(MigrationContext.configure(connection).get_current_heads())
     finally:
         engine.dispose()
-
-
-def _migrations() -> Path:
-    spec = find_spec("mlflow")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "store" / "db_migrations"

@@ -1,4 +1,4 @@
-"""docs/architecture.md: its tree of rooms is the tree that is there."""
+"""docs/architecture.md lists the modules that exist, by their first lines."""
 
 import ast
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_the_tree_has_each_chapter_with_its_first_line(path: Path) -> None:
     assert purpose in room
 
 
-def test_the_tree_has_no_chapter_that_is_gone() -> None:
+def test_the_tree_has_no_chapter_that_does_not_exist() -> None:
     named = [line.split()[0] for line in TREE.splitlines() if line.startswith("  ")]
     there = [path.name for path in MODULES]
     assert sorted(name for name in named if name.endswith(".py")) == sorted(there)

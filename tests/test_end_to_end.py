@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def logits(home: Path, digits: Dataset) -> dict[str, Array]:
-    """Of both versions for all validation images, straight from the networks."""
+    """Logits of both versions for all validation images, by the networks themselves."""
     registry = Registry(f"sqlite:///{home / 'mlflow.db'}")
     found = {}
     for number in ("1", "2"):
@@ -104,7 +104,7 @@ def test_served_answers_are_the_networks(
 def test_compared_numbers_are_those_of_the_two_networks(
     home: Path, digits: Dataset, logits: dict[str, Array]
 ) -> None:
-    """It starts a service by itself and finds the data in the registry."""
+    """compare starts a service and finds the data in the registry."""
     done = _run(home, "compare", "--a", "v1", "--b", "v2")
 
     summary = json.loads((home / "compare-v1-v2" / "summary.json").read_text())
@@ -130,7 +130,7 @@ def test_compared_numbers_are_those_of_the_two_networks(
     assert top1["mcnemar_exact_p"] == pytest.approx(mcnemar(table, exact=True).pvalue)
     disagree = logits["1"].argmax(axis=1) != logits["2"].argmax(axis=1)
     assert summary["disagreement_rate"] == pytest.approx(disagree.mean())
-    assert disagree.sum() > 20  # a comparison with something to see
+    assert disagree.sum() > 20  # otherwise there is little to compare
 
 
 def test_evaluate_and_compare_agree(home: Path, cache: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_version_against_itself_shows_nothing(home: Path) -> None:
 
 
 def test_plain_mlflow_ui_finds_the_store_where_it_looks(home: Path) -> None:
-    """Its flagless defaults: ./mlflow.db, and artifacts at local paths it may read."""
+    """MLflow's defaults are ./mlflow.db and artifacts at local paths."""
     assert (home / "mlflow.db").is_file()
     registry = Registry(f"sqlite:///{home / 'mlflow.db'}")
     experiment = registry.client.get_experiment_by_name("digits")

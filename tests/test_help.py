@@ -62,7 +62,7 @@ def test_help_has_groups_examples_and_exit_codes(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_defaults_are_told_in_words(program: str) -> None:
+def test_defaults_are_given_in_words(program: str) -> None:
     text = " ".join(_run(program, "--help").stdout.split())
 
     assert text.count("(default: ") >= 8

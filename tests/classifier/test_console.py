@@ -1,4 +1,4 @@
-"""Harmless text for terminals and spreadsheets, and bars that disturb nothing."""
+"""Text made harmless for where it is shown, log records, and the progress bar."""
 
 import csv
 import io
@@ -40,9 +40,7 @@ from tests.training.forked import ROOT
         ("\udcff\ud800", r"\udcff\ud800"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown_as_an_escape(
-    text: str, shown: str
-) -> None:
+def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(shown) == shown
     assert printable(text).encode()
@@ -70,9 +68,7 @@ def test_lines_stay_lines() -> None:
         ("'=1", "''=1"),
     ],
 )
-def test_no_cell_of_text_is_a_formula_and_each_can_be_read_back(
-    text: str, cell: str
-) -> None:
+def test_a_cell_is_no_formula_and_can_be_read_back(text: str, cell: str) -> None:
     file = io.StringIO()
     csv.writer(file).writerow(csv_row((text, -0.5, 3)))
 
@@ -96,14 +92,14 @@ def test_no_cell_of_text_is_a_formula_and_each_can_be_read_back(
         ("\x1b[2J\u202e", "\\\\x1b\\[2J\\\\u202e"),
     ],
 )
-def test_others_text_is_no_markdown(text: str, safe: str) -> None:
+def test_markdown_is_escaped(text: str, safe: str) -> None:
     assert markdown_text(text) == safe
 
 
-def test_no_line_of_an_error_looks_like_one_of_the_programs_own() -> None:
-    said = error_line("no class 'a'\nverdict: PASS\x1b[0m")
+def test_further_lines_of_an_error_are_indented() -> None:
+    line = error_line("no class 'a'\nverdict: PASS\x1b[0m")
 
-    assert said == "error: no class 'a'\n  verdict: PASS\\x1b[0m"
+    assert line == "error: no class 'a'\n  verdict: PASS\\x1b[0m"
 
 
 def test_a_page_shows_escapes_and_keeps_markup_and_numbers() -> None:
@@ -116,7 +112,7 @@ def test_a_page_shows_escapes_and_keeps_markup_and_numbers() -> None:
     assert shown == "&lt;\\u202e&gt; <b>\u202e</b> 1.5"
 
 
-def test_a_record_is_one_line_and_its_traceback_some(
+def test_a_log_record_is_one_line_with_its_traceback_below(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logger = logging.Logger("one of this test")
@@ -149,7 +145,7 @@ print("after", flush=True)
 
 @contextmanager
 def _on_terminal() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """WORK with a terminal for its errors alone, and the terminal's other end."""
+    """WORK with a terminal as standard error, and the terminal's other end."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", WORK],
@@ -164,7 +160,7 @@ def _on_terminal() -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, ours
 
 
-def test_what_is_printed_into_a_pipe_does_not_go_to_the_bars_terminal() -> None:
+def test_output_into_a_pipe_is_not_shown_on_the_terminal_of_the_bar() -> None:
     with _on_terminal() as (process, terminal):
         output, _ = process.communicate("go on\n", timeout=WAIT_SECONDS)
         shown = os.read(terminal, 100_000)
@@ -172,11 +168,11 @@ def test_what_is_printed_into_a_pipe_does_not_go_to_the_bars_terminal() -> None:
 
     assert output == "line\nafter\n"
     assert b"epoch 1" in shown
-    assert b"7/9" in shown or b"8/9" in shown  # what was done before counts
+    assert b"7/9" in shown or b"8/9" in shown  # images done before count
     assert b"line" not in shown
 
 
-def test_a_terminal_that_is_closed_ends_its_bar_and_not_the_work() -> None:
+def test_the_work_goes_on_when_the_terminal_is_closed() -> None:
     with _on_terminal() as (process, terminal):
         os.read(terminal, 1)  # the bar is there
         os.close(terminal)

@@ -1,4 +1,4 @@
-"""Probabilities, the likeliest classes, the place of the truth."""
+"""Softmax, top-k, and the rank of the target."""
 
 import numpy as np
 import pytest
@@ -22,18 +22,18 @@ def test_equal_probabilities_are_ordered_by_smaller_index() -> None:
     assert top.tolist() == [[1, 2, 3]]
 
 
-def test_asking_for_more_classes_than_there_are_gives_all() -> None:
+def test_top_k_gives_all_classes_if_there_are_fewer_than_k() -> None:
     assert top_k(np.array([[0.2, 0.8]]), 5).tolist() == [[1, 0]]
 
 
-def test_rank_counts_from_one_and_zero_means_nowhere() -> None:
+def test_rank_counts_from_one_and_is_zero_if_the_target_is_absent() -> None:
     top = np.array([[4, 2, 0], [1, 3, 2]])
 
     assert rank_of_target(top, np.array([2, 0])).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("levels", [2, 4, 1000])
-def test_the_top_five_are_those_of_a_whole_sort_also_among_equals(levels: int) -> None:
+def test_the_top_five_are_those_of_a_sort_of_the_whole_row(levels: int) -> None:
     """Few levels: nearly every row has equals at the fifth place."""
     rng = np.random.default_rng(0)
     probabilities = softmax(rng.integers(0, levels, (100, 48)).astype(np.float32))

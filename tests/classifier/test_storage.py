@@ -76,8 +76,8 @@ def test_a_folder_that_cannot_be_made_is_named_with_its_flag(
     (tmp_path / "file").touch()
     folder = tmp_path / name
 
-    said = f"cannot make the folder {folder}: .*; name another with --out"
-    with pytest.raises(BadPlace, match=said):
+    message = f"cannot make the folder {folder}: .*; name another with --out"
+    with pytest.raises(BadPlace, match=message):
         make_folder(folder, flag="--out")
 
 
@@ -120,7 +120,7 @@ build_once(Path(sys.argv[1]), build)
 """
 
 
-def test_a_folder_that_many_want_is_built_once(tmp_path: Path) -> None:
+def test_a_folder_that_many_threads_need_is_built_once(tmp_path: Path) -> None:
     builds = []
 
     def build(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_folder_that_many_want_is_built_once(tmp_path: Path) -> None:
     assert {(folder / "file").read_text() for folder in folders} == {"whole"}
 
 
-def test_a_builder_that_was_killed_leaves_nothing_that_is_read(tmp_path: Path) -> None:
+def test_a_folder_is_built_again_after_its_builder_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "x"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_BUILDER, str(folder)], check=False
@@ -178,7 +178,7 @@ def test_a_damaged_folder_is_built_again_once(tmp_path: Path) -> None:
     assert os.listdir(folder) == ["whole"]
 
 
-def test_a_file_that_many_want_is_built_once(tmp_path: Path) -> None:
+def test_a_file_that_many_threads_need_is_built_once(tmp_path: Path) -> None:
     builds = []
 
     def build(file: Path) -> None:

@@ -126,8 +126,8 @@ def test_two_data_sets_in_one_folder_are_named_and_refused(
     archive = shutil.make_archive(str(tmp_path / "both"), "zip", tmp_path / "both")
 
     for source in (tmp_path / "both", archive):
-        said = rf"{source} holds 2 data sets: one, two; name"
-        with pytest.raises(BadDataset, match=said):
+        message = rf"{source} holds 2 data sets: one, two; name"
+        with pytest.raises(BadDataset, match=message):
             open_(source)
 
 
@@ -157,7 +157,7 @@ def _unicode_path(raw: bytes, name: str) -> bytes:
     ],
     ids=["UTF-8 without its flag", "code page 437", "Info-ZIP's field"],
 )
-def test_names_in_a_zip_are_what_they_were_packed_as(
+def test_names_in_a_zip_are_decoded(
     open_: Open, tmp_path: Path, raw: bytes, extra: bytes
 ) -> None:
     archive = _zipped_as(tmp_path / "names.zip", raw, extra=extra)
@@ -273,7 +273,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(
         open_(archive)
 
 
-def test_what_does_not_fit_the_disk_is_not_unpacked(
+def test_an_archive_that_does_not_fit_the_disk_is_not_unpacked(
     open_: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = shutil.disk_usage(tmp_path)._replace(free=100)
@@ -298,7 +298,9 @@ def test_an_encrypted_zip_is_refused(open_: Open, tmp_path: Path) -> None:
         open_(archive)
 
 
-def test_names_that_clash_are_the_archives_fault(open_: Open, tmp_path: Path) -> None:
+def test_an_archive_with_names_that_clash_is_refused(
+    open_: Open, tmp_path: Path
+) -> None:
     archive = _zipped(tmp_path / "clash.zip", "val", "val/cat/0.png")
 
     with pytest.raises(BadDataset, match="cut off or damaged"):

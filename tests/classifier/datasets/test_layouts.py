@@ -90,8 +90,8 @@ def test_images_that_were_sorted_into_class_folders_are_the_same_data(
     dataset = open_(tiny)
 
     assert part_digest(dataset.val) == digest
-    is_said = any("val_annotations.txt is not read" in n for n in dataset.notes)
-    assert is_said == with_table
+    is_noted = any("val_annotations.txt is not read" in n for n in dataset.notes)
+    assert is_noted == with_table
 
 
 def test_copies_in_class_folders_do_not_replace_the_table(

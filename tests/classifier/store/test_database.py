@@ -65,8 +65,8 @@ def test_a_database_of_another_mlflow_is_refused_and_not_changed(
     before = other.read_bytes()
 
     for create in (True, False):
-        said = f"its schema is {revision}.*{remedy}"
-        with pytest.raises(StoreUnavailable, match=said):
+        message = f"its schema is {revision}.*{remedy}"
+        with pytest.raises(StoreUnavailable, match=message):
             Registry(f"sqlite:///{other}", create=create)
     assert other.read_bytes() == before
 

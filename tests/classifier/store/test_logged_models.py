@@ -1,4 +1,4 @@
-"""Experiments: where their artifacts lie, and those that cannot be written to."""
+"""Experiments: the place of their artifacts, and experiments that are refused."""
 
 from pathlib import Path
 

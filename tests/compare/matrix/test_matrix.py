@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from classifier.storage import BadPlace
 from classifier.store.versions import UnknownModel, UnknownVersion
 from compare.matrix.matrix import draw_matrix
 from compare.results.record import ForeignFolder
@@ -129,6 +130,8 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("a file")
     with pytest.raises(ForeignFolder, match="is a file"):
         draw_matrix("v1..v2", model=None, out=tmp_path / "x")
+    with pytest.raises(BadPlace, match=r"the folder /proc/x: .* another with --out"):
+        draw_matrix("v1..v2", model=None, out=Path("/proc/x"))
 
 
 def test_names_make_folders_that_stay_here(

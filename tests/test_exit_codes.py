@@ -51,6 +51,7 @@ CODES: dict[type[Exception], int] = {
     training.compute.DeviceUnavailable: 3,
     training.compute.FirstProcessFailed: 3,
     training.compute.PeerLost: 3,
+    training.compute.PeersNotFound: 3,
     training.optimization.trainer.TrainingDiverged: 3,
     training.run.preflight.StoreInTheWay: 3,
     serving.server.gunicorn_server.AddressUnavailable: 3,

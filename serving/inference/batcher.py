@@ -100,7 +100,9 @@ class Request:
     def take(
         self, start: int, logits: Logits, failures: Mapping[int, Exception]
     ) -> None:
-        """Takes the logits of the images from `start` on, and the failures by place.
+        """Takes the logits of the images from `start` on, and their failures.
+
+        The failures are by place among these images.
 
         Sets the result if no image is missing. A failed request ignores them.
         """
@@ -108,7 +110,7 @@ class Request:
             if self.answer.done():
                 return
             self._pieces[start] = logits
-            self._failures.update(failures)
+            self._failures |= {start + place: e for place, e in failures.items()}
             if sum(map(len, self._pieces.values())) == len(self.images):
                 whole = np.concatenate(
                     [rows for _, rows in sorted(self._pieces.items())]

@@ -147,6 +147,19 @@ def test_an_image_the_network_fails_about_fails_alone() -> None:
     assert list(answer.failures) == [1]
 
 
+def test_a_failure_in_a_later_batch_has_its_place_in_the_request() -> None:
+    def logits(images: Images) -> Logits:
+        if (images == 66).any():
+            raise ZeroDivisionError("66")
+        return _logits(images)
+
+    with _batching(logits, max_batch_size=2) as batcher:
+        answer = batcher.submit(_images(1, 2, 3, 66, 5)).result(timeout=5)
+
+    assert list(answer.failures) == [3]
+    assert answer.logits[[0, 1, 2, 4], 0].tolist() == [1, 2, 3, 5]
+
+
 def test_an_answer_that_is_no_number_is_a_failure_of_that_image() -> None:
     def logits(images: Images) -> Logits:
         answer = _logits(images)

@@ -51,8 +51,8 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    images: list[bytes] | ImageArray | bytes
-    """Image files, images of any size, or bytes of images of the version's size."""
+    images: "list[bytes] | PixelTensor | bytes"
+    """Image files, pixels of any size, or bytes of images of the version's size."""
 
     outputs: tuple[RequestedOutput, ...]
     id: str | None = None
@@ -61,11 +61,33 @@ class InferenceRequest:
     def images_at(self, height: int, width: int) -> list[bytes] | ImageArray:
         """From 1 to MAX_IMAGES images; image files are not decoded yet.
 
-        Raises BadRequest or BodyTooLarge for bytes that are no such images.
+        Raises BadRequest or BodyTooLarge for pixels or bytes that are no such images.
         """
         if isinstance(self.images, bytes):
             return _raw_images(self.images, height, width)
+        if isinstance(self.images, PixelTensor):
+            return self.images.array(height, width)
         return self.images
+
+
+@dataclass(frozen=True)
+class PixelTensor:
+    """A UINT8 tensor [N, H, W, 3] as it came: numbers of JSON, or their bytes."""
+
+    shape: tuple[int, ...]
+    data: object
+    raw: memoryview | None
+
+    def array(self, height: int, width: int) -> ImageArray:
+        """Raises BadRequest for another size, before it reads 60 MB of numbers."""
+        if self.shape[1:3] != (height, width):
+            raise BadRequest(
+                f"the input 'images' is UINT8 {list(self.shape)}; this version takes "
+                f"UINT8 [N, {height}, {width}, 3], or BYTES [N] of encoded images"
+            )
+        if self.raw is None:
+            return ImageArray(_pixels(self.data, self.shape))
+        return ImageArray(_raw_pixels(self.raw, self.shape))
 
 
 def read_inference(body: bytes, header: str | None) -> InferenceRequest:
@@ -145,7 +167,7 @@ def _tensor_bytes(tensor: Mapping[str, Any], rest: memoryview) -> memoryview | N
 
 def _images(
     tensor: Mapping[str, Any], raw: memoryview | None
-) -> list[bytes] | ImageArray:
+) -> list[bytes] | PixelTensor:
     """The images of an input tensor; `raw` has its bytes after the JSON, or is None."""
     datatype, shape = tensor.get("datatype"), _shape(tensor.get("shape"))
     data = tensor.get("data")
@@ -162,8 +184,7 @@ def _images(
         )
     check_count(shape[0])
     if is_pixels:
-        array = _pixels(data, shape) if raw is None else _raw_pixels(raw, shape)
-        return ImageArray(array)
+        return PixelTensor(shape, data, raw)
     return _files(data, shape[0]) if raw is None else _raw_files(raw, shape[0])
 
 

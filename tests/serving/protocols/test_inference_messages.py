@@ -36,18 +36,25 @@ def _read_binary(tail: bytes, size: int | None = None, **fields: Any) -> Any:
     """With the tensor behind the JSON."""
     size = len(tail) if size is None else size
     head = _request(data=None, parameters={"binary_data_size": size}, **fields)
-    return read_inference(head + tail, str(len(head))).images
+    return read_inference(head + tail, str(len(head))).images_at(*SIZE)
 
 
 def test_pixels_come_flat_nested_or_as_bytes() -> None:
     for asked in (
-        read_inference(_request(data=IMAGES.ravel().tolist()), None).images,
-        read_inference(_request(data=IMAGES.tolist()), None).images,
+        read_inference(_request(data=IMAGES.ravel().tolist()), None).images_at(*SIZE),
+        read_inference(_request(data=IMAGES.tolist()), None).images_at(*SIZE),
         _read_binary(IMAGES.tobytes()),
     ):
         assert isinstance(asked, ImageArray)
         assert asked.images.dtype == np.uint8
         np.testing.assert_array_equal(asked.images, IMAGES)
+
+
+def test_pixels_of_another_size_are_refused_before_their_numbers_are_read() -> None:
+    body = _request(shape=[2, 3, 2, 3], data=["no number"] * 36)
+
+    with pytest.raises(BadRequest, match=r"this version takes UINT8 \[N, 2, 3, 3\]"):
+        read_inference(body, None).images_at(*SIZE)
 
 
 def test_files_come_in_base64_or_after_their_lengths() -> None:
@@ -172,7 +179,7 @@ def _output(**parameters: Any) -> dict[str, Any]:
 )
 def test_every_mistake_in_the_json_is_told(body: bytes, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
-        read_inference(body, None)
+        read_inference(body, None).images_at(*SIZE)
 
 
 @pytest.mark.parametrize(

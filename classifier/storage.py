@@ -50,14 +50,21 @@ _BAD_PLACE = frozenset(
 
 
 @contextmanager
-def writing(doing: str, *, remedy: str = "") -> Iterator[None]:
-    """Raises BadPlace or NotWritable, with `doing` and `remedy`, for a system error."""
+def writing(
+    doing: str, *, remedy: str = "", is_users_path: bool = True
+) -> Iterator[None]:
+    """Raises BadPlace or NotWritable, with `doing` and `remedy`, for a system error.
+
+    BadPlace is only for a path that the user named: a folder of our own that has
+    disappeared is no wrong usage.
+    """
     try:
         yield
     except OSError as error:
         if error.strerror is None:  # it has its own message
             raise
-        kind = BadPlace if error.errno in _BAD_PLACE else NotWritable
+        is_wrong = is_users_path and error.errno in _BAD_PLACE
+        kind = BadPlace if is_wrong else NotWritable
         end = f"; {remedy}" if remedy else ""
         raise kind(f"cannot {doing}: {system_error(error)}{end}") from error
 
@@ -72,11 +79,11 @@ def make_folder(folder: Path, *, flag: str) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path; it replaces `path` if the block succeeds.
 
-    Raises BadPlace or NotWritable for a system error.
+    Raises NotWritable for a system error.
     """
     partial = path.with_name(partial_name(path.name))
     try:
-        with writing(f"write {path}"):
+        with writing(f"write {path}", is_users_path=False):
             yield partial
             partial.replace(path)
     except BaseException:
@@ -226,10 +233,13 @@ def check_room(folder: Path, needed_bytes: int, *, purpose: str, remedy: str) ->
 def take_room(path: Path, size: int) -> None:
     """Extend the file to `size` bytes of real room.
 
-    Raises OSError if the disk has no more. Writing to a file without such room through
-    a memory map ends the process by SIGBUS instead.
+    Raises NotWritable if the disk has no more. Writing to a file without such room
+    through a memory map ends the process by SIGBUS instead.
     """
-    with path.open("ab") as file:
+    with (
+        writing(f"reserve {megabytes(size)} for {path}", is_users_path=False),
+        path.open("ab") as file,
+    ):
         os.posix_fallocate(file.fileno(), 0, size)
 
 

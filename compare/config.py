@@ -14,6 +14,7 @@ from classifier.console.flags import (
     field_values,
     flag_names,
     new_parser,
+    not_empty,
 )
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
@@ -117,6 +118,7 @@ class CompareConfig:
             "labelled images",
             metavar="PATH|digits",
             default="what the versions were trained on",
+            read=not_empty,
         ),
     ] = None
     limit: Annotated[

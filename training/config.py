@@ -16,6 +16,7 @@ from classifier.console.flags import (
     field_values,
     flag_names,
     new_parser,
+    not_empty,
 )
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.storage import default_cache
@@ -36,14 +37,7 @@ def _data_path(text: str) -> str:
     """`digits`, or an absolute path, as a run is resumed from any folder."""
     if text == "digits":
         return text
-    return os.path.abspath(_path(text).expanduser())
-
-
-def _path(text: str) -> Path:
-    """Raises ValueError for an empty text, which Path takes for the current folder."""
-    if not text:
-        raise ValueError("must be a path, got ''")
-    return Path(text)
+    return os.path.abspath(os.path.expanduser(not_empty(text)))
 
 
 _RATES = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in RECIPES.items())
@@ -79,7 +73,6 @@ class DataConfig:
             "for unpacked archives and decoded images",
             metavar="FOLDER",
             default="$XDG_CACHE_HOME/flipside, else ~/.cache/flipside",
-            read=_path,
         ),
     ] = None
     model: Annotated[
@@ -325,6 +318,8 @@ def process_number(variable: str, default: int) -> int:
     return int(text)
 
 
+LARGEST_PORT = 65_535
+
 _REMEDY = "torchrun sets it: start the processes with torchrun, or unset it"
 
 
@@ -335,7 +330,11 @@ def _check_torchrun() -> None:
         for variable in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
             if not os.environ.get(variable):
                 raise ValueError(f"WORLD_SIZE is {size} without {variable}; {_REMEDY}")
-        process_number("MASTER_PORT", 0)
+        if process_number("MASTER_PORT", 0) > LARGEST_PORT:
+            raise ValueError(
+                f"MASTER_PORT is {os.environ['MASTER_PORT']}, and the largest port is "
+                f"{LARGEST_PORT}; {_REMEDY}"
+            )
     process_number("GROUP_WORLD_SIZE", 1)
     for variable, processes in (("RANK", size), ("LOCAL_RANK", processes_here())):
         rank = process_number(variable, 0)

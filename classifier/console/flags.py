@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -34,6 +35,13 @@ class Flag:
     least: float | None = None
     most: float | None = None
     """Limits of a number that `check_fields` holds; `most` goes with `least`."""
+
+
+def not_empty(text: str) -> str:
+    """Raises ValueError for an empty path, which stands for the current folder."""
+    if not text:
+        raise ValueError("must be a path, got ''")
+    return text
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,12 @@ class _Option:
         if text in self.words or self.type is None:
             return text
         try:
+            if self.type is Path:
+                not_empty(text)
             return (self.flag.read or self.type)(text)
         except ValueError as error:
             fault = str(error)
-            if self.flag.read is None:
+            if self.flag.read is None and self.type is not Path:
                 number = "a whole number" if self.type is int else "a number"
                 words = "".join(f" or {word}" for word in self.words)
                 fault = f"must be {number}{words}, got {text!r}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from classifier.storage import atomic_write
+from classifier.storage import atomic_write, writing
 from compare.collect.schema import Answer, NoAnswer, TopAnswer
 
 ANSWERS = "answers.jsonl"
@@ -59,15 +59,16 @@ class AnswerStore:
 
     def add(self, answers: Mapping[str, PairOfAnswers]) -> None:
         """Keep final answers; those that are kept already stay as they are."""
-        for name, pair in answers.items():
-            if name in self.kept:
-                continue
-            if is_final(pair):
-                self.kept[name] = pair
-                self._file.write(_line(name, pair))
-            else:
-                self.failed[name] = pair
-        self._file.flush()
+        with writing(f"write {self._path}", is_users_path=False):
+            for name, pair in answers.items():
+                if name in self.kept:
+                    continue
+                if is_final(pair):
+                    self.kept[name] = pair
+                    self._file.write(_line(name, pair))
+                else:
+                    self.failed[name] = pair
+            self._file.flush()
 
     def _rewritten(self) -> TextIO:
         with atomic_write(self._path) as partial, partial.open("w") as file:

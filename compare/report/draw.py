@@ -75,9 +75,8 @@ def draw(
     run = run_facts(facts)
     verdict = _judged(folder, record, found, gates=gates, run=run)
     if verdict.name == "not_comparable" or isinstance(found, NotComparable):
-        remove_files(
-            folder, REPORTS
-        )  # tables of an earlier run would contradict the refusal
+        # Tables of an earlier run would contradict the refusal.
+        remove_files(folder, REPORTS)
         comparison = None
     else:
         comparison = found

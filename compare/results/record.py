@@ -101,9 +101,9 @@ def open_folder(folder: Path, record: Record, *, fresh: bool) -> Record:
 
 
 def _has_files(folder: Path) -> bool:
-    """Apart from the file that a kill in the first moment leaves."""
-    first = partial_name(COMPARISON)
-    return folder.exists() and any(file.name != first for file in folder.iterdir())
+    """Apart from the files that a kill in the first moment leaves, now and before."""
+    first = {partial_name(COMPARISON), "identity.json", partial_name("identity.json")}
+    return folder.exists() and any(file.name not in first for file in folder.iterdir())
 
 
 def _same_comparison(folder: Path, record: Record) -> Record:

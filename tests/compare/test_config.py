@@ -101,6 +101,9 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, "--fail-on", "nonsense>1"], "nothing in summary.json is called"),
         ([*PAIR, "--fail-on", "images>nan"], "is not a finite number"),
         ([*PAIR, "--non-inferior", "1"], "must be 0 to 1"),
+        ([*PAIR, "--data", ""], "--data: must be a path"),
+        ([*PAIR, "--out", ""], "--out: must be a path"),
+        (["--from", ""], "--from: must be a path"),
         ([*PAIR, "--no-mlf"], "unrecognized arguments"),
     ],
 )

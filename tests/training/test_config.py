@@ -90,6 +90,7 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--resume", "last", "--evaluate", "v8"], "not allowed with"),
         (["--quantize", "v8"], "--data"),
         (["--data", ""], "--data: must be a path"),
+        (["--data", "~nobody-here/x", "--epochs", "0"], "epochs must be at least 1"),
         (["--data", "digits", "--cache="], "--cache: must be a path"),
     ],
 )
@@ -136,6 +137,7 @@ def test_a_batch_size_is_a_number_or_auto(text: str, size: object) -> None:
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2 without RANK"),
         ({"WORLD_SIZE": "2", "RANK": "0"}, "without MASTER_ADDR"),
         ({**PEER, "MASTER_PORT": "x"}, "MASTER_PORT must be a whole number"),
+        ({**PEER, "MASTER_PORT": "99999"}, "the largest port is 65535"),
         ({**PEER, "RANK": "2"}, "RANK is 2, and there are 2 processes"),
         ({**PEER, "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "1"}, "LOCAL_RANK is 1"),
     ],

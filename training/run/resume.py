@@ -116,7 +116,7 @@ def _original(content: Mapping[str, Any], resume: ResumeConfig) -> TrainingConfi
             begun = f"with {of_run[name]}"
             if name == "lr" and config.lr is None:
                 begun = f"with {_resolved(config, content).lr:g}, its recipe's"
-            elif of_run[name] in (None, False):
+            elif of_run[name] is None or of_run[name] is False:
                 begun = "without it"
             raise OtherFlags(
                 f"{typed} was asked for, but the run was begun {begun}; leave the flag "

@@ -135,6 +135,15 @@ def test_another_comparison_is_refused_unless_fresh(
     assert read_record(folder) == _record()
 
 
+def test_a_folder_that_an_older_version_began_goes_on(tmp_path: Path) -> None:
+    """It wrote identity.json first, and was killed."""
+    (tmp_path / "identity.json").write_text("{}")
+
+    open_folder(tmp_path, _record(), fresh=False)
+
+    assert read_record(tmp_path) == _record()
+
+
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
 

@@ -217,6 +217,7 @@ def test_only_the_same_run_on_the_same_images_is_gone_on_with(
     run_id = _run_id(tmp_path)
     check_resume("0123", code=2, says="no training state of run '0123'")
     check_resume(run_id, "--lr", "1", code=2, says="begun with 0.0015625, its recipe's")
+    check_resume(run_id, "--seed", "1", code=2, says="begun with 0; leave")
     with state_folder(uri, run_id).hold():
         check_resume(run_id, code=3, says="by another process")
     file = data / "val" / "a" / "1.png"

@@ -171,14 +171,6 @@ def extra_seconds(data: bytes, kind: Format, *, max_pixels: int) -> float:
     return total
 
 
-def resize(image: RgbImage, *, height: int, width: int) -> RgbImage:
-    """Stretches the whole image to [height, width, 3]: bilinear, antialiased."""
-    if image.shape[:2] == (height, width):
-        return image
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
-
-
 def is_plain_jpeg(data: bytes, *, height: int, width: int) -> bool:
     """True for a JPEG in grey or colour of this size that needs no turning."""
     if format_of(data) != "JPEG" or _may_be_turned(data):

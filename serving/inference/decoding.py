@@ -13,8 +13,8 @@ from classifier.images.decoding import (
     RgbImage,
     UndecodableImage,
     check_image,
-    resize,
 )
+from classifier.images.resizing import Resizing
 from serving.inference.batcher import DeadlinePassed, overloaded
 
 LARGE_PIXELS = 1_000_000
@@ -28,13 +28,10 @@ LONGEST_WAIT_SECONDS = 10.0
 LOOK_SECONDS = 0.05
 """Seconds of decoding between two checks that the client still waits."""
 
-Size = tuple[int, int]
-"""Height and width."""
+Decoded = Mapping[Resizing, RgbImage] | Exception
+"""An image as all requested versions resize it, or the error of decoding it."""
 
-Decoded = Mapping[Size, RgbImage] | Exception
-"""An image at the sizes of all requested versions, or the error of decoding it."""
-
-DecodeAll = Callable[[list[bytes], set[Size]], list[Decoded]]
+DecodeAll = Callable[[list[bytes], set[Resizing]], list[Decoded]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Decoder:
         return len(self._waiting)
 
     def decode(
-        self, images: list[bytes], sizes: set[Size], client: ClientWait
+        self, images: list[bytes], resizings: set[Resizing], client: ClientWait
     ) -> list[Decoded]:
         """One entry an image; an error if it is undecodable or too large.
 
@@ -95,7 +92,7 @@ class Decoder:
         decoded: list[Decoded] = []
         for data in images:
             client.seconds_left()
-            decoded.append(self._decode(data, sizes, client))
+            decoded.append(self._decode(data, resizings, client))
             if time.perf_counter() - looked > LOOK_SECONDS:
                 looked = time.perf_counter()
                 _check_presence(client)
@@ -103,13 +100,15 @@ class Decoder:
         self._observe(time.perf_counter() - started)
         return decoded
 
-    def _decode(self, data: bytes, sizes: set[Size], client: ClientWait) -> Decoded:
+    def _decode(
+        self, data: bytes, resizings: set[Resizing], client: ClientWait
+    ) -> Decoded:
         """Resizes at once after decoding: 256 photos are 19 GB of pixels."""
         try:
             checked = check_image(data, max_megapixels=self._max_megapixels)
             with self._turn(checked, client):
                 image = checked.decode()
-                return {(h, w): resize(image, height=h, width=w) for h, w in sizes}
+                return {resizing: resizing(image) for resizing in resizings}
         except (UndecodableImage, ImageTooLarge) as error:
             return error
 

@@ -33,7 +33,8 @@ class Predictor:
         self.version = version
         self.bundle = bundle
         self.backend = backend
-        self.size = (bundle.preprocessing.height, bundle.preprocessing.width)
+        self.resizing = bundle.preprocessing.resizing
+        self.size = (self.resizing.height, self.resizing.width)
         """Height and width of the network's images."""
 
         self.classes = len(bundle.labels)

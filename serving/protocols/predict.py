@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
+from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.batcher import DeadlinePassed, Images, Inference
-from serving.inference.decoding import DecodeAll, Decoded, Size
+from serving.inference.decoding import DecodeAll, Decoded
 from serving.inference.predictor import BadTopK, Predictor
 
 DEFAULT_TOP_K = 5
@@ -62,8 +63,8 @@ def infer(
     deadline: float,
 ) -> list[Inference]:
     """Logits and failures of all images, for each version. Raises as `predict` does."""
-    sizes = {predictor.size for predictor in predictors}
-    decoded = images if isinstance(images, ImageArray) else decode(images, sizes)
+    resizings = {predictor.resizing for predictor in predictors}
+    decoded = images if isinstance(images, ImageArray) else decode(images, resizings)
     answers = _run_versions(
         [(p, *_for_version(decoded, p)) for p in predictors], deadline
     )
@@ -86,8 +87,8 @@ def infer_or_fail(
     For protocols that have no field for the error of one image.
     """
 
-    def decode_whole(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
-        decoded = decode(images, sizes)
+    def decode_whole(images: list[bytes], resizings: set[Resizing]) -> list[Decoded]:
+        decoded = decode(images, resizings)
         for place, image in enumerate(decoded):
             if isinstance(image, Exception):
                 raise _at(place, image) from image
@@ -119,12 +120,16 @@ def _for_version(
     decoded: Sequence[Decoded] | ImageArray, predictor: Predictor
 ) -> tuple[Images, dict[int, Exception]]:
     """Decoded images at the version's size, and the errors of the others by place."""
-    height, width = size = predictor.size
+    height, width = predictor.size
     if isinstance(decoded, ImageArray):
         check_size(decoded.images, height=height, width=width)
         return decoded.images, {}
     failures = {k: i for k, i in enumerate(decoded) if isinstance(i, Exception)}
-    images = [image[size] for image in decoded if not isinstance(image, Exception)]
+    images = [
+        image[predictor.resizing]
+        for image in decoded
+        if not isinstance(image, Exception)
+    ]
     if not images:
         return np.empty((0, height, width, 3), np.uint8), failures
     return np.stack(images), failures

@@ -6,6 +6,7 @@ import json
 import math
 import socket
 import threading
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from gunicorn.http.body import Body, LengthReader
 from werkzeug.test import TestResponse
 
 from classifier.datasets.dataset import Dataset
+from classifier.images.resizing import Resizing
+from classifier.inference.predict import predict as predict_files
 from classifier.metrics import softmax
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.http import bodies
-from serving.inference.decoding import ClientWait, Decoded, Decoder, Size
+from serving.inference.decoding import ClientWait, Decoded, Decoder
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.protocols.inference_messages import HEADER
@@ -158,12 +161,35 @@ def test_large_requests_are_split_and_keep_their_order(
 
     decoder = Decoder(max_megapixels=25, most_waiting=1)
 
-    def decode(images: list[bytes], sizes: set[Size]) -> list[Decoded]:
-        return decoder.decode(images, sizes, ClientWait(math.inf))
+    def decode(images: list[bytes], resizings: set[Resizing]) -> list[Decoded]:
+        return decoder.decode(images, resizings, ClientWait(math.inf))
 
     cut = predict(files, [cutting], top=3, decode=decode, deadline=math.inf)
 
     assert cut == predict(files, [known], top=3, decode=decode, deadline=math.inf)
+
+
+def test_each_version_gets_the_image_as_it_was_trained(pool: PredictorPool) -> None:
+    known, wide = pool.get("v1"), encoded(picture(40, 90), "PNG")
+    cropping = replace(known.bundle.preprocessing, resize_to=20, crop="center")
+    bundle = replace(known.bundle, preprocessing=cropping)
+    cropped = Predictor(known.version, bundle, known.backend, max_batch_size=2)
+    decoder = Decoder(max_megapixels=25, most_waiting=1)
+
+    def decode(images: list[bytes], resizings: set[Resizing]) -> list[Decoded]:
+        return decoder.decode(images, resizings, ClientWait(math.inf))
+
+    results = predict([wide], [known, cropped], top=3, decode=decode, deadline=math.inf)
+
+    expected = [
+        predict_files([wide], predictor.bundle, known.backend, count=3)[0]
+        for predictor in (known, cropped)
+    ]
+    probabilities = [
+        [answer.probability for answer in result["top"]] for result in results
+    ]
+    assert probabilities == [[p.probability for p in top] for top in expected]
+    assert probabilities[0] != probabilities[1]
 
 
 PNG = encoded(picture(), "PNG")

@@ -17,8 +17,8 @@ from classifier.images.decoding import (
     UndecodableImage,
     decode_image,
     is_image,
-    resize,
 )
+from classifier.images.resizing import Resizing
 from tests.conftest import encoded, picture
 
 
@@ -159,7 +159,7 @@ def test_resizing_is_antialiased() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
 
-    small = resize(stripes, height=8, width=8)
+    small = Resizing(8, 8)(stripes)
 
     # without antialiasing it would be all black or all white
     assert 120 <= small.min() <= small.max() <= 135

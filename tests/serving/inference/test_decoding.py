@@ -14,6 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
+from classifier.images.resizing import Resizing
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.inference.batcher import DeadlinePassed, Overloaded
@@ -27,7 +28,7 @@ LARGE = encoded(Image.new("RGB", (1001, 1000)), "PNG")
 COSTLY = repeated_scans(80, side=900)
 """Under a megapixel, and goes over it 90 times."""
 
-SIZES = {(8, 8)}
+RESIZINGS = {Resizing(8, 8)}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def _taken(decoder: Decoder) -> Iterator[None]:
 
 
 def _decode(decoder: Decoder, data: bytes, client: ClientWait) -> list[Decoded]:
-    return decoder.decode([data], SIZES, client)
+    return decoder.decode([data], RESIZINGS, client)
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
@@ -74,7 +75,7 @@ def test_a_large_or_costly_image_waits_for_its_turn_and_a_small_one_does_not(
         (small,) = _decode(decoder, SMALL, ClientWait(math.inf))
 
     assert isinstance(small, dict)
-    assert small[8, 8].shape == (8, 8, 3)
+    assert small[Resizing(8, 8)].shape == (8, 8, 3)
     assert isinstance(_decode(decoder, data, ClientWait(math.inf))[0], dict)
 
 

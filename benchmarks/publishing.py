@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from benchmarks.harness import write_table
-from classifier.bundle.files import NetworkSpec
 from classifier.bundle.labels import Labels
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.registry import Registry
 from training.data.decoded_images import DecodedPart
 from training.evaluation.calibration import Calibration
@@ -43,7 +44,7 @@ CLASSES, SIZE, IMAGES = 200, 64, 1_000
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     torch.manual_seed(0)
-    network = build_network("resnet18", classes=CLASSES, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", CLASSES), size=64)
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         publish_ours = _ours(Path(ours), network)
         publish_theirs = _theirs(Path(theirs), network)

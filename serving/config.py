@@ -60,6 +60,15 @@ class ServingConfig:
         PrecisionKind,
         Flag("of the torch backend on CPUs; bf16 changes answers a little"),
     ] = "fp32"
+    allow_network: Annotated[
+        str,
+        Flag(
+            "functions of your own, by commas, that the torch backend may run to build "
+            "a version's network",
+            metavar="package.module:function",
+            default="none",
+        ),
+    ] = ""
     workers: Annotated[
         int,
         Flag(

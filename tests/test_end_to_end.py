@@ -18,7 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from classifier.bundle.files import read_bundle
 from classifier.datasets.dataset import Dataset
 from classifier.metrics import softmax
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.registry import Registry
 from tests.conftest import WAIT_SECONDS, read_url
 from training.evaluation.evaluate import evaluate

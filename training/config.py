@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from classifier.bundle.network import Stem, check_network_name, check_size
 from classifier.console.flags import (
     Flag,
     check_fields,
@@ -21,11 +22,6 @@ from classifier.console.flags import (
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.storage import default_cache
 from training.recipes import FULL_BATCH, LEAST_STEPS, RECIPES
-
-Architecture = Literal["resnet18", "tiny"]
-Stem = Literal["imagenet", "small"]
-"""The names of classifier.networks. A copy, because that module imports torch in 2 s; a
-test compares them."""
 
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
@@ -40,7 +36,36 @@ def _data_path(text: str) -> str:
     return os.path.abspath(os.path.expanduser(not_empty(text)))
 
 
-_RATES = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in RECIPES.items())
+def _channels(text: str) -> str:
+    """Three numbers, one a channel. Raises ValueError for anything else."""
+    try:
+        channels(text)
+    except ValueError as error:
+        raise ValueError(f"must be three numbers r,g,b, got {text!r}") from error
+    return text
+
+
+def channels(text: str) -> tuple[float, float, float]:
+    red, green, blue = map(float, text.split(","))
+    return red, green, blue
+
+
+def _head_or_stages(text: str) -> int | str:
+    if text != "head" and not re.fullmatch(r"[1-9]\d?", text):
+        raise ValueError(f"must be head or a number of stages, got {text!r}")
+    return text if text == "head" else int(text)
+
+
+def _weights(text: str) -> str:
+    """`imagenet`, a version's name, or an absolute path of a file."""
+    is_file = "/" in text or Path(text).suffix or Path(text).exists()
+    return os.path.abspath(os.path.expanduser(not_empty(text))) if is_file else text
+
+
+def _in_recipes(name: str) -> str:
+    """The values of a field of the recipes, for --help."""
+    values = {recipe: getattr(RECIPES[recipe], name) for recipe in RECIPES}
+    return ", ".join(f"{value:g} for {recipe}" for recipe, value in values.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,30 +137,104 @@ class TrainingConfig(DataConfig):
             least=1,
         ),
     ] = None
-    arch: Annotated[Architecture, Flag("the network", group="network")] = "resnet18"
+    arch: Annotated[
+        str,
+        Flag(
+            "a network of torchvision, timm:NAME, or package.module:function, a "
+            "function of your own (classes) -> nn.Module",
+            group="network",
+            metavar="NAME",
+        ),
+    ] = "resnet18"
     stem: Annotated[
         Stem,
-        Flag("imagenet: 7x7, stride 2, max-pool; small: 3x3, stride 1, no pooling"),
+        Flag(
+            "of a ResNet; imagenet: 7x7, stride 2, max-pool; small: 3x3, stride 1, no "
+            "pooling"
+        ),
     ] = "imagenet"
+    weights: Annotated[
+        str | None,
+        Flag(
+            "weights to start from: those published for ImageNet, a .safetensors or "
+            ".pth file, or a version; the head is new where the classes differ",
+            metavar="imagenet|FILE|VERSION",
+            read=_weights,
+        ),
+    ] = None
+    train_only: Annotated[
+        Literal["head"] | int | None,
+        Flag(
+            "train the head, or the head and the last N stages; the rest stays as the "
+            "weights have it",
+            metavar="head|N",
+            default="all",
+            read=_head_or_stages,
+        ),
+    ] = None
+    augment: Annotated[
+        bool,
+        Flag(
+            "with --train-only head: change the images anew in each epoch",
+            default="the head's inputs are computed once, of the images as they are",
+        ),
+    ] = False
     image_size: Annotated[
-        int,
+        int | None,
         Flag(
             "height and width that the network sees",
             metavar="PIXELS",
+            default="that of the weights or of the network, else 64",
             least=8,
-            most=512,
+            most=1024,
         ),
-    ] = 64
+    ] = None
+    resize_to: Annotated[
+        int | None,
+        Flag(
+            "pixels of the shorter side before the crop",
+            default="that of the weights, else the image size",
+            least=8,
+            most=2048,
+        ),
+    ] = None
+    crop: Annotated[
+        Literal["center", "none"] | None,
+        Flag(
+            "center: cut the middle out; none: stretch the whole image",
+            default="that of the weights, else none",
+        ),
+    ] = None
+    mean: Annotated[
+        str | None,
+        Flag(
+            "means of the channels, 0..1",
+            metavar="R,G,B",
+            default="those of the weights, else ImageNet's",
+            read=_channels,
+        ),
+    ] = None
+    std: Annotated[
+        str | None,
+        Flag(
+            "standard deviations of the channels",
+            metavar="R,G,B",
+            default="those of the weights, else ImageNet's",
+            read=_channels,
+        ),
+    ] = None
     epochs: Annotated[
         int, Flag("passes over the training images", group="optimisation", least=1)
     ] = 16
     recipe: Annotated[
-        Literal["plain", "strong"],
+        Literal["plain", "strong", "finetune"] | None,
         Flag(
-            "strong: crop, mirror, label smoothing, a rate that rises and falls, "
-            "averaged weights; plain: none of it"
+            "strong: shift, mirror, label smoothing, a rate that rises and falls, "
+            "averaged weights; plain: none of it; finetune: windows and mirror, low "
+            "rates below the head",
+            default="finetune with --weights, else strong",
         ),
-    ] = "strong"
+    ] = None
     batch_size: Annotated[
         int | Literal["auto"],
         Flag(
@@ -149,8 +248,63 @@ class TrainingConfig(DataConfig):
         Flag(
             "highest learning rate",
             metavar="RATE",
-            default=f"the recipe's, {_RATES} with batches of {FULL_BATCH}, and in "
-            "proportion with others",
+            default=f"the recipe's, {_in_recipes('lr')} with batches of {FULL_BATCH}, "
+            "and in proportion with others",
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        Flag(
+            "L2 penalty of the weights",
+            default=_in_recipes("weight_decay"),
+            least=0,
+            most=1,
+        ),
+    ] = None
+    label_smoothing: Annotated[
+        float | None,
+        Flag(
+            "share of a label spread over all classes",
+            default=_in_recipes("label_smoothing"),
+            least=0,
+            most=0.9,
+        ),
+    ] = None
+    mixup: Annotated[
+        float | None,
+        Flag(
+            "share of images blended with another",
+            default=_in_recipes("mixup"),
+            least=0,
+            most=1,
+        ),
+    ] = None
+    cutmix: Annotated[
+        float | None,
+        Flag(
+            "share of images with a box of another",
+            default=_in_recipes("cutmix"),
+            least=0,
+            most=1,
+        ),
+    ] = None
+    ema: Annotated[
+        float | None,
+        Flag(
+            "epochs that the published average of the weights reaches back; 0: no "
+            "average",
+            default=_in_recipes("average_epochs"),
+            least=0,
+            most=1000,
+        ),
+    ] = None
+    warmup_epochs: Annotated[
+        float | None,
+        Flag(
+            "epochs over which the rate rises",
+            default=f"a share of all: {_in_recipes('warm_up')}",
+            least=0,
+            most=10_000,
         ),
     ] = None
     seed: Annotated[int, Flag("of all that is drawn", least=0, most=2**32 - 1)] = 0
@@ -173,6 +327,13 @@ class TrainingConfig(DataConfig):
             )
         if self.lr is not None and not (0 < self.lr < math.inf):
             raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
+        check_network_name(self.arch, self.stem)
+        if self.image_size is not None:
+            check_size(self.arch, self.image_size)
+        if self.resize_to is not None and self.crop == "none":
+            raise ValueError("resize_to is for a crop; leave out --crop none")
+        if self.mixup and self.cutmix:
+            raise ValueError("an image is mixed once: give --mixup or --cutmix")
         for name in ("model", "experiment"):
             value = getattr(self, name)
             # Both become folders or parts of MLflow's filters and URIs.
@@ -181,6 +342,29 @@ class TrainingConfig(DataConfig):
                     f"{name} must be letters, digits, '.', '-', '_' and spaces, and "
                     f"begin with one of the first two, got {value!r}"
                 )
+
+    @property
+    def recipe_name(self) -> str:
+        return self.recipe or ("finetune" if self.weights else "strong")
+
+    @property
+    def recipe_changes(self) -> dict[str, Any]:
+        """The fields of the recipe that flags set, apart from the rate."""
+        warm_up = self.warmup_epochs
+        changes = {
+            "weight_decay": self.weight_decay,
+            "label_smoothing": self.label_smoothing,
+            "mixup": self.mixup,
+            "cutmix": self.cutmix,
+            "average_epochs": self.ema,
+            "warm_up": None if warm_up is None else min(1.0, warm_up / self.epochs),
+        }
+        return {name: value for name, value in changes.items() if value is not None}
+
+    @property
+    def arch_in_names(self) -> str:
+        """The network as a part of names: of the model and of folders."""
+        return re.sub(r"\W+", "-", self.arch.removeprefix("timm:"))
 
 
 _COMMANDS = "instead of a new run"
@@ -199,6 +383,15 @@ class ResumeConfig:
             metavar="RUN_ID|last",
         ),
     ]
+    allow_network: Annotated[
+        tuple[str, ...],
+        Flag(
+            "with --resume: run this function of your own, which builds the network",
+            name="allow-network",
+            metavar="package.module:function",
+            repeated=True,
+        ),
+    ] = ()
     given: dict[str, Any]
     """Must equal the run's own, but for `cache`: where files are kept changes no
     number."""
@@ -246,6 +439,7 @@ _EPILOG = """examples:
   python -m training --data digits
   python -m training --data tiny-imagenet-200.zip --epochs 16
   python -m training --data my-images --recipe plain --stem small --per-class 100
+  python -m training --data photos --arch mobilenet_v3_large --weights imagenet
   python -m training --resume last
   python -m training --evaluate v8 --data tiny-imagenet-200
   torchrun --nproc-per-node 2 -m training --data tiny-imagenet-200
@@ -281,7 +475,11 @@ def parse_arguments(arguments: list[str]) -> Config:
 
 def _config(typed: dict[str, Any], command: str = "") -> Config:
     if command == "resume":
-        return ResumeConfig(run=typed.pop("resume"), given=typed)
+        return ResumeConfig(
+            run=typed.pop("resume"),
+            allow_network=tuple(typed.pop("allow_network", ())),
+            given=typed,
+        )
     if not command:
         return TrainingConfig(**field_values(TrainingConfig, typed))
     kind = EvaluationConfig if command == "evaluate" else QuantizeConfig

@@ -4,7 +4,7 @@ It imports no torch, so that flags are checked before torch's slow import.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 FULL_BATCH = 256
@@ -40,12 +40,25 @@ class Recipe:
     cutmix: float = 0.0
     """Probability that an image gets a box of another image."""
 
+    mixup: float = 0.0
+    """Probability that an image is blended with another; not with cutmix."""
+
+    body_rate: float = 1.0
+    """Learning rate of all layers but the head, as a share of the head's."""
+
     average_epochs: float = 0.0
     """Time constant of the published average of the weights (an exponential one); 0
     publishes the weights themselves."""
 
     average_every: int = 4
     """Steps between two updates of the average; fewer in short epochs."""
+
+
+def without_augmentation(recipe: Recipe) -> Recipe:
+    """The recipe for inputs that are no images."""
+    return replace(
+        recipe, crop_padding=0, mirror=False, least_area=1.0, cutmix=0.0, mixup=0.0
+    )
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -73,6 +86,22 @@ RECIPES: Mapping[str, Recipe] = {
         label_smoothing=0.1,
         crop_padding=4,
         mirror=True,
+        average_epochs=1.0,
+    ),
+    # From weights that know images already: docs/decisions.md, "The recipe finetune".
+    "finetune": Recipe(
+        lr=0.4,
+        schedule="cosine",
+        warm_up=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-5,
+        decay_norms_and_biases=False,
+        label_smoothing=0.1,
+        crop_padding=0,
+        mirror=True,
+        least_area=0.5,
+        body_rate=0.1,
         average_epochs=1.0,
     ),
 }

@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+from torch import nn
+
 from classifier.store.location import store_uri
 from classifier.store.registry import Registry
 from training.compute import World, open_world
 from training.config import ResumeConfig, TrainingConfig
 from training.data.batches import Batches, batch_bounds
+from training.data.features import TrainingInputs, head_inputs
 from training.evaluation.epoch import EpochResult
 from training.evaluation.evaluate import evaluate
 from training.optimization.trainer import Trainer, TrainingDiverged, check_finite
 from training.publishing.export import state_of
+from training.recipes import without_augmentation
 from training.reports.console import print_note, print_text
 from training.run.preflight import (
     check_images,
@@ -34,15 +38,19 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
         )
         if config is None:
             return
-        setup = world.after_first(lambda: _prepare(config, saved, world))
+        allowed = () if isinstance(command, TrainingConfig) else command.allow_network
+        setup = world.after_first(
+            lambda: _prepare(config, saved, world, allowed=allowed)
+        )
         with world.together():
-            trainer = _trainer(setup, world)
+            inputs = _inputs(setup, world)
+            trainer = _trainer(setup, inputs, world)
         if saved is not None:
             trainer.restore(saved.tensors, epochs_done=saved.epochs_done)
         epochs = range(1 + (saved.epochs_done if saved else 0), config.epochs + 1)
         if not world.is_first:
             for epoch in epochs:
-                _train_and_evaluate(trainer, setup, world, epoch)
+                _train_and_evaluate(trainer, inputs, world, epoch)
             return
         with open_run(
             setup,
@@ -59,7 +67,7 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
             if saved is not None and saved.history.epochs:
                 run.publish_again(saved.last_checkpoint(setup))
             for epoch in epochs:
-                run.keep(_train_and_evaluate(trainer, setup, world, epoch))
+                run.keep(_train_and_evaluate(trainer, inputs, world, epoch))
             run.conclude(first_step_at=trainer.first_step_at)
 
 
@@ -72,7 +80,8 @@ def _open_saved_run(
     The store is checked here, before decoding, which may take minutes.
     """
     if isinstance(command, TrainingConfig):
-        _check_store(Registry(create=True), command, epochs=command.epochs)
+        size = about_weight_bytes(command)
+        _check_store(Registry(create=True), size, epochs=command.epochs)
         return command, None
     folder = find_state(store_uri(), command.run)
     held.enter_context(folder.hold())
@@ -82,24 +91,35 @@ def _open_saved_run(
         print_text(f"run {folder.run_id} is finished; nothing is left to resume")
         return None, None
     left = saved.config.epochs - saved.epochs_done
-    _check_store(Registry(), saved.config, epochs=left)
+    _check_store(Registry(), saved.weight_bytes, epochs=left)
     return saved.config, saved
 
 
-def _check_store(registry: Registry, config: TrainingConfig, *, epochs: int) -> None:
-    size = about_weight_bytes(config)
-    for note in check_store(registry.uri, epochs=epochs, weight_bytes=size):
+def _check_store(registry: Registry, weight_bytes: int, *, epochs: int) -> None:
+    for note in check_store(registry.uri, epochs=epochs, weight_bytes=weight_bytes):
         print_note(note)
 
 
-def _prepare(config: TrainingConfig, saved: SavedRun | None, world: World) -> RunSetup:
+def _prepare(
+    config: TrainingConfig,
+    saved: SavedRun | None,
+    world: World,
+    *,
+    allowed: Sequence[str] = (),
+) -> RunSetup:
     """Checks data and network, before the first step."""
-    setup = prepare(config, world, original=saved.original if saved else None)
+    setup = prepare(
+        config,
+        world,
+        original=saved.original if saved else None,
+        content=saved.content if saved else None,
+        allowed=allowed,
+    )
     check_images(setup.train.targets, setup.dataset.labels)
     check_processes(world.size, batch_size=setup.batch_size, images=len(setup.train))
     # A resumed run cannot change its sizes.
     if world.is_first and saved is None:
-        for note in _size_notes(setup, world):
+        for note in (*setup.weight_notes, *_size_notes(setup, world)):
             print_note(note)
     check_network(
         setup.classifier,
@@ -124,10 +144,19 @@ def _size_notes(setup: RunSetup, world: World) -> list[str]:
     )
 
 
-def _trainer(setup: RunSetup, world: World) -> Trainer:
+def _inputs(setup: RunSetup, world: World) -> TrainingInputs:
+    """Images; features where the head alone learns from images as they are."""
+    config = setup.config
+    images = TrainingInputs(setup.train, setup.train_sample, setup.val)
+    if config.train_only != "head" or config.augment or world.size > 1:
+        return images
+    return head_inputs(setup.classifier, images) or images
+
+
+def _trainer(setup: RunSetup, inputs: TrainingInputs, world: World) -> Trainer:
     config = setup.config
     batches = Batches(
-        setup.train,
+        inputs.train,
         batch_size=setup.batch_size,
         seed=config.seed,
         device=setup.compute.device,
@@ -136,24 +165,28 @@ def _trainer(setup: RunSetup, world: World) -> Trainer:
     return Trainer(
         setup.classifier,
         batches,
-        setup.recipe,
+        setup.recipe if inputs.head is None else without_augmentation(setup.recipe),
         compute=setup.compute,
         epochs=config.epochs,
         world=world,
         compiled=setup.compiled,
+        head=inputs.head,
     )
 
 
 def _train_and_evaluate(
-    trainer: Trainer, setup: RunSetup, world: World, epoch: int
+    trainer: Trainer, inputs: TrainingInputs, world: World, epoch: int
 ) -> EpochResult:
     """One epoch, and the fp32 predictions of the weights that its version gets."""
     with world.together(TrainingDiverged):
         training = trainer.run_epoch(epoch)
         classifier = trainer.published()
+        network: nn.Module = classifier
+        if inputs.head is not None:
+            network = classifier.network.get_submodule(inputs.head)
         predictions, of_sample = (
-            evaluate(classifier, part.images, part.targets, world=world)
-            for part in (setup.val, setup.train_sample)
+            evaluate(network, part.images, part.targets, world=world)
+            for part in (inputs.val, inputs.train_sample)
         )
         check_finite(predictions.logits, epoch=epoch)
     return EpochResult(

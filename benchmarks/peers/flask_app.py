@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision import transforms
 
 from classifier.bundle.files import read_bundle
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 
 app = Flask(__name__)
 bundle = read_bundle(Path(os.environ["PEER_BUNDLE"]))

@@ -3,15 +3,16 @@
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from classifier.bundle.labels import MOST_CLASSES, Labels
+from classifier.bundle.labels import Labels
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.strict_json import fields_of, integer, one_of, parse_json
 from classifier.console.exits import NotNow, WrongUsage
@@ -19,19 +20,12 @@ from classifier.storage import write_json
 
 T = TypeVar("T")
 
-Precision = Literal["fp32", "int8"]
-
 WEIGHTS = "weights.safetensors"
 GRAPH = "model.onnx"
 LABELS = "labels.json"
 PREPROCESSING = "preprocessing.json"
 NETWORK = "network.json"
 VALIDATION_PREDICTIONS = "validation_predictions.parquet"
-
-ARCHITECTURE_NAMES = ("resnet18", "tiny")
-"""The networks of classifier.networks, whose import takes a second."""
-
-STEM_NAMES = ("imagenet", "small")
 
 LONGEST_JSON = 16 * 2**20
 """Bytes; the labels of 21,841 classes take 2 MB."""
@@ -50,36 +44,6 @@ class NoBundle(BrokenBundle):
 
 class QuantisedBundle(WrongUsage, ValueError):
     """An int8 form was given where fp32 weights are needed."""
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """The content of network.json, from which the network is built again."""
-
-    architecture: str
-    stem: str
-    classes: int
-    precision: Precision = "fp32"
-    """`int8` has no file of weights; they are in the graph."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"precision must be {' or '.join(get_args(Precision))}, "
-                f"got {self.precision!r:.80}"
-            )
-
-    @classmethod
-    def from_json(cls, found: Any) -> "NetworkSpec":
-        """Raises ValueError if a field is missing, wrong or unknown."""
-        fields = fields_of(
-            found, ("architecture", "stem", "classes"), optional=("precision",)
-        )
-        one_of(fields["architecture"], "architecture", ARCHITECTURE_NAMES)
-        one_of(fields["stem"], "stem", STEM_NAMES)
-        integer(fields["classes"], "classes", least=1, most=MOST_CLASSES)
-        known = {name: value for name, value in fields.items() if value is not None}
-        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -128,7 +92,7 @@ def write_bundle(
     (folder / GRAPH).write_bytes(graph)
     write_json(folder / LABELS, labels.to_json())
     write_json(folder / PREPROCESSING, preprocessing.to_json())
-    write_json(folder / NETWORK, asdict(network))
+    write_json(folder / NETWORK, network.to_json())
     return Bundle(folder, labels, preprocessing, network)
 
 

@@ -196,7 +196,8 @@ def check_fields(settings: Any) -> None:
     for option in _options(type(settings)):
         flag, name = option.flag, option.field.name
         value = getattr(settings, name)
-        if option.type is None and value not in option.words:
+        words = (*option.words, option.field.default)
+        if option.type is None and value not in words:
             allowed = f"one of {', '.join(option.words)}, got {value!r}"
             raise ValueError(f"{name} must be {allowed}")
         if flag.least is None or value is None:

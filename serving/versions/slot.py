@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from classifier.bundle.files import BrokenBundle, QuantisedBundle
+from classifier.bundle.network import NetworkNotAllowed, UnknownNetwork
 from classifier.hardware import DeviceUnavailable, usable_cores
 from classifier.inference.predict import FailedCheck
 from classifier.store.location import StoreUnavailable
@@ -40,7 +41,9 @@ PUBLIC_FAILURES = (
     DeviceUnavailable,
     FailedCheck,
     LoadLimit,
+    NetworkNotAllowed,
     QuantisedBundle,
+    UnknownNetwork,
 )
 """Errors whose messages clients may read: they name files, but no folders."""
 

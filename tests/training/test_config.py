@@ -1,17 +1,13 @@
 """Settings of a run: flags in, checked settings out."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from classifier import networks
 from training.config import (
-    Architecture,
     EvaluationConfig,
     QuantizeConfig,
     ResumeConfig,
-    Stem,
     TrainingConfig,
     is_first_process,
     parse_arguments,
@@ -115,11 +111,6 @@ def test_data_is_found_again_from_any_folder() -> None:
 
     assert isinstance(config, TrainingConfig)
     assert config.data == str(Path.cwd() / "images")
-
-
-def test_the_networks_that_can_be_asked_for_are_those_that_there_are() -> None:
-    assert tuple(networks.ARCHITECTURES) == get_args(Architecture)
-    assert get_args(Stem) == networks.STEMS
 
 
 @pytest.mark.parametrize(("text", "size"), [("auto", "auto"), ("10", 10)])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from classifier.datasets.dataset import Dataset, part_digest
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from tests.conftest import Store, encoded, picture

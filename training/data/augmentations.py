@@ -78,15 +78,16 @@ def augment(
             generator=generator,
             within=within,
         )
-    if not recipe.cutmix:
-        return Examples(inputs=inputs, targets=targets)
-    return cutmix(
-        inputs,
-        targets,
-        generator=generator,
-        probability=recipe.cutmix,
-        within=within,
-    )
+    for mix, probability in ((cutmix, recipe.cutmix), (mixup, recipe.mixup)):
+        if probability:
+            return mix(
+                inputs,
+                targets,
+                generator=generator,
+                probability=probability,
+                within=within,
+            )
+    return Examples(inputs=inputs, targets=targets)
 
 
 def random_crop(

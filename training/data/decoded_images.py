@@ -131,6 +131,18 @@ def decode_train_and_val(
     return decoded_train, decoded_val
 
 
+def sample(part: DecodedPart, count: int) -> DecodedPart:
+    """`count` images evenly over the part, which is sorted by class."""
+    count = min(count, len(part))
+    positions = np.linspace(0, len(part) - 1, count).astype(np.int64)
+    return DecodedPart(
+        names=tuple(part.names[position] for position in positions),
+        images=part.images[positions],
+        targets=part.targets[positions],
+        digest=part.digest,
+    )
+
+
 def _key(part: Part, preprocessing: Preprocessing, max_megapixels: float) -> str:
     """Changes when a file is added, removed, renamed, relabelled or touched."""
     size = f"{preprocessing.height}x{preprocessing.width}"

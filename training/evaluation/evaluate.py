@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from classifier.metrics import IntArray, rank_of_target, softmax, top_k
-from classifier.networks import ImageClassifier
 from training.compute import World
 
 BATCH_SIZE = 256
@@ -75,7 +75,7 @@ def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
 
 
 def evaluate(
-    classifier: ImageClassifier,
+    classifier: nn.Module,
     images: NDArray[np.uint8],
     targets: IntArray,
     *,
@@ -100,7 +100,7 @@ def evaluate(
 
 @torch.inference_mode()
 def logits_by_batch(
-    classifier: ImageClassifier, images: NDArray[np.uint8]
+    classifier: nn.Module, images: NDArray[np.uint8]
 ) -> Iterator[NDArray[np.float32]]:
     """float32 [n, K] for each BATCH_SIZE of `images` [N, H, W, 3]."""
     device = next(classifier.parameters()).device

@@ -16,7 +16,7 @@ from classifier.datasets.dataset import BadDataset, Dataset
 from classifier.datasets.source import open_dataset
 from classifier.inference import predict
 from classifier.inference.backends.onnx_runtime import OnnxBackend
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.registry import Registry
 from training.compute import DeviceUnavailable, choose_compute
 from training.config import EvaluationConfig

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD
 
 from classifier.console.exits import NotNow
 from classifier.console.progress import progress_bar
-from classifier.networks import ImageClassifier
+from classifier.networks.build import auxiliary_weight, logits_of
+from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import Examples, Mixed, augment
 from training.data.batches import Batch, Batches
 from training.evaluation.epoch import RunningPoint, TrainingPass, now_ms
 from training.evaluation.evaluate import Metrics
+from training.optimization.layers import is_frozen, make_optimizer, set_training_mode
 from training.optimization.schedule import (
     average_decay,
     average_interval,
@@ -55,7 +56,9 @@ class Trainer:
         epochs: int,
         world: World | None = None,
         compiled: bool = False,
+        head: str | None = None,
     ) -> None:
+        """With a `head`, the batches have inputs of that layer instead of images."""
         self._classifier = classifier
         self._batches = batches
         self._recipe = recipe
@@ -63,6 +66,8 @@ class Trainer:
         self._epochs = epochs
         self._world = world or World()
         self._step = 0
+        self._rate = recipe.lr
+        self._auxiliary_weight = auxiliary_weight(classifier.network)
         self._optimizer = make_optimizer(classifier.network, recipe)
         self._average = (
             WeightAverage(
@@ -74,11 +79,18 @@ class Trainer:
             else None
         )
         self._published = copy.deepcopy(classifier) if self._average else classifier
-        self._is_unsettled = is_unsettled(images=batches.images, steps=len(batches))
+        # Batch norm of a part that does not learn keeps its statistics.
+        self._is_unsettled = not is_frozen(classifier.network) and is_unsettled(
+            images=batches.images, steps=len(batches)
+        )
         self._decoded = batches.decoded
         if compute.device.type == "cpu":
             speed_up_small_maps(classifier.network)
         self._network = _parallel(classifier, self._world)
+        self._normalise: Callable[[Tensor], Tensor] = classifier.normalise
+        if head is not None:
+            self._network = classifier.network.get_submodule(head)
+            self._normalise = torch.Tensor.float
         self._network_compiled = _compiled(self._network) if compiled else None
         self.first_step_at: float | None = None
         """time.time() when the first step of this process began."""
@@ -89,10 +101,12 @@ class Trainer:
         Raises TrainingDiverged at the first running point whose loss is not finite.
         """
         generator = self._batches.generator(epoch)
+        # For drop-out: an epoch draws the same after a resume.
+        torch.manual_seed(generator.initial_seed() + self._world.rank)
         sums = torch.zeros(3, dtype=torch.float64, device=self._compute.device)
         points: list[RunningPoint] = []
         seen, total = 0, self._batches.images
-        self._classifier.train()
+        set_training_mode(self._classifier.network)
         started = time.perf_counter()
         with progress_bar(
             f"epoch {epoch}", total=total, shown=self._world.is_first
@@ -109,7 +123,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         return TrainingPass(
             points=tuple(points),
-            lr=self._optimizer.param_groups[0]["lr"],
+            lr=self._rate,
             images_per_second=total / seconds,
         )
 
@@ -136,7 +150,7 @@ class Trainer:
         state = {f"network/{k}": v for k, v in network.state_dict().items()}
         if self._average is not None:
             state |= {f"average/{k}": v for k, v in self._average.state.items()}
-        for name, parameter in network.named_parameters():
+        for name, parameter in self._learning():
             momentum = self._optimizer.state[parameter].get("momentum_buffer")
             state[f"momentum/{name}"] = (
                 torch.zeros_like(parameter) if momentum is None else momentum
@@ -156,39 +170,48 @@ class Trainer:
         network.load_state_dict(below("network/", state))
         if self._average is not None:
             self._average.restore(below("average/", state), steps=self._step)
-        for name, parameter in network.named_parameters():
+        for name, parameter in self._learning():
             self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
                 parameter
             ).copy_(state[f"momentum/{name}"])
+
+    def _learning(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, parameter in self._classifier.network.named_parameters():
+            if parameter.requires_grad:
+                yield name, parameter
 
     def _optimise(self, batch: Batch, generator: Generator) -> Tensor:
         """One step. Returns the batch's sums of loss, top-1 and top-5 hits, [3].
 
         They stay on the device: reading them would wait for the step to end.
         """
+        self._rate = learning_rate(
+            self._recipe, step=self._step, steps=self._epochs * len(self._batches)
+        )
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(
-                self._recipe, step=self._step, steps=self._epochs * len(self._batches)
-            )
+            group["lr"] = group["rate"] * self._rate
         examples = augment(
             batch.images,
             batch.targets,
             self._recipe,
-            normalise=self._classifier.normalise,
+            normalise=self._normalise,
             generator=generator,
             within=batch.within,
         )
         is_full = len(batch.images) == self._batches.full_size
         network = self._network_compiled if is_full else None
         with self._compute.autocast():
-            logits = (network or self._network)(examples.inputs)
-        logits = logits.float()
-        losses = losses_of(
-            logits, examples, label_smoothing=self._recipe.label_smoothing
-        )
+            outputs = (network or self._network)(examples.inputs)
+        logits, *auxiliary = logits_of(outputs)
+        smoothing = self._recipe.label_smoothing
+        losses = losses_of(logits, examples, label_smoothing=smoothing)
         self._optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over processes, whose parts may differ by an image.
-        loss = losses.sum() * self._world.size / batch.within.total
+        scale = self._world.size / batch.within.total
+        loss = losses.sum() * scale
+        for other in auxiliary:
+            extra = losses_of(other, examples, label_smoothing=smoothing)
+            loss = loss + self._auxiliary_weight * extra.sum() * scale
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
         if self._average is not None:
@@ -205,7 +228,7 @@ class Trainer:
             raise TrainingDiverged(
                 f"the training loss became {loss} in epoch {epoch}; versions published "
                 f"so far are whole. Try again with a lower --lr, here "
-                f"{self._optimizer.param_groups[0]['lr']:.3g}"
+                f"{self._rate:.3g}"
             )
         metrics = Metrics(loss=loss, top1_accuracy=top1, top5_accuracy=top5)
         share = seen / self._batches.images
@@ -237,26 +260,6 @@ def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
             f"after epoch {epoch} the network's answers are not finite; versions "
             "published so far are whole. Try again with a lower --lr"
         )
-
-
-def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
-    decayed: list[nn.Parameter] = []
-    not_decayed: list[nn.Parameter] = []
-    for parameter in network.parameters():
-        # Norm scales and biases are vectors; the weights of layers are not.
-        is_decayed = recipe.decay_norms_and_biases or parameter.ndim > 1
-        (decayed if is_decayed else not_decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": not_decayed, "weight_decay": 0.0},
-    ]
-    return SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
 
 
 def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from training.evaluation.evaluate import BATCH_SIZE
 from training.optimization.schedule import auto_batch_size
 from training.recipes import FULL_BATCH, LEAST_STEPS

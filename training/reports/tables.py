@@ -15,7 +15,7 @@ from classifier.bundle.labels import Labels
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.text import csv_row
 from classifier.metrics import IntArray
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from classifier.bundle.labels import Labels
 from classifier.console.exits import NotNow, OurFault, WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.metrics import IntArray
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.storage import check_room, megabytes
 from classifier.store.location import (
     DEFAULT_STORE,

@@ -46,6 +46,15 @@ class SavedRun:
     def epochs_done(self) -> int:
         return len(self.history.epochs)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the network's tensors."""
+        return sum(
+            tensor.nbytes
+            for name, tensor in self.tensors.items()
+            if name.startswith("network/")
+        )
+
     def last_checkpoint(self, setup: RunSetup) -> Checkpoint:
         """The last epoch's checkpoint, to publish its version if that is missing."""
         kind = "average/" if setup.recipe.average_epochs else "network/"
@@ -97,6 +106,7 @@ def settings_of(setup: RunSetup) -> dict[str, Any]:
         "compiled": setup.compiled,
         "batch_size": setup.batch_size,
         "lr": setup.recipe.lr,
+        **setup.start.to_json(),
         **_digests(setup),
     }
 
@@ -134,7 +144,7 @@ def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingCon
         compile="on" if content["compiled"] else "off",
         batch_size=content.get("batch_size", config.batch_size),
         # Older states lack it; then the rate did not depend on the batch size.
-        lr=content.get("lr", config.lr or RECIPES[config.recipe].lr),
+        lr=content.get("lr", config.lr or RECIPES[config.recipe_name].lr),
     )
 
 

@@ -78,7 +78,7 @@ def print_setup(
     spec, compute, config = setup.network, setup.compute, setup.config
     parameters = sum(p.numel() for p in setup.classifier.parameters())
     network = f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters"
-    steps = f"batches of {setup.batch_size}, recipe {config.recipe}"
+    steps = f"batches of {setup.batch_size}, recipe {config.recipe_name}"
     lines = [
         ("model", f"{setup.model}, {network}"),
         ("run", f"{run.run_name} ({run.run_id}) in {store}"),
@@ -119,7 +119,7 @@ class Run:
         self.background.wait()
         diagnosis = diagnose(
             self.history,
-            recipe=self.setup.config.recipe,
+            recipe=self.setup.config.recipe_name,
             val_images=len(self.setup.val),
             sample=self.setup.measured_sample,
         )

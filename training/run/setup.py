@@ -3,23 +3,32 @@
 import os
 import shutil
 import sysconfig
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from classifier.bundle.files import NetworkSpec
+from classifier.bundle.network import NetworkSpec, default_size
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network, new_spec
+from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
 from training.config import TrainingConfig
-from training.data.decoded_images import DecodedPart, decode_train_and_val
+from training.data.decoded_images import (
+    DecodedPart,
+    decode_train_and_val,
+    sample,
+)
 from training.optimization.schedule import auto_batch_size, scaled_rate
 from training.recipes import FULL_BATCH, RECIPES, Recipe
 from training.reports.diagnosis import Sample
+from training.run.start import Start, build_start, new_start, saved_start
 from training.run.state import byte_size
 
 LEAST_SAMPLE = 500
@@ -49,13 +58,23 @@ class RunSetup:
     """The given size, or the one that `auto` gave."""
 
     val: DecodedPart
-    preprocessing: Preprocessing
-    network: NetworkSpec
+    start: Start
+    weight_notes: tuple[str, ...]
+    """Tensors that did not come from the weights to start from."""
+
     classifier: ImageClassifier
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        return self.start.preprocessing
+
+    @property
+    def network(self) -> NetworkSpec:
+        return self.start.spec
+
+    @property
     def model(self) -> str:
-        return self.config.model or f"{self.dataset.name}-{self.config.arch}"
+        return self.config.model or f"{self.dataset.name}-{self.config.arch_in_names}"
 
     @property
     def experiment(self) -> str:
@@ -93,11 +112,18 @@ class RunSetup:
 
 
 def prepare(
-    config: TrainingConfig, world: World, *, original: TrainingConfig | None = None
+    config: TrainingConfig,
+    world: World,
+    *,
+    original: TrainingConfig | None = None,
+    content: Mapping[str, Any] | None = None,
+    allowed: Collection[str] = (),
 ) -> RunSetup:
     """Opens and decodes the data, and builds the network.
 
-    `original` defaults to `config`. Raises BadDataset or DeviceUnavailable.
+    `original` defaults to `config`. A resumed run has the `content` of its state, and
+    `allowed` functions that may build its network. Raises BadDataset or
+    DeviceUnavailable, and as `new_start` and `build` do.
     """
     original = original or config
     compute = choose_compute(
@@ -108,14 +134,21 @@ def prepare(
     )
     _check_compiler(config, original, world)
     dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
-    preprocessing = Preprocessing(config.image_size, config.image_size)
+    if content is None:
+        start, allowed = new_start(config, dataset.labels), {config.arch}
+    else:
+        start = saved_start(content, config, classes=len(dataset.labels))
+    network, weight_notes = build_start(
+        start,
+        seed=config.seed,
+        allowed=frozenset(allowed),
+        train_only=config.train_only,
+    )
+    preprocessing = start.preprocessing
     train, val = _decode(config, dataset, preprocessing)
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = auto_batch_size(len(train), processes=world.size)
-    spec = NetworkSpec(config.arch, config.stem, len(dataset.labels))
-    torch.manual_seed(config.seed)
-    network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     return RunSetup(
         config=config,
@@ -129,10 +162,10 @@ def prepare(
         dataset=dataset,
         train=train,
         batch_size=batch_size,
-        train_sample=_sample(train, max(LEAST_SAMPLE, len(val) // 4)),
+        train_sample=sample(train, max(LEAST_SAMPLE, len(val) // 4)),
         val=val,
-        preprocessing=preprocessing,
-        network=spec,
+        start=start,
+        weight_notes=tuple(weight_notes),
         classifier=classifier.to(memory_format=torch.channels_last),
     )
 
@@ -156,15 +189,24 @@ def _decode(
 
 def about_weight_bytes(config: TrainingConfig) -> int:
     """Estimated size of a version's weights, with 1,000 classes of 2 kB each."""
-    with torch.device("meta"):
-        network = build_network(config.arch, classes=1000, stem=config.stem)
+    spec = new_spec(config.arch, classes=1000, stem=config.stem)
+
+    def build() -> nn.Module:
+        size = config.image_size or default_size(config.arch)
+        return build_network(spec, size=size, allowed={config.arch})
+
+    try:
+        with torch.device("meta"):
+            network = build()
+    except NotImplementedError:  # RegNet computes its widths with tensors
+        network = build()
     return byte_size(network.state_dict())
 
 
 def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Recipe:
-    recipe = RECIPES[config.recipe]
+    recipe = RECIPES[config.recipe_name]
     lr = config.lr or scaled_rate(recipe, batch_size=batch_size)
-    recipe = replace(recipe, lr=lr)
+    recipe = replace(recipe, lr=lr, **config.recipe_changes)
     if not dataset.mirrored_is_same_class:
         recipe = replace(recipe, mirror=False)
     return recipe
@@ -210,15 +252,3 @@ def _missing_to_compile() -> str | None:
         return f"the C compiler {named} that CC names" if named else "a C compiler"
     header = Path(sysconfig.get_path("include"), "Python.h")
     return None if header.is_file() else str(header)
-
-
-def _sample(part: DecodedPart, count: int) -> DecodedPart:
-    """`count` images evenly over the part, which is sorted by class."""
-    count = min(count, len(part))
-    positions = np.linspace(0, len(part) - 1, count).astype(np.int64)
-    return DecodedPart(
-        names=tuple(part.names[position] for position in positions),
-        images=part.images[positions],
-        targets=part.targets[positions],
-        digest=part.digest,
-    )

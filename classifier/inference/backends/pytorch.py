@@ -1,5 +1,7 @@
 """The torch backend, on CPU or CUDA."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from classifier.hardware import (
     PrecisionKind,
 )
 from classifier.inference.backends.base import log_device
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 
 
 class TorchBackend:
@@ -28,6 +30,7 @@ class TorchBackend:
         device: DeviceKind,
         precision: PrecisionKind,
         threads: int,
+        allowed: Collection[str] = (),
     ) -> None:
         has_cuda = device != "cpu" and torch.cuda.is_available()
         if device == "cuda" and not has_cuda:
@@ -40,7 +43,9 @@ class TorchBackend:
         self.device = "cuda" if has_cuda else "cpu"
         found = "a GPU was found" if has_cuda else "torch finds no usable GPU"
         log_device("torch", self.device, found if device == "auto" else "asked for")
-        classifier = ImageClassifier.from_bundle(bundle).to(self.device)
+        classifier = ImageClassifier.from_bundle(bundle, allowed=allowed).to(
+            self.device
+        )
         self._classifier = classifier.to(memory_format=torch.channels_last)
 
         self._is_bf16 = precision == "bf16" and not has_cuda

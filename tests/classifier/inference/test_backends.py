@@ -7,7 +7,7 @@ from classifier.hardware import BackendKind, DeviceUnavailable, has_gpu
 from classifier.inference.backends.base import Backend
 from classifier.inference.backends.open import open_backend
 from classifier.inference.predict import FailedCheck
-from classifier.networks import ImageClassifier
+from classifier.networks.image_classifier import ImageClassifier
 from serving.inference.predictor import Predictor
 from tests.conftest import Store
 from training.evaluation.evaluate import evaluate

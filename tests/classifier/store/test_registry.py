@@ -97,7 +97,7 @@ def test_mlflow_loads_a_version_and_gives_its_logits(copy: Store) -> None:
     """MLflow writes into the folder that it loads, so it gets a copy."""
     import mlflow
 
-    from classifier.networks import ImageClassifier
+    from classifier.networks.image_classifier import ImageClassifier
     from training.evaluation.evaluate import evaluate
 
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from training.evaluation.evaluate import evaluate, measure
 
 
@@ -44,7 +46,7 @@ def test_a_certain_and_wrong_answer_has_a_finite_loss() -> None:
 
 def test_batches_make_no_difference_and_the_mode_comes_back() -> None:
     torch.manual_seed(0)
-    network = build_network("resnet18", classes=3, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 3), size=64)
     classifier = ImageClassifier(network, Preprocessing(32, 32)).train()
     images = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)
 

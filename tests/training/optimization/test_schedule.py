@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from classifier.networks import build_network
+from classifier.bundle.network import NetworkSpec
+from classifier.networks.build import build_network
 from training.data.batches import batch_bounds
+from training.optimization.layers import make_optimizer
 from training.optimization.schedule import (
     auto_batch_size,
     average_decay,
@@ -13,12 +15,11 @@ from training.optimization.schedule import (
     learning_rate,
     scaled_rate,
 )
-from training.optimization.trainer import make_optimizer
 from training.recipes import RECIPES
 
 
 def test_plain_is_the_seed_reports_run() -> None:
-    network = build_network("resnet18", classes=10, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 10), size=64)
 
     optimizer = make_optimizer(network, RECIPES["plain"])
 
@@ -33,7 +34,7 @@ def test_plain_is_the_seed_reports_run() -> None:
 
 
 def test_strong_decays_no_norms_and_no_biases() -> None:
-    network = build_network("resnet18", classes=10, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 10), size=64)
 
     decayed, spared = make_optimizer(network, RECIPES["strong"]).param_groups
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from classifier.networks import build_network
+from classifier.bundle.network import NetworkSpec
+from classifier.networks.build import build_network
 from training.optimization import small_map_conv
 from training.optimization.small_map_conv import speed_up_small_maps
 
@@ -40,7 +41,7 @@ def _spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def _last_stage_of_resnet18() -> nn.Module:
-    network = build_network("resnet18", classes=10, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 10), size=64)
     return network.get_submodule("layer4")
 
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import Mixed
 from training.data.batches import Batches
@@ -43,7 +45,7 @@ def _trainer(
     torch.manual_seed(0)
     # The small stem costs ResNet-18 ten times as much.
     stem = "small" if arch == "tiny" else "imagenet"
-    network = build_network(arch, classes=6, stem=stem)
+    network = build_network(NetworkSpec(arch, stem, 6), size=64)
     return Trainer(
         ImageClassifier(network, Preprocessing(size, size)),
         _batches(batch_size, seed, size),
@@ -79,7 +81,7 @@ def test_the_average_of_an_epoch_is_over_its_images() -> None:
     recipe = replace(RECIPES["plain"], lr=1e-9)  # the network stays as it is
     trainer = _trainer(recipe)
     torch.manual_seed(0)
-    network = build_network("tiny", classes=6, stem="small")
+    network = build_network(NetworkSpec("tiny", "small", 6), size=64)
     classifier = ImageClassifier(network, Preprocessing(16, 16))
     part = _part()
     logits = classifier(torch.from_numpy(part.images))

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from tests.conftest import picture
 from training.compute import Compute, World
 from training.data.batches import Batches
@@ -134,7 +136,7 @@ def _trainer(steps: int) -> Trainer:
     )
     cpu = torch.device("cpu")
     torch.manual_seed(0)
-    network = build_network("tiny", classes=6, stem="small")
+    network = build_network(NetworkSpec("tiny", "small", 6), size=64)
     return Trainer(
         ImageClassifier(network, Preprocessing(16, 16)),
         Batches(part, batch_size=4, seed=0, device=cpu, world=World()),
@@ -154,7 +156,7 @@ IMAGES = np.stack([np.asarray(picture(16, 16, seed)) for seed in range(30)])
 
 def _classifier(arch: str = "resnet18") -> ImageClassifier:
     torch.manual_seed(0)
-    network = build_network(arch, classes=3, stem="imagenet")
+    network = build_network(NetworkSpec(arch, "imagenet", 3), size=64)
     return ImageClassifier(network, Preprocessing(16, 16)).eval()
 
 

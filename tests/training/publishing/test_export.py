@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from classifier.bundle.files import Bundle, NetworkSpec, read_bundle
+from classifier.bundle.files import Bundle, read_bundle
 from classifier.bundle.labels import Labels
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from training.evaluation.evaluate import evaluate
 from training.publishing.export import (
     ExportMismatch,
@@ -29,7 +31,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8)
 
 def _classifier(seed: int) -> ImageClassifier:
     torch.manual_seed(seed)
-    network = build_network("resnet18", classes=3, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 3), size=64)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             assert module.running_mean is not None

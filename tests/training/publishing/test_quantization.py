@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from classifier.bundle.files import NetworkSpec, write_bundle
+from classifier.bundle.files import write_bundle
 from classifier.bundle.labels import Labels
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset, Part
 from classifier.inference.backends.onnx_runtime import OnnxBackend
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.versions import UnknownVersion
 from tests.conftest import Store
 from training.__main__ import main
@@ -214,7 +216,7 @@ def test_a_calibration_part_has_as_many_of_each_class(digits: Dataset) -> None:
 def test_a_resnet_is_int8_but_for_its_last_layer(tmp_path: Path, cache: Path) -> None:
     torch.manual_seed(0)
     spec, preprocessing = NetworkSpec("resnet18", "imagenet", 3), Preprocessing(32, 32)
-    network = build_network(spec.architecture, classes=spec.classes, stem=spec.stem)
+    network = build_network(spec, size=64)
     classifier = ImageClassifier(network, preprocessing).eval()
     parts = export_parts(
         classifier,

@@ -3,13 +3,15 @@
 import csv
 import io
 
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.build import build_network
+from classifier.networks.image_classifier import ImageClassifier
 from training.reports.tables import layer_table
 
 
 def test_layers_come_with_shape_and_parameters_and_sum_to_the_network() -> None:
-    network = build_network("resnet18", classes=200, stem="imagenet")
+    network = build_network(NetworkSpec("resnet18", "imagenet", 200), size=64)
     preprocessing = Preprocessing(64, 64)
     classifier = ImageClassifier(network, preprocessing)
 

@@ -1,4 +1,4 @@
-"""Networks by name, and the normalisation before them."""
+"""A network with the normalisation before it."""
 
 from dataclasses import replace
 
@@ -7,35 +7,11 @@ import pytest
 import torch
 import torchvision
 
-from classifier.bundle.files import BrokenBundle, NetworkSpec
+from classifier.bundle.files import BrokenBundle
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks import ImageClassifier, build_network
+from classifier.networks.image_classifier import ImageClassifier
 from tests.conftest import Store
-
-
-def test_both_stems_have_torchvisions_state_dict_names() -> None:
-    theirs = torchvision.models.resnet18(num_classes=7).state_dict()
-
-    for stem in ("imagenet", "small"):
-        ours = build_network("resnet18", classes=7, stem=stem).state_dict()
-        assert list(ours) == list(theirs)
-
-
-def test_the_small_stem_keeps_the_resolution() -> None:
-    network = build_network("resnet18", classes=7, stem="small").eval()
-    shapes = []
-    network.get_submodule("layer1").register_forward_hook(
-        lambda _m, _i, o: shapes.append(o.shape[2:])
-    )
-
-    network(torch.zeros(1, 3, 32, 32))
-
-    assert shapes == [(32, 32)]
-
-
-def test_unknown_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match="there are resnet18, tiny"):
-        build_network("resnet19", classes=2, stem="imagenet")
 
 
 def test_images_are_normalised_as_torchvision_does_it() -> None:

@@ -1,0 +1,144 @@
+"""Networks by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from classifier.bundle.network import (
+    NetworkNotAllowed,
+    NetworkSpec,
+    UnknownNetwork,
+)
+from classifier.networks.build import (
+    auxiliary_weight,
+    build_network,
+    new_spec,
+)
+
+FUNCTION = """
+from torch import nn
+
+def build(classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, classes))
+
+def broken(classes):
+    return classes
+
+def failing(classes):
+    return {}[classes]
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the module `nets_of_a_user.small`; its package fails when imported
+    before it may be."""
+    package = tmp_path / "nets_of_a_user"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "small.py").write_text(FUNCTION)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.startswith("nets_of_a_user")]:
+        monkeypatch.delitem(sys.modules, name)
+    return package / "small.py"
+
+
+def test_both_stems_have_torchvisions_state_dict_names() -> None:
+    theirs = torchvision.models.resnet18(num_classes=7).state_dict()
+
+    for stem in ("imagenet", "small"):
+        spec = new_spec("resnet18", classes=7, stem=stem)
+        assert list(build_network(spec, size=64).state_dict()) == list(theirs)
+
+
+def test_the_small_stem_keeps_the_resolution() -> None:
+    spec = new_spec("resnet18", classes=7, stem="small")
+    network = build_network(spec, size=32).eval()
+    shapes = []
+    network.get_submodule("layer1").register_forward_hook(
+        lambda _m, _i, o: shapes.append(o.shape[2:])
+    )
+
+    network(torch.zeros(1, 3, 32, 32))
+
+    assert shapes == [(32, 32)]
+
+
+def test_googlenet_has_its_auxiliary_heads_in_training() -> None:
+    network = build_network(new_spec("googlenet", classes=3, stem="imagenet"), size=64)
+    images = torch.zeros(2, 3, 64, 64)
+
+    assert [logits.shape for logits in network(images)] == [(2, 3)] * 3
+    assert network.eval()(images).shape == (2, 3)
+    assert auxiliary_weight(network) == 0.3
+
+
+def test_inception_has_its_second_head_where_it_fits() -> None:
+    spec = new_spec("inception_v3", classes=3, stem="imagenet")
+
+    with torch.device("meta"):
+        heads = [
+            any(n.startswith("Aux") for n in build_network(spec, size=s).state_dict())
+            for s in (75, 299)
+        ]
+
+    assert heads == [False, True]
+
+
+def test_a_function_of_the_users_builds_a_network(module: Path) -> None:
+    spec = new_spec("nets_of_a_user.small:build", classes=4, stem="imagenet")
+    assert "nets_of_a_user" not in sys.modules
+
+    network = build_network(spec, size=8, allowed={"nets_of_a_user.small:build"})
+
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_a_function_runs_only_where_it_is_named(module: Path) -> None:
+    spec = new_spec("nets_of_a_user.small:build", classes=4, stem="imagenet")
+
+    with pytest.raises(NetworkNotAllowed, match="--allow-network nets_of_a_user"):
+        build_network(spec, size=8, allowed={"nets_of_a_user.small:broken"})
+
+    assert "nets_of_a_user" not in sys.modules
+
+
+def test_a_changed_source_file_is_not_imported(module: Path) -> None:
+    spec = new_spec("nets_of_a_user.small:build", classes=4, stem="imagenet")
+    module.write_text(FUNCTION + "raise SystemExit")
+
+    with pytest.raises(NetworkNotAllowed, match="has changed since"):
+        build_network(spec, size=8, allowed={"nets_of_a_user.small:build"})
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("nets_of_a_user.small:absent", "has no function 'absent'"),
+        ("nets_of_a_user.small:broken", "must return an nn.Module, got int"),
+        ("nets_of_a_user.small:failing", r"failed with KeyError: 4 \(.*small.py, line"),
+    ],
+)
+def test_a_function_must_build_a_network(
+    module: Path, function: str, reason: str
+) -> None:
+    spec = new_spec(function, classes=4, stem="imagenet")
+
+    with pytest.raises(UnknownNetwork, match=reason):
+        build_network(spec, size=8, allowed={function})
+
+
+@pytest.mark.parametrize("name", ["nets_of_a_user.large:build", "no_such_module:build"])
+def test_a_module_that_is_not_there_is_told(module: Path, name: str) -> None:
+    with pytest.raises(UnknownNetwork, match="no source file of module"):
+        new_spec(name, classes=4, stem="imagenet")
+
+
+def test_an_imported_graph_has_no_network() -> None:
+    spec = NetworkSpec("onnx", "imagenet", 3, source="onnx")
+
+    with pytest.raises(UnknownNetwork, match="use the onnx backend"):
+        build_network(spec, size=8)

@@ -66,7 +66,7 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         ),
         (["--data", "digits", "--lr", "-1"], "lr must be above 0"),
         (["--data", "digits", "--lr", "nan"], "lr must be above 0"),
-        (["--data", "digits", "--image-size", "4"], "image_size must be 8 to 512"),
+        (["--data", "digits", "--image-size", "4"], "image_size must be 8 to 1024"),
         (["--data", "digits", "--per-class", "0"], "per_class must be at least 1"),
         (["--data", "digits", "--recipe", "best"], "invalid choice"),
         (["--data", "digits", "--model", "a/b"], "model must be letters"),

@@ -19,6 +19,7 @@ from classifier.console.flags import (
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
 from compare.collect.local_service import BATCH_SIZE
+from compare.collect.schema import is_file_name
 from compare.results.gates import Gate, gate_names, parse_gate
 
 LONGEST_ALIAS = 255
@@ -108,9 +109,14 @@ class CompareConfig:
     """Two versions, the images, and the gates that the candidate must pass."""
 
     a: Annotated[
-        str, Flag("baseline: v8, best, latest", group=_SUBJECT, metavar="VERSION")
+        str,
+        Flag(
+            "baseline: v8, best, latest, or a file of predictions (.csv, .parquet)",
+            group=_SUBJECT,
+            metavar="VERSION",
+        ),
     ]
-    b: Annotated[str, Flag("candidate", metavar="VERSION")]
+    b: Annotated[str, Flag("candidate, likewise", metavar="VERSION")]
     model: _Model = None
     data: Annotated[
         str | None,
@@ -322,6 +328,11 @@ def _flags(names: Sequence[str]) -> str:
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:
     """ValueError if the alias would move to an int8 form or without a gate."""
+    if is_file_name(candidate):
+        raise ValueError(
+            f"--promote {alias} does not go with {candidate}: an alias names a version "
+            "of the registry, and this is a file; leave --promote out"
+        )
     if candidate.lower().endswith(INT8):
         raise ValueError(
             f"--promote {alias} does not go with {candidate}: an alias can "

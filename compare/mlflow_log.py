@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Ve
 from compare.collect.schema import ServedVersion
 from compare.report.draw import Drawn
 from compare.results.folder import ANSWERED, REPORTS
+from compare.results.record import Record
 from compare.results.summary import Summary, places, value_at
 
 EXPERIMENT = "compare"
@@ -55,12 +57,12 @@ def log_comparison(drawn: Drawn) -> Logged:
         if run is None:
             run = _start(registry, drawn)
             _keep(registry, drawn.folder, run, digest, is_whole=False)
-        versions, untagged = _versions(registry, drawn.record.a, drawn.record.b)
+        versions, untagged = _versions(registry, drawn.record)
         if not is_whole:
-            _fill(registry, run, drawn, versions)
+            _fill(registry, run, drawn, list(versions.values()))
             registry.client.set_terminated(run.info.run_id, "FINISHED")
-        if versions:
-            registry.tag_version(*_candidate_tags(versions[-1], run, drawn))
+        if (candidate := versions.get("b")) is not None:
+            registry.tag_version(*_candidate_tags(candidate, run, drawn))
         _keep(registry, drawn.folder, run, digest, is_whole=True)
         return Logged(str(run.info.run_id), is_new, untagged)
 
@@ -118,7 +120,7 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
     advice = "leave MLflow out with --no-mlflow"
     experiment = open_experiment(registry, EXPERIMENT, advice=advice)
     tags = {
-        "model": record.a.model,
+        "model": summary.subject,
         "a.version": record.a.number,
         "b.version": record.b.number,
         "a.run_id": record.a.run_id,
@@ -128,20 +130,27 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
         "verdict": summary.verdict,
         "gates": "; ".join(gate.expression for gate in summary.gates),
     }
-    name = f"v{record.b.number} in place of v{record.a.number}"
     return registry.client.create_run(
-        experiment, tags={k: str(v) for k, v in tags.items() if v}, run_name=name
+        experiment,
+        tags={k: str(v) for k, v in tags.items() if v},
+        run_name=summary.replacement,
     )
 
 
-def _versions(
-    registry: Registry, a: ServedVersion, b: ServedVersion
-) -> tuple[list[Version], str]:
-    """Both registry entries; or none, and why, if the service has another store."""
+def _versions(registry: Registry, record: Record) -> tuple[dict[str, Version], str]:
+    """The registry entries of the versions, `a` and `b`; a file has none.
+
+    No entries, and why, if the service has another store.
+    """
+    sides = {"a": record.a, "b": record.b}
     try:
-        return [_registered(registry, a), _registered(registry, b)], ""
+        return {
+            name: _registered(registry, side)
+            for name, side in sides.items()
+            if side.file_sha256 is None
+        }, ""
     except (UnknownModel, UnknownVersion) as error:
-        return [], str(error)
+        return {}, str(error)
 
 
 def _registered(registry: Registry, served: ServedVersion) -> Version:
@@ -207,7 +216,9 @@ def _candidate_tags(
     The tags of an int8 form are at its base version, with the prefix `int8_`.
     """
     summary = drawn.verdict.summary
-    prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{drawn.record.a.number}"
+    # The name of a file may have letters that MLflow's names of tags have not.
+    baseline = re.sub(r"[^\w.-]", "_", drawn.record.a.number, flags=re.ASCII)
+    prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{baseline}"
     values = {
         "verdict": summary.verdict,
         "negative_flip_rate": summary.top1.negative_flip_rate.value,

@@ -4,18 +4,27 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from classifier.store.location import is_there_a_store
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
-from compare.collect.client import Service
-from compare.collect.collector import collect_answers
+from compare.collect.collector import Side, Sources, collect_answers
 from compare.collect.image_statistics import Look, look_at
 from compare.collect.images import Images, find_images, open_images
 from compare.collect.local_service import OwnService
-from compare.collect.probes import count_differing, measure_latency
-from compare.collect.schema import ServedVersion
-from compare.collect.service import find_service
+from compare.collect.offline import (
+    PredictionsFile,
+    images_of,
+    keep_long_answers,
+    notes_on,
+    open_files,
+    with_all_classes,
+    with_truths,
+)
+from compare.collect.probes import Timed, count_differing, measure_latency
+from compare.collect.schema import ServedVersion, is_file_name, shown_names
+from compare.collect.service import find_service, open_sides
 from compare.config import CompareConfig
 from compare.report.draw import (
     Drawn,
@@ -41,38 +50,36 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     starts, MLflow is imported and the first images are looked at.
     """
     started = time.time()
+    files = open_files(config.a, config.b)
     images, is_logged, seen = _prepare_early(config, early)
-    with find_service(
+    find = partial(
+        find_service,
         early,
         url=config.url,
         model=config.model,
-        versions=(config.a, config.b),
         key=config.key,
         patience_seconds=config.patience,
         max_megapixels=config.max_megapixels,
-    ) as service:
-        a, b = service.version(config.a), service.version(config.b)
-        images = images or find_images(
-            config.data,
-            model=a.model,
-            version=a.number,
-            limit=config.limit,
-            cache=config.cache,
-        )
+    )
+    with open_sides(files, config.a, config.b, find=find) as sides:
+        images = images or _find_images(config, files, sides)
+        images = with_truths(images, list(files.values()))
+        a, b = with_all_classes(*sides, images)
+        sources = Sources({side.version.key: side.source for side in (a, b)})
         if is_logged is None:
             is_logged = _prepare_store(config)
-        folder = config.out or Path(f"compare-v{a.number}-v{b.number}")
+        folder = config.out or _default_folder(a.version, b.version)
         record = _open(folder, images, a, b, config)
-        found, measured = _compare(service, images, folder, record, config)
-    if isinstance(found, Comparison):
+        found, measured = _compare(sources, images, folder, record, config)
+    if isinstance(found, Comparison) and images.files:
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
         )
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,
-        "url": service.url,
-        "retries": service.retries,
+        "url": sources.url,
+        "retries": sources.retries,
         "data": images.source,
         **measured,
     }
@@ -98,7 +105,7 @@ def _prepare_early(
     images = open_images(
         config.data,
         model=config.model,
-        version=config.a,
+        version=config.b if is_file_name(config.a) else config.a,
         limit=config.limit,
         cache=config.cache,
     )
@@ -109,6 +116,30 @@ def _prepare_early(
         until=early.has_started,
     )
     return images, is_logged, seen
+
+
+def _find_images(
+    config: CompareConfig,
+    files: Mapping[str, PredictionsFile],
+    sides: tuple[Side, Side],
+) -> Images:
+    """The images of --data, else of the first version, else of both files."""
+    served = [side.version for side in sides if side.version.file_sha256 is None]
+    if config.data is None and not served:
+        return images_of(list(files.values()), limit=config.limit)
+    return find_images(
+        config.data,
+        model=served[0].model if served else None,
+        version=served[0].number if served else "",
+        limit=config.limit,
+        cache=config.cache,
+    )
+
+
+def _default_folder(a: ServedVersion, b: ServedVersion) -> Path:
+    """`compare-v8-v16`."""
+    names = shown_names(a.key, b.key)
+    return Path("-".join(["compare", *(name.replace("/", "-") for name in names)]))
 
 
 def _prepare_store(config: CompareConfig) -> bool:
@@ -138,32 +169,31 @@ def _log_and_promote(drawn: Drawn, *, is_logged: bool, alias: str | None) -> Non
 
 
 def _open(
-    folder: Path,
-    images: Images,
-    a: ServedVersion,
-    b: ServedVersion,
-    config: CompareConfig,
+    folder: Path, images: Images, a: Side, b: Side, config: CompareConfig
 ) -> Record:
     """Make or continue the folder. Raises ForeignFolder if it has anything else."""
     record = Record(
-        a=a,
-        b=b,
+        a=a.version,
+        b=b.version,
         data_name=images.data_name,
         data_digest=images.digest,
         names=images.names,
         class_ids=images.class_ids,
         available=images.available,
-        data_notes=images.notes,
+        data_notes=(*notes_on(images, (a, b)), *images.notes),
         gates=config.gates,
         allow_missing=config.allow_missing,
     )
     if config.fresh:
         remove_everything(folder)
-    return open_folder(folder, record, fresh=config.fresh)
+    record = open_folder(folder, record, fresh=config.fresh)
+    for name, side in (("a", a), ("b", b)):
+        keep_long_answers(folder, name, side.source)
+    return record
 
 
 def _compare(
-    service: Service,
+    sources: Sources,
     images: Images,
     folder: Path,
     record: Record,
@@ -172,22 +202,24 @@ def _compare(
     """The comparison, or why there is none; and what was measured, for run.json."""
     try:
         check_classes(record.class_ids or (), record.a, record.b)
-        answers, is_new = _collect(service, images, folder, record, config)
-        comparison = set_side_by_side(record, answers)
+        answers, is_new = _collect(sources, images, folder, record, config)
+        comparison = set_side_by_side(folder, record, answers)
     except NotComparable as error:
         return error, {}
+    if not sources.reads_images:  # files alone: nobody could be asked twice
+        return comparison, {"probe": None, **_no_latency(record)}
     names = "\n".join(comparison.names).encode()
     measured_of = hashlib.sha256(names).hexdigest()
     measured = {} if is_new else _measured_before(folder, measured_of)
     if not measured:
         answered = images.only(comparison.names)
-        measured = _measure(service, answered, answers, record, config)
+        measured = _measure(sources, answered, answers, record, config)
         measured["measured_of"] = measured_of
     return comparison, measured
 
 
 def _collect(
-    service: Service,
+    sources: Sources,
     images: Images,
     folder: Path,
     record: Record,
@@ -197,7 +229,7 @@ def _collect(
     with AnswerStore(folder) as store:
         before = len(store.kept)
         collect_answers(
-            service,
+            sources,
             images.in_sampling_order(),  # the answers of a sample stay when it grows
             store,
             a=record.a,
@@ -223,7 +255,7 @@ def _measured_before(folder: Path, measured_of: str) -> dict[str, object]:
 
 
 def _measure(
-    service: Service,
+    sources: Sources,
     images: Images,
     answers: Mapping[str, PairOfAnswers],
     record: Record,
@@ -233,15 +265,13 @@ def _measure(
 
     Raises ServiceUnavailable if the probe cannot be made.
     """
-    hasty = Service(
-        service.url,
-        patience_seconds=min(config.patience, SHORT_PATIENCE_SECONDS),
-        key=config.key,
-    )
-    with contextlib.closing(hasty):
-        timed = measure_latency(hasty, images, record.a, record.b)
+    if sources.are_services:
+        with contextlib.closing(sources.hasty(SHORT_PATIENCE_SECONDS)) as hasty:
+            timed = measure_latency(hasty, images, record.a, record.b)
+    else:
+        timed = Timed(_no_latency(record), {})
     repeated, differing = count_differing(
-        service.predict,
+        sources.predict,
         images,
         answers,
         again=timed.answers,
@@ -250,3 +280,9 @@ def _measure(
         batch_size=config.batch_size,
     )
     return {"probe": {"images": repeated, "differing": differing}, **timed.facts}
+
+
+def _no_latency(record: Record) -> dict[str, object]:
+    name = (record.b if record.a.file_sha256 is None else record.a).number
+    note = f"not measured: {name} is a file, which no service answers with"
+    return {"latency": None, "latency_note": note}

@@ -92,6 +92,8 @@ class ImageRefused(Exception):
 class Service:
     """A service at a URL; safe to use from several threads."""
 
+    reads_images = True
+
     def __init__(
         self, url: str, *, patience_seconds: float, key: str | None = None
     ) -> None:
@@ -103,6 +105,11 @@ class Service:
         self._sessions: list[requests.Session] = []
         self._last_success = time.monotonic()
         self._stopped = threading.Event()
+
+    def hasty(self, patience_seconds: float) -> "Service":
+        """Another client of the same service."""
+        patience = min(patience_seconds, self._patience_seconds)
+        return Service(self.url, patience_seconds=patience, key=self._key)
 
     def stop(self) -> None:
         """End all retries in other threads; they raise ServiceUnavailable."""

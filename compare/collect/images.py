@@ -4,8 +4,8 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from classifier.datasets.dataset import (
@@ -44,7 +44,12 @@ class Images:
     available: int
     names: tuple[str, ...]
     files: tuple[Path, ...]
+    """Empty if only files of predictions name the images."""
+
     class_ids: tuple[str, ...] | None
+    class_names: Mapping[str, str] = field(default_factory=dict)
+    """Names for people, by class id."""
+
     notes: tuple[str, ...] = ()
     """Notes of every report, such as files left out; without full stops."""
 
@@ -69,7 +74,7 @@ class Images:
         return replace(
             self,
             names=tuple(self.names[place] for place in kept),
-            files=tuple(self.files[place] for place in kept),
+            files=self.files and tuple(self.files[place] for place in kept),
             class_ids=classes and tuple(classes[place] for place in kept),
         )
 
@@ -168,6 +173,7 @@ def labelled_images(dataset: Dataset, limit: int | None) -> Images:
         names=part.names,
         files=part.files,
         class_ids=part.class_ids,
+        class_names=dict(zip(dataset.labels.ids, dataset.labels.names, strict=True)),
         notes=dataset.notes,
     )
     return whole.sample(limit)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from classifier.store.versions import INT8, canonical_name
+from compare.collect.schema import is_file_name
 
 DEFAULT_ADDRESS = ("127.0.0.1", 8000)
 """Where a service is looked for when none is named."""
@@ -138,12 +139,14 @@ def early_service(
 ) -> Iterator[OwnService | None]:
     """Yield a service of our own that is being started, or None if that is premature.
 
-    It is premature if a service is named or listens at the default address, and if a
-    version is named by an alias: the service would follow the alias while requests
-    are for one number.
+    It is premature if a service is named or listens at the default address, if no
+    version but only files are named, and if a version is named by an alias: the service
+    would follow the alias while requests are for one number.
     """
-    names = list(dict.fromkeys(map(canonical_name, versions)))
-    if url is not None or not all(map(_is_number, names)) or _is_taken():
+    served = (version for version in versions if not is_file_name(version))
+    names = list(dict.fromkeys(map(canonical_name, served)))
+    is_numbered = names and all(map(_is_number, names))
+    if url is not None or not is_numbered or _is_taken():
         yield None
         return
     with own_service(model=model, versions=names, max_megapixels=max_megapixels) as own:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.collect.answer_store import PairOfAnswers, is_final
-from compare.collect.client import Service, ServiceUnavailable
+from compare.collect.client import ServiceUnavailable
+from compare.collect.collector import Source
 from compare.collect.images import Images
 from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
 from compare.statistics.measure import Estimate
@@ -55,7 +56,7 @@ def count_differing(
         [place for place, name in enumerate(images.names) if name in answered], PROBED
     )
     pending = [place for place in probed if images.names[place] not in again]
-    versions = [a] if a.number == b.number else [a, b]
+    versions = [a] if a.key == b.key else [a, b]
     second = dict(again)
     for start in range(0, len(pending), batch_size):
         places = pending[start : start + batch_size]
@@ -115,7 +116,7 @@ class Timed:
 
 
 def measure_latency(
-    service: Service, images: Images, a: ServedVersion, b: ServedVersion
+    service: Source, images: Images, a: ServedVersion, b: ServedVersion
 ) -> Timed:
     """Time single requests for images from all over the data.
 
@@ -151,7 +152,7 @@ def _unmeasured(why: str, answers: Mapping[str, PairOfAnswers]) -> Timed:
 
 
 def _predict_in_turn(
-    service: Service, images: Images, place: int, a: ServedVersion, b: ServedVersion
+    service: Source, images: Images, place: int, a: ServedVersion, b: ServedVersion
 ) -> tuple[PairOfAnswers, tuple[float, float]]:
     """Both answers, and the milliseconds of each."""
     image = (images.names[place], images.files[place].read_bytes())

@@ -1,4 +1,4 @@
-"""Answers of a service: their form in HTTP, checked, and their form here."""
+"""Versions and answers: their form in HTTP, checked, and their form here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,14 @@ from typing import Any
 from classifier.bundle.labels import Labels
 from classifier.store.versions import INT8
 
-FINAL_CODES = frozenset({"undecodable_image", "image_too_large"})
+NOT_IN_FILE = "not_in_file"
+"""Code of an image that a file of predictions lacks."""
+
+FINAL_CODES = frozenset({"undecodable_image", "image_too_large", NOT_IN_FILE})
 """Errors of one image that another request cannot mend."""
+
+PREDICTIONS_ENDS = (".csv", ".parquet")
+"""Ends of the names of files of predictions."""
 
 
 class NotTheContract(ValueError):
@@ -17,9 +23,11 @@ class NotTheContract(ValueError):
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version as `GET /versions/v8` shows it."""
+    """A version as `GET /versions/v8` shows it, or a file of predictions."""
 
     model: str
+    """Of a file its name, as `number`."""
+
     number: str
     labels: Labels
     run_id: str | None
@@ -28,6 +36,14 @@ class ServedVersion:
     aliases: tuple[str, ...] | None = None
     """An int8 form has the aliases of its base version. None if the service does not
     say."""
+
+    file_sha256: str | None = None
+    """Digest of a file; None for a version."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for the same version, also if its aliases have moved."""
+        return self.model, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,27 @@ class NoAnswer:
 
 
 Answer = TopAnswer | NoAnswer
+
+
+Named = tuple[str | None, str]
+"""Model and number of a version, or twice the name of a file."""
+
+
+def is_file_name(name: str) -> bool:
+    """Whether `--a NAME` means a file; versions and aliases have no such end."""
+    return name.lower().endswith(PREDICTIONS_ENDS)
+
+
+def shown_names(a: Named, b: Named) -> tuple[str, str]:
+    """Names for reports: `v8`, `birds/v8` beside another model's, or a file's name."""
+    models = {model for model, number in (a, b) if not is_file_name(number)}
+
+    def shown(model: str | None, number: str) -> str:
+        if is_file_name(number):
+            return number
+        return f"{model}/v{number}" if len(models) > 1 else f"v{number}"
+
+    return shown(*a), shown(*b)
 
 
 def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:

@@ -1,9 +1,9 @@
-"""The service that answers: the one named, one that runs already, or one of our own."""
+"""The sources of answers: files, and a service named, running already, or our own."""
 
 import base64
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from classifier.store.versions import UnknownModel
@@ -13,7 +13,9 @@ from compare.collect.client import (
     ServiceUnavailable,
     UnknownServed,
 )
+from compare.collect.collector import Side
 from compare.collect.local_service import DEFAULT_ADDRESS, OwnService, own_service
+from compare.collect.offline import PredictionsFile
 from compare.collect.schema import ServedVersion
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)
@@ -26,13 +28,31 @@ PROBE = base64.b64decode(
 logger = logging.getLogger(__name__)
 
 
+FindService = Callable[[Sequence[str]], contextlib.AbstractContextManager[Service]]
+"""A client of a service that answers for the versions of these names."""
+
+
+@contextlib.contextmanager
+def open_sides(
+    files: Mapping[str, PredictionsFile], a: str, b: str, *, find: FindService
+) -> Iterator[tuple[Side, Side]]:
+    """Yield both sides; a service is found for names that are not among `files`."""
+    served = [name for name in (a, b) if name not in files]
+    with contextlib.ExitStack() as stack:
+        sides = {name: Side(file.version, file) for name, file in files.items()}
+        if served:
+            service = stack.enter_context(find(served))
+            sides |= {name: Side(service.version(name), service) for name in served}
+        yield sides[a], sides[b]
+
+
 @contextlib.contextmanager
 def find_service(
     early: OwnService | None,
+    versions: Sequence[str],
     *,
     url: str | None,
     model: str | None,
-    versions: Sequence[str],
     key: str | None,
     patience_seconds: float,
     max_megapixels: float,

@@ -9,6 +9,7 @@ from classifier.console.exits import NotNow
 from classifier.storage import remove_files, writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
+from compare.collect.offline import read_long_answers
 from compare.config import RedrawConfig
 from compare.report.html.gallery import Thumbnails
 from compare.report.html.page import write_report
@@ -51,13 +52,21 @@ class Drawn:
 
 
 def set_side_by_side(
-    record: Record, answers: Mapping[str, PairOfAnswers]
+    folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> Comparison:
     """Align the answers. Raises NotComparable if too many images have none.
 
     Call check_classes() first: the versions and the data must have the same classes.
     """
-    comparison = align(record.names, record.class_ids, answers, a=record.a, b=record.b)
+    comparison = align(
+        record.names,
+        record.class_ids,
+        answers,
+        a=record.a,
+        b=record.b,
+        a_file=read_long_answers(folder, "a", record.a),
+        b_file=read_long_answers(folder, "b", record.b),
+    )
     check_coverage(comparison, allow_missing=record.allow_missing)
     return comparison
 
@@ -175,7 +184,7 @@ def _find_kept(
     try:
         check_classes(record.class_ids or (), record.a, record.b)
         _check_finished(folder, record, answers)
-        comparison = set_side_by_side(record, answers)
+        comparison = set_side_by_side(folder, record, answers)
     except NotComparable as error:
         return error, facts
     if "probe" not in facts:
@@ -196,8 +205,9 @@ def _check_finished(
 
 
 def _unfinished(folder: Path, record: Record, state: str) -> Unfinished:
+    a, b = record.shown_names
     return Unfinished(
         f"the comparison in {folder} was not finished: {state}; continue it with "
-        f"python -m compare --a v{record.a.number} --b v{record.b.number} "
+        f"python -m compare --a {a} --b {b} "
         f"--out {folder}, and with the --model, --data and --limit of its start"
     )

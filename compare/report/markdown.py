@@ -35,7 +35,7 @@ def write_markdown(path: Path, *, summary: Summary, facts: RunFacts) -> None:
 def markdown(summary: Summary, facts: RunFacts) -> str:
     """A number that does not exist leaves a dash, or its row out."""
     words = verdict_in_words(summary)
-    title = f"{summary.model}, {summary.b.name} in place of {summary.a.name}"
+    title = ", ".join(filter(None, (summary.subject, summary.replacement)))
     parts = [
         f"### {ICONS[words.mood]} {words.badge}: {markdown_text(title)}",
         f"**{markdown_text(words.headline)}.**",
@@ -56,7 +56,7 @@ def markdown(summary: Summary, facts: RunFacts) -> str:
 
 
 def _figures(summary: Summary) -> str:
-    a, b, top1 = summary.a, summary.b, summary.top1
+    top1 = summary.top1
     rows = [_row(change) for change in changes(summary, without="mean confidence")]
     rows += [
         (name, "", "", say_value(rate, "percent"))
@@ -67,7 +67,7 @@ def _figures(summary: Summary) -> str:
     ]
     regressions = say(summary.class_regressions, "count")
     rows.append(("classes shown to be worse", "", "", regressions))
-    head = (_images(summary), a.name, b.name, "change (95 % interval)")
+    head = (_images(summary), *summary.names, "change (95 % interval)")
     return _table(head, rows, right=(1, 2, 3))
 
 
@@ -118,10 +118,10 @@ def _ranks(summary: Summary) -> str:
     if not summary.rank_transitions:
         return ""
     rows = [
-        (f"{summary.a.name} {place}", *(say(count, "count") for count in row))
+        (f"{summary.a_name} {place}", *(say(count, "count") for count in row))
         for place, row in zip(PLACES, summary.rank_transitions, strict=True)
     ]
-    head = ("the truth is", *(f"{summary.b.name} {place}" for place in PLACES))
+    head = ("the truth is", *(f"{summary.b_name} {place}" for place in PLACES))
     return _table(head, rows, right=range(1, 7))
 
 
@@ -134,7 +134,7 @@ def _confusions(summary: Summary) -> list[str]:
             for entry in (entries or ())[:MOST_CONFUSIONS]
         ]
         if rows:
-            head = (f"confusions {key}", summary.a.name, summary.b.name)
+            head = (f"confusions {key}", summary.a_name, summary.b_name)
             tables.append(_table(head, rows, right=(1, 2)))
     return tables
 
@@ -144,8 +144,8 @@ def _latency(summary: Summary, facts: RunFacts) -> str:
     if latency is None:
         return ""
     a, b = (
-        f"{markdown_text(version.name)} {say(single.p50_ms, 'ms')}"
-        for version, single in ((summary.a, latency.a), (summary.b, latency.b))
+        f"{markdown_text(name)} {say(single.p50_ms, 'ms')}"
+        for name, single in zip(summary.names, (latency.a, latency.b), strict=True)
     )
     interval = say_interval(latency.median_difference_ms, "ms")
     change = f"; difference {interval}" if interval else ""

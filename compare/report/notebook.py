@@ -64,10 +64,7 @@ class Loaded:
 
     def __repr__(self) -> str:
         numbers = self.numbers
-        return printable(
-            f"<{numbers.model}: {numbers.b.name} in place of {numbers.a.name}, "
-            f"{self.verdict}>"
-        )
+        return printable(f"<{numbers.title}, {self.verdict}>")
 
     def _repr_html_(self) -> str:
         """HTML for Jupyter, without scripts."""

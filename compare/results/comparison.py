@@ -6,8 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from classifier.bundle.labels import Labels, unicode_hint
+from classifier.bundle.predictions_file import Predictions
 from compare.collect.answer_store import PairOfAnswers
-from compare.collect.schema import Answer, NoAnswer, ServedVersion, TopAnswer
+from compare.collect.schema import (
+    Answer,
+    NoAnswer,
+    ServedVersion,
+    TopAnswer,
+    shown_names,
+)
+from compare.statistics.calibration import Scores, scores
 from compare.statistics.top_five import TOP, BoolArray, IntArray, TopFive
 
 NOT_ANSWERED = "not answered"
@@ -43,6 +51,10 @@ class Comparison:
     b: TopFive
     missing: Mapping[str, str]
     """Images that a version did not answer, and why."""
+
+    a_scores: Scores
+    b_scores: Scores
+    """Of every probability that is known; a file may have more than five answers."""
 
     labelled: bool = True
     """False if the data has no labels; all ranks are 0 then and mean nothing."""
@@ -82,11 +94,12 @@ class Comparison:
 def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) -> None:
     """Raises NotComparable unless the versions and the data have the same classes."""
     if set(a.labels.ids) != set(b.labels.ids):
+        a_name, b_name = shown_names(a.key, b.key)
         only_a = sorted(set(a.labels.ids) - set(b.labels.ids))
         only_b = sorted(set(b.labels.ids) - set(a.labels.ids))
         raise NotComparable(
-            f"v{a.number} and v{b.number} have other classes: {_some(only_a)} in "
-            f"v{a.number} alone, {_some(only_b)} in v{b.number} alone"
+            f"{a_name} and {b_name} have other classes: {_some(only_a)} in "
+            f"{a_name} alone, {_some(only_b)} in {b_name} alone"
         )
     unknown = sorted(set(class_ids) - set(a.labels.ids))
     if unknown:
@@ -104,10 +117,13 @@ def align(
     *,
     a: ServedVersion,
     b: ServedVersion,
+    a_file: Predictions | None = None,
+    b_file: Predictions | None = None,
 ) -> Comparison:
     """Join truth and answers by image name and class id, never by order.
 
-    `class_ids` is None for data without labels.
+    `class_ids` is None for data without labels. A file has more than the five answers,
+    and the classes of its version.
     """
     missing = {name: why for name in names if (why := _failure(name, answers, a, b))}
     kept = [position for position, name in enumerate(names) if name not in missing]
@@ -117,15 +133,35 @@ def align(
     targets = np.full(len(kept), UNKNOWN, np.int64)
     if class_ids is not None:
         targets[:] = [index_of[class_ids[position]] for position in kept]
+    kept_names = tuple(names[position] for position in kept)
+    a_to_a = list(range(len(a.labels)))
+    of_a = _top_five([answer for answer, _ in pairs], a_to_a)
+    of_b = _top_five([answer for _, answer in pairs], b_to_a)
+    a_known = _known(a_file, kept_names, a_to_a) or of_a
+    b_known = _known(b_file, kept_names, b_to_a) or of_b
     return Comparison(
         labels=a.labels,
-        names=tuple(names[position] for position in kept),
+        names=kept_names,
         targets=targets,
-        a=_top_five([of_a for of_a, _ in pairs], list(range(len(a.labels)))),
-        b=_top_five([of_b for _, of_b in pairs], b_to_a),
+        a=of_a,
+        b=of_b,
         missing=missing,
+        a_scores=scores(a_known, targets, classes=len(a.labels)),
+        b_scores=scores(b_known, targets, classes=len(b.labels)),
         labelled=class_ids is not None,
     )
+
+
+def _known(
+    file: Predictions | None, names: Sequence[str], new_index: Sequence[int]
+) -> TopFive | None:
+    """All answers of a file to these images, [N, k]."""
+    if file is None:
+        return None
+    place_of = {name: place for place, name in enumerate(file.names)}
+    rows = [place_of[name] for name in names]
+    translated = np.array([*new_index, -1])[file.indices[rows]]
+    return TopFive(translated, file.probabilities[rows].astype(np.float64))
 
 
 def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
@@ -149,9 +185,9 @@ def _failure(
     pair = answers.get(name)
     if pair is None:
         return NOT_ANSWERED
-    for version, answer in zip((a, b), pair, strict=True):
+    for version, answer in zip(shown_names(a.key, b.key), pair, strict=True):
         if isinstance(answer, NoAnswer):
-            return f"v{version.number}: {answer.code}, {answer.message}"
+            return f"{version}: {answer.code}, {answer.message}"
     return ""
 
 

@@ -39,6 +39,8 @@ KEPT = (
     "answers.jsonl",
     "comparison.json",
     "images.parquet",
+    "a_predictions.parquet",
+    "b_predictions.parquet",
     "thumbnails.parquet",
     "mlflow.json",
 )

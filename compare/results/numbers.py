@@ -18,7 +18,10 @@ Counts = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class VersionNumbers:
-    version: str = field(metadata=describe("the version, as the service names it"))
+    version: str = field(
+        metadata=describe("the version, as the service names it, or a file's name")
+    )
+    model: str | None = measure("its registered model, or the file's name")
     run_id: str | None = measure("MLflow run that trained it")
     epoch: int | None = measure("epoch of its checkpoint")
     top1_accuracy: float | None = measure("the same as top1.value")
@@ -33,9 +36,10 @@ class VersionNumbers:
     )
     log_loss: float | None = measure(
         "how little probability the true class gets; less is better. Only five "
-        "answers are known: if the true class is not among them, the rest of the "
-        "probability is spread evenly over the other classes. So it differs a "
-        "little from the val/loss of training",
+        "answers of a version are known: if the true class is not among them, the "
+        "rest of the probability is spread evenly over the other classes. So it "
+        "differs a little from the val/loss of training. Of a file with more answers "
+        "all count",
         name="Log loss",
         formula=f"mean of {MINUS}ln P[truth], P at least 1.2e-7",
         source="Good, J. R. Stat. Soc. B 14:107 (1952)",
@@ -75,11 +79,6 @@ class VersionNumbers:
     reliability: tuple[ReliabilityBin, ...] | None = measure(
         "bins of the calibration error"
     )
-
-    @property
-    def name(self) -> str:
-        """`v16`."""
-        return f"v{self.version}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from classifier.bundle.labels import Labels
 from classifier.console.exits import WrongUsage
 from classifier.storage import make_folder, partial_name, write_json
-from compare.collect.schema import ServedVersion, whole_number
+from compare.collect.schema import ServedVersion, shown_names, whole_number
 from compare.results.gates import Gate, parse_gate
 
 COMPARISON = "comparison.json"
@@ -52,21 +52,29 @@ class Record:
             "model": self.a.model,
             "baseline": self.a.number,
             "run of the baseline": self.a.run_id,
+            "digest of the baseline": self.a.file_sha256,
+            "model of the candidate": self.b.model,
             "candidate": self.b.number,
             "run of the candidate": self.b.run_id,
+            "digest of the candidate": self.b.file_sha256,
             "data set": self.data_name,
             "digest of the data": self.data_digest,
         }
+
+    @property
+    def shown_names(self) -> tuple[str, str]:
+        return shown_names(self.a.key, self.b.key)
 
     @property
     def notes(self) -> list[str]:
         """Notes that every report shows first; they change no number."""
         notes = []
         if self.class_ids is not None:  # without labels the digest is of another kind
+            by_name = dict(zip(self.shown_names, (self.a, self.b), strict=True))
             notes += [
-                f"v{version.number} was validated on other data: "
+                f"{name} was validated on other data: "
                 f"digest {version.dataset_digest[:12]}, here {self.data_digest[:12]}"
-                for version in {v.number: v for v in (self.a, self.b)}.values()
+                for name, version in by_name.items()
                 if version.dataset_digest not in (None, self.data_digest)
             ]
         if len(self.names) < self.available:
@@ -156,8 +164,8 @@ def _from_json(found: Any) -> Record:
     """KeyError, TypeError or ValueError if it is no record."""
     classes = found["class_ids"]
     return Record(
-        a=_version_from_json(found["a"], found["model"]),
-        b=_version_from_json(found["b"], found["model"]),
+        a=_version_from_json({"model": found["model"], **found["a"]}),
+        b=_version_from_json({"model": found["model"], **found["b"]}),
         data_name=found["data"]["name"],
         data_digest=found["data"]["digest"],
         gates=tuple(parse_gate(expression) for expression in found["gates"]),
@@ -172,7 +180,9 @@ def _from_json(found: Any) -> Record:
 
 def _version_to_json(version: ServedVersion) -> dict[str, object]:
     return {
+        "model": version.model,
         "version": version.number,
+        "file_sha256": version.file_sha256,
         "run_id": version.run_id,
         "epoch": version.epoch,
         "dataset_digest": version.dataset_digest,
@@ -181,13 +191,15 @@ def _version_to_json(version: ServedVersion) -> dict[str, object]:
     }
 
 
-def _version_from_json(entry: Any, model: str) -> ServedVersion:
+def _version_from_json(entry: Any) -> ServedVersion:
+    """An entry of before 2026-11-30 has no digest of a file, as it is of none."""
     return ServedVersion(
-        model=model,
+        model=entry["model"],
         number=entry["version"],
         labels=Labels.from_json(entry["labels"]),
         run_id=entry["run_id"],
         epoch=whole_number(entry["epoch"]),
         dataset_digest=entry["dataset_digest"],
         aliases=None if entry["aliases"] is None else tuple(entry["aliases"]),
+        file_sha256=entry.get("file_sha256"),
     )

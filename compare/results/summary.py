@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+from compare.collect.schema import is_file_name, shown_names
 from compare.results.numbers import (
     BOOTSTRAP,
     MINUS,
@@ -57,7 +58,9 @@ class Summary:
     """summary.json, in the file's order. A is the baseline, B the candidate."""
 
     schema: Literal[1] = measure("version of this format", default=SCHEMA)
-    model: str = field(metadata=describe("name of the registered model"))
+    model: str | None = measure(
+        "name of the registered model; null if A and B are not of one model"
+    )
     verdict: VerdictName = field(
         metadata=describe("`no_gate`: no gate was given, so nothing passed or failed")
     )
@@ -156,6 +159,35 @@ class Summary:
     label_suspects: tuple[SuspectEntry, ...] | None = measure(
         "images with the same confident answer of both, and another label"
     )
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """A's and B's name for readers: `v8`, or a file's name."""
+        a, b = self.a, self.b
+        return shown_names((a.model, a.version), (b.model, b.version))
+
+    @property
+    def a_name(self) -> str:
+        return self.names[0]
+
+    @property
+    def b_name(self) -> str:
+        return self.names[1]
+
+    @property
+    def subject(self) -> str:
+        """The registered model, if there is only one; else empty."""
+        models = {self.model or self.a.model, self.model or self.b.model}
+        known = [model for model in models if model and not is_file_name(model)]
+        return known[0] if len(known) == 1 else ""
+
+    @property
+    def replacement(self) -> str:
+        return f"{self.b_name} in place of {self.a_name}"
+
+    @property
+    def title(self) -> str:
+        return ": ".join(filter(None, (self.subject, self.replacement)))
 
     @property
     def changed_first_answers(self) -> Estimate:

@@ -28,6 +28,7 @@ from compare.statistics.bootstrap import (
     confidence_change,
     paired_changes,
 )
+from compare.statistics.calibration import Scores
 from compare.statistics.classes import (
     ClassChange,
     Confusion,
@@ -147,13 +148,14 @@ def _without_numbers(
     def facts(version: ServedVersion) -> VersionNumbers:
         return VersionNumbers(
             version=version.number,
+            model=version.model,
             run_id=version.run_id,
             epoch=version.epoch,
             chosen_on_these_images=_is_chosen(version, data),
         )
 
     return Summary(
-        model=a.model,
+        model=a.model if a.model == b.model else None,
         verdict="not_comparable",
         notes=tuple(notes),
         data=data,
@@ -218,16 +220,19 @@ def _with_truth(
     images: ImageFacts | None,
 ) -> Summary:
     """`summary` with every number; its slices need `images`."""
-    targets, count = comparison.targets, len(comparison.labels)
-    changes = paired_changes(targets, comparison.a, comparison.b, classes=count)
+    targets = comparison.targets
+    a_scores, b_scores = comparison.a_scores, comparison.b_scores
+    changes = paired_changes(
+        targets, comparison.a, comparison.b, a_scores=a_scores, b_scores=b_scores
+    )
     summary = _without_truth(summary, comparison, changes)
     a_ranks, b_ranks = comparison.a_ranks, comparison.b_ranks
     top1 = {"baseline": a_ranks == 1, "candidate": b_ranks == 1}
     transitions = top_five.rank_transitions(baseline=a_ranks, candidate=b_ranks)
     return replace(
         summary,
-        a=_one_version(summary.a, comparison.a, targets, count),
-        b=_one_version(summary.b, comparison.b, targets, count),
+        a=_one_version(summary.a, comparison.a, targets, a_scores),
+        b=_one_version(summary.b, comparison.b, targets, b_scores),
         top1=_paired(**top1),
         top5=_paired(baseline=a_ranks > 0, candidate=b_ranks > 0),
         mean_reciprocal_rank_delta=changes.reciprocal_rank,
@@ -249,7 +254,7 @@ def _with_truth(
 
 
 def _one_version(
-    numbers: VersionNumbers, top: TopFive, targets: IntArray, classes: int
+    numbers: VersionNumbers, top: TopFive, targets: IntArray, scores: Scores
 ) -> VersionNumbers:
     ranks, confidences = top.ranks(targets), top.probabilities[:, 0]
     top1 = paired.share(int((ranks == 1).sum()), len(ranks))
@@ -259,10 +264,8 @@ def _one_version(
         top1_accuracy=top1.value,
         top5_accuracy=top5.value,
         expected_calibration_error=expected_calibration_error(confidences, ranks == 1),
-        log_loss=float(calibration.log_losses(top, targets, classes=classes).mean()),
-        brier_score=float(
-            calibration.brier_scores(top, targets, classes=classes).mean()
-        ),
+        log_loss=float(calibration.log_losses(scores).mean()),
+        brier_score=float(calibration.brier_scores(scores).mean()),
         top1=top1,
         top5=top5,
         mean_reciprocal_rank=top_five.mean_reciprocal_rank(ranks),

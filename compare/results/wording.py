@@ -118,8 +118,8 @@ def notes_of(summary: Summary) -> list[str]:
     """Notes that a reader needs before the numbers, without full stops."""
     notes = [*summary.notes]
     chosen = dict.fromkeys(
-        version.name
-        for version in (summary.a, summary.b)
+        name
+        for name, version in zip(summary.names, (summary.a, summary.b), strict=True)
         if version.chosen_on_these_images is True
     )
     if chosen and summary.verdict != "not_comparable":
@@ -154,7 +154,7 @@ class Words:
 
 
 def verdict_in_words(summary: Summary, *, with_accuracies: bool = True) -> Words:
-    a, b = summary.a.name, summary.b.name
+    a, b = summary.names
     if summary.verdict == "not_comparable":
         headline = f"{b} cannot be compared with {a}"
         return Words("NOT COMPARABLE", "open", headline, summary.reasons)
@@ -177,7 +177,7 @@ def _badge(summary: Summary) -> tuple[str, Literal["good", "bad", "open"]]:
 
 
 def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
-    a, b = summary.a.name, summary.b.name
+    a, b = summary.names
     rate = say(summary.disagreement_rate, "percent")
     return f"{b}'s first answer differs from {a}'s on {rate} of the images", (
         "The images have no labels, so it is unknown which version is right. The "
@@ -186,7 +186,7 @@ def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
 
 
 def _labelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
-    a, b, top1 = summary.a.name, summary.b.name, summary.top1
+    (a, b), top1 = summary.names, summary.top1
     broken, fixed = top1.broken or 0, top1.fixed or 0
     changed = say(summary.disagreement_rate, "percent")
     churn = f"The first answer changes on {changed} of the images."
@@ -281,7 +281,7 @@ def moved_most(summary: Summary) -> str:
 
 
 def _five_move(summary: Summary) -> str:
-    b, change = summary.b.name, summary.top5.delta.value or 0
+    b, change = summary.b_name, summary.top5.delta.value or 0
     often = f"{'more' if change > 0 else 'less'} often"
     points = say(abs(change), "points").removeprefix("+")
     return f"the truth is among {b}'s five answers {points} points {often}"

@@ -1,6 +1,5 @@
 """Mean changes from baseline to candidate, with their intervals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from classifier.metrics import (
     calibration_bin,
     expected_calibration_error,
 )
-from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
+from compare.statistics.calibration import Scores, brier_scores, log_losses
 from compare.statistics.measure import NOTHING, Estimate
 from compare.statistics.top_five import (
     BoolArray,
@@ -204,10 +203,6 @@ def _bias_of_pair(a: _Gaps, b: _Gaps) -> FloatArray:
     return most
 
 
-Score = Callable[..., FloatArray]
-"""(answers to N images, targets, classes=…) -> [N]."""
-
-
 @dataclass(frozen=True)
 class PairedChanges:
     """Candidate minus baseline, paired.
@@ -217,7 +212,7 @@ class PairedChanges:
 
     confidence: Estimate
     truth: Estimate = NOTHING
-    """Probability of the true class, over all images; see `truth_probabilities`."""
+    """Probability of the true class, over all images; see `Scores`."""
 
     truth_images: int | None = None
     """Images of which both versions list the truth."""
@@ -238,22 +233,23 @@ def confidence_change(a: TopFive, b: TopFive) -> PairedChanges:
 
 
 def paired_changes(
-    targets: IntArray, a: TopFive, b: TopFive, *, classes: int
+    targets: IntArray,
+    a: TopFive,
+    b: TopFive,
+    *,
+    a_scores: Scores,
+    b_scores: Scores,
 ) -> PairedChanges:
     """All changes, from the same resamples; `targets` are class indices [N]."""
     if len(targets) == 0:
         return PairedChanges(NOTHING)
     a_ranks, b_ranks = a.ranks(targets), b.ranks(targets)
-
-    def change(score: Score) -> FloatArray:
-        return score(b, targets, classes=classes) - score(a, targets, classes=classes)
-
     confidence, reciprocal_rank, truth, log_loss, brier_score = _mean_changes(
         b.probabilities[:, 0] - a.probabilities[:, 0],
         reciprocal_ranks(b_ranks) - reciprocal_ranks(a_ranks),
-        change(truth_probabilities),
-        change(log_losses),
-        change(brier_scores),
+        b_scores.truth - a_scores.truth,
+        log_losses(b_scores) - log_losses(a_scores),
+        brier_scores(b_scores) - brier_scores(a_scores),
     )
     return PairedChanges(
         confidence=confidence,

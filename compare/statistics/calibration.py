@@ -1,5 +1,7 @@
 """Calibration: expected calibration error, log loss, Brier score, reliability bins."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from classifier.metrics import CALIBRATION_BINS, calibration_bin
@@ -49,38 +51,47 @@ LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 an image is then at most 15.9. scikit-learn clips float32 probabilities there too."""
 
 
-def log_losses(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
+@dataclass(frozen=True)
+class Scores:
+    """The probabilities of N images on which log loss and Brier score rest."""
+
+    truth: FloatArray
+    """[N], probability of the true class."""
+
+    squares: FloatArray
+    """[N], squares of all classes' probabilities, added."""
+
+
+def scores(top: TopFive, targets: IntArray, *, classes: int) -> Scores:
+    """Scores of answers of any length, of a version with so many classes.
+
+    `targets` are class indices. If not all classes are listed, the rest of the
+    probability is spread evenly over the others, among them the truth if it is not
+    listed. The scores are exact if all are. Two ResNet-18 had log losses of 3.259 and
+    4.600 over all 200 classes, and have 3.671 and 4.599 from five answers.
+    """
+    rest = _unlisted_probability(top, classes)
+    ranks = top.ranks(targets)
+    place = np.maximum(ranks - 1, 0)
+    listed = top.probabilities[np.arange(len(ranks)), place]
+    squares = (np.nan_to_num(top.probabilities) ** 2).sum(axis=1)
+    squares += _unlisted(top, classes) * rest**2
+    return Scores(truth=np.where(ranks > 0, listed, rest), squares=squares)
+
+
+def log_losses(scores: Scores) -> FloatArray:
     """[N], the negative natural logarithm of the true class's probability."""
-    probabilities = truth_probabilities(top, targets, classes=classes)
-    losses: FloatArray = -np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    losses: FloatArray = -np.log(np.maximum(scores.truth, LEAST_PROBABILITY))
     return losses
 
 
-def brier_scores(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
+def brier_scores(scores: Scores) -> FloatArray:
     """[N], 0..2: squared distances of all classes' probabilities from 1 and 0, added.
 
     Brier, Monthly Weather Review 78:1 (1950), without the half.
     """
-    listed = np.nan_to_num(top.probabilities)
-    rest = _unlisted_probability(top, classes)
-    squares = (listed**2).sum(axis=1) + _unlisted(top, classes) * rest**2
-    truth = truth_probabilities(top, targets, classes=classes)
-    scores: FloatArray = squares - 2 * truth + 1
-    return scores
-
-
-def truth_probabilities(top: TopFive, targets: IntArray, *, classes: int) -> FloatArray:
-    """[N], probability of the true class; `targets` are class indices.
-
-    If the truth is not among the five answers, the rest of the probability is spread
-    evenly over the classes that are not listed. The result is exact if the five hold
-    the truth. Two ResNet-18 had log losses of 3.259 and 4.600 over all 200 classes, and
-    have 3.671 and 4.599 from five answers.
-    """
-    ranks = top.ranks(targets)
-    place = np.maximum(ranks - 1, 0)
-    listed = top.probabilities[np.arange(len(ranks)), place]
-    return np.where(ranks > 0, listed, _unlisted_probability(top, classes))
+    distances: FloatArray = scores.squares - 2 * scores.truth + 1
+    return distances
 
 
 def _unlisted(top: TopFive, classes: int) -> IntArray:

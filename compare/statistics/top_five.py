@@ -24,7 +24,8 @@ TOP = 5
 class TopFive:
     """A version's five likeliest classes of N images, by falling probability.
 
-    [N, 5] each; index -1 and probability NaN if a version has fewer classes.
+    [N, 5] each; index -1 and probability NaN where an answer has fewer. `Scores` are
+    made of longer ones, [N, k].
     """
 
     indices: IntArray
@@ -105,10 +106,11 @@ PERSISTENCE = 0.8
 def shared_share(a: TopFive, b: TopFive) -> FloatArray:
     """[N], 0..1, the share of answers that are in both lists, in any order.
 
-    Of five answers, or of as many as there are classes.
+    Of five answers, or of as many as both always have.
     """
-    depth = _depth(a)
-    shares: FloatArray = _same(a, b).sum(axis=(1, 2)) / depth
+    depth = _depth(a, b)
+    same = _same(a, b)[:, :depth, :depth]
+    shares: FloatArray = same.sum(axis=(1, 2)) / depth
     return shares
 
 
@@ -121,7 +123,7 @@ def rank_biased_overlap(
     30 for lists of one length. The part beyond the lists is assumed to overlap like the
     last depth, so equal lists give 1.
     """
-    same, depth, p = _same(a, b), _depth(a), persistence
+    same, depth, p = _same(a, b), _depth(a, b), persistence
     at_depth = [
         same[:, :d, :d].sum(axis=(1, 2)) / d  # [N]
         for d in range(1, depth + 1)
@@ -153,9 +155,10 @@ def jensen_shannon_lower_bound(a: TopFive, b: TopFive) -> FloatArray:
     return bits
 
 
-def _depth(top: TopFive) -> int:
-    """Five, or the number of classes if there are fewer."""
-    return int((top.indices[0] >= 0).sum()) if len(top.indices) else TOP
+def _depth(a: TopFive, b: TopFive) -> int:
+    """Five, or the length of the shortest answer."""
+    lengths = [(top.indices >= 0).sum(axis=1) for top in (a, b)]
+    return int(min(map(np.min, lengths))) if len(a.indices) else TOP
 
 
 def _same(a: TopFive, b: TopFive) -> BoolArray:

@@ -48,7 +48,7 @@ def test_the_keys_and_their_order_are_those_that_users_script_against(
         *("classes", "confusions", "slices", "probe", "label_suspects"),
     ]
     assert [*document["a"]] == [
-        *("version", "run_id", "epoch", "top1_accuracy", "top5_accuracy"),
+        *("version", "model", "run_id", "epoch", "top1_accuracy", "top5_accuracy"),
         *("expected_calibration_error", "log_loss", "brier_score", "top1", "top5"),
         *("mean_reciprocal_rank", "mean_confidence", "chosen_on_these_images"),
         "reliability",

@@ -79,7 +79,7 @@ def test_numbers_that_belong_together_fit(comparison: Comparison) -> None:
 
 def test_a_version_against_itself_passes_every_sensible_gate() -> None:
     made_up = made_up_comparison()
-    same = replace(made_up, b=made_up.a)
+    same = replace(made_up, b=made_up.a, b_scores=made_up.a_scores)
     sensible = (
         "negative_flip_rate>0",
         "positive_flip_rate>0",

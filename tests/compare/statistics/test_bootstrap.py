@@ -12,13 +12,14 @@ from scipy.stats import binom, bootstrap, norm
 from classifier.metrics import expected_calibration_error
 from compare.statistics.bootstrap import (
     Forecasts,
+    PairedChanges,
     calibration_error_change,
     confidence_change,
     paired_changes,
     percentile_interval,
     resampled_sums,
 )
-from compare.statistics.calibration import brier_scores, log_losses, truth_probabilities
+from compare.statistics.calibration import brier_scores, log_losses, scores
 from compare.statistics.measure import Estimate
 from compare.statistics.top_five import (
     FloatArray,
@@ -259,11 +260,18 @@ def _true_error(confidences: FloatArray, chances: FloatArray) -> float:
     return float(np.abs(np.bincount(bins, chances - confidences)).sum() / len(bins))
 
 
+def _changes(
+    targets: IntArray, a: TopFive, b: TopFive, *, classes: int
+) -> PairedChanges:
+    a_scores, b_scores = (scores(top, targets, classes=classes) for top in (a, b))
+    return paired_changes(targets, a, b, a_scores=a_scores, b_scores=b_scores)
+
+
 def test_the_values_are_the_differences_of_the_versions_own() -> None:
     made_up = made_up_comparison()
     a, b, targets = made_up.a, made_up.b, made_up.targets
 
-    changes = paired_changes(targets, a, b, classes=CLASSES)
+    changes = _changes(targets, a, b, classes=CLASSES)
 
     reciprocal = _rank_of(b, targets) - _rank_of(a, targets)
     assert changes.reciprocal_rank.value == pytest.approx(reciprocal)
@@ -283,14 +291,14 @@ def test_scores_change_by_the_difference_of_both_over_all_images(classes: int) -
     made_up = made_up_comparison()
     a, b, targets = made_up.a, made_up.b, made_up.targets
 
-    changes = paired_changes(targets, a, b, classes=classes)
+    changes = _changes(targets, a, b, classes=classes)
 
     for change, score in (
-        (changes.truth, truth_probabilities),
+        (changes.truth, lambda scores: scores.truth),
         (changes.log_loss, log_losses),
         (changes.brier_score, brier_scores),
     ):
-        of_a, of_b = (score(top, targets, classes=classes) for top in (a, b))
+        of_a, of_b = (score(scores(top, targets, classes=classes)) for top in (a, b))
         assert change.value == pytest.approx(of_b.mean() - of_a.mean())
     listed = (a.ranks(targets) > 0) & (b.ranks(targets) > 0)
     assert changes.truth_images == listed.sum() < 400
@@ -306,7 +314,7 @@ def test_a_candidate_that_is_only_surer_has_the_larger_log_loss() -> None:
     unsure = TopFive(indices, np.tile([0.2, 0.1, 0.1, 0.1, 0.1], (200, 1)))
     sure = TopFive(indices, np.tile([0.96, 0.01, 0.01, 0.01, 0.0099], (200, 1)))
 
-    changes = paired_changes(targets, unsure, sure, classes=10)
+    changes = _changes(targets, unsure, sure, classes=10)
 
     of_unsure, of_sure = np.log([0.2, 0.08]).mean(), np.log([0.96, 0.00002]).mean()
     assert changes.log_loss.value == pytest.approx(of_unsure - of_sure)
@@ -317,7 +325,7 @@ def test_a_candidate_that_is_only_surer_has_the_larger_log_loss() -> None:
 def test_a_version_against_itself_does_not_move() -> None:
     made_up = made_up_comparison()
 
-    changes = paired_changes(made_up.targets, made_up.a, made_up.a, classes=CLASSES)
+    changes = _changes(made_up.targets, made_up.a, made_up.a, classes=CLASSES)
 
     for change in (
         changes.reciprocal_rank,
@@ -335,7 +343,7 @@ def test_without_the_truth_the_confidence_is_the_same() -> None:
 
     alone = confidence_change(made_up.a, made_up.b)
 
-    whole = paired_changes(made_up.targets, made_up.a, made_up.b, classes=CLASSES)
+    whole = _changes(made_up.targets, made_up.a, made_up.b, classes=CLASSES)
     assert alone.confidence == whole.confidence
     assert alone.truth_images is None
 
@@ -344,7 +352,7 @@ def test_where_no_version_lists_the_truth_there_are_scores_all_the_same() -> Non
     made_up = made_up_comparison(50)
     beyond = np.full(50, 99)
 
-    changes = paired_changes(beyond, made_up.a, made_up.b, classes=100)
+    changes = _changes(beyond, made_up.a, made_up.b, classes=100)
 
     assert changes.truth_images == 0
     assert changes.reciprocal_rank.value == 0
@@ -356,7 +364,7 @@ def test_where_no_version_lists_the_truth_there_are_scores_all_the_same() -> Non
 def test_few_images_divide_by_nothing(count: int) -> None:
     made_up = made_up_comparison(count)
 
-    changes = paired_changes(made_up.targets, made_up.a, made_up.b, classes=CLASSES)
+    changes = _changes(made_up.targets, made_up.a, made_up.b, classes=CLASSES)
 
     assert (changes.confidence.value is None) == (count == 0)
     assert (changes.confidence.low is None) == (count < 2)

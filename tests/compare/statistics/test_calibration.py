@@ -15,7 +15,7 @@ from compare.statistics.calibration import (
     confidence_table,
     log_losses,
     reliability,
-    truth_probabilities,
+    scores,
 )
 from compare.statistics.top_five import FloatArray, IntArray, TopFive
 
@@ -169,8 +169,8 @@ def test_up_to_six_classes_the_scores_are_those_of_all_probabilities(
     probabilities, targets = _forecasts(classes)
     top, every = _top_five(probabilities), range(classes)
 
-    losses = log_losses(top, targets, classes=classes)
-    briers = brier_scores(top, targets, classes=classes)
+    losses = log_losses(scores(top, targets, classes=classes))
+    briers = brier_scores(scores(top, targets, classes=classes))
 
     assert losses.mean() == pytest.approx(
         log_loss(targets, probabilities, labels=every)
@@ -187,8 +187,8 @@ def test_beyond_the_five_the_rest_is_spread_evenly() -> None:
     spread = np.repeat((1 - top.probabilities.sum(axis=1))[:, None] / 15, 20, axis=1)
     np.put_along_axis(spread, top.indices, top.probabilities, axis=1)
 
-    losses = log_losses(top, targets, classes=20)
-    briers = brier_scores(top, targets, classes=20)
+    losses = log_losses(scores(top, targets, classes=20))
+    briers = brier_scores(scores(top, targets, classes=20))
 
     assert (top.ranks(targets) == 0).any()
     assert losses.mean() == pytest.approx(log_loss(targets, spread, labels=range(20)))
@@ -209,8 +209,8 @@ def test_what_is_never_expected_costs_much_and_not_infinitely(
     top = TopFive(np.arange(5)[None, :], np.array([probabilities]))
     truth = np.array([target])
 
-    (loss,) = log_losses(top, truth, classes=10)
-    (brier,) = brier_scores(top, truth, classes=10)
+    (loss,) = log_losses(scores(top, truth, classes=10))
+    (brier,) = brier_scores(scores(top, truth, classes=10))
 
     assert 0 <= loss <= 15.95
     assert (loss > 15) == (target != 0)
@@ -221,7 +221,7 @@ def test_a_class_that_is_not_named_is_no_likelier_than_the_last_that_is() -> Non
     """An answer whose probabilities do not add up to 1."""
     top = TopFive(np.arange(5)[None, :], np.array([[0.3, 0.1, 0.1, 0.1, 0.05]]))
 
-    (probability,) = truth_probabilities(top, np.array([5]), classes=7)
+    (probability,) = scores(top, np.array([5]), classes=7).truth
 
     assert probability == 0.05
 
@@ -230,5 +230,5 @@ def test_no_images_have_no_scores() -> None:
     nothing = TopFive(np.empty((0, 5), np.int64), np.empty((0, 5)))
     none = np.empty(0, np.int64)
 
-    assert log_losses(nothing, none, classes=3).shape == (0,)
-    assert brier_scores(nothing, none, classes=3).shape == (0,)
+    assert log_losses(scores(nothing, none, classes=3)).shape == (0,)
+    assert brier_scores(scores(nothing, none, classes=3)).shape == (0,)

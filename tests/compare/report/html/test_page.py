@@ -95,13 +95,10 @@ def test_it_asks_nothing_of_any_network(
 
 def test_names_of_classes_and_files_are_text_whatever_they_hold() -> None:
     comparison = made_up_comparison(40)
-    evil = Comparison(
+    evil = replace(
+        comparison,
         labels=Labels(comparison.labels.ids, (EVIL,) * 8),
         names=(EVIL, *comparison.names[1:]),
-        targets=comparison.targets,
-        a=comparison.a,
-        b=comparison.b,
-        missing={},
     )
     verdict = judge(
         evil, a=served("8"), b=served("16"), gates=(), data=DATA, notes=[EVIL]

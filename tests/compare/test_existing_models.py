@@ -1,0 +1,261 @@
+"""Comparisons with models made elsewhere: files of predictions as `--a` and `--b`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+import compare
+from classifier.datasets.dataset import Dataset
+from compare.__main__ import main
+from compare.results.folder import ANSWERED
+from tests.conftest import RunningService, Store
+
+CLASSES = tuple("0123456789")
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return document
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    """summary.json without names, data and what only images and services show."""
+    document = _summary(folder)
+    for name in ("model", "notes", "data", "probe", "slices", "confusions"):
+        del document[name]
+    document["label_suspects"] = [
+        entry["image"] for entry in document["label_suspects"]
+    ]
+    for side in ("a", "b"):
+        for name in ("version", "model", "run_id", "epoch", "chosen_on_these_images"):
+            del document[side][name]
+    return document
+
+
+def _answers(compared: Path, side: str) -> pd.DataFrame:
+    """The answers of one version, as another tool would write them."""
+    table = pq.read_table(compared / "per_image.parquet").to_pandas()
+    columns = {"image": table["image"], "truth": table["target_id"]}
+    for place in range(1, 6):
+        columns[f"id_{place}"] = table[f"{side}_index_{place}"].map(CLASSES.__getitem__)
+        columns[f"probability_{place}"] = table[f"{side}_probability_{place}"]
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture
+def files(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, str]:
+    """v1's answers as CSV and v2's as Parquet, in an empty folder without a store."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    _answers(compared, "a").to_csv("old.csv", index=False)
+    _answers(compared, "b").to_parquet("new.parquet", index=False)
+    return "old.csv", "new.parquet"
+
+
+def _forecasts(names: tuple[str, ...], seed: int) -> pd.DataFrame:
+    """Probabilities of all ten classes, as a column each."""
+    logits = np.random.default_rng(seed).normal(size=(len(names), 10))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    frame = pd.DataFrame(probabilities, columns=list(CLASSES))
+    frame.insert(0, "image", names)
+    return frame
+
+
+def test_two_files_give_the_numbers_of_the_versions_they_are_of(
+    files: tuple[str, str], compared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--a", files[0], "--b", files[1], "--show", "2"]) == 0
+
+    folder = Path("compare-old.csv-new.parquet")
+    assert _numbers(folder) == _numbers(compared)
+    per_image = (folder / "per_image.parquet").read_bytes()
+    assert per_image == (compared / "per_image.parquet").read_bytes()
+    summary = _summary(folder)
+    assert summary["model"] is None
+    assert summary["a"]["version"] == summary["a"]["model"] == "old.csv"
+    assert summary["probe"] == {"images": None, "differing": None}
+    printed = capsys.readouterr().out
+    assert "new.parquet (B) in place of old.csv (A), on 200 images of old" in printed
+    assert max(map(len, printed.splitlines()[:-3])) <= 80
+    run = json.loads((folder / "run.json").read_text())
+    assert run["latency_note"].startswith("not measured: old.csv is a file")
+    assert repr(compare.load(folder)) == "<new.parquet in place of old.csv, no_gate>"
+    assert not Path("mlflow.db").exists()
+
+
+def test_a_file_stands_against_a_version_on_its_images(
+    files: tuple[str, str],
+    compared: Path,
+    service: RunningService,
+    own_store: Store,
+) -> None:
+    common = ["--url", service.url, "--data", "digits", "--limit", "200"]
+    assert main(["--a", files[0], "--b", "v2", *common, "--out", "x"]) == 0
+
+    assert _numbers(Path("x")) == _numbers(compared)
+    summary = _summary(Path("x"))
+    assert summary["model"] is None
+    assert (summary["a"]["model"], summary["b"]["model"]) == ("old.csv", "digits-tiny")
+    assert summary["probe"] == {"images": 100, "differing": 0}
+    assert summary["slices"]
+    assert "<h1>v2 in place of old.csv</h1>" in Path("x/report.html").read_text()
+    tags = own_store.registry.resolve("digits-tiny", "v2").tags
+    assert tags["compare.vs_old.csv.verdict"] == "no_gate"
+
+
+def test_all_columns_count_in_log_loss_and_brier_score(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole, rough = (_forecasts(digits.val.names, seed) for seed in (1, 2))
+    whole.to_csv("whole.csv", index=False)
+    rough.to_parquet("rough.parquet")
+
+    arguments = ["--a", "whole.csv", "--b", "rough.parquet", "--data", "digits"]
+    assert main([*arguments, "--out", "x", "--no-mlflow"]) == 0
+
+    truths = list(digits.val.class_ids)
+    summary = _summary(Path("x"))
+    for side, frame in (("a", whole), ("b", rough)):
+        probabilities = frame[list(CLASSES)].to_numpy()
+        expected = log_loss(truths, probabilities, labels=CLASSES)
+        assert summary[side]["log_loss"] == pytest.approx(expected)
+        score = brier_score_loss(
+            truths, probabilities, labels=CLASSES, scale_by_half=False
+        )
+        assert summary[side]["brier_score"] == pytest.approx(score)
+    # drawn again without the files
+    before = [(Path("x") / name).read_bytes() for name in ANSWERED]
+    Path("whole.csv").unlink()
+    assert main(["--from", "x"]) == 0
+    assert [(Path("x") / name).read_bytes() for name in ANSWERED] == before
+    page = Path("x/report.html").read_text()
+    assert "seven" in page  # the data's names of classes
+
+
+def test_a_folder_of_files_is_continued_and_refuses_other_files(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--a", files[0], "--b", files[1], "--out", "x"]
+    assert main([*arguments, "--limit", "50"]) == 0
+    assert main(arguments) == 0
+    assert _summary(Path("x"))["images"] == 200
+
+    frame = pd.read_csv(files[0], dtype={"truth": str, "id_1": str})
+    frame.iloc[::-1].to_csv(files[0], index=False)
+
+    assert main(arguments) == 2
+    assert "another digest of the baseline" in capsys.readouterr().err
+    assert main([*arguments, "--fresh"]) == 0
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(
+    files: tuple[str, str],
+) -> None:
+    for name, folder in zip(files, ("before", "after"), strict=True):
+        Path(folder).mkdir()
+        shutil.copy(name, Path(folder, f"p{Path(name).suffix}"))
+    pd.read_parquet("after/p.parquet").to_csv("after/p.csv", index=False)
+
+    assert main(["--a", "before/p.csv", "--b", "after/p.csv"]) == 0
+
+    summary = _summary(Path("compare-before-p.csv-after-p.csv"))
+    assert summary["b"]["version"] == "after/p.csv"
+
+
+def test_the_truth_of_the_data_wins_and_must_not_be_contradicted(
+    files: tuple[str, str], digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_parquet(files[1])
+    frame.loc[0, "truth"] = "9" if frame.loc[0, "truth"] != "9" else "8"
+    frame.to_csv("wrong.csv", index=False)
+    frame.drop(columns="truth").to_csv("silent.csv", index=False)
+
+    with_data = ["--data", "digits", "--limit", "200", "--no-mlflow"]
+    assert main(["--a", files[0], "--b", "wrong.csv", *with_data]) == 2
+    assert f"the truth of {frame.loc[0, 'image']!r}" in capsys.readouterr().err
+    assert main(["--a", files[0], "--b", "wrong.csv"]) == 2
+    assert main(["--a", files[0], "--b", "silent.csv", *with_data, "--out", "x"]) == 0
+    assert main(["--a", files[0], "--b", "silent.csv", "--out", "y"]) == 0
+    assert _numbers(Path("x"))["top1"] == _numbers(Path("y"))["top1"]
+
+
+def test_images_that_one_file_lacks_are_missing(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pd.read_parquet(files[1]).iloc[3:].to_parquet("short.parquet")
+
+    arguments = ["--a", files[0], "--b", "short.parquet", "--out", "x"]
+    assert main(arguments) == 3
+    assert "short.parquet: not_in_file, it has no row" in capsys.readouterr().out
+    assert main([*arguments, "--allow-missing", "3"]) == 0
+    assert _summary(Path("x"))["missing"] == 3
+
+
+def test_a_file_without_truth_is_compared_by_its_answers_alone(
+    files: tuple[str, str],
+) -> None:
+    for name in files:
+        read = pd.read_csv if name.endswith("csv") else pd.read_parquet
+        read(name).drop(columns="truth").to_csv(f"{name}.csv", index=False)
+
+    assert main(["--a", "old.csv.csv", "--b", "new.parquet.csv", "--out", "x"]) == 0
+
+    summary = _summary(Path("x"))
+    assert summary["data"]["labelled"] is False
+    assert summary["top1"]["broken"] is None
+    assert summary["disagreement_rate"] > 0
+
+
+def test_a_file_of_one_answer_an_image_says_so(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_parquet(files[1])
+    first = ["image", "truth", "id_1", "probability_1"]
+    frame[first].to_csv("first.csv", index=False)
+
+    assert main(["--a", files[0], "--b", "first.csv", "--out", "x"]) == 0
+
+    note = "first.csv lists no more than 1 of its answers"
+    assert note in capsys.readouterr().out
+    assert note in Path("x/report.html").read_text()
+    summary = _summary(Path("x"))
+    assert summary["b"]["top5_accuracy"] == summary["b"]["top1_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--a", "v8", "--b", "x.csv"], "there is no file x.csv"),
+        (["--a", "x.PARQUET", "--b", "x.csv"], "there is no file x.PARQUET"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_at_once(
+    arguments: list[str],
+    fault: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main(arguments) == 2
+    assert fault in capsys.readouterr().err
+
+
+def test_a_file_is_no_version_to_promote(capsys: pytest.CaptureFixture[str]) -> None:
+    promoting = ["--promote", "champion", "--non-inferior", "0.01"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["--a", "v8", "--b", "x.csv", *promoting])
+
+    assert exit_.value.code == 2
+    assert "this is a file" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from classifier.console.flags import (
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
 from compare.collect.local_service import BATCH_SIZE
-from compare.collect.schema import is_file_name
+from compare.collect.schema import PREDICTIONS_ENDS, is_file_name
 from compare.results.gates import Gate, gate_names, parse_gate
 
 LONGEST_ALIAS = 255
@@ -61,6 +61,15 @@ def _writable_file(text: str) -> Path:
     return file
 
 
+def _export(text: str) -> tuple[str, Path]:
+    """Side and file. ValueError if it cannot be written, or is of another form."""
+    side, name = ("a", text[2:]) if text.startswith("a=") else ("b", text)
+    file = _writable_file(name)
+    if not name.lower().endswith(PREDICTIONS_ENDS):
+        raise ValueError(f"must end with {' or '.join(PREDICTIONS_ENDS)}, got {name!r}")
+    return side, file
+
+
 def _margin_gate(text: str) -> Gate:
     try:
         margin = float(text)
@@ -97,6 +106,16 @@ _Show = Annotated[
 ]
 _SummaryFile = Annotated[
     Path | None, Flag("summary.md here as well", metavar="FILE", read=_writable_file)
+]
+_Exports = Annotated[
+    tuple[tuple[str, Path], ...],
+    Flag(
+        "B's answers here (a=FILE: A's), .csv or .parquet, to be given as --a or --b",
+        name="export",
+        metavar="FILE",
+        read=_export,
+        repeated=True,
+    ),
 ]
 _NoMlflow = Annotated[
     bool,
@@ -159,6 +178,7 @@ class CompareConfig:
     ] = None
     show: _Show = 0
     summary_md: _SummaryFile = None
+    exports: _Exports = ()
     no_mlflow: _NoMlflow = False
     url: Annotated[
         str | None,
@@ -221,6 +241,7 @@ class RedrawConfig:
 
     show: _Show = 0
     summary_md: _SummaryFile = None
+    exports: _Exports = ()
 
     def __post_init__(self) -> None:
         check_fields(self)

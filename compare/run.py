@@ -28,7 +28,7 @@ from compare.collect.service import find_service, open_sides
 from compare.config import CompareConfig
 from compare.report.draw import (
     Drawn,
-    copy_summary,
+    copy_results,
     draw,
     print_drawn,
     set_side_by_side,
@@ -88,7 +88,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     try:
         _log_and_promote(drawn, is_logged=is_logged, alias=config.promote)
     finally:
-        copy_summary(drawn, config.summary_md)
+        copy_results(drawn, summary=config.summary_md, exports=config.exports)
     return drawn
 
 

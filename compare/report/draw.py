@@ -27,6 +27,7 @@ from compare.results.folder import (
     MARKDOWN,
     REPORTS,
     RunFacts,
+    export_answers,
     read_run,
     run_facts,
     write_per_class,
@@ -149,12 +150,15 @@ def print_drawn(drawn: Drawn, *, show: int) -> None:
     print_lines(lines)
 
 
-def copy_summary(drawn: Drawn, to: Path | None) -> None:
+def copy_results(
+    drawn: Drawn, *, summary: Path | None, exports: Sequence[tuple[str, Path]]
+) -> None:
     """Raises BadPlace or NotWritable if that fails, so it is called last."""
     ours = drawn.folder / MARKDOWN
-    if to is not None and to.resolve() != ours.resolve():
-        with writing(f"write {to}", remedy="name another file with --summary-md"):
-            shutil.copyfile(ours, to)
+    if summary is not None and summary.resolve() != ours.resolve():
+        with writing(f"write {summary}", remedy="name another file with --summary-md"):
+            shutil.copyfile(ours, summary)
+    export_answers(drawn.folder, drawn.record, exports)
 
 
 class Unfinished(NotNow, RuntimeError):
@@ -169,7 +173,7 @@ def redraw(config: RedrawConfig) -> Drawn:
     gates = record.gates if config.gates is None else config.gates
     drawn = draw(folder, record, found, gates=gates, facts=facts)
     print_drawn(drawn, show=config.show)
-    copy_summary(drawn, config.summary_md)
+    copy_results(drawn, summary=config.summary_md, exports=config.exports)
     return drawn
 
 

@@ -135,8 +135,8 @@ def align(
         targets[:] = [index_of[class_ids[position]] for position in kept]
     kept_names = tuple(names[position] for position in kept)
     a_to_a = list(range(len(a.labels)))
-    of_a = _top_five([answer for answer, _ in pairs], a_to_a)
-    of_b = _top_five([answer for _, answer in pairs], b_to_a)
+    of_a = top_five_of([answer for answer, _ in pairs], a_to_a)
+    of_b = top_five_of([answer for _, answer in pairs], b_to_a)
     a_known = _known(a_file, kept_names, a_to_a) or of_a
     b_known = _known(b_file, kept_names, b_to_a) or of_b
     return Comparison(
@@ -191,7 +191,8 @@ def _failure(
     return ""
 
 
-def _top_five(answers: Sequence[Answer], new_index: Sequence[int]) -> TopFive:
+def top_five_of(answers: Sequence[Answer], new_index: Sequence[int]) -> TopFive:
+    """The answers as arrays, by `new_index` of their own indices."""
     indices = np.full((len(answers), TOP), -1, np.int64)
     probabilities = np.full((len(answers), TOP), np.nan)
     for row, answer in enumerate(answers):

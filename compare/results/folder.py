@@ -1,9 +1,9 @@
-"""The files that a comparison leaves in its folder: names, contents, removal."""
+"""Files that a comparison leaves: names, contents, removal, and exported answers."""
 
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,11 +13,16 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from classifier.bundle.labels import Labels
+from classifier.bundle.predictions_file import Predictions, write_predictions_file
 from classifier.console.text import csv_row
 from classifier.storage import atomic_write, remove_files, write_json
-from compare.results.comparison import Comparison
+from compare.collect.answer_store import read_answers
+from compare.collect.offline import read_long_answers
+from compare.collect.schema import Answer, TopAnswer
+from compare.results.comparison import Comparison, top_five_of
 from compare.results.document import without_nulls, write_document
 from compare.results.numbers import Probe
+from compare.results.record import Record
 from compare.results.summary import Summary
 from compare.statistics.classes import ClassChange
 from compare.statistics.measure import NOTHING, Estimate
@@ -198,3 +203,47 @@ def _answer_columns(side: str, top: TopFive) -> dict[str, Column]:
                 values[:, place], kind, mask=absent[:, place]
             )
     return columns
+
+
+def export_answers(
+    folder: Path, record: Record, exports: Sequence[tuple[str, Path]]
+) -> None:
+    """Write kept answers, of `a` or `b`, as files of predictions.
+
+    The truth is among them if it is known. An image that the version did not answer has
+    no row. Raises BadPlace or NotWritable.
+    """
+    answers = read_answers(folder) if exports else {}
+    for side, file in exports:
+        place = "ab".index(side)
+        version = (record.a, record.b)[place]
+        kept = read_long_answers(folder, side, version)
+        predictions = kept or _short_answers(
+            version.labels.ids,
+            {name: pair[place] for name, pair in answers.items()},
+        )
+        row_of = {name: row for row, name in enumerate(predictions.names)}
+        names = [name for name in record.names if name in row_of]
+        predictions = predictions.at([row_of[name] for name in names])
+        if record.class_ids is not None:
+            truth_of = dict(zip(record.names, record.class_ids, strict=True))
+            truths = tuple(truth_of[name] for name in names)
+            predictions = replace(predictions, truths=truths)
+        write_predictions_file(file, predictions)
+
+
+def _short_answers(
+    class_ids: tuple[str, ...], answers: Mapping[str, Answer]
+) -> Predictions:
+    """The five answers to each image; an image without them is left out."""
+    answered = {n: each for n, each in answers.items() if isinstance(each, TopAnswer)}
+    top = top_five_of(list(answered.values()), range(len(class_ids)))
+    width = max((len(each.indices) for each in answered.values()), default=1)
+    return Predictions(
+        names=tuple(answered),
+        truths=None,
+        class_ids=class_ids,
+        indices=top.indices[:, :width],
+        probabilities=top.probabilities[:, :width],
+        has_every_class=False,
+    )

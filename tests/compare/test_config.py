@@ -104,6 +104,8 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, "--data", ""], "--data: must be a path"),
         ([*PAIR, "--out", ""], "--out: must be a path"),
         (["--from", ""], "--from: must be a path"),
+        ([*PAIR, "--export", "x.json"], "must end with .csv or .parquet"),
+        ([*PAIR, "--export", "a=/nowhere/x.csv"], "there is no folder /nowhere"),
         ([*PAIR, "--no-mlf"], "unrecognized arguments"),
     ],
 )

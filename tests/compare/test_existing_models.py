@@ -259,3 +259,39 @@ def test_a_file_is_no_version_to_promote(capsys: pytest.CaptureFixture[str]) -> 
 
     assert exit_.value.code == 2
     assert "this is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_exported_answers_can_be_compared_again_and_give_the_same_numbers(
+    kind: str, compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(compared, tmp_path / "first")
+    exports = ["--export", f"a=old.{kind}", "--export", f"new.{kind}"]
+
+    assert main(["--from", str(folder), *exports]) == 0
+    assert main(["--a", f"old.{kind}", "--b", f"new.{kind}", "--out", "x"]) == 0
+
+    assert _numbers(Path("x")) == _numbers(compared)
+    per_image = Path("x/per_image.parquet").read_bytes()
+    assert per_image == (compared / "per_image.parquet").read_bytes()
+
+
+def test_every_column_of_a_file_is_exported_again(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("whole.csv", "rough.csv")):
+        _forecasts(digits.val.names[:60], seed).to_csv(name, index=False)
+    pair = ["--a", "whole.csv", "--b", "rough.csv", "--out", "x"]
+    assert main([*pair, "--data", "digits", "--allow-missing", "900"]) == 0
+
+    exports = ["--export", "a=a.parquet", "--export", "b.csv"]
+    assert main(["--from", "x", *exports]) == 0
+    assert main(["--a", "a.parquet", "--b", "b.csv", "--out", "y"]) == 0
+
+    assert list(pd.read_csv("b.csv")) == ["image", "truth", *CLASSES]
+    again, first = _numbers(Path("y")), _numbers(Path("x"))
+    assert first.pop("missing") == len(digits.val) - 60
+    assert again.pop("missing") == 0
+    assert again == first

@@ -146,6 +146,14 @@ class CompareConfig:
             read=not_empty,
         ),
     ] = None
+    class_map: Annotated[
+        Path | None,
+        Flag(
+            "CSV of a_id,b_id: classes that are the same under other ids and names",
+            metavar="FILE",
+            default="none",
+        ),
+    ] = None
     limit: Annotated[
         int | None,
         Flag("only N images, a fixed sample by class", default="all", least=1),

@@ -3,10 +3,11 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from classifier.bundle.labels import ClassMap, read_class_map
 from classifier.store.location import is_there_a_store
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.collector import Side, Sources, collect_answers
@@ -15,6 +16,7 @@ from compare.collect.images import Images, find_images, open_images
 from compare.collect.local_service import OwnService
 from compare.collect.offline import (
     PredictionsFile,
+    check_class_map,
     images_of,
     keep_long_answers,
     notes_on,
@@ -28,6 +30,7 @@ from compare.collect.service import find_service, open_sides
 from compare.config import CompareConfig
 from compare.report.draw import (
     Drawn,
+    check_record,
     copy_results,
     draw,
     print_drawn,
@@ -35,7 +38,7 @@ from compare.report.draw import (
 )
 from compare.report.html.gallery import keep_pictures
 from compare.report.terminal import print_lines
-from compare.results.comparison import Comparison, NotComparable, check_classes
+from compare.results.comparison import Comparison, NotComparable, join_classes
 from compare.results.folder import read_run, remove_everything, run_facts
 from compare.results.record import Record, open_folder
 
@@ -51,6 +54,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     """
     started = time.time()
     files = open_files(config.a, config.b)
+    class_map = () if config.class_map is None else read_class_map(config.class_map)
     images, is_logged, seen = _prepare_early(config, early)
     find = partial(
         find_service,
@@ -62,14 +66,15 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         max_megapixels=config.max_megapixels,
     )
     with open_sides(files, config.a, config.b, find=find) as sides:
-        images = images or _find_images(config, files, sides)
-        images = with_truths(images, list(files.values()))
-        a, b = with_all_classes(*sides, images)
+        check_class_map(class_map, *sides)
+        images = images or _find_images(config, list(files.values()), sides, class_map)
+        images = with_truths(images, list(files.values()), class_map)
+        a, b = with_all_classes(*sides, images, class_map)
         sources = Sources({side.version.key: side.source for side in (a, b)})
         if is_logged is None:
             is_logged = _prepare_store(config)
         folder = config.out or _default_folder(a.version, b.version)
-        record = _open(folder, images, a, b, config)
+        images, record = _open(folder, images, a, b, class_map, config)
         found, measured = _compare(sources, images, folder, record, config)
     if isinstance(found, Comparison) and images.files:
         keep_pictures(
@@ -106,12 +111,13 @@ def _prepare_early(
         config.data,
         model=config.model,
         version=config.b if is_file_name(config.a) else config.a,
-        limit=config.limit,
+        limit=None,
         cache=config.cache,
     )
+    sample = images.sample(config.limit)
     seen = look_at(
-        images.names,
-        images.files,
+        sample.names,
+        sample.files,
         max_megapixels=config.max_megapixels,
         until=early.has_started,
     )
@@ -120,18 +126,19 @@ def _prepare_early(
 
 def _find_images(
     config: CompareConfig,
-    files: Mapping[str, PredictionsFile],
+    files: Sequence[PredictionsFile],
     sides: tuple[Side, Side],
+    class_map: ClassMap,
 ) -> Images:
-    """The images of --data, else of the first version, else of both files."""
+    """All images of --data, else of the first version, else of both files."""
     served = [side.version for side in sides if side.version.file_sha256 is None]
     if config.data is None and not served:
-        return images_of(list(files.values()), limit=config.limit)
+        return images_of(files, class_map)
     return find_images(
         config.data,
         model=served[0].model if served else None,
         version=served[0].number if served else "",
-        limit=config.limit,
+        limit=None,
         cache=config.cache,
     )
 
@@ -169,9 +176,21 @@ def _log_and_promote(drawn: Drawn, *, is_logged: bool, alias: str | None) -> Non
 
 
 def _open(
-    folder: Path, images: Images, a: Side, b: Side, config: CompareConfig
-) -> Record:
-    """Make or continue the folder. Raises ForeignFolder if it has anything else."""
+    folder: Path,
+    images: Images,
+    a: Side,
+    b: Side,
+    class_map: ClassMap,
+    config: CompareConfig,
+) -> tuple[Images, Record]:
+    """Make or continue the folder, with the images that both versions can be right on.
+
+    Raises ForeignFolder if the folder has anything else.
+    """
+    notes = (*notes_on(images, (a, b)), *images.notes)
+    both = join_classes(a.version, b.version, class_map)
+    images, left_out = images.of_classes(both.compares)
+    images = images.sample(config.limit)
     record = Record(
         a=a.version,
         b=b.version,
@@ -179,8 +198,10 @@ def _open(
         data_digest=images.digest,
         names=images.names,
         class_ids=images.class_ids,
+        left_out=left_out,
+        class_map=tuple(class_map),
         available=images.available,
-        data_notes=(*notes_on(images, (a, b)), *images.notes),
+        data_notes=notes,
         gates=config.gates,
         allow_missing=config.allow_missing,
     )
@@ -189,7 +210,7 @@ def _open(
     record = open_folder(folder, record, fresh=config.fresh)
     for name, side in (("a", a), ("b", b)):
         keep_long_answers(folder, name, side.source)
-    return record
+    return images, record
 
 
 def _compare(
@@ -201,7 +222,7 @@ def _compare(
 ) -> tuple[Comparison | NotComparable, dict[str, object]]:
     """The comparison, or why there is none; and what was measured, for run.json."""
     try:
-        check_classes(record.class_ids or (), record.a, record.b)
+        check_record(record)
         answers, is_new = _collect(sources, images, folder, record, config)
         comparison = set_side_by_side(folder, record, answers)
     except NotComparable as error:

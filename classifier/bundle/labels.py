@@ -1,12 +1,17 @@
 """The class vocabulary of a version: index <-> id <-> name."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypedDict
 from unicodedata import normalize
 
 from classifier.bundle.strict_json import integer, string
+from classifier.console.exits import WrongUsage
+from classifier.console.text import csv_text
 
 MOST_CLASSES = 100_000
 """ImageNet-21k has 21,841."""
@@ -69,6 +74,70 @@ class Labels:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.ids)
+
+
+ClassMap = Sequence[tuple[str, str]]
+"""Pairs of the baseline's and the candidate's id for one class."""
+
+
+class BadClassMap(WrongUsage, ValueError):
+    """The file of --class-map is no table of two columns, or names unknown classes."""
+
+
+def read_class_map(path: Path) -> tuple[tuple[str, str], ...]:
+    """The rows of a CSV file with the columns `a_id` and `b_id`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header, *rows = [row for row in csv.reader(lines) if row] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadClassMap(f"{path} cannot be read: {reason}") from error
+    if header != ["a_id", "b_id"] or any(len(row) != 2 for row in rows):
+        raise BadClassMap(
+            f"{path} must have the columns a_id,b_id: in its first line these names, "
+            "and in each other the baseline's and the candidate's id of one class"
+        )
+    pairs = [(csv_text(a), csv_text(b)) for a, b in rows]
+    for column in zip(*pairs, strict=True):
+        id_, count = Counter(column).most_common(1)[0]
+        if count > 1:
+            raise BadClassMap(f"{path}: the id {id_!r} stands twice in one column")
+    return tuple(pairs)
+
+
+def match_classes(
+    a: Labels, b: Labels, chosen: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Ids of `b` and the ids of `a` that mean the same class, where both have it.
+
+    First `chosen` (b's id -> a's id) decides, then equal ids, then equal names, which
+    only one class of each side may have. Letters' case means nothing in names.
+    """
+    matched = {
+        ours: theirs
+        for ours, theirs in (chosen or {}).items()
+        if ours in b.index_of and theirs in a.index_of
+    }
+    taken = set(matched.values())
+    matched |= {
+        id_: id_
+        for id_ in b.ids
+        if id_ in a.index_of and id_ not in matched and id_ not in taken
+    }
+    taken = set(matched.values())
+    of_a, of_b = _by_name(a, taken), _by_name(b, set(matched))
+    return matched | {of_b[name]: of_a[name] for name in of_b if name in of_a}
+
+
+def _by_name(labels: Labels, without: set[str]) -> dict[str, str]:
+    """Name -> id, of the classes that are not in `without` and have a name alone."""
+    names = [name.casefold().strip() for name in labels.names]
+    count = Counter(names)
+    return {
+        name: id_
+        for id_, name in zip(labels.ids, names, strict=True)
+        if id_ not in without and count[name] == 1
+    }
 
 
 def _check_entry(entry: Any, place: int) -> None:

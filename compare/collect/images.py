@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -60,6 +60,16 @@ class Images:
         """The images of these names, in the data's order."""
         wanted = set(names)
         return self._at(p for p, name in enumerate(self.names) if name in wanted)
+
+    def of_classes(
+        self, compares: Callable[[str], bool]
+    ) -> tuple["Images", dict[str, int]]:
+        """Images whose class `compares`; and the number of others, by class."""
+        if self.class_ids is None:
+            return self, {}
+        others = Counter(id_ for id_ in self.class_ids if not compares(id_))
+        kept = (p for p, id_ in enumerate(self.class_ids) if id_ not in others)
+        return (self._at(kept) if others else self), dict(sorted(others.items()))
 
     def sample(self, count: int | None) -> "Images":
         """A fixed sample, stratified by class, in the data's order; None is all."""

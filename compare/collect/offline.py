@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from classifier.bundle.labels import Labels
+from classifier.bundle.labels import BadClassMap, ClassMap, Labels, match_classes
 from classifier.bundle.predictions_file import (
     BadPredictions,
     Predictions,
@@ -101,7 +101,7 @@ def _open(path: Path, name: str) -> PredictionsFile:
     version = ServedVersion(
         model=name,
         number=name,
-        labels=Labels(predictions.class_ids, predictions.class_ids),
+        labels=_labels(predictions.class_ids),
         run_id=None,
         epoch=None,
         dataset_digest=None,
@@ -110,13 +110,21 @@ def _open(path: Path, name: str) -> PredictionsFile:
     return PredictionsFile(version, predictions)
 
 
-def images_of(files: Sequence[PredictionsFile], *, limit: int | None) -> Images:
-    """The images that the files name, without their pixels, in the files' order."""
+def _labels(ids: Iterable[str], names: Mapping[str, str] | None = None) -> Labels:
+    """Labels in this order; a class without a name has its id as name."""
+    ordered = tuple(ids)
+    return Labels(ordered, tuple((names or {}).get(id_, id_) for id_ in ordered))
+
+
+def images_of(files: Sequence[PredictionsFile], class_map: ClassMap = ()) -> Images:
+    """The images that the files name, without their pixels, in the files' order.
+
+    Of two files the first is the baseline's.
+    """
     names = tuple(
         dict.fromkeys(name for file in files for name in file.predictions.names)
     )
-    labelled = [file for file in files if file.predictions.truths is not None]
-    truths = _truths(labelled)
+    truths = _truths(files, class_map)
     if truths and (lack := [name for name in names if name not in truths]):
         raise BadPredictions(
             f"{len(lack):,} images have no truth, such as {lack[0]!r}; give both files "
@@ -124,7 +132,8 @@ def images_of(files: Sequence[PredictionsFile], *, limit: int | None) -> Images:
             "--data"
         )
     class_ids = tuple(truths[name] for name in names) if truths else None
-    whole = Images(
+    labelled = [file for file in files if file.predictions.truths is not None]
+    return Images(
         data_name=(labelled or files)[0].version.number,
         source="",
         digest=dataset_digest(names, class_ids or [""] * len(names), [""] * len(names)),
@@ -133,78 +142,127 @@ def images_of(files: Sequence[PredictionsFile], *, limit: int | None) -> Images:
         files=(),
         class_ids=class_ids,
     )
-    return whole.sample(limit)
 
 
-def with_truths(images: Images, files: Sequence[PredictionsFile]) -> Images:
+def with_truths(
+    images: Images, files: Sequence[PredictionsFile], class_map: ClassMap = ()
+) -> Images:
     """The images with the files' truth, where the data has none.
 
     Raises BadPredictions where a file's truth is not that of the data.
     """
-    truths = _truths(files)
+    truths = _truths(files, class_map, images.class_names)
+    if not truths:
+        return images
     if images.class_ids is None:
-        if not truths or not all(name in truths for name in images.names):
+        if not all(name in truths for name in images.names):
             return images
         return replace(images, class_ids=tuple(truths[name] for name in images.names))
+    data = _labels(dict.fromkeys(images.class_ids), images.class_names)
+    same = match_classes(
+        data, _labels(dict.fromkeys(truths.values())), _either_way(class_map)
+    )
     for name, class_id in zip(images.names, images.class_ids, strict=True):
-        if truths.get(name, class_id) != class_id:
+        truth = truths.get(name, class_id)
+        if same.get(truth, truth) != class_id:
             raise BadPredictions(
-                f"the truth of {name!r} is {truths[name]!r} in the file and "
-                f"{class_id!r} in {images.data_name}; correct the file, or take its "
-                "column truth away"
+                f"the truth of {name!r} is {truth!r} in the file and {class_id!r} in "
+                f"{images.data_name}; correct the file, take its column truth away, or "
+                "name classes that are the same with --class-map"
             )
     return images
 
 
-def _truths(files: Sequence[PredictionsFile]) -> dict[str, str]:
+def _truths(
+    files: Sequence[PredictionsFile],
+    class_map: ClassMap,
+    class_names: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Class id by image name. Raises BadPredictions if the files disagree."""
     truths: dict[str, str] = {}
     for file in files:
         predictions = file.predictions
-        for name, truth in zip(
-            predictions.names, predictions.truths or (), strict=False
-        ):
-            if truths.setdefault(name, truth) != truth:
+        own = dict(zip(predictions.names, predictions.truths or (), strict=False))
+        known = _labels(dict.fromkeys(truths.values()), class_names)
+        ours = _labels(dict.fromkeys(own.values()), class_names)
+        same = match_classes(known, ours, _either_way(class_map))
+        for name, truth in own.items():
+            before = truths.setdefault(name, same.get(truth, truth))
+            if before != same.get(truth, truth):
                 raise BadPredictions(
-                    f"the truth of {name!r} is {truths[name]!r} in one file and "
-                    f"{truth!r} in {file.version.number}; correct one of them"
+                    f"the truth of {name!r} is {before!r} in one file and {truth!r} in "
+                    f"{file.version.number}; correct one of them, or name "
+                    "classes that are the same with --class-map"
                 )
     return truths
 
 
-def with_all_classes(a: Side, b: Side, images: Images) -> tuple[Side, Side]:
+def _either_way(class_map: ClassMap) -> dict[str, str]:
+    """Each side's id and the other's: which side the data's are of is unknown."""
+    return dict(class_map) | {b: a for a, b in class_map}
+
+
+def with_all_classes(
+    a: Side, b: Side, images: Images, class_map: ClassMap = ()
+) -> tuple[Side, Side]:
     """Both sides with labels of all the classes that they may know, and with names.
 
     A file of the likeliest classes does not list the others that its model knows. It
-    gets the classes of the other side and of the data too.
+    gets the classes of the other side and of the data too, unless it has them by
+    another id.
     """
-    return _completed(a, b, images), _completed(b, a, images)
+    of_b = {id_b: id_a for id_a, id_b in class_map}
+    of_a = dict(class_map)
+    return _completed(a, b, images, of_b), _completed(b, a, images, of_a)
 
 
-def _completed(side: Side, other: Side, images: Images) -> Side:
+def _completed(
+    side: Side, other: Side, images: Images, chosen: Mapping[str, str]
+) -> Side:
+    """`chosen` has ids of the other side, and this side's for the same class."""
     file = side.source
     if not isinstance(file, PredictionsFile):
         return side
-    names = _class_names(images, other)
     ids = file.predictions.class_ids
-    if not file.knows_all_its_classes:
-        theirs = other.version.labels.ids
-        is_open = isinstance(other.source, PredictionsFile) and (
-            not other.source.knows_all_its_classes
+    names = {**images.class_names, **_names(other.version.labels)}
+    theirs = _labels(other.version.labels.ids, names)
+    own_of = match_classes(_labels(ids, names), theirs, chosen)
+    # Without a match there is nothing to compare: check_classes() says so.
+    if own_of and not file.knows_all_its_classes:
+        of_theirs = [own_of.get(id_, id_) for id_ in theirs.ids]
+        of_data = (
+            own_of.get(id_, id_) for id_ in dict.fromkeys(images.class_ids or ())
         )
-        known = () if is_open else theirs
-        found = {*ids, *theirs, *(images.class_ids or ())}
+        known = () if _is_open(other) else tuple(dict.fromkeys(of_theirs))
+        found = {*ids, *of_theirs, *of_data}
         ids = (*known, *sorted(found.difference(known)))
-    labels = Labels(ids, tuple(names.get(class_id, class_id) for class_id in ids))
+    labels = _labels(ids, names)
     version = replace(side.version, labels=labels)
     return Side(version, PredictionsFile(version, file.predictions.with_classes(ids)))
 
 
-def _class_names(images: Images, other: Side) -> Mapping[str, str]:
-    labels = other.version.labels
-    of_other = dict(zip(labels.ids, labels.names, strict=True))
-    of_file = isinstance(other.source, PredictionsFile)
-    return dict(images.class_names) if of_file else {**images.class_names, **of_other}
+def _is_open(side: Side) -> bool:
+    """Whether it may know more classes than its labels have."""
+    file = side.source
+    return isinstance(file, PredictionsFile) and not file.knows_all_its_classes
+
+
+def _names(labels: Labels) -> dict[str, str]:
+    """Names by id, of classes that have one."""
+    pairs = zip(labels.ids, labels.names, strict=True)
+    return {id_: name for id_, name in pairs if name != id_}
+
+
+def check_class_map(class_map: ClassMap, a: Side, b: Side) -> None:
+    """Raises BadClassMap for an id that a side with known classes does not have."""
+    for place, side in enumerate((a, b)):
+        known = side.version.labels.index_of
+        unknown = [pair[place] for pair in class_map if pair[place] not in known]
+        if unknown and not _is_open(side):
+            raise BadClassMap(
+                f"--class-map: {side.version.number} has no class {unknown[0]!r}; its "
+                f"classes are {', '.join(side.version.labels.ids[:5])}, …"
+            )
 
 
 def notes_on(images: Images, sides: Iterable[Side]) -> tuple[str, ...]:

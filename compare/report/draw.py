@@ -52,12 +52,20 @@ class Drawn:
     """None if the versions could not be compared."""
 
 
+def check_record(record: Record) -> None:
+    """Raises NotComparable if versions and data have too few classes in common."""
+    class_ids = record.class_ids or ()
+    check_classes(class_ids, record.a, record.b, record.class_map)
+    if record.left_out and not record.names:
+        raise NotComparable("no image is of a class that both versions have")
+
+
 def set_side_by_side(
     folder: Path, record: Record, answers: Mapping[str, PairOfAnswers]
 ) -> Comparison:
     """Align the answers. Raises NotComparable if too many images have none.
 
-    Call check_classes() first: the versions and the data must have the same classes.
+    Call check_record() first.
     """
     comparison = align(
         record.names,
@@ -65,6 +73,8 @@ def set_side_by_side(
         answers,
         a=record.a,
         b=record.b,
+        class_map=record.class_map,
+        left_out=sum(record.left_out.values()),
         a_file=read_long_answers(folder, "a", record.a),
         b_file=read_long_answers(folder, "b", record.b),
     )
@@ -186,7 +196,7 @@ def _find_kept(
     """
     facts = read_run(folder)
     try:
-        check_classes(record.class_ids or (), record.a, record.b)
+        check_record(record)
         _check_finished(folder, record, answers)
         comparison = set_side_by_side(folder, record, answers)
     except NotComparable as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from classifier.bundle.labels import Labels, unicode_hint
+from classifier.bundle.labels import ClassMap, Labels, match_classes, unicode_hint
 from classifier.bundle.predictions_file import Predictions
 from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import (
@@ -41,7 +41,7 @@ class Comparison:
     """N images that both versions answered, in the data's order."""
 
     labels: Labels
-    """Classes of the baseline; all indices of a comparison are its."""
+    """Classes of the baseline, and then those that the candidate alone has."""
 
     names: tuple[str, ...]
     targets: IntArray
@@ -55,6 +55,9 @@ class Comparison:
     a_scores: Scores
     b_scores: Scores
     """Of every probability that is known; a file may have more than five answers."""
+
+    left_out: int = 0
+    """Number of images of classes that one version lacks."""
 
     labelled: bool = True
     """False if the data has no labels; all ranks are 0 then and mean nothing."""
@@ -91,23 +94,110 @@ class Comparison:
         return categories
 
 
-def check_classes(class_ids: Sequence[str], a: ServedVersion, b: ServedVersion) -> None:
-    """Raises NotComparable unless the versions and the data have the same classes."""
-    if set(a.labels.ids) != set(b.labels.ids):
-        a_name, b_name = shown_names(a.key, b.key)
-        only_a = sorted(set(a.labels.ids) - set(b.labels.ids))
-        only_b = sorted(set(b.labels.ids) - set(a.labels.ids))
+@dataclass(frozen=True)
+class Vocabulary:
+    """The classes of both versions: the baseline's, then the candidate's other ones."""
+
+    labels: Labels
+    b_index: tuple[int, ...]
+    """Indices in `labels` of the candidate's own classes."""
+
+    index_of: Mapping[str, int]
+    """By the baseline's ids and the candidate's; the baseline's come first."""
+
+    common: frozenset[int]
+    """Indices of the classes that both have."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether both versions have the same classes."""
+        return len(self.common) == len(self.labels)
+
+    def compares(self, class_id: str) -> bool:
+        """Whether images of this class are compared.
+
+        All are if both versions have the same classes; check_classes() refuses others.
+        """
+        return self.is_shared or self.index_of.get(class_id) in self.common
+
+
+def join_classes(
+    a: ServedVersion, b: ServedVersion, class_map: ClassMap = ()
+) -> Vocabulary:
+    """`class_map` has pairs of a's and b's ids for the same class."""
+    chosen = {of_b: of_a for of_a, of_b in class_map}
+    matched = match_classes(a.labels, b.labels, chosen)
+    ids, names = list(a.labels.ids), list(a.labels.names)
+    index_of = dict(a.labels.index_of)
+    b_index = []
+    for id_, name in zip(b.labels.ids, b.labels.names, strict=True):
+        if id_ in matched:
+            b_index.append(a.labels.index_of[matched[id_]])
+        else:
+            b_index.append(len(ids))
+            # An id that means another class of the baseline gets a name of its own.
+            ids.append(f"{id_} (B)" if id_ in a.labels.index_of else id_)
+            names.append(name)
+        index_of.setdefault(id_, b_index[-1])
+    common = frozenset(a.labels.index_of[id_] for id_ in matched.values())
+    labels = Labels(tuple(ids), tuple(names))
+    return Vocabulary(labels, tuple(b_index), index_of, common)
+
+
+def check_classes(
+    class_ids: Sequence[str],
+    a: ServedVersion,
+    b: ServedVersion,
+    class_map: ClassMap = (),
+) -> None:
+    """Raises NotComparable unless the versions and the data have classes in common."""
+    both = join_classes(a, b, class_map)
+    a_name, b_name = shown_names(a.key, b.key)
+    if not both.common:
         raise NotComparable(
-            f"{a_name} and {b_name} have other classes: {_some(only_a)} in "
-            f"{a_name} alone, {_some(only_b)} in {b_name} alone"
+            f"{a_name} and {b_name} have no class in common: {_some(a.labels.ids)} in "
+            f"{a_name}, {_some(b.labels.ids)} in {b_name}; classes are matched by id, "
+            "then by name; name the others in a file with --class-map"
         )
-    unknown = sorted(set(class_ids) - set(a.labels.ids))
+    unknown = sorted(set(class_ids) - set(both.index_of))
     if unknown:
         hint = unicode_hint(unknown, a.labels.ids)
         raise NotComparable(
             f"the versions do not know {len(unknown)} of the data's classes: "
             f"{_some(unknown)}; {hint or 'name their training data with --data'}"
         )
+
+
+def describe_left_out(
+    left_out: Mapping[str, int],
+    a: ServedVersion,
+    b: ServedVersion,
+    class_map: ClassMap = (),
+) -> str:
+    """Which images are not compared, and why; empty if all are.
+
+    `left_out` is the number of images of each class that one version lacks.
+    """
+    both = join_classes(a, b, class_map)
+    of_a, of_b = range(len(a.labels)), set(both.b_index)
+    a_name, b_name = shown_names(a.key, b.key)
+    lacking: dict[str, list[str]] = {}
+    for class_id in left_out:
+        index = both.index_of.get(class_id, UNKNOWN)
+        by = b_name if index in of_a else a_name if index in of_b else "neither"
+        lacking.setdefault(by, []).append(class_id)
+    said = []
+    for by, ids in lacking.items():
+        images = sum(left_out[class_id] for class_id in ids)
+        names = [
+            both.labels.names[both.index_of[id_]] if id_ in both.index_of else id_
+            for id_ in ids
+        ]
+        are = "1 image is" if images == 1 else f"{images:,} images are"
+        classes = "1 class" if len(ids) == 1 else f"{len(ids):,} classes"
+        knows = "neither version has" if by == "neither" else f"{by} does not have"
+        said.append(f"{are} left out, of {classes} that {knows} ({_some(names)})")
+    return "; ".join(said)
 
 
 def align(
@@ -117,6 +207,8 @@ def align(
     *,
     a: ServedVersion,
     b: ServedVersion,
+    class_map: ClassMap = (),
+    left_out: int = 0,
     a_file: Predictions | None = None,
     b_file: Predictions | None = None,
 ) -> Comparison:
@@ -128,19 +220,18 @@ def align(
     missing = {name: why for name in names if (why := _failure(name, answers, a, b))}
     kept = [position for position, name in enumerate(names) if name not in missing]
     pairs = [answers[names[position]] for position in kept]
-    index_of = a.labels.index_of
-    b_to_a = [index_of[class_id] for class_id in b.labels.ids]
+    both = join_classes(a, b, class_map)
     targets = np.full(len(kept), UNKNOWN, np.int64)
     if class_ids is not None:
-        targets[:] = [index_of[class_ids[position]] for position in kept]
+        targets[:] = [both.index_of[class_ids[position]] for position in kept]
     kept_names = tuple(names[position] for position in kept)
-    a_to_a = list(range(len(a.labels)))
-    of_a = top_five_of([answer for answer, _ in pairs], a_to_a)
-    of_b = top_five_of([answer for _, answer in pairs], b_to_a)
-    a_known = _known(a_file, kept_names, a_to_a) or of_a
-    b_known = _known(b_file, kept_names, b_to_a) or of_b
+    a_index, b_index = tuple(range(len(a.labels))), both.b_index
+    of_a = top_five_of([answer for answer, _ in pairs], a_index)
+    of_b = top_five_of([answer for _, answer in pairs], b_index)
+    a_known = _known(a_file, kept_names, a_index) or of_a
+    b_known = _known(b_file, kept_names, b_index) or of_b
     return Comparison(
-        labels=a.labels,
+        labels=both.labels,
         names=kept_names,
         targets=targets,
         a=of_a,
@@ -148,6 +239,7 @@ def align(
         missing=missing,
         a_scores=scores(a_known, targets, classes=len(a.labels)),
         b_scores=scores(b_known, targets, classes=len(b.labels)),
+        left_out=left_out,
         labelled=class_ids is not None,
     )
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from classifier.bundle.labels import Labels
 from classifier.console.exits import WrongUsage
 from classifier.storage import make_folder, partial_name, write_json
 from compare.collect.schema import ServedVersion, shown_names, whole_number
+from compare.results.comparison import describe_left_out
 from compare.results.gates import Gate, parse_gate
 
 COMPARISON = "comparison.json"
@@ -32,6 +33,12 @@ class Record:
 
     class_ids: tuple[str, ...] | None
     """The true class of each image; None if the data has no labels."""
+
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of images of each class that one version lacks; none is compared."""
+
+    class_map: tuple[tuple[str, str], ...] = ()
+    """Ids of the baseline's and the candidate's classes that mean the same."""
 
     available: int
     """Number of images in the data; --limit compares on fewer."""
@@ -68,7 +75,7 @@ class Record:
     @property
     def notes(self) -> list[str]:
         """Notes that every report shows first; they change no number."""
-        notes = []
+        notes = [describe_left_out(self.left_out, self.a, self.b, self.class_map)]
         if self.class_ids is not None:  # without labels the digest is of another kind
             by_name = dict(zip(self.shown_names, (self.a, self.b), strict=True))
             notes += [
@@ -77,14 +84,14 @@ class Record:
                 for name, version in by_name.items()
                 if version.dataset_digest not in (None, self.data_digest)
             ]
-        if len(self.names) < self.available:
+        if len(self.names) < self.available - sum(self.left_out.values()):
             were = "was" if len(self.names) == 1 else "were"
             count = f"{len(self.names):,} of {self.available:,} images {were} compared"
             first = f"only the first {count}, which may be of few classes"
             by = "" if self.class_ids is None else " by class"
             sample = f"only {count}, a fixed sample{by}"
             notes.append(sample if self.is_sample else first)
-        return [*notes, *self.data_notes]
+        return [*filter(None, notes), *self.data_notes]
 
 
 def open_folder(folder: Path, record: Record, *, fresh: bool) -> Record:
@@ -157,6 +164,8 @@ def _to_json(record: Record) -> dict[str, object]:
         "data_notes": record.data_notes,
         "names": record.names,
         "class_ids": record.class_ids,
+        "left_out": record.left_out,
+        "class_map": record.class_map,
     }
 
 
@@ -175,6 +184,8 @@ def _from_json(found: Any) -> Record:
         data_notes=tuple(map(str, found.get("data_notes", ()))),
         names=tuple(found["names"]),
         class_ids=None if classes is None else tuple(classes),
+        left_out=dict(found.get("left_out", {})),
+        class_map=tuple((a, b) for a, b in found.get("class_map", ())),
     )
 
 

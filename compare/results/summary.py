@@ -74,6 +74,9 @@ class Summary:
     b: VersionNumbers = field(metadata=describe("the candidate"))
     images: int | None = measure("images that both answered: N")
     missing: int | None = measure("images that one did not answer")
+    left_out: int | None = measure(
+        "images that are not compared, as one of the versions does not have their class"
+    )
     top1: PairedNumbers = measure(
         "right means: the first answer is the true class", default=PairedNumbers()
     )

@@ -193,6 +193,7 @@ def _without_truth(
         b=replace(summary.b, mean_confidence=float(b.probabilities[:, 0].mean())),
         images=count,
         missing=len(comparison.missing),
+        left_out=comparison.left_out,
         disagreement_rate=disagreement.value,
         disagreement=Interval(low=disagreement.low, high=disagreement.high),
         agreement_kappa=top_five.agreement_kappa(**first),

@@ -130,9 +130,9 @@ def notes_of(summary: Summary) -> list[str]:
         )
     if summary.missing:
         are = "is" if summary.missing == 1 else "are"
-        # First: the terminal shows few lines of notes.
+        # The terminal shows few lines of notes. Images left out are the first of them.
         notes.insert(
-            0,
+            1 if summary.left_out else 0,
             f"{say_images(summary.missing)} {are} left out, as a version did not "
             "answer; run.json says why",
         )

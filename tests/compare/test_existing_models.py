@@ -295,3 +295,90 @@ def test_every_column_of_a_file_is_exported_again(
     assert first.pop("missing") == len(digits.val) - 60
     assert again.pop("missing") == 0
     assert again == first
+
+
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def _rival(digits: Dataset, columns: list[str]) -> pd.DataFrame:
+    """A column for each of the first eight digits, and one for a class of its own."""
+    frame = _forecasts(digits.val.names, 3)[["image", *CLASSES[:9]]]
+    return frame.set_axis(["image", *columns], axis=1)
+
+
+@pytest.mark.parametrize("named", ["by_id", "by_name", "by_map"])
+def test_images_of_classes_that_one_lacks_are_left_out_and_said_first(
+    named: str,
+    digits: Dataset,
+    service: RunningService,
+    own_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    strange = [f"class {digit}" for digit in range(8)]
+    columns = {"by_id": list(CLASSES[:8]), "by_name": WORDS[:8], "by_map": strange}
+    _rival(digits, [*columns[named], "letter"]).to_csv("rival.csv", index=False)
+    pairs = [f"{digit},class {digit}\n" for digit in range(8)]
+    Path("map.csv").write_text("".join(["a_id,b_id\n", *pairs]))
+    arguments = ["--a", "v2", "--b", "rival.csv", "--url", service.url, "--no-mlflow"]
+    arguments += ["--class-map", "map.csv"] if named == "by_map" else []
+
+    assert main([*arguments, "--out", "x", "--fail-on", "left_out>0"]) == 1
+
+    lines = capsys.readouterr().out.splitlines()
+    count = sum(class_id in "89" for class_id in digits.val.class_ids)
+    note = f"{count} images are left out, of 2 classes that rival.csv does not have"
+    assert f"Note: {note}" in " ".join(lines[1:3])
+    summary = _summary(Path("x"))
+    assert summary["notes"][0] == f"{note} (eight, nine)"
+    assert summary["left_out"] == count
+    assert summary["images"] == len(digits.val) - count
+    for report in ("summary.md", "report.html"):
+        assert note in (Path("x") / report).read_text()
+    rival = _rival(digits, [*CLASSES[:8], "letter"]).set_index("image")
+    truths = pd.Series(digits.val.class_ids, digits.val.names)
+    kept = truths[truths < "8"]
+    right = rival.idxmax(axis=1)[kept.index] == kept
+    assert summary["b"]["top1_accuracy"] == pytest.approx(right.mean())
+    assert main(["--from", "x"]) == 1
+    assert _summary(Path("x")) == summary
+
+
+def test_answers_by_name_are_those_of_the_same_classes(
+    files: tuple[str, str], compared: Path
+) -> None:
+    frame = pd.read_parquet(files[1])
+    for column in ("truth", *(f"id_{place}" for place in range(1, 6))):
+        frame[column] = frame[column].map(dict(zip(CLASSES, WORDS, strict=True)))
+    frame.to_csv("words.csv", index=False)
+    pairs = [f"{a},{b}\n" for a, b in zip(CLASSES, WORDS, strict=True)]
+    Path("map.csv").write_text("".join(["a_id,b_id\n", *pairs]))
+
+    pair = ["--a", files[0], "--b", "words.csv"]
+    with_data = ["--data", "digits", "--limit", "200", "--no-mlflow", "--out", "x"]
+    assert main([*pair, *with_data]) == 0  # the data has the names of ids
+    assert _numbers(Path("x"))["top1"] == _numbers(compared)["top1"]
+    assert _summary(Path("x"))["left_out"] == 0
+    assert main(pair) == 2  # the files' truths are other words
+    assert main([*pair, "--class-map", "map.csv", "--out", "y"]) == 0
+    assert _numbers(Path("y")) == _numbers(compared)
+    silent = pd.read_csv("words.csv").drop(columns="truth")
+    silent.to_csv("silent.csv", index=False)
+    assert main(["--a", files[0], "--b", "silent.csv"]) == 3
+
+
+def test_nothing_in_common_is_not_comparable(
+    files: tuple[str, str], digits: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letters = [*"abcdefghi"]
+    _rival(digits, letters).to_csv("letters.csv", index=False)
+    _rival(digits, list(CLASSES[:9])).to_csv("figures.csv", index=False)
+    Path("map.csv").write_text("a_id,b_id\na,1\nb,0\nj,2\n")
+
+    pair = ["--a", "letters.csv", "--b", "figures.csv", "--data", "digits"]
+    assert main([*pair, "--no-mlflow", "--out", "x"]) == 3
+    assert "letters.csv and figures.csv have no class in" in capsys.readouterr().out
+    assert main([*pair, "--no-mlflow", "--class-map", "map.csv"]) == 2
+    assert "letters.csv has no class 'j'" in capsys.readouterr().err

@@ -1,6 +1,15 @@
 """Labels: order, names, JSON."""
 
-from classifier.bundle.labels import Labels
+from pathlib import Path
+
+import pytest
+
+from classifier.bundle.labels import (
+    BadClassMap,
+    Labels,
+    match_classes,
+    read_class_map,
+)
 
 
 def test_a_class_index_is_the_place_of_its_id_in_sorted_order() -> None:
@@ -16,3 +25,35 @@ def test_labels_survive_json() -> None:
 
     assert Labels.from_json(labels.to_json()) == labels
     assert labels.to_json()[0] == {"index": 0, "id": "a", "name": "ä name"}
+
+
+def test_classes_are_matched_as_chosen_then_by_id_then_by_name() -> None:
+    a = Labels(("n1", "n2", "n3", "n4", "n5"), ("cat", "dog", "eel", "fox", "fox"))
+    b = Labels(("n3", "0", "1", "2", "3"), ("Eel", "Cat ", "wolf", "fox", "gnu"))
+
+    assert match_classes(a, b) == {"n3": "n3", "0": "n1"}
+    assert match_classes(a, b, {"1": "n2", "3": "unknown"}) == {
+        "1": "n2",
+        "n3": "n3",
+        "0": "n1",
+    }
+    # what is chosen is no other class's any more
+    assert match_classes(a, b, {"1": "n3"}) == {"1": "n3", "0": "n1"}
+
+
+def test_a_class_map_is_two_columns_of_ids(tmp_path: Path) -> None:
+    file = tmp_path / "map.csv"
+    file.write_text("a_id,b_id\nn1,0\n\nn2,'=1\n")
+    assert read_class_map(file) == (("n1", "0"), ("n2", "=1"))
+
+    for text, fault in (
+        ("", "must have the columns a_id,b_id"),
+        ("n1,0\n", "must have the columns a_id,b_id"),
+        ("a_id,b_id\nn1\n", "must have the columns a_id,b_id"),
+        ("a_id,b_id\nn1,0\nn1,1\n", "'n1' stands twice"),
+    ):
+        file.write_text(text)
+        with pytest.raises(BadClassMap, match=fault):
+            read_class_map(file)
+    with pytest.raises(BadClassMap, match="cannot be read: No such file"):
+        read_class_map(tmp_path / "none.csv")

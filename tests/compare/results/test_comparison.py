@@ -11,6 +11,8 @@ from compare.results.comparison import (
     align,
     check_classes,
     check_coverage,
+    describe_left_out,
+    join_classes,
 )
 from tests.compare.conftest import CLASSES, served
 
@@ -80,10 +82,41 @@ def test_an_image_without_an_answer_is_missing_and_never_broken() -> None:
     assert joined.categories() == ["both_right"]
 
 
-def test_other_classes_are_not_comparable() -> None:
-    b = served("2", tuple(f"n{i}" for i in range(1, CLASSES + 1)))
+def test_classes_that_one_version_lacks_come_after_the_baselines() -> None:
+    b = served("2", ("n8", "n1", "n2"))
+    pair = _pair((1, 2, 3, 4, 5), (2, 1, 0, 3, 4))
+    of_b = (TopAnswer((0, 1, 2), FIVE[:3]), TopAnswer((2, 0, 1), FIVE[:3]))
+    answers = {"x": (pair[0], of_b[0]), "y": (pair[1], of_b[1])}
 
-    with pytest.raises(NotComparable, match="n0 in v1 alone, n8 in v2 alone"):
+    joined = align(["x", "y"], ["n1", "n2"], answers, a=served("1"), b=b)
+
+    assert joined.labels.ids == (*served("1").labels.ids, "n8")
+    assert joined.b.indices[0].tolist() == [CLASSES, 1, 2, -1, -1]
+    assert joined.categories() == ["broken", "both_right"]
+    both = join_classes(served("1"), b)
+    assert [id_ for id_ in joined.labels.ids if both.compares(id_)] == ["n1", "n2"]
+    left_out = {"n0": 3, "n8": 1, "elk": 2}
+    assert describe_left_out(left_out, served("1"), b) == (
+        "3 images are left out, of 1 class that v2 does not have (n0); "
+        "1 image is left out, of 1 class that v1 does not have (n8); "
+        "2 images are left out, of 1 class that neither version has (elk)"
+    )
+
+
+def test_an_id_that_means_two_classes_is_told_apart() -> None:
+    a, b = served("1", ("0", "1")), served("2", ("0", "1"))
+
+    crossed = join_classes(a, b, [("0", "1")])
+
+    assert crossed.labels.ids == ("0", "1", "0 (B)")
+    assert crossed.b_index == (2, 0)
+    assert crossed.index_of["0"] == 0
+
+
+def test_other_classes_are_not_comparable() -> None:
+    b = served("2", ("cat", "dog"))
+
+    with pytest.raises(NotComparable, match=r"v1 and v2 have no class in common: n0, "):
         check_classes(["n1"], served("1"), b)
     with pytest.raises(NotComparable, match=r"do not know 1 .* classes: n99"):
         check_classes(["n1", "n99"], served("1"), served("2"))

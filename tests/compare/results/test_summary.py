@@ -41,7 +41,8 @@ def test_the_keys_and_their_order_are_those_that_users_script_against(
     """The file's keys of 2026-11-30; docs/summary.schema.json has what is below."""
     assert [*document] == [
         *("schema", "model", "verdict", "reasons", "notes", "gates", "data", "a", "b"),
-        *("images", "missing", "top1", "top5", "disagreement_rate", "disagreement"),
+        *("images", "missing", "left_out", "top1", "top5", "disagreement_rate"),
+        "disagreement",
         *("agreement_kappa", "mean_reciprocal_rank_delta", "calibration_error_delta"),
         *("log_loss_delta", "brier_score_delta", "rank_transitions", "rank_symmetry"),
         *("confidence", "overlap", "class_regressions", "class_improvements"),

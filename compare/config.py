@@ -130,7 +130,8 @@ class CompareConfig:
     a: Annotated[
         str,
         Flag(
-            "baseline: v8, best, latest, or a file of predictions (.csv, .parquet)",
+            "baseline: v8, best, latest, MODEL/v8, models:/MODEL/8, models:/MODEL@best "
+            "or a file of predictions (.csv, .parquet)",
             group=_SUBJECT,
             metavar="VERSION",
         ),

@@ -121,6 +121,8 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
     experiment = open_experiment(registry, EXPERIMENT, advice=advice)
     tags = {
         "model": summary.subject,
+        "a.model": record.a.model,
+        "b.model": record.b.model,
         "a.version": record.a.number,
         "b.version": record.b.number,
         "a.run_id": record.a.run_id,
@@ -217,7 +219,10 @@ def _candidate_tags(
     """
     summary = drawn.verdict.summary
     # The name of a file may have letters that MLflow's names of tags have not.
-    baseline = re.sub(r"[^\w.-]", "_", drawn.record.a.number, flags=re.ASCII)
+    a, b = drawn.record.a, drawn.record.b
+    is_named = a.model == b.model or a.file_sha256 is not None
+    name = a.number if is_named else f"{a.model}_v{a.number}"
+    baseline = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
     prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{baseline}"
     values = {
         "verdict": summary.verdict,

@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from classifier.bundle.labels import ClassMap, read_class_map
 from classifier.store.location import is_there_a_store
+from classifier.store.versions import split_name
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.collector import Side, Sources, collect_answers
 from compare.collect.image_statistics import Look, look_at
@@ -26,7 +26,7 @@ from compare.collect.offline import (
 )
 from compare.collect.probes import Timed, count_differing, measure_latency
 from compare.collect.schema import ServedVersion, is_file_name, shown_names
-from compare.collect.service import find_service, open_sides
+from compare.collect.service import ServiceFound, find_service, open_sides
 from compare.config import CompareConfig
 from compare.report.draw import (
     Drawn,
@@ -56,15 +56,18 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     files = open_files(config.a, config.b)
     class_map = () if config.class_map is None else read_class_map(config.class_map)
     images, is_logged, seen = _prepare_early(config, early)
-    find = partial(
-        find_service,
-        early,
-        url=config.url,
-        model=config.model,
-        key=config.key,
-        patience_seconds=config.patience,
-        max_megapixels=config.max_megapixels,
-    )
+
+    def find(model: str | None, versions: Sequence[str]) -> ServiceFound:
+        return find_service(
+            early,
+            model or config.model,
+            versions,
+            url=config.url,
+            key=config.key,
+            patience_seconds=config.patience,
+            max_megapixels=config.max_megapixels,
+        )
+
     with open_sides(files, config.a, config.b, find=find) as sides:
         check_class_map(class_map, *sides)
         images = images or _find_images(config, list(files.values()), sides, class_map)
@@ -107,10 +110,11 @@ def _prepare_early(
     if early is None:
         return None, None, {}
     is_logged = _prepare_store(config)
+    model, version = split_name(config.b if is_file_name(config.a) else config.a)
     images = open_images(
         config.data,
-        model=config.model,
-        version=config.b if is_file_name(config.a) else config.a,
+        model=model or config.model,
+        version=version,
         limit=None,
         cache=config.cache,
     )

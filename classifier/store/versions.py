@@ -25,6 +25,9 @@ MOST_REPEATED = 40
 
 LATEST = "latest"
 
+MODELS_URI = "models:/"
+"""Beginning of MLflow's address of a version."""
+
 # 0*(\d+) would try every split of the zeros: 0.1 s for 4,000 of them.
 _NUMBER = re.compile(r"(?:@?[vV])?0*([1-9][0-9]*|0)")
 
@@ -160,6 +163,19 @@ def _canonical(name: str) -> str:
         return number[1]
     alias = name.removeprefix("@")
     return LATEST if alias.lower() == LATEST else f"@{alias}"
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """Model and version of `birds/v3`, `models:/birds/3` and `models:/birds@champion`.
+
+    The model is None if the name has none. MLflow allows neither `/` nor `:` in names.
+    """
+    rest = text.removeprefix(MODELS_URI)
+    model, slash, name = rest.rpartition("/")
+    if not slash and rest != text:
+        model, sign, alias = rest.partition("@")
+        name = f"{sign}{alias}"
+    return (model, name) if model and name else (None, text)
 
 
 def find_version(versions: Sequence[Version], name: str, *, model: str) -> Version:

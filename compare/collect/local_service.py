@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from classifier.store.versions import INT8, canonical_name
+from classifier.store.versions import INT8, canonical_name, split_name
 from compare.collect.schema import is_file_name
 
 DEFAULT_ADDRESS = ("127.0.0.1", 8000)
@@ -141,15 +141,18 @@ def early_service(
 
     It is premature if a service is named or listens at the default address, if no
     version but only files are named, and if a version is named by an alias: the service
-    would follow the alias while requests are for one number.
+    would follow the alias while requests are for one number. Two models need two
+    services, which are started later.
     """
-    served = (version for version in versions if not is_file_name(version))
-    names = list(dict.fromkeys(map(canonical_name, served)))
-    is_numbered = names and all(map(_is_number, names))
-    if url is not None or not is_numbered or _is_taken():
+    served = [split_name(name) for name in versions if not is_file_name(name)]
+    names = list(dict.fromkeys(canonical_name(name) for _, name in served))
+    models = {of_name or model for of_name, _ in served}
+    is_premature = len(models) != 1 or not all(map(_is_number, names))
+    if url is not None or is_premature or _is_taken():
         yield None
         return
-    with own_service(model=model, versions=names, max_megapixels=max_megapixels) as own:
+    (only,) = models
+    with own_service(model=only, versions=names, max_megapixels=max_megapixels) as own:
         yield own
 
 

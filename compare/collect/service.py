@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from classifier.store.versions import UnknownModel
+from classifier.store.versions import UnknownModel, split_name
 from compare.collect.client import (
     KeyRefused,
     Service,
@@ -28,31 +28,44 @@ PROBE = base64.b64decode(
 logger = logging.getLogger(__name__)
 
 
-FindService = Callable[[Sequence[str]], contextlib.AbstractContextManager[Service]]
-"""A client of a service that answers for the versions of these names."""
+ServiceFound = contextlib.AbstractContextManager[Service]
+
+FindService = Callable[[str | None, Sequence[str]], ServiceFound]
+"""A client of a service that answers for these versions of a model.
+
+None is the model of --model, or the only one.
+"""
 
 
 @contextlib.contextmanager
 def open_sides(
     files: Mapping[str, PredictionsFile], a: str, b: str, *, find: FindService
 ) -> Iterator[tuple[Side, Side]]:
-    """Yield both sides; a service is found for names that are not among `files`."""
-    served = [name for name in (a, b) if name not in files]
+    """Yield both sides. For names that are not among `files` a service is found.
+
+    A service answers for one model, so versions of two models need two.
+    """
+    sides = {name: Side(file.version, file) for name, file in files.items()}
+    served: dict[str | None, dict[str, str]] = {}
+    for typed in (a, b):
+        if typed not in files:
+            model, name = split_name(typed)
+            served.setdefault(model, {})[typed] = name
     with contextlib.ExitStack() as stack:
-        sides = {name: Side(file.version, file) for name, file in files.items()}
-        if served:
-            service = stack.enter_context(find(served))
-            sides |= {name: Side(service.version(name), service) for name in served}
+        for model, names in served.items():
+            service = stack.enter_context(find(model, list(names.values())))
+            for typed, name in names.items():
+                sides[typed] = Side(service.version(name), service)
         yield sides[a], sides[b]
 
 
 @contextlib.contextmanager
 def find_service(
     early: OwnService | None,
+    model: str | None,
     versions: Sequence[str],
     *,
     url: str | None,
-    model: str | None,
     key: str | None,
     patience_seconds: float,
     max_megapixels: float,

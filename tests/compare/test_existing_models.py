@@ -382,3 +382,67 @@ def test_nothing_in_common_is_not_comparable(
     assert "letters.csv and figures.csv have no class in" in capsys.readouterr().out
     assert main([*pair, "--no-mlflow", "--class-map", "map.csv"]) == 2
     assert "letters.csv has no class 'j'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def two_models(own_store: Store) -> Store:
+    """The store with a second model, whose version 1 is v2 of the first."""
+    registry = own_store.registry
+    second = registry.resolve(own_store.model, "v2")
+    assert second.model_id is not None
+    assert second.run_id is not None
+    registry.register(
+        "other", model_id=second.model_id, run_id=second.run_id, tags=second.tags
+    )
+    registry.set_alias("other", "champion", "1")
+    return own_store
+
+
+def test_versions_of_two_models_are_asked_of_a_service_each(
+    two_models: Store,
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    pair = ["--a", "digits-tiny/v1", "--b", "models:/other@champion"]
+    assert main([*pair, "--limit", "200"]) == 0
+
+    folder = Path("compare-digits-tiny-v1-other-v1")
+    assert _numbers(folder)["top1"] == _numbers(compared)["top1"]
+    summary = _summary(folder)
+    assert summary["model"] is None
+    assert (summary["a"]["model"], summary["b"]["model"]) == ("digits-tiny", "other")
+    assert (summary["a"]["version"], summary["b"]["version"]) == ("1", "1")
+    printed = capsys.readouterr().out
+    assert printed.startswith("other/v1 (B) in place of digits-tiny/v1 (A), on 200 im")
+    run = json.loads((folder / "run.json").read_text())
+    assert run["latency"]["a"]["requests"] > 1
+    assert len(run["url"].split(", ")) == 2
+    tags = two_models.registry.resolve("other", "v1").tags
+    assert tags["compare.vs_digits-tiny_v1.verdict"] == "no_gate"
+
+
+def test_a_service_answers_for_its_own_model_alone(
+    two_models: Store,
+    service: RunningService,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    common = ["--url", service.url, "--limit", "50", "--no-mlflow"]
+    pair = ["--a", "digits-tiny/v1", "--b", "models:/digits-tiny/2"]
+    assert main([*pair, *common, "--out", str(tmp_path / "x")]) == 0
+    assert _summary(tmp_path / "x")["model"] == "digits-tiny"
+
+    other = ["--a", "digits-tiny/v1", "--b", "other/v1", "--out", str(tmp_path / "y")]
+    assert main([*other, *common]) == 2
+    assert "serves 'digits-tiny', not 'other'" in capsys.readouterr().err
+
+
+def test_a_name_without_its_model_needs_the_model(
+    two_models: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--a", "v1", "--b", "v2", "--out", str(tmp_path / "x")]) == 2
+    assert "name one with --model: digits-tiny, other" in capsys.readouterr().err

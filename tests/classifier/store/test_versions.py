@@ -9,6 +9,7 @@ from classifier.store.versions import (
     Version,
     canonical_name,
     find_version,
+    split_name,
     with_int8_forms,
 )
 
@@ -219,3 +220,24 @@ def test_tags_that_training_writes_are_read() -> None:
 
 def test_an_int8_form_without_a_logged_model_is_none() -> None:
     assert _tagged(int8_model_id="").int8 is None
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("birds/v3", ("birds", "v3")),
+        ("birds/@best", ("birds", "@best")),
+        ("models:/birds/3", ("birds", "3")),
+        ("models:/birds@champion", ("birds", "@champion")),
+        ("models:/birds/3.int8", ("birds", "3.int8")),
+        ("v3", (None, "v3")),
+        ("@best", (None, "@best")),
+        ("models:/birds", (None, "models:/birds")),
+        ("/v3", (None, "/v3")),
+        ("birds/", (None, "birds/")),
+    ],
+)
+def test_a_name_may_have_its_model_before_it(
+    text: str, parts: tuple[str | None, str]
+) -> None:
+    assert split_name(text) == parts

@@ -131,7 +131,7 @@ class CompareConfig:
         str,
         Flag(
             "baseline: v8, best, latest, MODEL/v8, models:/MODEL/8, models:/MODEL@best "
-            "or a file of predictions (.csv, .parquet)",
+            "or a file: predictions (.csv, .parquet), a network (.onnx)",
             group=_SUBJECT,
             metavar="VERSION",
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from classifier.bundle.labels import ClassMap, read_class_map
+from classifier.datasets.dataset import BadDataset
 from classifier.store.location import is_there_a_store
 from classifier.store.versions import split_name
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
@@ -53,7 +54,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     starts, MLflow is imported and the first images are looked at.
     """
     started = time.time()
-    files = open_files(config.a, config.b)
+    files = open_files(config.a, config.b, max_megapixels=config.max_megapixels)
     class_map = () if config.class_map is None else read_class_map(config.class_map)
     images, is_logged, seen = _prepare_early(config, early)
 
@@ -70,8 +71,9 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
 
     with open_sides(files, config.a, config.b, find=find) as sides:
         check_class_map(class_map, *sides)
-        images = images or _find_images(config, list(files.values()), sides, class_map)
-        images = with_truths(images, list(files.values()), class_map)
+        answered = [f for f in files.values() if isinstance(f, PredictionsFile)]
+        images = images or _find_images(config, answered, sides, class_map)
+        images = with_truths(images, answered, class_map)
         a, b = with_all_classes(*sides, images, class_map)
         sources = Sources({side.version.key: side.source for side in (a, b)})
         if is_logged is None:
@@ -134,9 +136,17 @@ def _find_images(
     sides: tuple[Side, Side],
     class_map: ClassMap,
 ) -> Images:
-    """All images of --data, else of the first version, else of both files."""
+    """All images of --data, else of the first version, else of both files.
+
+    Raises BadDataset if only an ONNX file could say which images are meant.
+    """
     served = [side.version for side in sides if side.version.file_sha256 is None]
     if config.data is None and not served:
+        if len(files) < len({side.version.key for side in sides}):
+            raise BadDataset(
+                "an ONNX file does not say which images to compare on; name them with "
+                "--data"
+            )
         return images_of(files, class_map)
     return find_images(
         config.data,

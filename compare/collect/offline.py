@@ -1,9 +1,13 @@
-"""Answers without a service: those in a file of predictions that any tool made."""
+"""Answers without a service: in a file of predictions, or by the network of a file."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from classifier.bundle.labels import BadClassMap, ClassMap, Labels, match_classes
 from classifier.bundle.predictions_file import (
@@ -13,6 +17,7 @@ from classifier.bundle.predictions_file import (
     write_predictions_file,
 )
 from classifier.datasets.dataset import dataset_digest, file_sha256
+from classifier.images.decoding import ImageTooLarge, RgbImage, UndecodableImage
 from compare.collect.collector import Side
 from compare.collect.images import Images
 from compare.collect.schema import (
@@ -24,6 +29,9 @@ from compare.collect.schema import (
     is_file_name,
 )
 from compare.statistics.top_five import TOP
+
+if TYPE_CHECKING:  # it brings ONNX Runtime
+    from classifier.inference.backends.onnx_file import OnnxFile
 
 KEPT_ANSWERS = {"a": "a_predictions.parquet", "b": "b_predictions.parquet"}
 """Copies of files with more than five answers, which answers.jsonl does not keep."""
@@ -77,10 +85,62 @@ class PredictionsFile:
         """Nothing is open."""
 
 
-def open_files(a: str, b: str) -> dict[str, PredictionsFile]:
+@dataclass(frozen=True)
+class NetworkFile:
+    """An ONNX file with its sidecar as a source of answers."""
+
+    version: ServedVersion
+    network: "OnnxFile"
+    max_megapixels: float
+
+    url = ""
+    retries = 0
+    reads_images = True
+
+    def predict(
+        self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]
+    ) -> list[tuple[Answer, ...]]:
+        """The answers to the images, once for each version; all are one batch."""
+        from classifier.inference.predict import top_classes
+
+        answers: dict[int, Answer] = {}
+        pixels: dict[int, RgbImage] = {}
+        for place, (_, data) in enumerate(images):
+            try:
+                pixels[place] = self.network.preprocessing.image(
+                    data, max_megapixels=self.max_megapixels
+                )
+            except UndecodableImage as error:
+                answers[place] = NoAnswer("undecodable_image", str(error))
+            except ImageTooLarge as error:
+                answers[place] = NoAnswer("image_too_large", str(error))
+        if pixels:
+            logits = self.network.logits(np.stack(list(pixels.values())))
+            rows = top_classes(self.version.labels, logits, TOP)
+            for place, row in zip(pixels, rows, strict=True):
+                answers[place] = TopAnswer(
+                    tuple(each.index for each in row),
+                    tuple(each.probability for each in row),
+                )
+        return [(answers[place],) * len(versions) for place in range(len(images))]
+
+    def hasty(self, patience_seconds: float) -> "NetworkFile":
+        return self
+
+    def stop(self) -> None:
+        """Nothing is under way."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+File = PredictionsFile | NetworkFile
+
+
+def open_files(a: str, b: str, *, max_megapixels: float) -> dict[str, File]:
     """The files among `--a` and `--b`, by the names that were typed.
 
-    Raises BadPredictions.
+    Raises BadPredictions, BadSidecar or UnfitOnnxFile.
     """
     paths = {name: Path(name) for name in (a, b) if is_file_name(name)}
     shown = [path.name for path in paths.values()]
@@ -91,23 +151,34 @@ def open_files(a: str, b: str) -> dict[str, PredictionsFile]:
     if len(set(shown)) < len(shown):
         shown = list(paths)
     return {
-        name: _open(path, shown[place])
+        name: _open(path, shown[place], max_megapixels)
         for place, (name, path) in enumerate(paths.items())
     }
 
 
-def _open(path: Path, name: str) -> PredictionsFile:
-    predictions = read_predictions_file(path)
-    version = ServedVersion(
+def _open(path: Path, name: str, max_megapixels: float) -> File:
+    if path.suffix.lower() != ".onnx":
+        predictions = read_predictions_file(path)
+        version = _version(name, _labels(predictions.class_ids), file_sha256(path))
+        return PredictionsFile(version, predictions)
+    from classifier.inference.backends.onnx_file import OnnxFile  # ONNX Runtime: 0.2 s
+
+    network = OnnxFile(path)
+    both = "".join(file_sha256(part) for part in (path, path.with_suffix(".json")))
+    digest = hashlib.sha256(both.encode()).hexdigest()
+    return NetworkFile(_version(name, network.labels, digest), network, max_megapixels)
+
+
+def _version(name: str, labels: Labels, digest: str) -> ServedVersion:
+    return ServedVersion(
         model=name,
         number=name,
-        labels=_labels(predictions.class_ids),
+        labels=labels,
         run_id=None,
         epoch=None,
         dataset_digest=None,
-        file_sha256=file_sha256(path),
+        file_sha256=digest,
     )
-    return PredictionsFile(version, predictions)
 
 
 def _labels(ids: Iterable[str], names: Mapping[str, str] | None = None) -> Labels:

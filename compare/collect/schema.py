@@ -16,6 +16,9 @@ FINAL_CODES = frozenset({"undecodable_image", "image_too_large", NOT_IN_FILE})
 PREDICTIONS_ENDS = (".csv", ".parquet")
 """Ends of the names of files of predictions."""
 
+FILE_ENDS = (*PREDICTIONS_ENDS, ".onnx")
+"""Ends of the names of all files that may stand for a version."""
+
 
 class NotTheContract(ValueError):
     """The answer breaks the contract of the HTTP API."""
@@ -23,7 +26,7 @@ class NotTheContract(ValueError):
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version as `GET /versions/v8` shows it, or a file of predictions."""
+    """A version as `GET /versions/v8` shows it, or a file."""
 
     model: str
     """Of a file its name, as `number`."""
@@ -75,7 +78,7 @@ Named = tuple[str | None, str]
 
 def is_file_name(name: str) -> bool:
     """Whether `--a NAME` means a file; versions and aliases have no such end."""
-    return name.lower().endswith(PREDICTIONS_ENDS)
+    return name.lower().endswith(FILE_ENDS)
 
 
 def shown_names(a: Named, b: Named) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from compare.collect.client import (
 )
 from compare.collect.collector import Side
 from compare.collect.local_service import DEFAULT_ADDRESS, OwnService, own_service
-from compare.collect.offline import PredictionsFile
+from compare.collect.offline import File
 from compare.collect.schema import ServedVersion
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)
@@ -39,7 +39,7 @@ None is the model of --model, or the only one.
 
 @contextlib.contextmanager
 def open_sides(
-    files: Mapping[str, PredictionsFile], a: str, b: str, *, find: FindService
+    files: Mapping[str, File], a: str, b: str, *, find: FindService
 ) -> Iterator[tuple[Side, Side]]:
     """Yield both sides. For names that are not among `files` a service is found.
 

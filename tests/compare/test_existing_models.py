@@ -15,7 +15,7 @@ import compare
 from classifier.datasets.dataset import Dataset
 from compare.__main__ import main
 from compare.results.folder import ANSWERED
-from tests.conftest import RunningService, Store
+from tests.conftest import RunningService, Store, encoded, picture
 
 CLASSES = tuple("0123456789")
 
@@ -446,3 +446,71 @@ def test_a_name_without_its_model_needs_the_model(
 ) -> None:
     assert main(["--a", "v1", "--b", "v2", "--out", str(tmp_path / "x")]) == 2
     assert "name one with --model: digits-tiny, other" in capsys.readouterr().err
+
+
+def _as_onnx_file(store: Store, version: str, file: Path) -> None:
+    """The network of a version, as a file with its sidecar."""
+    bundle = store.bundle(version)
+    shutil.copy(bundle.graph, file)
+    shutil.copy(bundle.weights, file.parent)
+    sidecar = {
+        "labels": bundle.labels.to_json(),
+        "preprocessing": bundle.preprocessing.to_json(),
+        "layout": "nhwc",
+        "output": "logits",
+    }
+    file.with_suffix(".json").write_text(json.dumps(sidecar))
+
+
+def test_the_network_of_a_file_answers_as_the_version_that_it_is(
+    store: Store,
+    service: RunningService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _as_onnx_file(store, "v2", Path("rival.onnx"))
+    common = ["--data", "digits", "--limit", "100", "--no-mlflow"]
+
+    versus = ["--a", "v2", "--b", "rival.onnx", "--url", service.url]
+    assert main([*versus, *common, "--out", "x"]) == 0
+
+    summary = _summary(Path("x"))
+    assert summary["disagreement_rate"] == 0
+    assert abs(summary["log_loss_delta"]["value"]) < 1e-5
+    assert summary["probe"] == {"images": 100, "differing": 0}
+    assert summary["model"] is None
+    run = json.loads(Path("x/run.json").read_text())
+    assert run["latency_note"].startswith("not measured: rival.onnx is a file")
+    # alone with its own answers, kept as a file, and without a service
+    assert main(["--from", "x", "--export", "kept.csv"]) == 0
+    pair = ["--a", "kept.csv", "--b", "rival.onnx"]
+    assert main([*pair, *common, "--out", "y"]) == 0
+    assert _summary(Path("y"))["disagreement_rate"] == 0
+    capsys.readouterr()
+    assert main([*pair, "--no-mlflow", "--out", "z"]) == 2
+    assert "does not say which images to compare on" in capsys.readouterr().err
+
+
+def test_an_image_that_an_onnx_file_cannot_be_given_is_missing(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for version in ("v1", "v2"):
+        Path(version).mkdir()
+        _as_onnx_file(store, version, Path(version, "rival.onnx"))
+    for part in ("train", "val"):
+        Path("photos", part, "3").mkdir(parents=True)
+        encoded_picture = encoded(picture(), "PNG")
+        Path("photos", part, "3", "whole.png").write_bytes(encoded_picture)
+        Path("photos", part, "3", "cut.png").write_bytes(encoded_picture[:60])
+
+    pair = ["--a", "v1/rival.onnx", "--b", "v2/rival.onnx", "--data", "photos"]
+    assert main([*pair, "--out", "x"]) == 3
+    assert "undecodable_image" in capsys.readouterr().out
+    assert main([*pair, "--out", "x", "--allow-missing", "1"]) == 0
+    assert _summary(Path("x"))["images"] == 1

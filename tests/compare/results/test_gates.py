@@ -40,6 +40,7 @@ def test_without_labels_only_what_needs_none_has_a_value() -> None:
         "b.mean_confidence",
         "images",
         "missing",
+        "left_out",
         "disagreement_rate",
         "disagreement.low",
         "disagreement.high",

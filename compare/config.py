@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from classifier.console.flags import (
     Flag,
@@ -155,6 +155,17 @@ class CompareConfig:
             default="none",
         ),
     ] = None
+    labels: Annotated[
+        Path | None,
+        Flag("a table file,label of their classes", metavar="FILE.csv", default="none"),
+    ] = None
+    part: Annotated[
+        Literal["validation", "all"],
+        Flag(
+            "of images without train/ and val/: those that the versions' runs recorded "
+            "for validation, or all"
+        ),
+    ] = "validation"
     limit: Annotated[
         int | None,
         Flag("only N images, a fixed sample by class", default="all", least=1),

@@ -13,7 +13,7 @@ from classifier.store.versions import split_name
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.collector import Side, Sources, collect_answers
 from compare.collect.image_statistics import Look, look_at
-from compare.collect.images import Images, find_images, open_images
+from compare.collect.images import Images, WantedImages, find_images, open_images
 from compare.collect.local_service import OwnService
 from compare.collect.offline import (
     PredictionsFile,
@@ -112,13 +112,14 @@ def _prepare_early(
     if early is None:
         return None, None, {}
     is_logged = _prepare_store(config)
-    model, version = split_name(config.b if is_file_name(config.a) else config.a)
     images = open_images(
-        config.data,
-        model=model or config.model,
-        version=version,
-        limit=None,
-        cache=config.cache,
+        _wanted(config),
+        versions=[
+            (model or config.model, version)
+            for name in (config.a, config.b)
+            if not is_file_name(name)
+            for model, version in [split_name(name)]
+        ],
     )
     sample = images.sample(config.limit)
     seen = look_at(
@@ -148,11 +149,14 @@ def _find_images(
                 "--data"
             )
         return images_of(files, class_map)
-    return find_images(
-        config.data,
-        model=served[0].model if served else None,
-        version=served[0].number if served else "",
-        limit=None,
+    return find_images(_wanted(config), versions=[(v.model, v.number) for v in served])
+
+
+def _wanted(config: CompareConfig) -> WantedImages:
+    return WantedImages(
+        source=config.data,
+        labels=config.labels,
+        takes_all=config.part == "all",
         cache=config.cache,
     )
 

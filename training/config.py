@@ -28,6 +28,15 @@ Device = Annotated[
     Flag("auto: a GPU where one is usable", group="machine"),
 ]
 
+Part = Annotated[
+    Literal["validation", "all"],
+    Flag(
+        "of images without train/ and val/: those that the version's run recorded for "
+        "validation, or all (with --quantize the unknown ones calibrate)",
+        group="data",
+    ),
+]
+
 
 def _data_path(text: str) -> str:
     """`digits`, or an absolute path, as a run is resumed from any folder."""
@@ -78,13 +87,21 @@ class DataConfig:
     data: Annotated[
         str,
         Flag(
-            "tiny-imagenet-200, a folder of train/<class>/* and val/<class>/*, an "
-            "archive of either, or digits",
+            "tiny-imagenet-200, a folder of train/<class>/* and val/<class>/*, or of "
+            "<class>/*, an archive of these, or digits",
             group="data",
             metavar="PATH|digits",
             read=_data_path,
         ),
     ]
+    labels: Annotated[
+        str | None,
+        Flag(
+            "a table file,label of images that are not in class folders",
+            metavar="FILE.csv",
+            read=lambda text: os.path.abspath(os.path.expanduser(not_empty(text))),
+        ),
+    ] = None
     skip_broken: Annotated[
         bool,
         Flag("leave out images that do not decode", default="refuse them"),
@@ -116,6 +133,10 @@ class DataConfig:
         check_max_megapixels(self.max_megapixels)
 
     @property
+    def labels_file(self) -> Path | None:
+        return None if self.labels is None else Path(self.labels)
+
+    @property
     def cache_folder(self) -> Path:
         return self.cache or default_cache()
 
@@ -137,6 +158,15 @@ class TrainingConfig(DataConfig):
             least=1,
         ),
     ] = None
+    val_fraction: Annotated[
+        float,
+        Flag(
+            "share for validation of images without train/ and val/; the hash of a "
+            "file's bytes decides",
+            metavar="X",
+            group="data",
+        ),
+    ] = 0.2
     arch: Annotated[
         str,
         Flag(
@@ -325,6 +355,10 @@ class TrainingConfig(DataConfig):
             raise ValueError(
                 f"batch_size must be at least 2, for batch norm, got {self.batch_size}"
             )
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(
+                f"val_fraction must be above 0 and below 1, got {self.val_fraction}"
+            )
         if self.lr is not None and not (0 < self.lr < math.inf):
             raise ValueError(f"lr must be above 0 and finite, got {self.lr}")
         check_network_name(self.arch, self.stem)
@@ -410,6 +444,7 @@ class EvaluationConfig(DataConfig):
             metavar="VERSION",
         ),
     ]
+    part: Part = "validation"
     device: Device = "auto"
 
 
@@ -426,6 +461,7 @@ class QuantizeConfig(DataConfig):
             metavar="VERSION",
         ),
     ]
+    part: Part = "validation"
 
 
 Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig

@@ -80,6 +80,9 @@ class Dataset:
 
     own_notes: tuple[str, ...] = ()
 
+    split: str | None = None
+    """split.csv, for the run to keep, if images without parts were split just now."""
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Remarks about both parts and their tables; without full stops."""

@@ -82,8 +82,8 @@ def _decoded(line: bytes) -> str:
 
 
 _WHAT_A_DATA_SET_IS = (
-    "a data set is a folder with train/<class>/* and val/<class>/*, Tiny ImageNet's "
-    "folder, an archive of either, or 'digits'"
+    "a data set is a folder with train/<class>/* and val/<class>/*, one with <class>/* "
+    "of two classes or more, Tiny ImageNet's folder, an archive of these, or 'digits'"
 )
 
 
@@ -169,9 +169,10 @@ def _check_class(name: str, images: Listing) -> None:
 def _read_part(root: Path, part: str) -> Part:
     folder = root / part
     if not folder.is_dir():
-        raise BadDataset(
-            f"{folder} is not there; {hint_of_parts(root) or _WHAT_A_DATA_SET_IS}"
-        )
+        hint = hint_of_parts(root)
+        if not hint and os.path.isdir(root / "train"):
+            hint = f"name {root / 'train'} with --data, and it is split by itself"
+        raise BadDataset(f"{folder} is not there; {hint or _WHAT_A_DATA_SET_IS}")
     if [inner.name for inner in subfolders(folder)] == ["images"]:
         folder = _check_sorted(folder / "images")
     return read_class_folders(folder)

@@ -237,12 +237,16 @@ _ALIKE = {
 """Other names of the parts, in lower case, the likeliest first."""
 
 
+def has_parts(folder: Path) -> bool:
+    return any(os.path.exists(folder / part) for part in PARTS)
+
+
 def find_root(folder: Path) -> Path | None:
     """`folder` if it has a part; else the only folder below that has a `val` part.
 
     Raises BadDataset if several folders have one.
     """
-    if any(os.path.exists(folder / part) for part in PARTS):
+    if has_parts(folder):
         return folder
     level = subfolders(folder)
     for _ in range(DEPTH):
@@ -257,6 +261,32 @@ def find_root(folder: Path) -> Path | None:
             return found[0]
         level = _below(level)
     return None
+
+
+def find_flat_root(folder: Path) -> Path | None:
+    """`folder` if it has class folders without parts; else the only folder that has.
+
+    Images in one folder alone are no classes, nor are parts with other names.
+    """
+    level = [folder]
+    for _ in range(DEPTH + 1):
+        if len(level) != 1 or _resembles_parts(level[0]):
+            return None
+        inner = [below for below in _below(level) if has_images(below)]
+        if len(inner) > 1:
+            return level[0]
+        level = inner
+    return None
+
+
+def _resembles_parts(root: Path) -> bool:
+    """Whether a folder named like a part has class folders. One with images is one."""
+    alike = {name for names in _ALIKE.values() for name in names}
+    return any(
+        any(map(has_images, _below([inner])))
+        for inner in _below([root])
+        if inner.name.lower() in alike
+    )
 
 
 def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,19 @@ from PIL import Image
 
 from classifier.datasets.archives import SUFFIXES, is_archive, stem, unpack
 from classifier.datasets.dataset import BadDataset, Dataset
+from classifier.datasets.flat_folders import read_flat_folders
 from classifier.datasets.layouts import (
     is_tiny_imagenet,
     read_image_folder,
     read_tiny_imagenet,
 )
-from classifier.datasets.listing import find_root, subfolders
+from classifier.datasets.listing import (
+    find_flat_root,
+    find_root,
+    has_parts,
+    subfolders,
+)
+from classifier.datasets.split import AS_RECORDED, Splitting
 from classifier.storage import build_once
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -47,12 +55,24 @@ def _write_digits(folder: Path) -> None:
             words.write(f"{class_index}\t{name}\n")
 
 
-def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
+def open_dataset(
+    source: str,
+    *,
+    cache: Path,
+    want_train: bool,
+    labels: Path | None = None,
+    splitting: Splitting = AS_RECORDED,
+) -> Dataset:
     """The data set of `--data SOURCE`: `digits`, a folder or an archive.
 
-    Decodes no image. Raises BadDataset with the fault and the remedy.
+    `labels` is a table of the images' classes, and `splitting` says how images without
+    parts are split. Decodes no image. Raises BadDataset with the fault and the remedy.
     """
+    read_folder = partial(
+        _read_folder, want_train=want_train, labels=labels, splitting=splitting
+    )
     if source == "digits":
+        _check_no_split("digits", labels, splitting)
         folder = build_once(cache / "digits", _write_digits)
         digits = read_image_folder(folder, want_train=want_train)
         return replace(
@@ -61,7 +81,7 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
     path = Path(os.path.expanduser(source)).absolute()
     _check_there(path)
     if path.is_dir():
-        return _read_folder(path, want_train=want_train, name=path.name)
+        return read_folder(path, name=path.name)
     if not is_archive(path):
         raise BadDataset(
             f"{path} is a file of an unknown kind; --data takes 'digits', a folder, "
@@ -70,7 +90,7 @@ def open_dataset(source: str, *, cache: Path, want_train: bool) -> Dataset:
     unpacked = unpack(path, cache=cache)
     try:
         inner = find_root(unpacked) or _single_folder(unpacked)
-        dataset = _read_folder(inner, want_train=want_train, name=stem(path))
+        dataset = read_folder(inner, name=stem(path))
     except BadDataset as error:  # The user knows the archive, not the cache.
         raise BadDataset(str(error).replace(str(unpacked), str(path))) from error
     return replace(dataset, source=str(path))
@@ -97,17 +117,46 @@ def _single_folder(folder: Path) -> Path:
     return inner[0] if len(inner) == 1 else folder
 
 
-def _read_folder(folder: Path, *, want_train: bool, name: str) -> Dataset:
+def _read_folder(
+    folder: Path,
+    *,
+    name: str,
+    want_train: bool,
+    labels: Path | None,
+    splitting: Splitting,
+) -> Dataset:
     root = find_root(folder) or folder
-    if is_tiny_imagenet(root):
-        dataset = read_tiny_imagenet(root, want_train=want_train)
+    recorded = splitting.recorded
+    flat = None
+    if not has_parts(root):
+        is_by_table = labels or (recorded and recorded.is_by_table)
+        flat = folder if is_by_table else find_flat_root(folder)
+    if flat is not None:
+        root = flat
+        dataset = read_flat_folders(
+            root, labels=labels, splitting=splitting, want_train=want_train
+        )
     else:
-        dataset = read_image_folder(root, want_train=want_train)
+        _check_no_split(str(root), labels, splitting)
+        read = read_tiny_imagenet if is_tiny_imagenet(root) else read_image_folder
+        dataset = read(root, want_train=want_train)
+    if not is_tiny_imagenet(root):
         dataset = replace(dataset, name=_plain_name(name))
     if root == folder:
         return dataset
     note = f"the data set is in {root.relative_to(folder)}"
-    return replace(dataset, source=str(folder), own_notes=(note,))
+    return replace(dataset, source=str(folder), own_notes=(note, *dataset.own_notes))
+
+
+def _check_no_split(root: str, labels: Path | None, splitting: Splitting) -> None:
+    """Raises BadDataset for flags that are for images without parts."""
+    flags = {"--labels": labels is not None, "--part all": splitting.takes_all}
+    for flag, is_given in flags.items():
+        if is_given:
+            raise BadDataset(
+                f"{flag} is for images without train/ and val/, which {root} is not; "
+                f"leave it out"
+            )
 
 
 def _plain_name(name: str) -> str:

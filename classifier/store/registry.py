@@ -165,6 +165,35 @@ class Registry:
             f"{store_folder(self.uri) / 'mlruns'}; put them back"
         )
 
+    def run_text(self, version: Version, name: str) -> str | None:
+        """The text that the run of a version, or of its int8 form, keeps as `name`.
+
+        None if there is none. Local files are found as fetch() finds them.
+        """
+        run_id = (version.base or version).run_id
+        if run_id is None:
+            return None
+        with store_call(f"read {name!r} of run {run_id}"):
+            try:
+                location = str(self.client.get_run(run_id).info.artifact_uri)
+                url = urlparse(location)
+                if url.scheme not in ("", "file"):
+                    listed = self.client.list_artifacts(run_id)
+                    if name not in {file.path for file in listed}:
+                        return None
+                    downloaded = self.client.download_artifacts(run_id, name)
+                    return Path(downloaded).read_text("utf-8")
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None  # the run was deleted
+        folder = store_folder(self.uri) / "mlruns"
+        moved = folder.glob(f"*/{run_id}/artifacts/{name}")
+        for file in (Path(unquote(url.path), name), *moved):
+            if file.is_file():
+                return file.read_text("utf-8")
+        return None
+
     def _location(self, version: Version) -> str:
         if version.model_id is None:
             raise NoBundle(

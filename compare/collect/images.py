@@ -23,6 +23,7 @@ from classifier.datasets.listing import (
     list_images,
 )
 from classifier.datasets.source import open_dataset
+from classifier.datasets.split import SPLIT, Split, Splitting, merged, read_split
 from classifier.storage import default_cache
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import UnknownModel, UnknownVersion
@@ -111,50 +112,68 @@ def sampling_order(names: Sequence[str], class_ids: Sequence[str] | None) -> lis
     return sorted(by_hash, key=due.__getitem__)
 
 
-def find_images(
-    source: str | None,
-    *,
-    model: str | None,
-    version: str,
-    limit: int | None,
-    cache: Path | None,
-) -> Images:
-    """The images at `source`, else those that `version` was validated on.
+ModelAndVersion = tuple[str | None, str]
+"""None is the only model there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedImages:
+    """The images that a command asks for."""
+
+    source: str | None = None
+    """None: those that the baseline was validated on."""
+
+    labels: Path | None = None
+    """A table of the images' classes."""
+
+    takes_all: bool = False
+    """Whether images without parts are all taken, not only those for validation."""
+
+    limit: int | None = None
+    cache: Path | None = None
+
+
+def find_images(wanted: WantedImages, *, versions: Sequence[ModelAndVersion]) -> Images:
+    """The images for the versions of a service. The first one is the baseline.
 
     Raises BadDataset if the images are unknown, or if there are none.
     """
     try:
-        return open_images(
-            source, model=model, version=version, limit=limit, cache=cache
-        )
+        return open_images(wanted, versions=versions)
     except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
         raise BadDataset(
             f"the registry does not name the images ({error}); name them with --data"
         ) from error
 
 
-def open_images(
-    source: str | None,
-    *,
-    model: str | None,
-    version: str,
-    limit: int | None,
-    cache: Path | None,
-) -> Images:
-    """The same for a version of our own store.
+def open_images(wanted: WantedImages, *, versions: Sequence[ModelAndVersion]) -> Images:
+    """The same for versions of our own store.
 
-    A folder of images without a layout is taken as it is, without labels. Raises
-    BadDataset, and StoreUnavailable, UnknownModel or UnknownVersion of the store.
+    A folder of images without parts is split as the versions' runs recorded. Without a
+    record it is taken as it is, without labels. Raises BadDataset, and
+    StoreUnavailable, UnknownModel or UnknownVersion of the store.
     """
+    source = wanted.source
     if source is None:
-        source = _recorded_source(model, version)
+        source = _recorded_source(*versions[0])
         # Anybody can write there, and these images are sent to the service.
         logger.info("the registry names %s as the images", source)
-    if is_unlabelled(source):
-        logger.info("%s has images and no labels", source)
-        return unlabelled_images(source, limit)
-    dataset = open_dataset(source, cache=cache or default_cache(), want_train=False)
-    return labelled_images(dataset, limit)
+    splitting = Splitting(takes_all=wanted.takes_all)
+    if may_be_split(source):
+        recorded = _recorded_split(versions)
+        splitting = replace(splitting, recorded=recorded)
+        has_labels = recorded or wanted.labels or wanted.takes_all
+        if not has_labels and is_unlabelled(source):
+            logger.info("%s has images and no labels", source)
+            return unlabelled_images(source, wanted.limit)
+    dataset = open_dataset(
+        source,
+        cache=wanted.cache or default_cache(),
+        want_train=False,
+        labels=wanted.labels,
+        splitting=splitting,
+    )
+    return labelled_images(dataset, wanted.limit)
 
 
 def _recorded_source(model: str | None, name: str) -> str:
@@ -170,6 +189,29 @@ def _recorded_source(model: str | None, name: str) -> str:
             "trained on; name them with --data"
         )
     return source
+
+
+def _recorded_split(names: Sequence[ModelAndVersion]) -> Split | None:
+    """The splits of the versions' runs as one; None without a store or a split."""
+    from classifier.store.registry import Registry
+
+    try:
+        registry = Registry()
+        versions = [
+            registry.resolve(registry.model_name(model), name) for model, name in names
+        ]
+    except (StoreUnavailable, UnknownModel, UnknownVersion) as error:
+        # They are the versions of another store's service.
+        logger.info("no recorded split of the images: %s", error)
+        return None
+    texts = {v.run_id: registry.run_text(v, SPLIT) for v in versions}
+    return merged(map(read_split, texts.values()))
+
+
+def may_be_split(source: str) -> bool:
+    """Whether `source` is an archive, or a folder without train/ and val/."""
+    root = _folder(source)
+    return source != "digits" and (not root.is_dir() or find_root(root) is None)
 
 
 def labelled_images(dataset: Dataset, limit: int | None) -> Images:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,9 @@ Open = Callable[..., Dataset]
 
 @pytest.fixture
 def open_(tmp_path: Path) -> Open:
-    def open_it(source: Path | str, *, want_train: bool = True) -> Dataset:
+    def open_it(source: Path | str, *, want_train: bool = True, **more: Any) -> Dataset:
         cache = tmp_path / "cache"
-        return open_dataset(str(source), cache=cache, want_train=want_train)
+        return open_dataset(str(source), cache=cache, want_train=want_train, **more)
 
     return open_it
 

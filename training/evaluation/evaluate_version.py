@@ -14,12 +14,14 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.bundle.labels import Labels, unicode_hint
 from classifier.datasets.dataset import BadDataset, Dataset
 from classifier.datasets.source import open_dataset
+from classifier.datasets.split import SPLIT, Splitting, read_split
 from classifier.inference import predict
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks.image_classifier import ImageClassifier
 from classifier.store.registry import Registry
+from classifier.store.versions import Version
 from training.compute import DeviceUnavailable, choose_compute
-from training.config import EvaluationConfig
+from training.config import EvaluationConfig, QuantizeConfig
 from training.data.decoded_images import decode_part
 from training.evaluation.evaluate import BATCH_SIZE, logits_by_batch, measure
 
@@ -53,9 +55,9 @@ def print_evaluation(config: EvaluationConfig) -> None:
     registry = Registry()
     version = registry.resolve(registry.model_name(config.model), config.version)
     bundle = read_bundle(registry.fetch(version))
-    dataset = open_dataset(config.data, cache=config.cache_folder, want_train=False)
-    log_notes(dataset)
-    check_classes_known(dataset, bundle.labels)
+    dataset = open_data_of(
+        version, bundle.labels, registry=registry, config=config, want_train=False
+    )
     val = decode_part(
         dataset.val,
         name="val",
@@ -115,13 +117,37 @@ def _answers(
     return logits_by_batch(classifier, images)
 
 
-def log_notes(dataset: Dataset) -> None:
-    """Notes go to standard error, as programs read the output of `--evaluate`."""
+def open_data_of(
+    version: Version,
+    labels: Labels,
+    *,
+    registry: Registry,
+    config: EvaluationConfig | QuantizeConfig,
+    want_train: bool,
+) -> Dataset:
+    """The data for a version with these labels, split as its run recorded.
+
+    Notes go to standard error, as programs read the output of `--evaluate`. Raises
+    BadDataset, also if the version does not know a class.
+    """
+    splitting = Splitting(
+        recorded=read_split(registry.run_text(version, SPLIT)),
+        takes_all=config.part == "all",
+    )
+    dataset = open_dataset(
+        config.data,
+        cache=config.cache_folder,
+        want_train=want_train,
+        labels=config.labels_file,
+        splitting=splitting,
+    )
     for note in dataset.notes:
         logger.warning("%s", note)
+    _check_classes_known(dataset, labels)
+    return dataset
 
 
-def check_classes_known(dataset: Dataset, labels: Labels) -> None:
+def _check_classes_known(dataset: Dataset, labels: Labels) -> None:
     unknown = sorted(set(dataset.val.class_ids) - set(labels.ids))
     if unknown:
         hint = unicode_hint(unknown, labels.ids)

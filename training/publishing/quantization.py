@@ -17,7 +17,6 @@ from classifier.bundle.predictions import read_predictions, write_predictions
 from classifier.console.progress import progress_bar
 from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Part
-from classifier.datasets.source import open_dataset
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.predict import images_per_second, logits_by_batch
 from classifier.store.logged_models import experiment_of
@@ -27,7 +26,7 @@ from training.config import QuantizeConfig
 from training.data.decoded_images import DecodedPart, decode_train_and_val
 from training.evaluation.epoch import now_ms
 from training.evaluation.evaluate import BATCH_SIZE, Metrics, Predictions
-from training.evaluation.evaluate_version import check_classes_known, log_notes
+from training.evaluation.evaluate_version import open_data_of
 from training.publishing.tracking import RunTracker, run_tags
 
 CALIBRATION_IMAGES = 512
@@ -145,7 +144,7 @@ def quantise_version(
             f"v{version.number} is quantised already; name the version it was made of, "
             f"--quantize v{version.base.number}"
         )
-    calibration, val = _decode(config, version, fp32)
+    calibration, val = _decode(config, version, fp32, registry)
     with tempfile.TemporaryDirectory(prefix="flipside-") as folder:
         int8 = write_bundle(
             Path(folder),
@@ -176,16 +175,16 @@ def quantise_version(
 
 
 def _decode(
-    config: QuantizeConfig, version: Version, bundle: Bundle
+    config: QuantizeConfig, version: Version, bundle: Bundle, registry: Registry
 ) -> tuple[DecodedPart, DecodedPart]:
     """Training images to calibrate on, and all validation images.
 
     Raises BadDataset if the version was validated on other images: then both forms
     would be measured on different images.
     """
-    dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
-    log_notes(dataset)
-    check_classes_known(dataset, bundle.labels)
+    dataset = open_data_of(
+        version, bundle.labels, registry=registry, config=config, want_train=True
+    )
     assert dataset.train is not None
     train = calibration_part(dataset.train, classes=len(dataset.labels))
     calibration, val = decode_train_and_val(

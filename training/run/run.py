@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from classifier.datasets.split import SPLIT
 from classifier.store.registry import Registry
 from training.compute import explain_compute
 from training.evaluation.epoch import Checkpoint, EpochResult, History, now_ms
@@ -44,6 +45,8 @@ def log_setup(run: RunTracker, setup: RunSetup) -> None:
     settings = {k: v for k, v in asdict(setup.config).items() if k != "cache"}
     recipe = {f"recipe_{k}": v for k, v in asdict(setup.recipe).items()}
     versions = {f"version_{k}": v for k, v in library_versions().items()}
+    if setup.near_duplicates is not None:
+        settings["near_duplicates"] = setup.near_duplicates
     run.log_params(
         {
             **settings,
@@ -68,6 +71,8 @@ def log_setup(run: RunTracker, setup: RunSetup) -> None:
         source=setup.dataset.source,
         size=setup.sizes,
     )
+    if setup.dataset.split is not None:
+        run.log_text(setup.dataset.split, SPLIT)
     run.log_text(layer_table(setup.classifier, setup.preprocessing), "layers.csv")
 
 
@@ -83,7 +88,7 @@ def print_setup(
         ("model", f"{setup.model}, {network}"),
         ("run", f"{run.run_name} ({run.run_id}) in {store}"),
         ("data", f"{setup.dataset.name}: {setup.sizes}"),
-        *(("note", note) for note in setup.dataset.notes),
+        *(("note", note) for note in setup.notes),
         ("compute", f"{explain_compute(compute)}, {steps}"),
     ]
     if epochs_done is not None:

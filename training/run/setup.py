@@ -5,6 +5,7 @@ import shutil
 import sysconfig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from classifier.bundle.network import NetworkSpec, default_size
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
+from classifier.datasets.split import Splitting
 from classifier.networks.build import build_network, new_spec
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
@@ -25,6 +27,7 @@ from training.data.decoded_images import (
     decode_train_and_val,
     sample,
 )
+from training.data.near_duplicates import count_near_duplicates
 from training.optimization.schedule import auto_batch_size, scaled_rate
 from training.recipes import FULL_BATCH, RECIPES, Recipe
 from training.reports.diagnosis import Sample
@@ -98,6 +101,27 @@ class RunSetup:
             chance=float(np.bincount(targets).max() / len(targets)),
         )
 
+    @cached_property
+    def near_duplicates(self) -> int | None:
+        """Validation images that look like a training image.
+
+        None where the data has parts of its own, whose makers saw to that.
+        """
+        if self.dataset.split is None:
+            return None
+        return count_near_duplicates(self.train.images, self.val.images)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        notes = self.dataset.notes
+        if not self.near_duplicates:
+            return notes
+        return (
+            *notes,
+            f"{self.near_duplicates:,} of {len(self.val):,} validation images look "
+            f"like a training image, which flatters the accuracy",
+        )
+
     @property
     def has_top5(self) -> bool:
         """Whether five answers can miss the true class."""
@@ -133,7 +157,13 @@ def prepare(
         local_size=world.local_size,
     )
     _check_compiler(config, original, world)
-    dataset = open_dataset(config.data, cache=config.cache_folder, want_train=True)
+    dataset = open_dataset(
+        config.data,
+        cache=config.cache_folder,
+        want_train=True,
+        labels=config.labels_file,
+        splitting=Splitting(val_fraction=config.val_fraction),
+    )
     if content is None:
         start, allowed = new_start(config, dataset.labels), {config.arch}
     else:

@@ -100,7 +100,7 @@ def test_the_error_of_a_damaged_data_set_names_the_damage(
         ({"val": "test"}, r"has 'train' and 'test': rename or link 'test' to 'val'"),
         ({"val": "inner/validation"}, r"inner has 'validation': rename or link"),
         ({"val": "a/b/training"}, r"a/b has 'training': rename or link"),
-        ({"val": "other"}, "a data set is a folder with train"),
+        ({"val": "other"}, "name .*train with --data, and it is split by itself"),
     ],
 )
 def test_the_error_says_how_to_rename_parts_with_other_names(

@@ -337,6 +337,17 @@ class TrainingConfig(DataConfig):
             most=10_000,
         ),
     ] = None
+    class_weights: Annotated[
+        Literal["none", "balanced"],
+        Flag("balanced: in the loss every class weighs the same, however many images"),
+    ] = "none"
+    sampler: Annotated[
+        Literal["shuffle", "balanced"],
+        Flag(
+            "shuffle: every image once an epoch; balanced: as many images, equally "
+            "from every class"
+        ),
+    ] = "shuffle"
     seed: Annotated[int, Flag("of all that is drawn", least=0, most=2**32 - 1)] = 0
     device: Device = "auto"
     # Measuring and publishing are always fp32.
@@ -354,6 +365,11 @@ class TrainingConfig(DataConfig):
         if self.batch_size != "auto" and self.batch_size < 2:
             raise ValueError(
                 f"batch_size must be at least 2, for batch norm, got {self.batch_size}"
+            )
+        if self.class_weights == self.sampler == "balanced":
+            raise ValueError(
+                "class_weights and sampler do the same, and both would do it twice; "
+                "leave one of them out"
             )
         if not 0 < self.val_fraction < 1:
             raise ValueError(

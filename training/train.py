@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from classifier.store.location import store_uri
 from classifier.store.registry import Registry
 from training.compute import World, open_world
 from training.config import ResumeConfig, TrainingConfig
-from training.data.batches import Batches, batch_bounds
+from training.data.batches import Batches, balanced_weights, batch_bounds
 from training.data.features import TrainingInputs, head_inputs
 from training.evaluation.epoch import EpochResult
 from training.evaluation.evaluate import evaluate
@@ -161,6 +162,7 @@ def _trainer(setup: RunSetup, inputs: TrainingInputs, world: World) -> Trainer:
         seed=config.seed,
         device=setup.compute.device,
         world=world,
+        is_balanced=config.sampler == "balanced",
     )
     return Trainer(
         setup.classifier,
@@ -171,7 +173,16 @@ def _trainer(setup: RunSetup, inputs: TrainingInputs, world: World) -> Trainer:
         world=world,
         compiled=setup.compiled,
         head=inputs.head,
+        class_weights=_class_weights(setup),
     )
+
+
+def _class_weights(setup: RunSetup) -> Tensor | None:
+    if setup.config.class_weights == "none":
+        return None
+    targets = torch.from_numpy(setup.train.targets)
+    weights = balanced_weights(targets, classes=len(setup.dataset.labels))
+    return weights.to(setup.compute.device)
 
 
 def _train_and_evaluate(

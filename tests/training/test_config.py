@@ -73,6 +73,11 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--data", "digits", "--model", "it's"], "model must be letters"),
         (["--data", "digits", "--experiment", "../x"], "experiment must be letters"),
         (["--data", "digits", "--seed", "99999999999999"], "seed must be 0 to"),
+        (["--data", "digits", "--val-fraction", "1"], "val_fraction must be above 0"),
+        (
+            ["--data", "x", "--class-weights", "balanced", "--sampler", "balanced"],
+            "do the same, and both would do it twice",
+        ),
         (["--data", "digits", "--batch-size", "1"], "batch_size must be at least 2"),
         (["--data", "digits", "--batch-size", "0"], "batch_size must be at least 2"),
         (

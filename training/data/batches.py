@@ -42,7 +42,10 @@ class Batches:
         seed: int,
         device: torch.device,
         world: World,
+        is_balanced: bool = False,
     ) -> None:
+        """`is_balanced`: an epoch has equally many images of every class."""
+        self._order = balanced_order if is_balanced else shuffled_order
         self._seed = seed
         self._world = world
         self._device = device
@@ -79,8 +82,8 @@ class Batches:
         return Generator().manual_seed(self._seed * 1_000_003 + epoch)
 
     def of_epoch(self, generator: Generator) -> Iterator[Batch]:
-        """All images once; a thread fetches the next batch during a step."""
-        order = torch.randperm(len(self._part), generator=generator)
+        """One epoch's batches; a thread fetches the next one during a step."""
+        order = self._order(torch.from_numpy(self._part.targets), generator)
         if self._on_device is not None:
             order = order.to(self._device)
         with ThreadPoolExecutor(1, "prefetch") as thread:
@@ -110,6 +113,40 @@ class Batches:
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor
+
+
+def shuffled_order(targets: Tensor, generator: Generator) -> Tensor:
+    """Every image once."""
+    return torch.randperm(len(targets), generator=generator)
+
+
+def balanced_order(targets: Tensor, generator: Generator) -> Tensor:
+    """As many images as there are, equally from every class that has some.
+
+    No image comes again before the others of its class have come.
+    """
+    classes = torch.unique(targets)
+    shares = torch.arange(len(classes) + 1) * len(targets) // len(classes)
+    chosen = []
+    for class_index, wanted in zip(classes, shares.diff().tolist(), strict=True):
+        members = torch.nonzero(targets == class_index)[:, 0]
+        rounds = [
+            torch.randperm(len(members), generator=generator)
+            for _ in range(-(-wanted // len(members)))
+        ]
+        chosen.append(members[torch.cat(rounds)[:wanted]] if rounds else members[:0])
+    return torch.cat(chosen)[torch.randperm(len(targets), generator=generator)]
+
+
+def balanced_weights(targets: Tensor, *, classes: int) -> Tensor:
+    """Weights of classes in the loss, float32 [K]; of an image 1 on average.
+
+    A class without images has 0, as no target names it.
+    """
+    counts = torch.bincount(targets, minlength=classes)
+    there = counts > 0
+    weights = len(targets) / (there.sum() * counts.clamp(min=1))
+    return torch.where(there, weights, 0.0).float()
 
 
 def batch_bounds(

@@ -57,8 +57,13 @@ class Trainer:
         world: World | None = None,
         compiled: bool = False,
         head: str | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
-        """With a `head`, the batches have inputs of that layer instead of images."""
+        """With a `head`, the batches have inputs of that layer instead of images.
+
+        `class_weights` are those of the loss, [K].
+        """
+        self._class_weights = class_weights
         self._classifier = classifier
         self._batches = batches
         self._recipe = recipe
@@ -203,15 +208,14 @@ class Trainer:
         with self._compute.autocast():
             outputs = (network or self._network)(examples.inputs)
         logits, *auxiliary = logits_of(outputs)
-        smoothing = self._recipe.label_smoothing
-        losses = losses_of(logits, examples, label_smoothing=smoothing)
+        losses = self._losses(logits, examples)
         self._optimizer.zero_grad(set_to_none=True)
         # DDP averages gradients over processes, whose parts may differ by an image.
         scale = self._world.size / batch.within.total
         loss = losses.sum() * scale
         for other in auxiliary:
-            extra = losses_of(other, examples, label_smoothing=smoothing)
-            loss = loss + self._auxiliary_weight * extra.sum() * scale
+            extra = self._losses(other, examples).sum()
+            loss = loss + self._auxiliary_weight * extra * scale
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimizer.step()
         if self._average is not None:
@@ -221,6 +225,14 @@ class Trainer:
             five = logits.topk(min(5, logits.shape[1])).indices
             hits = five == batch.targets[:, None]
             return torch.stack((losses.sum(), hits[:, 0].sum(), hits.sum()))
+
+    def _losses(self, logits: Tensor, examples: Examples) -> Tensor:
+        return losses_of(
+            logits,
+            examples,
+            label_smoothing=self._recipe.label_smoothing,
+            class_weights=self._class_weights,
+        )
 
     def _point(self, sums: Tensor, seen: int, epoch: int) -> RunningPoint:
         loss, top1, top5 = (self._world.sum_up(sums.clone()) / seen).tolist()
@@ -235,13 +247,20 @@ class Trainer:
         return RunningPoint(self._step, share, metrics, time_ms=now_ms())
 
 
-def losses_of(logits: Tensor, examples: Examples, *, label_smoothing: float) -> Tensor:
-    """Cross-entropy per image in nats, float32 [n]."""
+def losses_of(
+    logits: Tensor,
+    examples: Examples,
+    *,
+    label_smoothing: float,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy per image in nats, float32 [n], times the weight of its class."""
 
     def against(targets: Tensor) -> Tensor:
-        return cross_entropy(
+        losses = cross_entropy(
             logits, targets, label_smoothing=label_smoothing, reduction="none"
         )
+        return losses if class_weights is None else losses * class_weights[targets]
 
     first = against(examples.targets)
     if not isinstance(examples, Mixed):

@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from training.compute import World
-from training.data.batches import Batches, batch_bounds
+from training.data.batches import (
+    Batches,
+    balanced_order,
+    balanced_weights,
+    batch_bounds,
+)
 from training.data.decoded_images import DecodedPart
 
 
@@ -81,3 +86,36 @@ def test_processes_share_each_batch_out_among_them(size: int) -> None:
     # The last 2 images are too few for so many, and join the batch before.
     assert joined == [*whole[:-2], whole[-2] + whole[-1]]
     assert all(len(part) >= 2 for parts in shares for part in parts)
+
+
+@pytest.mark.parametrize("sizes", [(2, 30, 300), (5, 5, 5), (1, 1, 9)])
+def test_a_balanced_epoch_has_equally_many_images_of_every_class(
+    sizes: tuple[int, ...],
+) -> None:
+    targets = torch.repeat_interleave(torch.tensor([0, 1, 4]), torch.tensor(sizes))
+
+    order = balanced_order(targets, torch.Generator().manual_seed(0))
+
+    assert len(order) == len(targets)
+    counts = torch.bincount(targets[order])[[0, 1, 4]]
+    assert counts.max() - counts.min() <= 1
+    times = torch.bincount(order, minlength=len(targets))
+    for class_index in (0, 1, 4):
+        of_class = times[targets == class_index]
+        assert of_class.max() - of_class.min() <= 1
+    again = balanced_order(targets, torch.Generator().manual_seed(0))
+    assert torch.equal(order, again)
+    assert not torch.equal(order, order.sort().values)
+
+
+def test_balanced_weights_give_every_class_the_same_sum_and_an_image_1_on_average() -> (
+    None
+):
+    targets = torch.tensor([0] * 2 + [1] * 30 + [3] * 300)
+
+    weights = balanced_weights(targets, classes=5)
+
+    sums = torch.bincount(targets, weights=weights[targets].double(), minlength=5)
+    assert sums[[0, 1, 3]].tolist() == pytest.approx([332 / 3] * 3)
+    assert weights[[2, 4]].tolist() == [0, 0]
+    assert weights[targets].mean().item() == pytest.approx(1)

@@ -216,3 +216,22 @@ def test_images_of_two_classes_are_learned_as_both() -> None:
     )
     expected = [first[0], 0.75 * first[1] + 0.25 * second[1], second[2]]
     torch.testing.assert_close(losses, torch.stack(expected))
+
+
+def test_the_loss_of_an_image_is_weighted_by_its_class() -> None:
+    logits = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    targets, others = torch.tensor([0, 1]), torch.tensor([3, 4])
+    weights = torch.tensor([0.5, 2.0, 1.0, 3.0, 1.0, 1.0])
+    share = torch.tensor([1.0, 0.25])
+    examples = Mixed(
+        inputs=torch.empty(0), targets=targets, other_targets=others, share=share
+    )
+
+    losses = losses_of(logits, examples, label_smoothing=0.1, class_weights=weights)
+
+    first, second = (
+        cross_entropy(logits, classes, label_smoothing=0.1, reduction="none")
+        for classes in (targets, others)
+    )
+    expected = [0.5 * first[0], 0.25 * 2 * first[1] + 0.75 * second[1]]
+    torch.testing.assert_close(losses, torch.stack(expected))

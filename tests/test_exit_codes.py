@@ -13,11 +13,12 @@ import serving.server.gunicorn_server
 import training.compute
 import training.optimization.trainer
 import training.publishing.export
+import training.publishing.foreign_graph
 import training.run.preflight
 import training.run.resume
 import training.run.state
 from classifier import hardware, storage
-from classifier.bundle import files
+from classifier.bundle import files, sidecar
 from classifier.console.exits import (
     NotNow,
     OurFault,
@@ -31,6 +32,8 @@ from classifier.store import location, versions
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,
     files.QuantisedBundle: 2,
+    sidecar.BadSidecar: 2,
+    training.publishing.foreign_graph.UnfitModel: 2,
     versions.UnknownModel: 2,
     versions.UnknownVersion: 2,
     training.run.state.UnknownRun: 2,

@@ -1,4 +1,4 @@
-"""`python -m training`: train and publish versions, measure one, or quantise one."""
+"""`python -m training`: train and publish versions; measure, quantise or import one."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from classifier.console.text import plain_handler, printable_lines
 from training.config import (
     Config,
     EvaluationConfig,
+    ImportConfig,
     QuantizeConfig,
     is_first_process,
     parse_arguments,
@@ -37,6 +38,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(config: Config, arguments: list[str]) -> int:
+    if isinstance(config, ImportConfig):
+        # First, as a graph needs no torch.
+        from training.publishing.importing import import_model
+
+        import_model(config, arguments=arguments)
+        return 0
     # Imported here: torch and MLflow take 4 s, and --help needs neither.
     from training.compute import FirstProcessFailed
     from training.run.resume import signals_interrupt

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from classifier.bundle.network import Stem, check_network_name, check_size
+from classifier.bundle.sidecar import Layout, Output
 from classifier.console.flags import (
     Flag,
     check_fields,
@@ -384,14 +385,7 @@ class TrainingConfig(DataConfig):
             raise ValueError("resize_to is for a crop; leave out --crop none")
         if self.mixup and self.cutmix:
             raise ValueError("an image is mixed once: give --mixup or --cutmix")
-        for name in ("model", "experiment"):
-            value = getattr(self, name)
-            # Both become folders or parts of MLflow's filters and URIs.
-            if value is not None and not re.fullmatch(r"\w[\w .-]*", value):
-                raise ValueError(
-                    f"{name} must be letters, digits, '.', '-', '_' and spaces, and "
-                    f"begin with one of the first two, got {value!r}"
-                )
+        check_names(self.model, self.experiment)
 
     @property
     def recipe_name(self) -> str:
@@ -415,6 +409,16 @@ class TrainingConfig(DataConfig):
     def arch_in_names(self) -> str:
         """The network as a part of names: of the model and of folders."""
         return re.sub(r"\W+", "-", self.arch.removeprefix("timm:"))
+
+
+def check_names(model: str | None, experiment: str | None) -> None:
+    """Raises ValueError; both become folders or parts of MLflow's filters and URIs."""
+    for name, value in (("model", model), ("experiment", experiment)):
+        if value is not None and not re.fullmatch(r"\w[\w .-]*", value):
+            raise ValueError(
+                f"{name} must be letters, digits, '.', '-', '_' and spaces, and "
+                f"begin with one of the first two, got {value!r}"
+            )
 
 
 _COMMANDS = "instead of a new run"
@@ -480,12 +484,103 @@ class QuantizeConfig(DataConfig):
     part: Part = "validation"
 
 
-Config = TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig
+_IMPORTS = "with --import, besides those of data, network and MLflow"
+
+
+def _model_source(text: str) -> str:
+    """A URI of MLflow's registry, or an absolute path."""
+    is_uri = text.startswith("models:/")
+    return text if is_uri else os.path.abspath(_path(text).expanduser())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """A model made elsewhere that becomes a version.
+
+    The flags that a run has too are described there.
+    """
+
+    source: Annotated[
+        str,
+        Flag(
+            "make a version of a model made elsewhere: an .onnx file, weights of "
+            "--arch in a .safetensors or .pth file, or a model in MLflow",
+            name="import",
+            group=_COMMANDS,
+            metavar="FILE|models:/NAME/3",
+            read=_model_source,
+        ),
+    ]
+    labels: Annotated[
+        Path | None,
+        Flag(
+            "names of the classes by index: a text, one a line, or labels.json",
+            group=_IMPORTS,
+            metavar="FILE",
+            default="the model's metadata, its sidecar, else class_0, class_1, …",
+            read=_path,
+        ),
+    ] = None
+    layout: Annotated[
+        Layout | None,
+        Flag("order of the input's axes", default="as the graph tells"),
+    ] = None
+    size: Annotated[
+        int | None,
+        Flag(
+            "height and width of the input",
+            default="as the graph tells; of weights 224, or the network's own",
+            least=1,
+            most=1024,
+        ),
+    ] = None
+    output: Annotated[
+        Output | None,
+        Flag("what it gives", default="as its answers look"),
+    ] = None
+    trust_pickle: Annotated[
+        bool,
+        Flag(
+            "run the code in the file's pickle, with all rights of this user",
+            default="refuse a pickle",
+        ),
+    ] = False
+    arch: Annotated[str | None, Flag("")] = None
+    stem: Annotated[Stem, Flag("")] = "imagenet"
+    resize_to: Annotated[int | None, Flag("", least=1, most=2048)] = None
+    crop: Annotated[Literal["center", "none"] | None, Flag("")] = None
+    mean: Annotated[str | None, Flag("")] = None
+    std: Annotated[str | None, Flag("")] = None
+    data: Annotated[str | None, Flag("")] = None
+    skip_broken: Annotated[bool, Flag("")] = False
+    max_megapixels: Annotated[float, Flag("")] = OWN_FILES_MEGAPIXELS
+    cache: Annotated[Path | None, Flag("")] = None
+    model: Annotated[str | None, Flag("")] = None
+    experiment: Annotated[str | None, Flag("")] = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_max_megapixels(self.max_megapixels)
+        check_names(self.model, self.experiment)
+        if self.arch is not None:
+            check_network_name(self.arch, self.stem)
+        if self.resize_to is not None and self.crop == "none":
+            raise ValueError("resize_to is for a crop; leave out --crop none")
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache or default_cache()
+
+
+Config = (
+    TrainingConfig | ResumeConfig | EvaluationConfig | QuantizeConfig | ImportConfig
+)
 
 _USAGE = """python -m training --data PATH|digits [flags]
        python -m training --resume RUN_ID|last
        python -m training --evaluate VERSION --data PATH|digits
-       python -m training --quantize VERSION --data PATH|digits"""
+       python -m training --quantize VERSION --data PATH|digits
+       python -m training --import FILE|models:/NAME/3 [--data PATH|digits]"""
 
 _EPILOG = """examples:
   python -m training --data digits
@@ -494,6 +589,7 @@ _EPILOG = """examples:
   python -m training --data photos --arch mobilenet_v3_large --weights imagenet
   python -m training --resume last
   python -m training --evaluate v8 --data tiny-imagenet-200
+  python -m training --import birds.onnx --labels labels.txt --data my-birds
   torchrun --nproc-per-node 2 -m training --data tiny-imagenet-200
 
 exit codes: 0 done, 2 wrong usage or bad data, 3 not now (store, disk, device, a loss
@@ -504,19 +600,24 @@ def parse_arguments(arguments: list[str]) -> Config:
     """The command's settings. Wrong usage ends the program with 2 and a message."""
     parser = new_parser(
         "training",
-        (TrainingConfig, ResumeConfig, EvaluationConfig, QuantizeConfig),
-        groups=(_COMMANDS, "data", "network", "optimisation", "machine", "MLflow"),
+        (TrainingConfig, ResumeConfig, EvaluationConfig, QuantizeConfig, ImportConfig),
+        groups=(
+            *(_COMMANDS, "data", "network", "optimisation", "machine", "MLflow"),
+            _IMPORTS,
+        ),
         usage=_USAGE,
         description="Train an image classifier; every epoch becomes a version.",
         epilog=_EPILOG,
     )
     typed = vars(parser.parse_args(arguments))
-    commands = [name for name in ("resume", "evaluate", "quantize") if name in typed]
+    commands = [
+        name for name in ("resume", "evaluate", "quantize", "import") if name in typed
+    ]
     if len(commands) > 1:
         parser.error(
             f"argument --{commands[1]}: not allowed with argument --{commands[0]}"
         )
-    if "resume" not in typed and "data" not in typed:
+    if not {"resume", "import", "data"}.intersection(typed):
         parser.error("the following arguments are required: --data")
     try:
         _check_torchrun()
@@ -534,10 +635,16 @@ def _config(typed: dict[str, Any], command: str = "") -> Config:
         )
     if not command:
         return TrainingConfig(**field_values(TrainingConfig, typed))
-    kind = EvaluationConfig if command == "evaluate" else QuantizeConfig
+    kinds: dict[str, type[EvaluationConfig | QuantizeConfig | ImportConfig]] = {
+        "evaluate": EvaluationConfig,
+        "quantize": QuantizeConfig,
+        "import": ImportConfig,
+    }
+    kind = kinds[command]
     if unused := sorted(set(typed) - flag_names(kind)):
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        raise ValueError(f"--{command} takes a version as it is; it takes no {flags}")
+        what = "model" if command == "import" else "version"
+        raise ValueError(f"--{command} takes a {what} as it is; it takes no {flags}")
     return kind(**field_values(kind, typed))
 
 

@@ -171,6 +171,21 @@ def load_weights(network: nn.Module, weights: StartingWeights) -> Fit:
     return fit
 
 
+def classes_of(network: nn.Module, weights: StartingWeights) -> int:
+    """Classes of the head that the weights have. Raises UnfitWeights without one.
+
+    `network` may have any number of classes.
+    """
+    given = _without_prefix(weights.tensors, network.state_dict())
+    name = f"{head_layers(network)[-1]}.weight"
+    if name not in given:
+        raise UnfitWeights(
+            f"{weights.origin} has no {name}, the head of the network; it has "
+            f"{_first(list(given))}. Name its network with --arch"
+        )
+    return len(given[name])
+
+
 def head_names(network: nn.Module) -> list[str]:
     """Names of the tensors of the layers that give the logits, auxiliary heads' too."""
     return [

@@ -194,6 +194,20 @@ class Registry:
                 return file.read_text("utf-8")
         return None
 
+    def download(self, uri: str, *, to: Path) -> Path:
+        """The folder of a model of any tool, `models:/NAME/3`, copied into `to`."""
+        from mlflow.artifacts import download_artifacts
+
+        with store_call(f"fetch {uri}"):
+            return Path(
+                download_artifacts(
+                    artifact_uri=uri,
+                    dst_path=str(to),
+                    tracking_uri=self.uri,
+                    registry_uri=self.uri,
+                )
+            )
+
     def _location(self, version: Version) -> str:
         if version.model_id is None:
             raise NoBundle(

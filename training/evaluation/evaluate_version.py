@@ -102,12 +102,17 @@ def print_evaluation(config: EvaluationConfig) -> None:
 def _answers(
     bundle: Bundle, images: NDArray[np.uint8], *, device: str
 ) -> Iterator[NDArray[np.float32]]:
-    """Logits [n, K] per batch: from torch, or from ONNX Runtime for an int8 form."""
-    if bundle.network.precision == "int8":
+    """Logits [n, K] per batch: from torch, or from ONNX Runtime.
+
+    Torch has no network of an int8 form or of an imported graph.
+    """
+    is_int8 = bundle.network.precision == "int8"
+    if is_int8 or bundle.network.source == "onnx":
         if device == "cuda":
+            what = "int8 form" if is_int8 else "imported graph"
             raise DeviceUnavailable(
-                "--device cuda was asked for, but an int8 form is measured on the CPU, "
-                "which it is made for; use --device auto or cpu"
+                f"--device cuda was asked for, but an {what} is measured on the CPU; "
+                f"use --device auto or cpu"
             )
         backend = OnnxBackend.for_one_batch_at_a_time(bundle)
         return predict.logits_by_batch(backend, images, batch_size=BATCH_SIZE)

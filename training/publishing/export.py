@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -32,12 +31,13 @@ from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.exits import OurFault
 from classifier.inference.backends.onnx_runtime import OnnxBackend
-from classifier.networks.image_classifier import ImageClassifier
 from classifier.storage import build_once
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes 4 s to import, and an imported graph needs none of it
     import onnx
     import onnx_ir
+
+    from classifier.networks.image_classifier import ImageClassifier
 
 RELATIVE_TOLERANCE = 1e-4
 """As a share of the largest |logit|, or of 1 if that is larger. fp32 sums in another
@@ -64,7 +64,7 @@ class VersionParts:
 
 
 def export_parts(
-    classifier: ImageClassifier,
+    classifier: "ImageClassifier",
     *,
     labels: Labels,
     preprocessing: Preprocessing,
@@ -79,7 +79,7 @@ def export_parts(
     """
 
     def build(folder: Path) -> None:
-        graph = _graph(classifier, preprocessing)
+        graph = export_graph(classifier, preprocessing)
         (folder / GRAPH).write_bytes(graph)
         (folder / CHECKSUM).write_text(str(zlib.crc32(graph)))
 
@@ -109,14 +109,24 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _graph(classifier: ImageClassifier, preprocessing: Preprocessing) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / WEIGHTS
-        save_file(state_of(classifier), weights)
-        places = weights_header(weights).places
+def export_graph(classifier: "ImageClassifier", preprocessing: Preprocessing) -> bytes:
     model = _export(classifier, preprocessing)
+    return without_weights(model, state_of(classifier), prefix="network.")
+
+
+def without_weights(
+    model: "onnx.ModelProto", weights: Mapping[str, NDArray[np.generic]], *, prefix: str
+) -> bytes:
+    """The graph with `weights` as external data; its initialisers' names have a prefix.
+
+    The exporter's notes are removed too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / WEIGHTS
+        save_file(dict(weights), file)
+        places = weights_header(file).places
     _strip_notes(model)
-    _point_to_weights(model.graph, places)
+    _point_to_weights(model.graph, places, prefix=prefix)
     graph: bytes = model.SerializeToString(deterministic=True)
     return graph
 
@@ -135,23 +145,40 @@ def write_version(
 
 
 def prove_export(
-    bundle: Bundle, images: NDArray[np.uint8], torch_logits: NDArray[np.float32]
+    bundle: Bundle,
+    images: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    *,
+    tolerance: float = RELATIVE_TOLERANCE,
 ) -> float:
-    """Returns the largest difference of a logit between ONNX Runtime and torch.
+    """Returns the largest difference of ONNX Runtime's logits from the `expected`.
+
+    Raises ExportMismatch as `check_alike` does.
+    """
+    found = OnnxBackend.for_one_batch_at_a_time(bundle).logits(images)
+    return check_alike(found, expected, tolerance=tolerance)
+
+
+def check_alike(
+    found: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    *,
+    tolerance: float = RELATIVE_TOLERANCE,
+) -> float:
+    """Returns the largest difference of logits [N, K] that a graph gives from its own.
 
     Raises ExportMismatch if it is above tolerance, or if a top-1 answer differs and was
     not a tie within the tolerance.
     """
-    onnx_logits = OnnxBackend.for_one_batch_at_a_time(bundle).logits(images)
-    difference = float(np.abs(onnx_logits - torch_logits).max())
-    tolerance = RELATIVE_TOLERANCE * max(1.0, float(np.abs(torch_logits).max()))
-    first, rows = onnx_logits.argmax(axis=1), np.arange(len(images))
-    lost = torch_logits.max(axis=1) - torch_logits[rows, first]
+    difference = float(np.abs(found - expected).max())
+    allowed = tolerance * max(1.0, float(np.abs(expected).max()))
+    first, rows = found.argmax(axis=1), np.arange(len(found))
+    lost = expected.max(axis=1) - expected[rows, first]
     # `not <=` rather than `>`: a NaN must not pass.
-    if not difference <= tolerance or not float(lost.max()) <= tolerance:
+    if not difference <= allowed or not float(lost.max()) <= allowed:
         raise ExportMismatch(
             f"the exported graph differs from the network by {difference:.3g} in a "
-            f"logit ({tolerance:.3g} is allowed) over {len(images)} validation images, "
+            f"logit ({allowed:.3g} is allowed) over {len(found)} images, "
             f"and by {float(lost.max()):.3g} in a first answer; nothing was published. "
             f"Check the versions of torch, onnxscript and onnxruntime in the run's "
             f"parameters"
@@ -159,18 +186,20 @@ def prove_export(
     return difference
 
 
-def state_of(classifier: ImageClassifier) -> dict[str, NDArray[np.generic]]:
+def state_of(classifier: "ImageClassifier") -> dict[str, NDArray[np.generic]]:
     """Copies of the network's state dict as arrays, under its own names."""
     return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format).numpy()
+        # In C order, which safetensors needs, whatever torch's memory format was.
+        name: np.array(tensor.detach().cpu().numpy(), order="C")
         for name, tensor in classifier.network.state_dict().items()
     }
 
 
 def _export(
-    classifier: ImageClassifier, preprocessing: Preprocessing
+    classifier: "ImageClassifier", preprocessing: Preprocessing
 ) -> "onnx.ModelProto":
-    # Takes 0.1 s to import, and the graph is mostly in the cache.
+    # Slow to import, and the graph is mostly in the cache.
+    import torch
     from onnxscript import optimizer
 
     shape = (2, preprocessing.height, preprocessing.width, 3)
@@ -231,13 +260,13 @@ def _strip_notes(model: "onnx.ModelProto") -> None:
 
 
 def _point_to_weights(
-    graph: "onnx.GraphProto", places: Mapping[str, TensorPlace]
+    graph: "onnx.GraphProto", places: Mapping[str, TensorPlace], *, prefix: str
 ) -> None:
     """Replaces the values of the network's tensors by offsets in the weights file."""
     from onnx import TensorProto
 
     for tensor in graph.initializer:
-        place = places.get(tensor.name.removeprefix("network."))
+        place = places.get(tensor.name.removeprefix(prefix))
         if place is None:
             continue
         tensor.ClearField("raw_data")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +15,13 @@ from classifier.bundle.predictions import write_predictions
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from training.data.decoded_images import DecodedPart
-from training.evaluation.epoch import Checkpoint
 from training.publishing.export import VersionParts, prove_export, write_version
 from training.publishing.tracking import RunTracker
+
+if TYPE_CHECKING:  # they bring torch, which an import of a graph does without
+    from training.evaluation.calibration import Calibration
+    from training.evaluation.epoch import Checkpoint
+    from training.evaluation.evaluate import Metrics
 
 PROOF_IMAGES = 64
 """Validation images to compare ONNX with torch on; 0.1 s on two cores."""
@@ -39,7 +44,7 @@ class Publisher:
     workspace: Path
     """A folder on the store's disk for temporary files."""
 
-    def publish(self, checkpoint: Checkpoint, *, again: bool = False) -> Version:
+    def publish(self, checkpoint: "Checkpoint", *, again: bool = False) -> Version:
         """Proves, stores, logs and registers the checkpoint, in this order.
 
         `again` continues an attempt that was interrupted at any point: the version is
@@ -55,7 +60,9 @@ class Publisher:
             version = self._register(
                 checkpoint, model_id or self._store(checkpoint, name)
             )
-        self._move_aliases()
+        move_best_aliases(
+            self.registry, self.model, digest=self.dataset_tags["dataset_digest"]
+        )
         logger.info(
             "published version=%s epoch=%d seconds=%.2f",
             version.number,
@@ -71,7 +78,7 @@ class Publisher:
         versions = self.registry.versions(self.model)
         return next((v for v in versions if (v.run_id, v.epoch) == key), None)
 
-    def _store(self, checkpoint: Checkpoint, name: str) -> str:
+    def _store(self, checkpoint: "Checkpoint", name: str) -> str:
         """Stores the files as a logged model. Returns its id."""
         with tempfile.TemporaryDirectory(dir=self.workspace) as folder:
             bundle = write_version(Path(folder), checkpoint.weights, self.parts)
@@ -92,7 +99,7 @@ class Publisher:
             }
             return self.tracker.models.add(bundle, name=name, tags=tags)
 
-    def _register(self, checkpoint: Checkpoint, model_id: str) -> Version:
+    def _register(self, checkpoint: "Checkpoint", model_id: str) -> Version:
         record = checkpoint.record
         self.tracker.add_output(model_id, epoch=record.epoch)
         self.tracker.log_running(record.training.points)
@@ -100,38 +107,43 @@ class Publisher:
         tags = {
             "run_id": self.tracker.run_id,
             "epoch": str(record.epoch),
-            "val_loss": repr(record.val.loss),
-            "val_top1_accuracy": repr(record.val.top1_accuracy),
-            "val_top5_accuracy": repr(record.val.top5_accuracy),
+            **measured_tags(record.val, record.calibration),
             **_difference_tag(self.tracker.models.tags_of(model_id)),
-            "expected_calibration_error": repr(record.calibration.error),
-            "temperature": repr(record.calibration.temperature),
-            "cross_fitted_calibration_error": repr(
-                record.calibration.cross_fitted_error
-            ),
             **self.dataset_tags,
         }
         return self.registry.register(
             self.model, model_id=model_id, run_id=self.tracker.run_id, tags=tags
         )
 
-    def _move_aliases(self) -> None:
-        """Moves `best` and `best-loss` to the best of all versions of the same images.
 
-        They are computed from the registry each time. So the next version repairs an
-        interrupted move, and a worse run takes no alias.
-        """
-        digest = self.dataset_tags["dataset_digest"]
-        rivals = [
-            version
-            for version in self.registry.versions(self.model)
-            if version.dataset_digest == digest
-        ]
-        best = max(rivals, key=_top1_accuracy, default=None)
-        best_loss = min(rivals, key=_loss, default=None)
-        for alias, found in (("best", best), ("best-loss", best_loss)):
-            if found is not None and alias not in found.aliases:
-                self.registry.set_alias(self.model, alias, found.number)
+def measured_tags(val: "Metrics", calibration: "Calibration") -> dict[str, str]:
+    """Tags of a version about its validation images."""
+    return {
+        "val_loss": repr(val.loss),
+        "val_top1_accuracy": repr(val.top1_accuracy),
+        "val_top5_accuracy": repr(val.top5_accuracy),
+        "expected_calibration_error": repr(calibration.error),
+        "temperature": repr(calibration.temperature),
+        "cross_fitted_calibration_error": repr(calibration.cross_fitted_error),
+    }
+
+
+def move_best_aliases(registry: Registry, model: str, *, digest: str) -> None:
+    """Moves `best` and `best-loss` to the best of all versions of the same images.
+
+    They are computed from the registry each time. So the next version repairs an
+    interrupted move, and a worse run takes no alias.
+    """
+    rivals = [
+        version
+        for version in registry.versions(model)
+        if version.dataset_digest == digest
+    ]
+    best = max(rivals, key=_top1_accuracy, default=None)
+    best_loss = min(rivals, key=_loss, default=None)
+    for alias, found in (("best", best), ("best-loss", best_loss)):
+        if found is not None and alias not in found.aliases:
+            registry.set_alias(model, alias, found.number)
 
 
 def _difference_tag(tags: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow.entities as entities
 
@@ -19,7 +20,9 @@ from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import LoggedModels, open_experiment
 from classifier.store.registry import Registry, store_call
 from training.config import program
-from training.evaluation.epoch import EpochRecord, RunningPoint
+
+if TYPE_CHECKING:  # they bring torch, which an import of a graph does without
+    from training.evaluation.epoch import EpochRecord, RunningPoint
 
 BATCH_LIMIT = 1000
 """Most metrics in one log_batch (mlflow/utils/validation.py)."""
@@ -121,7 +124,7 @@ class RunTracker:
         self._client.log_batch(self.run_id, tags=entries)
 
     @store_call("log running metrics")
-    def log_running(self, points: Sequence[RunningPoint]) -> None:
+    def log_running(self, points: "Sequence[RunningPoint]") -> None:
         """Logs `running/*`; the step is the optimiser's. Idempotent."""
         self._log(
             [
@@ -131,7 +134,7 @@ class RunTracker:
             ]
         )
 
-    def log_epoch(self, record: EpochRecord, *, model_id: str) -> None:
+    def log_epoch(self, record: "EpochRecord", *, model_id: str) -> None:
         """Logs `train/*`, `val/*` and more for a model; the step is the epoch.
 
         Idempotent.

@@ -490,7 +490,7 @@ _IMPORTS = "with --import, besides those of data, network and MLflow"
 def _model_source(text: str) -> str:
     """A URI of MLflow's registry, or an absolute path."""
     is_uri = text.startswith("models:/")
-    return text if is_uri else os.path.abspath(_path(text).expanduser())
+    return text if is_uri else os.path.abspath(os.path.expanduser(not_empty(text)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -518,7 +518,6 @@ class ImportConfig:
             group=_IMPORTS,
             metavar="FILE",
             default="the model's metadata, its sidecar, else class_0, class_1, …",
-            read=_path,
         ),
     ] = None
     layout: Annotated[

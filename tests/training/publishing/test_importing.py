@@ -18,11 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from classifier.bundle.files import Bundle, read_bundle
+from classifier.bundle.network import UnknownNetwork
 from classifier.hardware import DeviceKind
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.backends.open import open_backend
 from classifier.metrics import softmax
-from classifier.networks.build import UnknownNetwork, build_network
+from classifier.networks.build import build_network
 from classifier.store.registry import Registry
 from tests.conftest import Store
 from tests.training.publishing.foreign import write_graph

@@ -21,7 +21,10 @@ PARSERS = {
     "compare": compare.config.parse_arguments,
 }
 
-COMMANDS = re.findall(r"^(?:\$ )?python -m (\w+)(.*)$", README, re.MULTILINE)
+PAGE = (ROOT / "docs" / "existing-models.md").read_text()
+COMMANDS = re.findall(
+    r"^(?:\$ )?python -m (\w+)(.*)$", f"{README}\n{PAGE}", re.MULTILINE
+)
 
 
 @pytest.mark.parametrize(("program", "arguments"), COMMANDS)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from classifier.store.versions import INT8, canonical_name, split_name
@@ -142,13 +143,15 @@ def early_service(
     It is premature if a service is named or listens at the default address, if no
     version but only files are named, and if a version is named by an alias: the service
     would follow the alias while requests are for one number. Two models need two
-    services, which are started later.
+    services, which are started later. A file that is absent ends the comparison.
     """
+    files = [Path(name) for name in versions if is_file_name(name)]
     served = [split_name(name) for name in versions if not is_file_name(name)]
     names = list(dict.fromkeys(canonical_name(name) for _, name in served))
     models = {of_name or model for of_name, _ in served}
     is_premature = len(models) != 1 or not all(map(_is_number, names))
-    if url is not None or is_premature or _is_taken():
+    is_useless = not all(file.is_file() for file in files)
+    if url is not None or is_premature or is_useless or _is_taken():
         yield None
         return
     (only,) = models

@@ -1,7 +1,8 @@
 """`--matrix v1..v16`: every pair of versions, from predictions kept with them."""
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from classifier.store.versions import (
     Version,
     canonical_name,
     find_version,
+    split_name,
 )
+from compare.collect.schema import is_file_name
 from compare.matrix.output import (
     Matrix,
     MatrixData,
@@ -37,7 +40,7 @@ MOST = 100
 LONGEST_NUMBER = 9
 """Most digits of a version's number: longer ends of a range are not tried."""
 
-HINT = "name two or more, as in v1..v16 or v1,v4,@best"
+HINT = "name two or more, as in v1..v16, v1,v4,@best or v1,birds/v3,rival.csv"
 
 DRAWN, NOT_COMPARABLE = 0, 3
 
@@ -53,9 +56,10 @@ def draw_matrix(names: str, *, model: str | None, out: Path | None) -> int:
     folder = out or Path(f"compare-matrix-{_file_name(names)}")
     if folder.exists() and not folder.is_dir():
         raise ForeignFolder(f"{folder} is a file; name another folder with --out")
-    registry = Registry()
-    name = registry.model_name(model)
-    versions, notes = name_versions(registry.versions(name), names, model=name)
+    are_files = all(is_file_name(part.strip()) for part in names.split(","))
+    registry = None if are_files else Registry()
+    known_of = None if registry is None else _registered(registry, model)
+    versions, notes = name_entries(names, known_of)
     try:
         validated = read_side_by_side(registry, versions)
     except NotComparable as error:
@@ -73,20 +77,37 @@ def make_matrix(
 ) -> Matrix:
     """All pairs of two or more aligned versions."""
     first = validated[0]
+    models = {entry.version.model for entry in validated}
+    names = dict(zip(map(id, validated), _names(validated), strict=True))
     return Matrix(
-        model=first.version.model,
+        model=first.version.model if len(models) == 1 else None,
         data=MatrixData(first.version.dataset_name, first.version.dataset_digest),
         images=len(first.names),
         notes=tuple(notes),
-        versions=tuple(map(_version, validated)),
-        pairs=tuple(_pair(a, b) for a, b in combinations(validated, 2)),
+        versions=tuple(_version(entry, names[id(entry)]) for entry in validated),
+        pairs=tuple(
+            _pair(a, b, names[id(a)], names[id(b)])
+            for a, b in combinations(validated, 2)
+        ),
     )
 
 
-def _version(validated: ValidatedVersion) -> MatrixVersion:
+def _names(validated: Sequence[ValidatedVersion]) -> list[str]:
+    """Numbers, or `birds/v8` beside another model's versions; of files their paths."""
+    versions = [entry.version for entry in validated]
+    models = {v.model for v in versions if not is_file_name(v.number)}
+    return [
+        f"{version.model}/v{version.number}"
+        if len(models) > 1 and not is_file_name(version.number)
+        else version.number
+        for version in versions
+    ]
+
+
+def _version(validated: ValidatedVersion, name: str) -> MatrixVersion:
     version, count = validated.version, len(validated.names)
     return MatrixVersion(
-        version=version.number,
+        version=name,
         run_id=version.run_id,
         epoch=version.epoch,
         aliases=tuple(version.aliases),
@@ -95,12 +116,14 @@ def _version(validated: ValidatedVersion) -> MatrixVersion:
     )
 
 
-def _pair(baseline: ValidatedVersion, candidate: ValidatedVersion) -> MatrixPair:
+def _pair(
+    baseline: ValidatedVersion, candidate: ValidatedVersion, a: str, b: str
+) -> MatrixPair:
     table = paired_table(baseline=baseline.right, candidate=candidate.right)
     differ = baseline.first != candidate.first
     return MatrixPair(
-        a=baseline.version.number,
-        b=candidate.version.number,
+        a=a,
+        b=b,
         images=len(baseline.names),
         disagreement_rate=float(np.mean(differ)) if len(differ) else None,
         broken=table.broken,
@@ -116,34 +139,66 @@ def _file_name(names: str) -> str:
     return "".join(kept).replace("..", "-")[:80]
 
 
-def name_versions(
-    known: Sequence[Version], names: str, *, model: str
+KnownOf = Callable[[str | None], tuple[str, Sequence[Version]]]
+"""A model's name and versions; None is the model of --model, or the only one."""
+
+
+def _registered(registry: Registry, default: str | None) -> KnownOf:
+    """Raises UnknownModel or StoreUnavailable. Each model is read once."""
+
+    @functools.cache
+    def known(model: str | None) -> tuple[str, Sequence[Version]]:
+        name = registry.model_name(model or default)
+        return name, registry.versions(name)
+
+    return known
+
+
+def name_entries(
+    names: str, known_of: KnownOf | None
 ) -> tuple[list[Version], list[str]]:
-    """The versions in the order of their names, each once, and notes for the reports.
+    """Versions and files in the order of their names, each once; notes for the reports.
 
     The ends of a range may be aliases. A number that is missing within a range is left
-    out and noted. Raises UnknownVersion for any other name that is missing, and for
-    fewer than two versions or too many.
+    out and noted. The number of a file is its path. `known_of` is None if all are
+    files. Raises UnknownVersion for any other name that is missing, and for fewer than
+    two entries or too many.
     """
-    found: dict[str, Version] = {}
+    found: dict[tuple[str, str], Version] = {}
     notes: list[str] = []
     for part in (part.strip() for part in names.split(",")):
-        if ".." not in part:
-            version = find_version(known, part, model=model)
-            found.setdefault(version.number, version)
-            continue
-        there, missing = _range(known, part, model=model)
-        found.update({v.number: v for v in there if v.number not in found})
-        if missing:
-            notes.append(
-                f"{part}: the model has no {missing}, so the matrix is of the others"
+        if part.lower().endswith(".onnx"):
+            raise UnknownVersion(
+                f"{part} keeps no predictions; compare it first, with --export FILE, "
+                "and name that file"
             )
+        if is_file_name(part):
+            found[part, part] = Version(model=part, number=part, model_id=None)
+            continue
+        assert known_of is not None
+        of_model, name = split_name(part)
+        model, known = known_of(of_model)
+        there, missing = _name_part(known, name, model=model)
+        for version in there:
+            found.setdefault((version.model, version.number), version)
+        notes += missing
     if not 2 <= len(found) <= MOST:
         raise UnknownVersion(
-            f"{names!r} names {len(found)} version{'s' * (len(found) != 1)} of "
-            f"{model!r}; {HINT}, and at most {MOST}"
+            f"{names!r} names {len(found)} version{'s' * (len(found) != 1)}; {HINT}, "
+            f"and at most {MOST}"
         )
     return list(found.values()), notes
+
+
+def _name_part(
+    known: Sequence[Version], part: str, *, model: str
+) -> tuple[list[Version], list[str]]:
+    """The versions of one name or range, and a note if some are missing."""
+    if ".." not in part:
+        return [find_version(known, part, model=model)], []
+    there, missing = _range(known, part, model=model)
+    note = f"{part}: the model has no {missing}, so the matrix is of the others"
+    return there, [note] if missing else []
 
 
 def _range(

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from classifier.console.text import csv_row, page_text
 from classifier.storage import write_json, write_text
+from compare.collect.schema import is_file_name
 from compare.report.terminal import WIDTH, wrap
 from compare.results.wording import ABSENT, plain, say
 from compare.statistics.measure import Estimate
@@ -52,7 +53,9 @@ class Matrix:
     """matrix.json, key by key: rates are fractions, 0..1; 0/0 is null."""
 
     schema: int = SCHEMA
-    model: str
+    model: str | None
+    """None if versions of several models or files are among them."""
+
     data: MatrixData
     images: int
     notes: tuple[str, ...]
@@ -69,6 +72,11 @@ COLUMNS = (
     *("a", "b", "images", "disagreement_rate", "broken", "fixed"),
     *("delta", "low", "high", "mid_p"),
 )
+
+
+def shown_entry(name: str) -> str:
+    """`v8` of the number 8; a file's name, or `birds/v8`, as it is."""
+    return name if is_file_name(name) or "/" in name else f"v{name}"
 
 
 def write_matrix(folder: Path, matrix: Matrix) -> None:
@@ -90,11 +98,11 @@ def matrix_csv(matrix: Matrix) -> str:
 
 
 def matrix_lines(matrix: Matrix, folder: Path) -> list[str]:
-    names = [f"v{version.version}" for version in matrix.versions]
+    names = [shown_entry(version.version) for version in matrix.versions]
     data = f" of {matrix.data.name}" if matrix.data.name else ""
     title = (
-        f"{matrix.model}: {len(names)} versions on {matrix.images:,} validation "
-        f"images{data}"
+        f"{matrix.model or 'several models'}: {len(names)} versions on "
+        f"{matrix.images:,} validation images{data}"
     )
     notes = [line for note in matrix.notes for line in wrap(f"Note: {note}.")]
     head = [*wrap(title), *notes, "", *_version_lines(matrix, names)]
@@ -210,6 +218,7 @@ def matrix_html(matrix: Matrix) -> str:
         lstrip_blocks=True,
     )
     environment.filters["say"] = say
+    environment.filters["shown"] = shown_entry
     maps = [
         HeatMap(
             "churn",
@@ -226,7 +235,7 @@ def matrix_html(matrix: Matrix) -> str:
     ]
     return environment.get_template("matrix.html.j2").render(
         matrix=matrix,
-        names=[f"v{version.version}" for version in matrix.versions],
+        names=[shown_entry(version.version) for version in matrix.versions],
         maps=maps,
         best=max((v.top1.high or 0 for v in matrix.versions), default=0) or 1,
     )

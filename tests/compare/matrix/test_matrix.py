@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from classifier.bundle.predictions import read_predictions
 from classifier.storage import BadPlace
 from classifier.store.versions import UnknownModel, UnknownVersion
+from compare.__main__ import main
 from compare.matrix.matrix import draw_matrix
 from compare.results.record import ForeignFolder
 from tests.conftest import Store
@@ -144,3 +147,57 @@ def test_names_make_folders_that_stay_here(
     assert [path.name for path in tmp_path.iterdir()] == [
         "compare-matrix-v1-best-latest"
     ]
+
+
+def test_versions_of_two_models_and_files_stand_side_by_side(
+    own_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    registry = own_store.registry
+    second = registry.resolve(own_store.model, "v2")
+    assert second.model_id is not None
+    assert second.run_id is not None
+    registry.register(
+        "other", model_id=second.model_id, run_id=second.run_id, tags=second.tags
+    )
+    kept = read_predictions(own_store.bundle("v2").validation_predictions, classes=10)
+    ids = own_store.bundle("v2").labels.ids
+    rows = [
+        {"image": name, "id_1": ids[index], "probability_1": 0.5}
+        for name, index in zip(kept.names, kept.indices[:, 0], strict=True)
+    ]
+    pd.DataFrame(rows[::-1]).to_csv("kept.csv", index=False)
+
+    names = "kept.csv,digits-tiny/v1..v2,models:/other/1"
+    assert main(["--matrix", names, "--out", "x"]) == 0
+
+    matrix = json.loads(Path("x/matrix.json").read_text())
+    assert matrix["model"] is None
+    named = [version["version"] for version in matrix["versions"]]
+    assert named == ["kept.csv", "digits-tiny/v1", "digits-tiny/v2", "other/v1"]
+    pairs = {(pair["a"], pair["b"]): pair for pair in matrix["pairs"]}
+    for same in (("kept.csv", "digits-tiny/v2"), ("kept.csv", "other/v1")):
+        assert pairs[same]["disagreement_rate"] == 0
+    assert pairs["kept.csv", "digits-tiny/v1"]["disagreement_rate"] > 0
+    assert "other/v1" in Path("x/matrix.html").read_text()
+
+
+def test_files_alone_need_the_truth_in_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    head = "image,id_1,probability_1\n"
+    Path("a.csv").write_text(f"{head}x,cat,1\ny,dog,1\n")
+    Path("b.csv").write_text(f"{head}y,dog,1\nx,eel,1\n")
+    Path("c.csv").write_text("image,truth,cat,dog\nx,cat,0,1\ny,dog,0,1\n")
+
+    assert main(["--matrix", "a.csv,b.csv"]) == 3
+    assert "no file has a column truth" in caplog.text
+    assert main(["--matrix", "a.csv,b.csv,c.csv", "--out", "x"]) == 0
+
+    matrix = json.loads(Path("x/matrix.json").read_text())
+    right = [version["top1"]["value"] for version in matrix["versions"]]
+    assert right == [1, 0.5, 0.5]
+    assert [pair["disagreement_rate"] for pair in matrix["pairs"]] == [0.5, 0.5, 0.5]
+    Path("c.csv").write_text("image,truth,cat,dog\nx,cat,0,1\n")
+    assert main(["--matrix", "a.csv,c.csv", "--out", "x"]) == 3

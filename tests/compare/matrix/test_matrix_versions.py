@@ -3,7 +3,7 @@
 import pytest
 
 from classifier.store.versions import UnknownVersion, Version
-from compare.matrix.matrix import MOST, name_versions
+from compare.matrix.matrix import MOST, name_entries
 
 
 def _version(number: int, *, int8: bool = False, alias: str | None = None) -> Version:
@@ -42,7 +42,7 @@ KNOWN = [
     ],
 )
 def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> None:
-    versions, said = name_versions(KNOWN, asked, model="m")
+    versions, said = name_entries(asked, lambda _: ("m", KNOWN))
 
     assert [version.number for version in versions] == numbers
     assert len(said) == len(notes)
@@ -53,7 +53,8 @@ def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> N
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("v1", "names 1 version of 'm'; name two or more"),
+        ("v1,x.onnx", "x.onnx keeps no predictions; compare it first"),
+        ("v1", "names 1 version; name two or more"),
         ("v1,v01,@", "no version '@'"),
         ("v1,v1", "names 1 version"),
         ("v5..v8", "names 0 versions"),
@@ -70,12 +71,12 @@ def test_names_and_ranges(asked: str, numbers: list[str], notes: list[str]) -> N
 )
 def test_what_is_not_there_is_refused(asked: str, message: str) -> None:
     with pytest.raises(UnknownVersion, match=message):
-        name_versions(KNOWN, asked, model="m")
+        name_entries(asked, lambda _: ("m", KNOWN))
 
 
 def test_more_than_can_be_told_apart_are_refused() -> None:
     known = [_version(number) for number in range(1, MOST + 2)]
 
-    assert len(name_versions(known, f"v1..v{MOST}", model="m")[0]) == MOST
+    assert len(name_entries(f"v1..v{MOST}", lambda _: ("m", known))[0]) == MOST
     with pytest.raises(UnknownVersion, match="at most 100"):
-        name_versions(known, "v1..latest", model="m")
+        name_entries("v1..latest", lambda _: ("m", known))

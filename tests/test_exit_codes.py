@@ -6,6 +6,7 @@ import logging
 import pytest
 
 import compare.collect.client
+import compare.collect.offline
 import compare.report.draw
 import compare.results.record
 import serving.http.auth
@@ -18,7 +19,7 @@ import training.run.preflight
 import training.run.resume
 import training.run.state
 from classifier import hardware, storage
-from classifier.bundle import files, sidecar
+from classifier.bundle import files, labels, predictions_file, sidecar
 from classifier.console.exits import (
     NotNow,
     OurFault,
@@ -27,10 +28,14 @@ from classifier.console.exits import (
     report_failure,
 )
 from classifier.datasets import dataset
+from classifier.inference.backends import onnx_file
 from classifier.store import location, versions
 
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,
+    labels.BadClassMap: 2,
+    predictions_file.BadPredictions: 2,
+    onnx_file.UnfitOnnxFile: 2,
     files.QuantisedBundle: 2,
     sidecar.BadSidecar: 2,
     training.publishing.foreign_graph.UnfitModel: 2,
@@ -60,6 +65,7 @@ CODES: dict[type[Exception], int] = {
     serving.server.gunicorn_server.AddressUnavailable: 3,
     compare.collect.client.ServiceUnavailable: 3,
     compare.collect.client.VersionFailed: 3,
+    compare.collect.offline.NoRuntime: 3,
     compare.report.draw.Unfinished: 3,
     OSError: 3,
     training.publishing.export.ExportMismatch: 4,

@@ -16,6 +16,7 @@ from classifier.bundle.predictions_file import (
     read_predictions_file,
     write_predictions_file,
 )
+from classifier.console.exits import NotNow
 from classifier.datasets.dataset import dataset_digest, file_sha256
 from classifier.images.decoding import ImageTooLarge, RgbImage, UndecodableImage
 from compare.collect.collector import Side
@@ -35,6 +36,10 @@ if TYPE_CHECKING:  # it brings ONNX Runtime
 
 KEPT_ANSWERS = {"a": "a_predictions.parquet", "b": "b_predictions.parquet"}
 """Copies of files with more than five answers, which answers.jsonl does not keep."""
+
+
+class NoRuntime(NotNow, RuntimeError):
+    """ONNX Runtime is not installed; it is an extra of its own."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,13 @@ def _open(path: Path, name: str, max_megapixels: float) -> File:
         predictions = read_predictions_file(path)
         version = _version(name, _labels(predictions.class_ids), file_sha256(path))
         return PredictionsFile(version, predictions)
-    from classifier.inference.backends.onnx_file import OnnxFile  # ONNX Runtime: 0.2 s
+    try:  # here, as a comparison of versions needs no ONNX Runtime
+        from classifier.inference.backends.onnx_file import OnnxFile
+    except ModuleNotFoundError as error:
+        raise NoRuntime(
+            f"{path} needs ONNX Runtime, which is not installed; install flipside[cpu] "
+            "or flipside[gpu]"
+        ) from error
 
     network = OnnxFile(path)
     both = "".join(file_sha256(part) for part in (path, path.with_suffix(".json")))

@@ -257,6 +257,23 @@ class TrainingConfig(DataConfig):
     epochs: Annotated[
         int, Flag("passes over the training images", group="optimisation", least=1)
     ] = 16
+    stop_after: Annotated[
+        int | None,
+        Flag(
+            "end after N epochs in a row without a validation accuracy that is better "
+            "by more than its standard error",
+            default="all epochs",
+            least=1,
+        ),
+    ] = None
+    minutes: Annotated[
+        float | None,
+        Flag(
+            "end after the epoch in which so much time is over, counted from the start "
+            "of the command",
+            default="no limit",
+        ),
+    ] = None
     recipe: Annotated[
         Literal["plain", "strong", "finetune"] | None,
         Flag(
@@ -367,6 +384,8 @@ class TrainingConfig(DataConfig):
             raise ValueError(
                 f"batch_size must be at least 2, for batch norm, got {self.batch_size}"
             )
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes must be above 0 and finite, got {self.minutes}")
         if self.class_weights == self.sampler == "balanced":
             raise ValueError(
                 "class_weights and sampler do the same, and both would do it twice; "
@@ -431,7 +450,8 @@ class ResumeConfig:
     run: Annotated[
         str,
         Flag(
-            "go on with a run that was stopped; its flags are its own",
+            "go on with a run that was stopped; its flags are its own, but for a "
+            "higher --epochs, which trains a finished run further",
             name="resume",
             group=_COMMANDS,
             metavar="RUN_ID|last",
@@ -576,7 +596,7 @@ Config = (
 )
 
 _USAGE = """python -m training --data PATH|digits [flags]
-       python -m training --resume RUN_ID|last
+       python -m training --resume RUN_ID|last [--epochs N]
        python -m training --evaluate VERSION --data PATH|digits
        python -m training --quantize VERSION --data PATH|digits
        python -m training --import FILE|models:/NAME/3 [--data PATH|digits]"""
@@ -586,7 +606,9 @@ _EPILOG = """examples:
   python -m training --data tiny-imagenet-200.zip --epochs 16
   python -m training --data my-images --recipe plain --stem small --per-class 100
   python -m training --data photos --arch mobilenet_v3_large --weights imagenet
+  python -m training --data digits --epochs 100 --stop-after 5 --minutes 10
   python -m training --resume last
+  python -m training --resume last --epochs 32
   python -m training --evaluate v8 --data tiny-imagenet-200
   python -m training --import birds.onnx --labels labels.txt --data my-birds
   torchrun --nproc-per-node 2 -m training --data tiny-imagenet-200

@@ -1,7 +1,8 @@
 """The story of a run: each epoch trains, is evaluated, and becomes a version."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from training.optimization.trainer import Trainer, TrainingDiverged, check_finit
 from training.publishing.export import state_of
 from training.recipes import without_augmentation
 from training.reports.console import print_note, print_text
+from training.run.ending import Ending
 from training.run.preflight import (
     check_images,
     check_network,
@@ -48,10 +50,9 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
             trainer = _trainer(setup, inputs, world)
         if saved is not None:
             trainer.restore(saved.tensors, epochs_done=saved.epochs_done)
-        epochs = range(1 + (saved.epochs_done if saved else 0), config.epochs + 1)
+        ending = _ending(config, saved)
         if not world.is_first:
-            for epoch in epochs:
-                _train_and_evaluate(trainer, inputs, world, epoch)
+            _train_epochs(trainer, inputs, world, ending, saved, keep=lambda _: None)
             return
         with open_run(
             setup,
@@ -65,11 +66,45 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
                 classes=len(setup.dataset.labels),
             ),
         ) as run:
-            if saved is not None and saved.history.epochs:
+            if saved is None and inputs.head is None:
+                run.show_batch(*trainer.first_batch())
+            elif saved is not None and saved.history.epochs:
                 run.publish_again(saved.last_checkpoint(setup))
-            for epoch in epochs:
-                run.keep(_train_and_evaluate(trainer, inputs, world, epoch))
-            run.conclude(first_step_at=trainer.first_step_at)
+            ended_early = _train_epochs(
+                trainer, inputs, world, ending, saved, keep=run.keep
+            )
+            run.conclude(first_step_at=trainer.first_step_at, ended_early=ended_early)
+
+
+def _ending(config: TrainingConfig, saved: SavedRun | None) -> Ending:
+    counted = saved.history.epochs[saved.counts_from :] if saved else []
+    return Ending(
+        config,
+        accuracies=[record.val.top1_accuracy for record in counted],
+        epochs_before=saved.counts_from if saved else 0,
+    )
+
+
+def _train_epochs(
+    trainer: Trainer,
+    inputs: TrainingInputs,
+    world: World,
+    ending: Ending,
+    saved: SavedRun | None,
+    *,
+    keep: Callable[[EpochResult], None],
+) -> str | None:
+    """Trains the epochs that are left. Returns why it ended early, or None."""
+    done = saved.epochs_done if saved else 0
+    reason = ending.stalled(images=len(inputs.val)) if done else None
+    for epoch in range(1 + done, ending.epochs + 1):
+        if reason is not None:
+            break
+        result = _train_and_evaluate(trainer, inputs, world, epoch)
+        keep(result)
+        # Clocks differ, so the first process decides.
+        reason = world.broadcast_from_first(partial(ending.after, result.predictions))
+    return reason
 
 
 def _open_saved_run(

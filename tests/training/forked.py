@@ -171,6 +171,7 @@ def _train(
     # They take 3 s, and are drawn in the tests that start whole processes.
     pictures: Any = import_module("training.reports.plots")
     pictures.draw_pictures = lambda *_, **__: None
+    pictures.draw_batch = lambda *_, **__: None
     for accident in job["accidents"] if rank in job["befallen"] else ():
         _arm(Accident(**accident))
     if job["retry_seconds"] is not None:

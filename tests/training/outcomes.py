@@ -87,7 +87,8 @@ def _refuse_leftovers(registry: Registry, run: Any, versions: list[Version]) -> 
     assert [output.model_id for output in outputs] == models
     folder = store_folder(registry.uri) / "mlruns"
     state = folder / "training-state" / run.info.run_id
-    assert sorted(path.name for path in state.iterdir()) == ["lock", "state.json"]
+    kept = ["lock", f"state-{len(versions):04}.safetensors", "state.json"]
+    assert sorted(path.name for path in state.iterdir()) == kept
     file = sqlite_file(registry.uri)
     if file is None:
         return

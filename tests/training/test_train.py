@@ -115,7 +115,8 @@ def test_the_run_tells_where_it_came_from_and_what_it_made(store: Store) -> None
 
 
 PICTURES = {"epochs", "running", "churn", "per_class", "hardest_images"} | {
-    "confused_pairs"
+    "confused_pairs",
+    "first_batch",
 }
 
 

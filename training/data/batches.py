@@ -1,6 +1,6 @@
 """The batches of an epoch, prefetched to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Generator as PythonGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -81,7 +81,7 @@ class Batches:
         """The epoch's random generator; resuming needs no random state."""
         return Generator().manual_seed(self._seed * 1_000_003 + epoch)
 
-    def of_epoch(self, generator: Generator) -> Iterator[Batch]:
+    def of_epoch(self, generator: Generator) -> PythonGenerator[Batch]:
         """One epoch's batches; a thread fetches the next one during a step."""
         order = self._order(torch.from_numpy(self._part.targets), generator)
         if self._on_device is not None:

@@ -4,6 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from classifier.console.exits import NotNow
 from classifier.console.progress import progress_bar
+from classifier.metrics import IntArray
 from classifier.networks.build import auxiliary_weight, logits_of
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, World
@@ -132,6 +134,20 @@ class Trainer:
             images_per_second=total / seconds,
         )
 
+    def first_batch(self) -> tuple[NDArray[np.uint8], IntArray]:
+        """The first epoch's first images as its step sees them, and their classes.
+
+        uint8 [n, H, W, 3] and [n]; nothing that training depends on changes.
+        """
+        generator = self._batches.generator(1)
+        with closing(self._batches.of_epoch(generator)) as batches:
+            batch = next(batches)
+        examples = self._augmented(batch, generator)
+        classifier = self._classifier
+        inputs = examples.inputs * classifier.channel_stds + classifier.channel_means
+        images = inputs.permute(0, 2, 3, 1).round().clamp(0, 255)
+        return images.byte().cpu().numpy(), batch.targets.cpu().numpy()
+
     def published(self) -> ImageClassifier:
         """The classifier to publish after an epoch, the same in all processes.
 
@@ -195,14 +211,7 @@ class Trainer:
         )
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * self._rate
-        examples = augment(
-            batch.images,
-            batch.targets,
-            self._recipe,
-            normalise=self._normalise,
-            generator=generator,
-            within=batch.within,
-        )
+        examples = self._augmented(batch, generator)
         is_full = len(batch.images) == self._batches.full_size
         network = self._network_compiled if is_full else None
         with self._compute.autocast():
@@ -225,6 +234,16 @@ class Trainer:
             five = logits.topk(min(5, logits.shape[1])).indices
             hits = five == batch.targets[:, None]
             return torch.stack((losses.sum(), hits[:, 0].sum(), hits.sum()))
+
+    def _augmented(self, batch: Batch, generator: Generator) -> Examples:
+        return augment(
+            batch.images,
+            batch.targets,
+            self._recipe,
+            normalise=self._normalise,
+            generator=generator,
+            within=batch.within,
+        )
 
     def _losses(self, logits: Tensor, examples: Examples) -> Tensor:
         return losses_of(

@@ -105,6 +105,21 @@ def earliest_as_good(history: History, *, images: int) -> EpochRecord:
     return next(r for r in history.epochs if r.val.top1_accuracy >= floor)
 
 
+def epochs_without_improvement(accuracies: Sequence[float], *, images: int) -> int:
+    """Epochs since the last accuracy that was better beyond noise.
+
+    Better than the one before that was: by more than one standard error of it. So
+    small gains count as soon as they add up.
+    """
+    best, since = -1.0, 0
+    for accuracy in accuracies:
+        if best < 0 or accuracy > best + standard_error(best, images):
+            best, since = accuracy, 0
+        else:
+            since += 1
+    return since
+
+
 def most_optimism(history: History, *, images: int) -> float:
     """How much too high the best top-1 is on average, as a fraction, at most.
 

@@ -157,6 +157,7 @@ COLUMNS = 6
 
 # In widths of an image: from one to the next, and the lines below each.
 _STRIDE, _LINE, _ROW = 1.06, 0.15, 1.55
+_STRIDE_OF_BATCH = 1.25
 
 _LONGEST = 20
 """Characters of 7.5 points that fit below an image."""
@@ -199,6 +200,27 @@ def hardest_figure(
         fontsize=11,
     )
     return figure
+
+
+def draw_batch(
+    folder: Path, images: NDArray[np.uint8], targets: IntArray, *, labels: Labels
+) -> None:
+    """Writes first_batch.png: images as a step sees them, and their classes."""
+    count = min(len(images), SHOWN // 2)
+    rows = -(-count // COLUMNS)
+    height = 0.4 + rows * _STRIDE_OF_BATCH * WIDTH / (COLUMNS * _STRIDE)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    for place in range(count):
+        row, column = divmod(place, COLUMNS)
+        lines = ((labels.names[targets[place]], BLUE),)
+        left, top = column * _STRIDE, row * _STRIDE_OF_BATCH
+        _draw_image(axes, images[place], lines, left=left, top=top)
+    axes.set(xlim=(0, COLUMNS * _STRIDE), ylim=(rows * _STRIDE_OF_BATCH, 0))
+    axes.set_aspect("equal")
+    axes.axis("off")
+    axes.set_title("Images of the first batch, as the recipe changes them", fontsize=11)
+    save(figure, folder / "first_batch.png")
 
 
 def _draw_image(

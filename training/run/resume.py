@@ -21,6 +21,9 @@ from training.recipes import RECIPES
 from training.run.setup import RunSetup
 from training.run.state import LOGITS, StateFolder, UnknownRun, read_history
 
+COUNTS_FROM = "counts_from"
+"""Key of the state's content for SavedRun.counts_from."""
+
 
 class OtherFlags(WrongUsage, ValueError):
     """A flag beside --resume differs from the run's own."""
@@ -41,6 +44,16 @@ class SavedRun:
     history: History
     tensors: Mapping[str, Tensor]
     content: Mapping[str, Any]
+    goes_further: bool
+    """Whether more epochs were asked for than the run was to have."""
+
+    @property
+    def counts_from(self) -> int:
+        """Epochs that --stop-after does not count: those before it went further."""
+        if self.goes_further:
+            return self.epochs_done
+        counts_from: int = self.content.get(COUNTS_FROM, 0)
+        return counts_from
 
     @property
     def epochs_done(self) -> int:
@@ -66,12 +79,22 @@ class SavedRun:
 
 
 def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None:
-    """None if the run is finished. Raises OtherFlags if a flag differs."""
+    """None if the run is finished, and no more epochs are asked for.
+
+    Raises OtherFlags if another flag differs, UnknownRun if a finished run's tensors
+    were not kept.
+    """
     state = folder.read()
     config = _original(state.content, resume)
-    if state.is_finished:
+    goes_further = config.epochs > state.content["config"]["epochs"]
+    if state.is_finished and not goes_further:
         return None
     tensors = folder.tensors()
+    if state.epochs_done and not tensors:
+        raise UnknownRun(
+            f"run {folder.run_id} is finished, and an earlier flipside kept nothing of "
+            f"it to go on from; start a new run without --resume"
+        )
     return SavedRun(
         run_id=folder.run_id,
         started_ms=state.started_ms,
@@ -80,6 +103,7 @@ def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None
         history=read_history(state.content, tensors),
         tensors=tensors,
         content=state.content,
+        goes_further=goes_further,
     )
 
 
@@ -120,7 +144,8 @@ def _original(content: Mapping[str, Any], resume: ResumeConfig) -> TrainingConfi
     config = TrainingConfig(**content["config"])
     of_run = asdict(config) | {key: content[key] for key in ("model", "experiment")}
     for name, value in resume.given.items():
-        if name != "cache" and of_run[name] != value:
+        is_free = name == "cache" or (name == "epochs" and value > config.epochs)
+        if not is_free and of_run[name] != value:
             flag = f"--{name.replace('_', '-')}"
             typed = flag if value is True else f"{flag} {value}"
             begun = f"with {of_run[name]}"
@@ -132,7 +157,9 @@ def _original(content: Mapping[str, Any], resume: ResumeConfig) -> TrainingConfi
                 f"{typed} was asked for, but the run was begun {begun}; leave the flag "
                 f"out, or start a new run without --resume"
             )
-    return replace(config, cache=resume.given.get("cache"))
+    given = {name: resume.given.get(name) for name in ("cache", "epochs")}
+    epochs = given["epochs"] or config.epochs
+    return replace(config, cache=given["cache"], epochs=epochs)
 
 
 def _resolved(config: TrainingConfig, content: Mapping[str, Any]) -> TrainingConfig:

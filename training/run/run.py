@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from classifier.datasets.split import SPLIT
+from classifier.metrics import IntArray
 from classifier.store.registry import Registry
 from training.compute import explain_compute
 from training.evaluation.epoch import Checkpoint, EpochResult, History, now_ms
@@ -26,6 +30,7 @@ from training.reports.diagnosis import diagnose
 from training.reports.tables import layer_table
 from training.run.background import Background, RetryPolicy
 from training.run.resume import (
+    COUNTS_FROM,
     SavedRun,
     ignore_more_signals,
     settings_of,
@@ -119,9 +124,19 @@ class Run:
         """Publishes what a killed process left out of the last epoch's version."""
         self.background.submit(functools.partial(self._publish, checkpoint, True))
 
-    def conclude(self, *, first_step_at: float | None) -> None:
+    def show_batch(self, images: NDArray[np.uint8], targets: IntArray) -> None:
+        """Logs a picture of augmented images while the first epoch trains."""
+        self.background.submit(functools.partial(self._show_batch, images, targets))
+
+    def conclude(self, *, first_step_at: float | None, ended_early: str | None) -> None:
         """After the last epoch: logs diagnosis, pictures, times; ends the run."""
         self.background.wait()
+        if ended_early is not None:
+            print_text(f"\n{ended_early}")
+            self.retry_policy.call(
+                lambda is_retry: self.tracker.log_tags({"ended_early": ended_early}),
+                action="log why it ended",
+            )
         diagnosis = diagnose(
             self.history,
             recipe=self.setup.config.recipe_name,
@@ -180,6 +195,17 @@ class Run:
             version=version.number,
             has_top5=self.setup.has_top5,
         )
+
+    def _show_batch(self, images: NDArray[np.uint8], targets: IntArray) -> None:
+        from training.reports.plots import draw_batch
+
+        labels = self.setup.dataset.labels
+        with tempfile.TemporaryDirectory(dir=self.folder.workspace) as folder:
+            draw_batch(Path(folder), images, targets, labels=labels)
+            self.retry_policy.call(
+                lambda is_retry: self.tracker.log_folder(Path(folder), "pictures"),
+                action="log a picture of a batch",
+            )
 
     def _log_outcome(self, diagnosis: str, first_step_at: float | None) -> None:
         # matplotlib takes 0.5 s to import, which would delay the first step.
@@ -252,6 +278,9 @@ def open_run(
             if saved is None:
                 log_setup(tracker, setup)
                 folder.write(run.state(finished=False), {})
+            elif saved.goes_further:
+                tracker.log_tags({"epochs": setup.config.epochs})
+                folder.rewrite(run.state(finished=False))
             folder.reserve(state_bytes)
             print_setup(
                 tracker,
@@ -266,8 +295,8 @@ def open_run(
                     run.retry_policy.stop.set()
                     ignore_more_signals()
                     raise
-        # The last write: a finished run cannot be resumed.
-        folder.write(run.state(finished=True), {})
+        # The last write: a finished run is resumed for more epochs only.
+        folder.rewrite(run.state(finished=True))
         folder.clear()
 
 
@@ -283,5 +312,5 @@ def _run(
         retry_policy=RetryPolicy(),
         history=History() if saved is None else saved.history,
         started_ms=now_ms() if saved is None else saved.started_ms,
-        settings=settings_of(setup),
+        settings=settings_of(setup) | {COUNTS_FROM: saved.counts_from if saved else 0},
     )

@@ -132,8 +132,12 @@ class StateFolder:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the state; empty before the first epoch."""
-        name = json.loads((self.folder / STATE).read_text("utf-8"))["tensors"]
+        name = self._tensors_name()
         return {} if name is None else load_file(self.folder / name)
+
+    def rewrite(self, state: RunState) -> None:
+        """Replaces the JSON alone; the tensors stay."""
+        self._write_json(state, self._tensors_name())
 
     def write(self, state: RunState, tensors: Mapping[str, Tensor]) -> None:
         """Replaces the state. After an OSError the previous state is still there."""
@@ -155,12 +159,11 @@ class StateFolder:
             self._reserve_again(name)
 
     def clear(self) -> None:
-        """Deletes tensors and reserved files of a finished run. Idempotent.
+        """Deletes what a finished run reserved. Idempotent.
 
-        The run's last version has the weights.
+        Its state stays, so that it can be trained further.
         """
-        tensors = self.folder.glob("state-*.safetensors")
-        self._remove(*(path.name for path in tensors), RESERVE, PARTIAL)
+        self._remove(RESERVE, PARTIAL)
 
     def reserve(self, size: int) -> None:
         """Reserves disk space for tensors of `size` bytes and for the JSON.
@@ -169,6 +172,12 @@ class StateFolder:
         """
         take_room(self.folder / RESERVE, size)
         take_room(self.folder / PARTIAL, JSON_ROOM)
+
+    def _tensors_name(self) -> str | None:
+        name: str | None = json.loads((self.folder / STATE).read_text("utf-8"))[
+            "tensors"
+        ]
+        return name
 
     def _remove(self, *names: str) -> None:
         for name in names:

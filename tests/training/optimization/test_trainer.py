@@ -235,3 +235,20 @@ def test_the_loss_of_an_image_is_weighted_by_its_class() -> None:
     )
     expected = [0.5 * first[0], 0.25 * 2 * first[1] + 0.75 * second[1]]
     torch.testing.assert_close(losses, torch.stack(expected))
+
+
+@pytest.mark.parametrize("recipe", ["plain", "strong"])
+def test_the_first_batch_is_shown_as_it_is_learned_and_changes_nothing(
+    recipe: str,
+) -> None:
+    shown, other = (_trainer(RECIPES[recipe]) for _ in range(2))
+
+    images, targets = shown.first_batch()
+
+    order = torch.randperm(50, generator=_batches(4, 0, 16).generator(1))[:4]
+    part = _part()
+    assert targets.tolist() == part.targets[order.numpy()].tolist()
+    assert images.shape == (4, 16, 16, 3)
+    is_as_it_was = np.array_equal(images, part.images[order.numpy()])
+    assert is_as_it_was == (recipe == "plain")
+    assert shown.run_epoch(1).metrics == other.run_epoch(1).metrics

@@ -183,8 +183,8 @@ def test_ctrl_c_ends_a_run_in_order_whatever_follows_it(
 def test_an_epoch_that_waits_to_be_written_is_not_lost_to_ctrl_c(
     forks: Forks, tiny_run: list[str], tmp_path: Path
 ) -> None:
-    ctrl_c = Accident(
-        "before", "training.run.background:Background._wait_for", 2, "SIGINT"
+    ctrl_c = Accident(  # the first job is the picture of a batch
+        "before", "training.run.background:Background._wait_for", 3, "SIGINT"
     )
 
     ended = forks.train(tiny_run, ctrl_c, uri=_uri(tmp_path), at=tmp_path)

@@ -148,15 +148,18 @@ def test_json_that_cannot_be_written_gives_the_tensors_room_back(
     assert folder.read().epochs_done == 1
 
 
-def test_a_finished_run_keeps_its_json_alone(folder: StateFolder) -> None:
+def test_a_finished_run_keeps_its_state_and_reserves_nothing(
+    folder: StateFolder,
+) -> None:
     _write(folder, 1)
+    before = folder.tensors()
 
-    folder.write(replace(STATE, epochs_done=1, is_finished=True), {})
+    folder.rewrite(replace(STATE, epochs_done=1, is_finished=True))
     folder.clear()
 
     assert folder.read().is_finished
-    assert folder.tensors() == {}
-    assert _files(folder) == {"state.json"}
+    assert folder.tensors().keys() == before.keys()
+    assert _files(folder) == {"state.json", "state-0001.safetensors"}
 
 
 def test_one_process_holds_a_run_and_finds_its_workspace_empty(

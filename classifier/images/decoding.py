@@ -128,7 +128,7 @@ class CheckedImage:
         _check_pixels(opened.height, opened.width, self._max_megapixels)
         try:
             with opened:
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+                return upright_rgb(opened)
         except _PILLOW_FAILURES as error:
             raise _undecodable(self._data) from error
 
@@ -208,6 +208,11 @@ def _undecodable(data: bytes) -> UndecodableImage:
         f"{len(data):,} bytes are not an image that can be decoded; send a whole "
         f"{FORMATS_IN_WORDS} file"
     )
+
+
+def upright_rgb(image: Image.Image) -> RgbImage:
+    """An opened image as its file would be decoded: turned, without transparency."""
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

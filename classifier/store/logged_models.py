@@ -1,34 +1,51 @@
 """Experiments, and the logged models in which MLflow keeps the files of versions."""
 
-import platform
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-import numpy as np
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import Schema, TensorSpec
+from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
 from classifier.bundle.files import GRAPH, Bundle
 from classifier.store.location import StoreUnavailable, is_remote, store_folder
 from classifier.store.registry import Registry, sent_once, store_call
 
+LOADER = "classifier.inference.pyfunc"
+"""The module by which `mlflow.pyfunc` loads a version."""
+
+TAKES = (
+    "Images of any size: a path, the bytes of a file, its text in base64, a PIL image "
+    "or an array [H, W, 3] of uint8; one, a list, or a column `image` of a frame. They "
+    "give a row each. Pixels uint8 [N, {height}, {width}, 3], of this version's size, "
+    'give {{"logits": [N, {classes}]}}.'
+)
+"""What MLmodel says of the input. A schema of MLflow would refuse most of it."""
+
 
 def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
-    """Add the file MLmodel, of MLflow's onnx flavor.
+    """Add the files MLmodel and requirements.txt.
 
-    MLflow's own loader reads it, without pickle and without code of this project.
+    The flavour onnx is read by MLflow's own loader, without code of this project; for
+    `mlflow.pyfunc` flipside must be installed. If it is not, MLflow says so, as it
+    compares requirements.txt with what is installed.
     """
-    size = (bundle.preprocessing.height, bundle.preprocessing.width)
-    images = TensorSpec(np.dtype(np.uint8), (-1, *size, 3), "images")
-    logits = TensorSpec(np.dtype(np.float32), (-1, len(bundle.labels)), "logits")
     model = Model(
         run_id=run_id,
         model_id=model_id,
-        signature=ModelSignature(Schema([images]), Schema([logits])),
+        signature=ModelSignature(outputs=Schema(_columns())),
+        metadata={
+            "takes": TAKES.format(
+                height=bundle.preprocessing.height,
+                width=bundle.preprocessing.width,
+                classes=len(bundle.labels),
+            ),
+            "needs": f"the package flipside {version('flipside')}",
+        },
     )
     # MLflow warns on every machine without CUDA if the list has CUDA's provider.
     model.add_flavor(
@@ -38,12 +55,26 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
         providers=["CPUExecutionProvider"],
     )
     model.add_flavor(
-        "python_function",
-        loader_module="mlflow.onnx",
-        data=GRAPH,
-        python_version=platform.python_version(),
+        "python_function", loader_module=LOADER, python_version=python_version()
     )
     model.save(str(bundle.folder / "MLmodel"))
+    requirement = f"flipside=={version('flipside')}\n"
+    (bundle.folder / "requirements.txt").write_text(requirement)
+
+
+def _columns() -> list[ColSpec]:
+    """Of the frame that images give: the best answer, and the five best."""
+    answer: dict[str, DataType] = {
+        "index": DataType.long,
+        "id": DataType.string,
+        "name": DataType.string,
+        "probability": DataType.double,
+    }
+    top = Array(Object([Property(name, kind) for name, kind in answer.items()]))
+    return [
+        *(ColSpec(kind, name) for name, kind in answer.items()),
+        ColSpec(top, "top"),
+    ]
 
 
 class LoggedModels:

@@ -1,6 +1,5 @@
 """Request bodies: read within limits, and parsed into image files or an array."""
 
-import base64
 import io
 import math
 import socket
@@ -10,7 +9,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import orjson
@@ -19,6 +17,7 @@ from gunicorn.http.errors import ParseException
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
 
+from classifier.images.base64_text import from_base64
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
 from serving.inference.batcher import DeadlinePassed
 
@@ -294,30 +293,3 @@ def _unpack(body: bytes, encoding: str, most: int) -> bytes:
 
 def _too_large(what: str, most: int) -> BodyTooLarge:
     return BodyTooLarge(f"{what}; the limit is {most:,} bytes, send several requests")
-
-
-TO_STANDARD = str.maketrans("-_", "+/", "\r\n\t")
-"""URL-safe to standard alphabet, without line breaks. A space stays and is refused: it
-was a + that was decoded as part of a URL."""
-
-
-def from_base64(text: str) -> bytes:
-    """Raises ValueError with the reason.
-
-    Takes the standard and the URL-safe alphabet, with or without padding and line
-    breaks, alone or as the `data:` URL that a browser makes of a file.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        text = _of_url(text.strip()).translate(TO_STANDARD).rstrip("=")
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-
-
-def _of_url(text: str) -> str:
-    if text[:5].lower() != "data:":
-        return text
-    head, comma, content = text.partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise ValueError("a data: URL holds an image as data:image/…;base64,…")
-    return unquote(content)

@@ -236,6 +236,7 @@ def test_a_bundle_has_the_files_that_users_script_against(folder: Path) -> None:
         "model.onnx",
         "network.json",
         "preprocessing.json",
+        "requirements.txt",
         "validation_predictions.parquet",
         "weights.safetensors",
     }

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from serving.http.bodies import from_base64
+from classifier.images.base64_text import from_base64
 from tests.conftest import encoded, picture
 
 IMAGE = next(

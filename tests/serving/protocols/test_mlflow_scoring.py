@@ -175,6 +175,52 @@ def test_pixels_are_answered_as_mlflow_models_serve_does(
     _check_alike(json.loads(answer.data), models_serve(body))
 
 
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        lambda texts: {"inputs": texts},
+        lambda texts: {"inputs": texts[:1]},
+        lambda texts: {"inputs": {"image": texts}},
+        lambda texts: {"inputs": {"images": texts}},
+        lambda texts: {"instances": [{"b64": text} for text in texts]},
+        lambda texts: {"instances": texts},
+        lambda texts: {"instances": [{"images": text} for text in texts]},
+        lambda texts: {
+            "dataframe_split": {"columns": ["image"], "data": [[t] for t in texts]}
+        },
+        lambda texts: {
+            "dataframe_split": {
+                "columns": ["label", "image"],
+                "data": [[n, text] for n, text in enumerate(texts)],
+            }
+        },
+        lambda texts: {"dataframe_records": [{"image": t, "x": 1} for t in texts]},
+        lambda texts: {"inputs": [f"data:image/png;base64,{t}" for t in texts]},
+    ],
+)
+def test_images_are_answered_as_mlflow_models_serve_does(
+    client: FlaskClient,
+    texts: list[str],
+    models_serve: Serve,
+    shaped: Callable[[list[str]], dict[str, Any]],
+) -> None:
+    """Which has the five best of each image as well."""
+    body = json.dumps(shaped(texts))
+
+    answer = _ask(client, body.encode())
+
+    assert answer.status_code == 200
+    rows = json.loads(answer.data)["predictions"]
+    expected = models_serve(body)["predictions"]
+    assert len(rows) == len(expected)
+    for row, whole in zip(rows, expected, strict=True):
+        top = whole.pop("top")
+        # A batch of another size sums in another order.
+        assert row == {**whole, "probability": pytest.approx(whole["probability"])}
+        assert top[0] == whole
+        assert len(top) == 5
+
+
 def test_a_column_of_bytes_is_read_as_mlflow_writes_it(
     client: FlaskClient, files: list[bytes], best: dict[str, list[dict[str, Any]]]
 ) -> None:

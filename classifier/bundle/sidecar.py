@@ -26,7 +26,7 @@ class BadSidecar(WrongUsage, ValueError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What was written beside a model; None for what was not."""
+    """The fields of a sidecar; a field that it lacks is None."""
 
     labels: Labels | None = None
     preprocessing: Preprocessing | None = None

@@ -50,9 +50,9 @@ class Split:
 
     @property
     def side_of(self) -> Mapping[str, Side]:
-        """By digest. What was ever trained on is no validation image.
+        """The side of each digest. An image that was ever trained on is for training.
 
-        So the splits of two versions make one, with the entries of both.
+        The splits of two versions so make one, with the entries of both.
         """
         sides: dict[str, Side] = {}
         for entry in self.entries:

@@ -20,7 +20,7 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the epochs of a run read: images, or features of them."""
+    """Inputs of the epochs of a run: images, or features of them."""
 
     train: DecodedPart
     train_sample: DecodedPart

@@ -79,7 +79,7 @@ class ForeignGraph:
 
     @property
     def described(self) -> Sidecar:
-        """What the metadata of the file tells, such as Ultralytics' `names`."""
+        """The labels in the file's metadata, such as Ultralytics' `names`."""
         texts = {entry.key: entry.value for entry in self.model.metadata_props}
         for key in ("labels", "names", "classes", "class_names"):
             if key in texts:
@@ -92,7 +92,7 @@ class ForeignGraph:
     def answers(
         self, images: NDArray[np.uint8], preprocessing: Preprocessing
     ) -> NDArray[np.float32]:
-        """What its own file gives, [N, K]; normalised in numpy. Raises UnfitModel."""
+        """Answers of the file as it is, [N, K]; numpy normalises. Raises UnfitModel."""
         inputs = self._inputs(images, preprocessing)
         step = self.batch or len(inputs)
         rows = []

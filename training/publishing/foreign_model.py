@@ -298,7 +298,7 @@ def _preprocessing(
 
 
 def _labels(config: ImportConfig, classes: int, *told: Sidecar) -> Labels:
-    """Of the flag, else of the first that has some, else numbers."""
+    """Labels of the flag, else of the first source that has some, else numbers."""
     if config.labels is not None:
         labels: Labels | None = read_labels(config.labels)
     else:

@@ -33,7 +33,7 @@ class UnfitSize(WrongUsage, ValueError):
 
 @dataclass(frozen=True)
 class Start:
-    """What the network is before the first step."""
+    """The network before the first step."""
 
     spec: NetworkSpec
     preprocessing: Preprocessing

@@ -63,6 +63,24 @@ def test_tags_say_what_the_published_weights_answer(
         assert float(version.tags["val_loss"]) == pytest.approx(metrics.loss, rel=1e-5)
 
 
+def test_a_run_keeps_a_stratified_sample_of_what_the_network_sees(
+    store: Store, digits: Dataset, tmp_path: Path
+) -> None:
+    bundle = store.bundle("v1")
+    folder = store.registry.download(f"runs:/{_run_id(store)}/proof", to=tmp_path)
+
+    images = np.load(folder / "images.npy")
+    names = (folder / "names.txt").read_text("utf-8").splitlines()
+
+    # 896 validation images are fewer than 1,000.
+    assert sorted(names) == sorted(digits.val.names)
+    assert images.shape == (896, 16, 16, 3)
+    file = dict(zip(digits.val.names, digits.val.files, strict=True))[names[300]]
+    np.testing.assert_array_equal(
+        images[300], bundle.preprocessing.image(file.read_bytes())
+    )
+
+
 def test_aliases_name_the_best_version(store: Store) -> None:
     versions = store.registry.versions(store.model)
     best = max(versions, key=lambda v: v.val_top1_accuracy or 0)

@@ -132,9 +132,10 @@ def decode_train_and_val(
 
 
 def sample(part: DecodedPart, count: int) -> DecodedPart:
-    """`count` images evenly over the part, which is sorted by class."""
+    """At most `count` images, evenly over the part in the order of its classes."""
     count = min(count, len(part))
-    positions = np.linspace(0, len(part) - 1, count).astype(np.int64)
+    places = np.linspace(0, len(part) - 1, count).astype(np.int64)
+    positions = np.argsort(part.targets, kind="stable")[places]
     return DecodedPart(
         names=tuple(part.names[position] for position in positions),
         images=part.images[positions],

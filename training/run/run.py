@@ -1,6 +1,7 @@
 """An open run: it saves, publishes, logs and prints after each epoch."""
 
 import functools
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from classifier.datasets.split import SPLIT
 from classifier.metrics import IntArray
 from classifier.store.registry import Registry
 from training.compute import explain_compute
+from training.data.decoded_images import DecodedPart, sample
 from training.evaluation.epoch import Checkpoint, EpochResult, History, now_ms
 from training.publishing.export import export_parts
 from training.publishing.publish import Publisher
@@ -44,6 +46,11 @@ from training.run.state import (
     records_content,
     state_folder,
 )
+
+PROOF_IMAGES = 1_000
+PROOF_BYTES = 32_000_000
+"""Most images and bytes of proof/images.npy, on which fast forms of a version are
+proved."""
 
 
 def log_setup(run: RunTracker, setup: RunSetup) -> None:
@@ -78,7 +85,19 @@ def log_setup(run: RunTracker, setup: RunSetup) -> None:
     )
     if setup.dataset.split is not None:
         run.log_text(setup.dataset.split, SPLIT)
+    _log_proof_images(run, setup.val)
     run.log_text(layer_table(setup.classifier, setup.preprocessing), "layers.csv")
+
+
+def _log_proof_images(run: RunTracker, val: DecodedPart) -> None:
+    """A stratified sample of the validation images, as the network sees them."""
+    one = math.prod(val.images.shape[1:])
+    kept = sample(val, min(PROOF_IMAGES, PROOF_BYTES // one))
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "images.npy"), kept.images)
+        text = "".join(f"{name}\n" for name in kept.names)
+        Path(folder, "names.txt").write_text(text, "utf-8", newline="")
+        run.log_folder(Path(folder), "proof")
 
 
 def print_setup(

@@ -485,7 +485,24 @@ class EvaluationConfig(DataConfig):
         ),
     ]
     part: Part = "validation"
+    out: Annotated[
+        Path | None,
+        Flag(
+            "with --evaluate: precision, recall, F1 and confusions of all classes",
+            group=_COMMANDS,
+            metavar="FILE.json",
+            default="none",
+            read=_path,
+        ),
+    ] = None
     device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.out is not None and (not self.out.parent.is_dir() or self.out.is_dir()):
+            raise ValueError(
+                f"out must be a file in a folder that is there, got {str(self.out)!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

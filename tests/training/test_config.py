@@ -75,6 +75,10 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--data", "digits", "--seed", "99999999999999"], "seed must be 0 to"),
         (["--data", "digits", "--minutes", "0"], "minutes must be above 0"),
         (["--data", "digits", "--stop-after", "0"], "stop_after must be at least 1"),
+        (
+            ["--data", "x", "--evaluate", "v1", "--out", "/nowhere/x.json"],
+            "out must be a file in a folder that is there",
+        ),
         (["--data", "digits", "--val-fraction", "1"], "val_fraction must be above 0"),
         (
             ["--data", "x", "--class-weights", "balanced", "--sampler", "balanced"],

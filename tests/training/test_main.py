@@ -1,11 +1,13 @@
 """`python -m training`: its output, its messages and its exit codes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from classifier.store.registry import Registry
@@ -15,16 +17,32 @@ from training.reports.console import print_note
 
 
 def test_evaluate_prints_the_seed_reports_lines_and_the_tags_numbers(
-    store: Store, cache: Path, capsys: pytest.CaptureFixture[str], use: None
+    store: Store,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    use: None,
+    tmp_path: Path,
 ) -> None:
-    code = main(["--evaluate", "v2", "--data", "digits", "--cache", str(cache)])
+    out = tmp_path / "v2.json"
+    command = ["--evaluate", "v2", "--data", "digits", "--cache", str(cache)]
+    code = main([*command, "--out", str(out)])
 
     assert code == 0
     lines = capsys.readouterr().out.splitlines()
     version = store.registry.resolve(store.model, "v2")
     top1, top5 = (100 * float(version.tags[f"val_top{k}_accuracy"]) for k in (1, 5))
     assert lines[0].startswith("Test: [0/4]\tTime ")
-    assert lines[-1] == f" *   Acc@1 {top1:.3f} Acc@5 {top5:.3f}"
+    end = lines.index(f" *   Acc@1 {top1:.3f} Acc@5 {top5:.3f}")
+    assert all(line.startswith("Test: [") for line in lines[:end])
+    assert lines[end + 2].startswith("macro-F1 ")
+    assert lines[end + 3].startswith("balanced accuracy ")
+    assert len(lines[end + 6 :]) == 10
+    found = json.loads(out.read_text())
+    assert found["top1_accuracy"] == pytest.approx(top1 / 100)
+    assert [row["name"] for row in found["classes"]][:2] == ["zero", "one"]
+    assert np.trace(found["confusion_matrix"]) == round(top1 / 100 * found["images"])
+    means = store.registry.client.get_metric_history(version.run_id, "val/macro_f1")
+    assert found["macro_f1"]["value"] == pytest.approx(means[1].value)
 
 
 @pytest.fixture

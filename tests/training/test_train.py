@@ -96,6 +96,8 @@ def test_each_metric_has_one_point_per_step(store: Store) -> None:
     for key in (
         *(f"{p}/{n}" for p in ("train", "train_sample", "val") for n in _NAMES),
         "val/expected_calibration_error",
+        "val/macro_f1",
+        "val/balanced_accuracy",
         "lr",
         "images_per_second",
     ):
@@ -134,6 +136,7 @@ def test_the_run_tells_where_it_came_from_and_what_it_made(store: Store) -> None
 
 PICTURES = {"epochs", "running", "churn", "per_class", "hardest_images"} | {
     "confused_pairs",
+    "confusion_matrix",
     "first_batch",
 }
 

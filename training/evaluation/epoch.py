@@ -10,6 +10,7 @@ from torch import Tensor
 
 from classifier.metrics import IntArray
 from training.evaluation.calibration import Calibration, calibrate
+from training.evaluation.class_metrics import macro_means
 from training.evaluation.evaluate import Metrics, Predictions
 
 
@@ -59,6 +60,10 @@ class EpochRecord:
 
     calibration: Calibration
     """On the validation images."""
+
+    macro_f1: float | None = None
+    balanced_accuracy: float | None = None
+    """Means over the classes of the validation images. None in states of before."""
 
     @property
     def time_ms(self) -> int:
@@ -118,11 +123,18 @@ class EpochResult:
         """Takes 0.15 s for 10,000 validation images of 200 classes, so it runs in the
         background."""
         predictions = self.predictions
+        macro_f1, balanced_accuracy = macro_means(
+            predictions.targets,
+            predictions.first_answers,
+            classes=predictions.logits.shape[1],
+        )
         record = EpochRecord(
             epoch=self.epoch,
             training=self.training,
             val=predictions.metrics,
             train_subset=self.of_sample.metrics,
             calibration=calibrate(predictions.logits, predictions.targets),
+            macro_f1=macro_f1,
+            balanced_accuracy=balanced_accuracy,
         )
         return Checkpoint(record=record, weights=self.weights, predictions=predictions)

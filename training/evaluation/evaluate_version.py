@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -12,18 +12,26 @@ from numpy.typing import NDArray
 
 from classifier.bundle.files import Bundle, read_bundle
 from classifier.bundle.labels import Labels, unicode_hint
+from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Dataset
 from classifier.datasets.source import open_dataset
 from classifier.datasets.split import SPLIT, Splitting, read_split
 from classifier.inference import predict
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.networks.image_classifier import ImageClassifier
+from classifier.storage import write_json
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from training.compute import DeviceUnavailable, choose_compute
 from training.config import EvaluationConfig, QuantizeConfig
 from training.data.decoded_images import decode_part
-from training.evaluation.evaluate import BATCH_SIZE, logits_by_batch, measure
+from training.evaluation.class_metrics import as_json, class_report, report_lines
+from training.evaluation.evaluate import (
+    BATCH_SIZE,
+    Predictions,
+    logits_by_batch,
+    measure,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +100,25 @@ def print_evaluation(config: EvaluationConfig) -> None:
         if index % PRINT_EVERY == 0:
             print(_progress_line(index, batches, meters), flush=True)
         started = time.perf_counter()
-    overall = measure(np.concatenate(logits), val.targets)
+    predictions = Predictions(np.concatenate(logits), val.targets)
+    overall = predictions.metrics
     print(
         f" *   Acc@1 {100 * overall.top1_accuracy:.3f} "
         f"Acc@5 {100 * overall.top5_accuracy:.3f}"
     )
+    report = class_report(
+        val.targets, predictions.first_answers, classes=len(bundle.labels)
+    )
+    print("\n".join(map(printable, report_lines(report, bundle.labels))))
+    if config.out is not None:
+        facts = {
+            "model": version.model,
+            "version": version.number,
+            "data": dataset.source,
+            "images": len(val),
+            **asdict(overall),
+        }
+        write_json(config.out, facts | as_json(report, bundle.labels))
 
 
 def _answers(

@@ -145,6 +145,7 @@ class RunTracker:
             **{f"train_sample/{k}": v for k, v in asdict(record.train_subset).items()},
             **{f"val/{k}": v for k, v in asdict(record.val).items()},
             "val/expected_calibration_error": record.calibration.error,
+            **_class_means(record),
             "lr": training.lr,
             "images_per_second": training.images_per_second,
         }
@@ -184,6 +185,15 @@ class RunTracker:
     def _log(self, metrics: Sequence[entities.Metric]) -> None:
         for start in range(0, len(metrics), BATCH_LIMIT):
             self._client.log_batch(self.run_id, metrics[start : start + BATCH_LIMIT])
+
+
+def _class_means(record: EpochRecord) -> dict[str, float]:
+    """Empty for an epoch of before, which lacks them."""
+    means = {
+        "val/macro_f1": record.macro_f1,
+        "val/balanced_accuracy": record.balanced_accuracy,
+    }
+    return {name: value for name, value in means.items() if value is not None}
 
 
 def _end_dead_runs(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from classifier.bundle.labels import Labels
 from classifier.metrics import IntArray
 from training.data.decoded_images import DecodedPart
+from training.evaluation.class_metrics import confusion_matrix
 from training.evaluation.epoch import History
 from training.reports.curve_plots import (
     BLUE,
@@ -32,6 +33,7 @@ from training.reports.tables import (
     class_results,
     confused_pairs,
     write_confused_pairs,
+    write_confusion_matrix,
     write_per_class,
 )
 
@@ -66,6 +68,22 @@ def per_class_figure(
     worst.set_title(f"the {NAMED_ENDS} worst")
     _named_bars(best, ordered[:NAMED_ENDS], labels, color=BLUE)
     best.set_title(f"the {NAMED_ENDS} best")
+    return figure
+
+
+def confusion_figure(confusion: IntArray, labels: Labels, *, epoch: int) -> Figure:
+    """The share of each true class (a row) that is answered as each class."""
+    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.6, format=PercentFormatter(1.0))
+    axes.set_title(f"First answers after epoch {epoch}, as a share of the true class")
+    axes.set(xlabel="answer", ylabel="truth")
+    places = np.arange(len(labels) if len(labels) <= MOST_NAMED else 0)
+    names = [shortened(labels.names[place], 16) for place in places]
+    axes.set_xticks(places, names, rotation=90, fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
     return figure
 
 
@@ -249,7 +267,7 @@ def _draw_image(
 def draw_pictures(
     history: History, folder: Path, *, labels: Labels, val: DecodedPart
 ) -> None:
-    """Writes six pictures and two tables to `folder`.
+    """Writes seven pictures and three tables to `folder`.
 
     Those of classes and hardest images show the answers of the best epoch.
     """
@@ -259,6 +277,8 @@ def draw_pictures(
     answers = history.first_answers[place]
     results = class_results(val.targets, answers)
     pairs = confused_pairs(val.targets, answers)
+    confusion = confusion_matrix(val.targets, answers, classes=len(labels))
+    write_confusion_matrix(folder / "confusion_matrix.csv", confusion, labels)
     write_per_class(folder / "per_class.csv", results, labels)
     write_confused_pairs(folder / "confused_pairs.csv", pairs, labels)
     figures = {
@@ -266,6 +286,7 @@ def draw_pictures(
         "running": running_figure(history.epochs, has_top5=len(labels) > 5),
         "churn": churn_figure(history),
         "per_class": per_class_figure(results, labels, epoch=best.epoch),
+        "confusion_matrix": confusion_figure(confusion, labels, epoch=best.epoch),
         "confused_pairs": confused_pairs_figure(pairs, labels, epoch=best.epoch),
         "hardest_images": hardest_figure(
             val,

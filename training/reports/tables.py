@@ -20,15 +20,26 @@ from classifier.networks.image_classifier import ImageClassifier
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Number of a class's validation images, and of those answered correctly."""
+    """Numbers of a class's validation images, and of first answers that name it."""
 
     index: int
     images: int
     right: int
+    answered: int = 0
 
     @property
     def top1_accuracy(self) -> float:
+        """Also the class's recall."""
         return self.right / self.images
+
+    @property
+    def precision(self) -> float | None:
+        """None if no answer names the class."""
+        return self.right / self.answered if self.answered else None
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.right / (self.images + self.answered)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +69,10 @@ def class_results(targets: IntArray, first_answers: IntArray) -> list[ClassResul
     """Results of the classes that have images, by index; both arrays are [N]."""
     return [
         ClassResult(
-            int(index), int(members.sum()), int((first_answers[members] == index).sum())
+            int(index),
+            images=int(members.sum()),
+            right=int((first_answers[members] == index).sum()),
+            answered=int((first_answers == index).sum()),
         )
         for index in np.unique(targets)
         for members in [targets == index]
@@ -97,7 +111,10 @@ def confused_pairs(targets: IntArray, first_answers: IntArray) -> list[ConfusedP
 def write_per_class(path: Path, results: Sequence[ClassResult], labels: Labels) -> None:
     _write(
         path,
-        ("index", "id", "name", "images", "right", "top1_accuracy"),
+        (
+            *("index", "id", "name", "images", "right", "top1_accuracy"),
+            *("answered", "precision", "recall", "f1"),
+        ),
         (
             (
                 result.index,
@@ -106,10 +123,20 @@ def write_per_class(path: Path, results: Sequence[ClassResult], labels: Labels) 
                 result.images,
                 result.right,
                 f"{result.top1_accuracy:.4f}",
+                result.answered,
+                "" if result.precision is None else f"{result.precision:.4f}",
+                f"{result.top1_accuracy:.4f}",
+                f"{result.f1:.4f}",
             )
             for result in results
         ),
     )
+
+
+def write_confusion_matrix(path: Path, confusion: IntArray, labels: Labels) -> None:
+    """A row for each true class, a column for each first answer; numbers of images."""
+    rows = zip(labels.ids, confusion.tolist(), strict=True)
+    _write(path, ("truth_id", *labels.ids), ((id_, *counts) for id_, counts in rows))
 
 
 def write_confused_pairs(

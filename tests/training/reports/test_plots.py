@@ -28,9 +28,10 @@ PICTURES = {
     "churn.png",
     "per_class.png",
     "confused_pairs.png",
+    "confusion_matrix.png",
     "hardest_images.png",
 }
-TABLES = {"per_class.csv", "confused_pairs.csv"}
+TABLES = {"per_class.csv", "confused_pairs.csv", "confusion_matrix.csv"}
 
 
 def _labels(classes: int) -> Labels:
@@ -132,6 +133,10 @@ def test_the_classes_are_those_of_the_best_epoch(tmp_path: Path) -> None:
         "images": "2",
         "right": "1",
         "top1_accuracy": "0.5000",
+        "answered": "2",
+        "precision": "0.5000",
+        "recall": "0.5000",
+        "f1": "0.5000",
     }
     pairs = _rows(tmp_path / "confused_pairs.csv")
     assert [(row["truth"], row["answer"]) for row in pairs] == [

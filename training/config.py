@@ -492,7 +492,6 @@ class EvaluationConfig(DataConfig):
             group=_COMMANDS,
             metavar="FILE.json",
             default="none",
-            read=_path,
         ),
     ] = None
     device: Device = "auto"

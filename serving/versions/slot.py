@@ -45,7 +45,10 @@ PUBLIC_FAILURES = (
     QuantisedBundle,
     UnknownNetwork,
 )
-"""Errors whose messages clients may read: they name files, but no folders."""
+"""Errors whose messages clients may read: they name files, but no folders.
+
+A backend may have no network of the version: of an int8 form, of an imported graph, or
+of code that the operator has not named."""
 
 
 @dataclass(eq=False)

@@ -198,6 +198,7 @@ class Registry:
         """The folder of a model of any tool, `models:/NAME/3`, copied into `to`."""
         from mlflow.artifacts import download_artifacts
 
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with store_call(f"fetch {uri}"):
             return Path(
                 download_artifacts(

@@ -61,16 +61,17 @@ def wrapped(
     """
     model = _with_new_opset(foreign.model)
     graph = model.graph
+    prefix = _free_prefix(graph)
     if foreign.batch is not None:
-        _free_batch(graph, foreign)
+        _free_batch(graph, foreign, prefix)
     for name in ("images", "logits"):
-        _rename(graph, name, f"{name}.inside")
+        _rename(graph, name, f"{prefix}{name}")
     takes, gives = (
-        f"{name}.inside" if name in ("images", "logits") else name
+        f"{prefix}{name}" if name in ("images", "logits") else name
         for name in (foreign.takes, foreign.gives)
     )
-    before, constants = _normalising(foreign, preprocessing, to=takes)
-    after, least = _closing(gives, output)
+    before, constants = _normalising(foreign, preprocessing, prefix, to=takes)
+    after, least = _closing(gives, output, prefix)
     nodes, used = [*before, *graph.node, *after], _used(graph)
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     for name, value in {**constants, **least}.items():
@@ -92,7 +93,7 @@ def wrapped(
 
 
 def _normalising(
-    foreign: ForeignGraph, preprocessing: Preprocessing, *, to: str
+    foreign: ForeignGraph, preprocessing: Preprocessing, prefix: str, *, to: str
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """Nodes from `images` to the foreign input, and their constants."""
     steps: Steps = []
@@ -103,17 +104,18 @@ def _normalising(
         shape = [1, CHANNELS, 1, 1]
     if not foreign.normalises_itself:
         mean, std = (values.reshape(shape) for values in of_255(preprocessing))
-        constants = {"flipside.mean": mean, "flipside.std": std}
+        constants = {f"{prefix}mean": mean, f"{prefix}std": std}
         steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
-        steps += [("Sub", ["flipside.mean"], {}), ("Div", ["flipside.std"], {})]
+        steps += [("Sub", [f"{prefix}mean"], {}), ("Div", [f"{prefix}std"], {})]
         if foreign.dtype is not np.float32:
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(foreign.dtype))
             steps.append(("Cast", [], {"to": kind}))
-    return _chain("images", steps or [("Identity", [], {})], to), constants
+    steps = steps or [("Identity", [], {})]
+    return _chain("images", steps, to, names=f"{prefix}in."), constants
 
 
 def _closing(
-    gives: str, output: Output
+    gives: str, output: Output, prefix: str
 ) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """Nodes from the foreign output to `logits`, and their constants."""
     steps: Steps = [
@@ -122,17 +124,18 @@ def _closing(
     ]
     constants: dict[str, Array] = {}
     if output == "probabilities":
-        constants["flipside.least"] = np.array(_least())
-        steps += [("Max", ["flipside.least"], {}), ("Log", [], {})]
-    return _chain(gives, steps, "logits"), constants
+        constants[f"{prefix}least"] = np.array(_least())
+        steps += [("Max", [f"{prefix}least"], {}), ("Log", [], {})]
+    return _chain(gives, steps, "logits", names=f"{prefix}out."), constants
 
 
-def _chain(start: str, steps: Steps, end: str) -> list[onnx.NodeProto]:
+def _chain(start: str, steps: Steps, end: str, *, names: str) -> list[onnx.NodeProto]:
     """Nodes one after the other, from the value `start` to the value `end`."""
     nodes = []
     for place, (kind, more, attributes) in enumerate(steps):
-        to = end if place == len(steps) - 1 else f"flipside.{end}.{place}"
-        nodes.append(helper.make_node(kind, [start, *more], [to], to, **attributes))
+        name = f"{names}{place}"
+        to = end if place == len(steps) - 1 else name
+        nodes.append(helper.make_node(kind, [start, *more], [to], name, **attributes))
         start = to
     return nodes
 
@@ -149,7 +152,7 @@ def _weights(graph: onnx.GraphProto) -> dict[str, Array]:
     return weights
 
 
-def _free_batch(graph: onnx.GraphProto, foreign: ForeignGraph) -> None:
+def _free_batch(graph: onnx.GraphProto, foreign: ForeignGraph, prefix: str) -> None:
     """Lets reshapes to the fixed number of images take any number.
 
     Only a proof shows that nothing else depends on the number.
@@ -167,7 +170,7 @@ def _free_batch(graph: onnx.GraphProto, foreign: ForeignGraph) -> None:
         first, *rest = constants[node.input[1]].tolist() or [None]
         if first == foreign.batch:
             shape = np.array([0 if -1 in rest else -1, *rest], np.int64)
-            node.input[1] = f"flipside.shape.{place}"
+            node.input[1] = f"{prefix}shape.{place}"
             graph.initializer.append(numpy_helper.from_array(shape, node.input[1]))
 
 
@@ -179,6 +182,16 @@ def _used(graph: onnx.GraphProto) -> set[str]:
         for attribute in node.attribute:
             used.update(*map(_used, inner_graphs(attribute)))
     return used
+
+
+def _free_prefix(graph: onnx.GraphProto) -> str:
+    """A prefix of names that are new; an imported version may be imported again."""
+    taken = _used(graph) | {node.name for node in graph.node}
+    taken.update(name for node in graph.node for name in node.output)
+    number = 0
+    while any(name.startswith(f"flipside{number or ''}.") for name in taken):
+        number += 1
+    return f"flipside{number or ''}."
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -135,6 +135,21 @@ def test_the_weights_are_external_data_of_the_graph_under_their_own_names(
     }
 
 
+def test_a_version_may_be_imported_again_with_its_labels(
+    store: Store, tmp_path: Path, import_: Import, model: str
+) -> None:
+    """Its file brings labels and preprocessing along."""
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(store.bundle("2").labels.names))
+    file = write_graph(tmp_path / "x.onnx", store.bundle("2"), probabilities=True)
+    first = import_(file, "--labels", str(labels))
+
+    again = import_(f"models:/{model}/v1")
+
+    assert again.labels == first.labels
+    np.testing.assert_allclose(_logits(again), _logits(first), rtol=1e-5, atol=1e-6)
+
+
 def test_without_data_a_version_has_no_measures_and_no_alias(
     store: Store, tmp_path: Path, import_: Import, uri: str, model: str
 ) -> None:

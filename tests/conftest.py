@@ -23,7 +23,8 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
 from classifier.store.registry import Registry
-from training.config import QuantizeConfig, TrainingConfig
+from training.config.commands import QuantizeConfig
+from training.config.settings import TrainingConfig
 from training.publishing.quantization import quantise_version
 from training.train import train
 

@@ -17,9 +17,10 @@ import training.publishing.export
 import training.publishing.foreign_graph
 import training.run.preflight
 import training.run.resume
+import training.run.start
 import training.run.state
 from classifier import hardware, storage
-from classifier.bundle import files, labels, predictions_file, sidecar
+from classifier.bundle import files, labels, network, predictions_file, sidecar
 from classifier.console.exits import (
     NotNow,
     OurFault,
@@ -29,6 +30,7 @@ from classifier.console.exits import (
 )
 from classifier.datasets import dataset
 from classifier.inference.backends import onnx_file
+from classifier.networks import weights
 from classifier.store import location, versions
 
 CODES: dict[type[Exception], int] = {
@@ -37,6 +39,10 @@ CODES: dict[type[Exception], int] = {
     predictions_file.BadPredictions: 2,
     onnx_file.UnfitOnnxFile: 2,
     files.QuantisedBundle: 2,
+    network.NetworkNotAllowed: 2,
+    network.UnknownNetwork: 2,
+    weights.UnfitWeights: 2,
+    training.run.start.UnfitSize: 2,
     sidecar.BadSidecar: 2,
     training.publishing.foreign_graph.UnfitModel: 2,
     versions.UnknownModel: 2,
@@ -54,6 +60,7 @@ CODES: dict[type[Exception], int] = {
     storage.DiskTooSmall: 3,
     storage.NotWritable: 3,
     hardware.DeviceUnavailable: 3,
+    weights.WeightsNotFound: 3,
     files.BrokenBundle: 3,
     files.NoBundle: 3,
     training.compute.DeviceUnavailable: 3,

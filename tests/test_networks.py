@@ -14,7 +14,7 @@ from classifier.networks.image_classifier import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
 from tests.conftest import Store, encoded, picture, until
-from training.config import TrainingConfig
+from training.config.settings import TrainingConfig
 from training.run.start import UnfitSize
 from training.train import train
 

@@ -10,13 +10,13 @@ import pytest
 
 import compare.config
 import serving.config
-import training.config
+import training.config.commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 PARSERS = {
-    "training": training.config.parse_arguments,
+    "training": training.config.commands.parse_arguments,
     "serving": serving.config.parse_arguments,
     "compare": compare.config.parse_arguments,
 }

@@ -6,14 +6,14 @@ import sys
 
 from classifier.console.exits import INTERRUPTED, report_failure
 from classifier.console.text import plain_handler, printable_lines
-from training.config import (
+from training.config.commands import (
     Config,
     EvaluationConfig,
     ImportConfig,
     QuantizeConfig,
-    is_first_process,
     parse_arguments,
 )
+from training.config.launch import is_first_process
 
 
 def main(arguments: list[str]) -> int:

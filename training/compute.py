@@ -14,7 +14,7 @@ from torch import Tensor
 
 from classifier.console.exits import NotNow
 from classifier.hardware import usable_cores
-from training.config import process_number, processes_here
+from training.config.launch import process_number, processes_here
 
 CPUINFO = Path("/proc/cpuinfo")
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from classifier.store.location import store_uri
 from classifier.store.registry import Registry
 from training.compute import World, open_world
-from training.config import ResumeConfig, TrainingConfig
+from training.config.commands import ResumeConfig
+from training.config.settings import TrainingConfig
 from training.data.batches import Batches, balanced_weights, batch_bounds
 from training.data.features import TrainingInputs, head_inputs
 from training.evaluation.epoch import EpochResult

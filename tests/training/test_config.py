@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from training.config import (
+from training.config.commands import (
     EvaluationConfig,
     QuantizeConfig,
     ResumeConfig,
-    TrainingConfig,
-    is_first_process,
     parse_arguments,
-    program,
 )
+from training.config.launch import is_first_process, program
+from training.config.settings import TrainingConfig
 from training.publishing.tracking import run_tags
 
 PEER = {

@@ -32,7 +32,7 @@ from classifier.images.decoding import ImageTooLarge, RgbImage, UndecodableImage
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS
 from classifier.metrics import IntArray
 from classifier.storage import build_once, check_room, file_checksums, take_room
-from training.config import DataConfig
+from training.config.data_flags import DataConfig
 
 FORMAT = 3
 """Part of the key: raised when decoding changes, so that older caches are not read."""

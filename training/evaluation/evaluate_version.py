@@ -23,7 +23,7 @@ from classifier.storage import write_json
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from training.compute import DeviceUnavailable, choose_compute
-from training.config import EvaluationConfig, QuantizeConfig
+from training.config.commands import EvaluationConfig, QuantizeConfig
 from training.data.decoded_images import decode_part
 from training.evaluation.class_metrics import as_json, class_report, report_lines
 from training.evaluation.evaluate import (

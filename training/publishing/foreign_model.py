@@ -16,7 +16,8 @@ from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.sidecar import Output, Sidecar, read_labels, read_sidecar
 from classifier.images.resizing import Resizing
 from classifier.store.registry import Registry
-from training.config import ImportConfig, channels
+from training.config.commands import ImportConfig
+from training.config.network_flags import channels
 from training.publishing.export import (
     RELATIVE_TOLERANCE,
     VersionParts,

@@ -19,7 +19,7 @@ from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.predict import logits_by_batch
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
-from training.config import ImportConfig
+from training.config.commands import ImportConfig
 from training.data.decoded_images import DecodedPart, decode_part
 from training.publishing.export import check_alike, prove_export, write_version
 from training.publishing.foreign_graph import UnfitModel, quiet_session

@@ -22,7 +22,7 @@ from classifier.inference.predict import images_per_second, logits_by_batch
 from classifier.store.logged_models import experiment_of
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, Version
-from training.config import QuantizeConfig
+from training.config.commands import QuantizeConfig
 from training.data.decoded_images import DecodedPart, decode_train_and_val
 from training.evaluation.epoch import now_ms
 from training.evaluation.evaluate import BATCH_SIZE, Metrics, Predictions

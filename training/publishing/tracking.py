@@ -19,7 +19,7 @@ import mlflow.entities as entities
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import LoggedModels, open_experiment
 from classifier.store.registry import Registry, store_call
-from training.config import program
+from training.config.launch import program
 
 if TYPE_CHECKING:  # they bring torch, which an import of a graph does without
     from training.evaluation.epoch import EpochRecord, RunningPoint
@@ -187,7 +187,7 @@ class RunTracker:
             self._client.log_batch(self.run_id, metrics[start : start + BATCH_LIMIT])
 
 
-def _class_means(record: EpochRecord) -> dict[str, float]:
+def _class_means(record: "EpochRecord") -> dict[str, float]:
     """Empty for an epoch of before, which lacks them."""
     means = {
         "val/macro_f1": record.macro_f1,

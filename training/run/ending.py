@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from training.config import TrainingConfig
+from training.config.settings import TrainingConfig
 from training.evaluation.evaluate import Predictions
 from training.publishing.tracking import process_started_at
 from training.reports.curves import epochs_without_improvement

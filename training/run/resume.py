@@ -13,7 +13,9 @@ from classifier.console.exits import WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
-from training.config import ResumeConfig, TrainingConfig, program
+from training.config.commands import ResumeConfig
+from training.config.launch import program
+from training.config.settings import TrainingConfig
 from training.evaluation.epoch import Checkpoint, History
 from training.evaluation.evaluate import Predictions
 from training.optimization.trainer import below

@@ -21,7 +21,7 @@ from classifier.datasets.split import Splitting
 from classifier.networks.build import build_network, new_spec
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
-from training.config import TrainingConfig
+from training.config.settings import TrainingConfig
 from training.data.decoded_images import (
     DecodedPart,
     decode_train_and_val,

@@ -23,7 +23,8 @@ from classifier.networks.weights import (
     read_weights,
 )
 from classifier.store.registry import Registry
-from training.config import TrainingConfig, channels
+from training.config.network_flags import channels
+from training.config.settings import TrainingConfig
 from training.optimization.layers import TrainOnly, freeze
 
 

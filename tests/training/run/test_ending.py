@@ -8,7 +8,7 @@ import pytest
 
 from classifier.store.registry import Registry
 from tests.training.forked import Accident, Forks
-from training.config import TrainingConfig
+from training.config.settings import TrainingConfig
 from training.evaluation.evaluate import Predictions
 from training.reports.curves import epochs_without_improvement
 from training.run.ending import Ending

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.forked import Accident, Forks
 from tests.training.outcomes import Outcome, outcome_of
-from training.config import ResumeConfig
+from training.config.commands import ResumeConfig
 from training.run.resume import read_saved_run
 from training.run.state import find_state
 

@@ -16,7 +16,8 @@ from tests.training.forked import ROOT
 from tests.training.outcomes import Outcome, outcome_of
 from training.__main__ import main
 from training.compute import World
-from training.config import ResumeConfig, TrainingConfig
+from training.config.commands import ResumeConfig
+from training.config.settings import TrainingConfig
 from training.run.resume import OtherFlags, SavedRun, read_saved_run, settings_of
 from training.run.setup import prepare
 from training.run.state import RunState, StateFolder

@@ -128,18 +128,10 @@ class ImportConfig:
             read=_model_source,
         ),
     ]
-    labels: Annotated[
-        Path | None,
-        Flag(
-            "names of the classes by index: a text, one a line, or labels.json",
-            group=_IMPORTS,
-            metavar="FILE",
-            default="the model's metadata, its sidecar, else class_0, class_1, …",
-        ),
-    ] = None
+    labels: Annotated[str | None, Flag("")] = None
     layout: Annotated[
         Layout | None,
-        Flag("order of the input's axes", default="as the graph tells"),
+        Flag("order of the input's axes", group=_IMPORTS, default="as the graph tells"),
     ] = None
     size: Annotated[
         int | None,
@@ -182,6 +174,11 @@ class ImportConfig:
             check_network_name(self.arch, self.stem)
         if self.resize_to is not None and self.crop == "none":
             raise ValueError("resize_to is for a crop; leave out --crop none")
+
+    @property
+    def labels_file(self) -> Path | None:
+        """None takes the model's metadata, its sidecar, else class_0, class_1, …"""
+        return None if self.labels is None else Path(self.labels)
 
     @property
     def cache_folder(self) -> Path:

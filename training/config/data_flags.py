@@ -57,7 +57,8 @@ class DataConfig:
     labels: Annotated[
         str | None,
         Flag(
-            "a table file,label of images that are not in class folders",
+            "a table file,label of images that are not in class folders; with --import "
+            "the names of the classes by index: a text, one a line, or labels.json",
             metavar="FILE.csv",
             read=lambda text: os.path.abspath(os.path.expanduser(not_empty(text))),
         ),

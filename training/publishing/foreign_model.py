@@ -115,7 +115,7 @@ def _read_torch(config: ImportConfig, file: Path) -> Foreign:
         network = pickled_network(file, trust_pickle=config.trust_pickle)
         return _of_module(config, network, file, name=file.stem)
     beside = read_sidecar(file)
-    labels = read_labels(config.labels) if config.labels else beside.labels
+    labels = read_labels(config.labels_file) if config.labels_file else beside.labels
     given = beside.preprocessing
     size = size_of(config.arch, config.size or (given.height if given else None))
     network, spec = network_of_weights(
@@ -300,8 +300,8 @@ def _preprocessing(
 
 def _labels(config: ImportConfig, classes: int, *told: Sidecar) -> Labels:
     """Labels of the flag, else of the first source that has some, else numbers."""
-    if config.labels is not None:
-        labels: Labels | None = read_labels(config.labels)
+    if config.labels_file is not None:
+        labels: Labels | None = read_labels(config.labels_file)
     else:
         labels = next((one.labels for one in told if one.labels is not None), None)
     if labels is not None and len(labels) != classes:

@@ -12,6 +12,7 @@ import compare.results.record
 import serving.http.auth
 import serving.server.gunicorn_server
 import training.compute
+import training.optimization.layers
 import training.optimization.trainer
 import training.publishing.export
 import training.publishing.foreign_graph
@@ -42,6 +43,7 @@ CODES: dict[type[Exception], int] = {
     network.NetworkNotAllowed: 2,
     network.UnknownNetwork: 2,
     weights.UnfitWeights: 2,
+    training.optimization.layers.NoSuchLayers: 2,
     training.run.start.UnfitSize: 2,
     sidecar.BadSidecar: 2,
     training.publishing.foreign_graph.UnfitModel: 2,

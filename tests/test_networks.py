@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from classifier.bundle.network import NetworkNotAllowed
+from classifier.console.exits import WrongUsage
 from classifier.metrics import softmax
 from classifier.networks.image_classifier import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
 from tests.conftest import Store, encoded, picture, until
+from training.config.commands import ResumeConfig
 from training.config.settings import TrainingConfig
 from training.run.start import UnfitSize
 from training.train import train
@@ -144,10 +146,37 @@ def test_a_run_starts_from_a_file_and_from_a_version(
             arguments=[],
         )
 
-    for version in ("v2", "v3"):
+    # A finished run goes on; the layers below the head are those of its state.
+    train(ResumeConfig(run="last", given={"epochs": 2}), arguments=[])
+    for version in ("v2", "v3", "v4"):
         learnt = load_file(store.bundle(version).weights)
         changed = {n for n in first if not torch.equal(first[n], learnt[n])}
         assert changed == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("nn.Flatten()", "has nothing to train"),
+        ("nn.LazyLinear(3)", "has lazy layers"),
+        ("nn.Conv2d(3, 3, 1)", r"answered \(1, 3, 64, 64\) for one"),
+    ],
+)
+def test_a_function_must_build_a_classifier(
+    body: str,
+    reason: str,
+    photos: Path,
+    store: Store,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = f"from torch import nn\n\ndef build(classes):\n    return {body}\n"
+    (tmp_path / "nets_of_tests.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(WrongUsage, match=reason):
+        train(settings(photos, cache, arch="nets_of_tests:build"), arguments=[])
 
 
 def test_a_size_that_a_network_refuses_is_wrong_usage(

@@ -16,7 +16,12 @@ from training.data.batches import Batches, balanced_weights, batch_bounds
 from training.data.features import TrainingInputs, head_inputs
 from training.evaluation.epoch import EpochResult
 from training.evaluation.evaluate import evaluate
-from training.optimization.trainer import Trainer, TrainingDiverged, check_finite
+from training.optimization.trainer import (
+    Trainer,
+    TrainingDiverged,
+    below,
+    check_finite,
+)
 from training.publishing.export import state_of
 from training.recipes import without_augmentation
 from training.reports.console import print_note, print_text
@@ -46,6 +51,10 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
         setup = world.after_first(
             lambda: _prepare(config, saved, world, allowed=allowed)
         )
+        if saved is not None and saved.epochs_done:
+            # Before the features, which the layers below the head compute.
+            weights = below("network/", saved.tensors)
+            setup.classifier.network.load_state_dict(weights)
         with world.together():
             inputs = _inputs(setup, world)
             trainer = _trainer(setup, inputs, world)

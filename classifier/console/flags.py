@@ -77,7 +77,8 @@ class _Option:
         try:
             if self.type is Path:
                 not_empty(text)
-            return (self.flag.read or self.type)(text)
+            read = str if get_origin(self.type) is tuple else self.type
+            return (self.flag.read or read)(text)
         except ValueError as error:
             fault = str(error)
             if self.flag.read is None and self.type is not Path:

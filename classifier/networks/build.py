@@ -5,12 +5,15 @@ import importlib
 import sys
 import traceback
 from collections.abc import Collection
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import torchvision
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from classifier.bundle.network import (
     NetworkNotAllowed,
@@ -34,7 +37,7 @@ def new_spec(architecture: str, *, classes: int, stem: str) -> NetworkSpec:
     source = source_of(architecture)
     digest = None
     if source is not None and ":" in source:
-        digest = _source_digest(source)
+        digest = hashlib.sha256(_source_file(source).read_bytes()).hexdigest()
     return NetworkSpec(
         architecture.removeprefix("timm:"),
         stem,
@@ -119,14 +122,16 @@ def _of_function(spec: NetworkSpec, allowed: Collection[str]) -> nn.Module:
             f"the network is built by code, {spec.source}, which only runs where it is "
             f"named: --allow-network {spec.source}"
         )
-    if _source_digest(spec.source) != spec.source_sha256:
+    source_file = _source_file(spec.source)
+    source = source_file.read_bytes()
+    if hashlib.sha256(source).hexdigest() != spec.source_sha256:
         raise NetworkNotAllowed(
             f"the source file of {spec.source} has changed since the version was made "
             f"(sha256 {spec.source_sha256}); put the file back, or train again"
         )
     module, _, function = spec.source.partition(":")
     try:
-        build = getattr(importlib.import_module(module), function, None)
+        build = getattr(_imported(module, source_file, source), function, None)
         if not callable(build):
             raise UnknownNetwork(f"{module} has no function {function!r}")
         network = build(spec.classes)
@@ -146,11 +151,44 @@ def _of_function(spec: NetworkSpec, allowed: Collection[str]) -> nn.Module:
             f"{spec.source}({spec.classes}) must return an nn.Module, got "
             f"{type(network).__name__}"
         )
+    if any(isinstance(p, UninitializedParameter) for p in network.parameters()):
+        raise UnknownNetwork(
+            f"{spec.source} has lazy layers, whose sizes a first image decides; give "
+            f"each layer its sizes"
+        )
     return network
 
 
-def _source_digest(source: str) -> str:
-    """sha256 of the function's source file, which is found without an import.
+class _SourceLoader(SourceFileLoader):
+    """Runs the source that was hashed: no cached bytecode, and no file read again."""
+
+    def __init__(self, module: str, file: Path, source: bytes) -> None:
+        super().__init__(module, str(file))
+        self._source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self._source, self.path)
+        return code
+
+
+def _imported(module: str, file: Path, source: bytes) -> ModuleType:
+    """The module of these bytes; the packages above it are imported as usual."""
+    parent = module.rpartition(".")[0]
+    if parent:
+        importlib.import_module(parent)
+    spec = spec_from_file_location(
+        module, file, loader=_SourceLoader(module, file, source)
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = module_from_spec(spec)
+    sys.modules[module] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _source_file(source: str) -> Path:
+    """The function's source file, found without an import.
 
     importlib.util.find_spec would import the packages above the module.
     """
@@ -167,7 +205,7 @@ def _source_digest(source: str) -> str:
             f"no source file of module {module!r} was found in the working directory "
             f"or among the installed packages ({len(sys.path)} folders)"
         )
-    return hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()
+    return Path(found.origin)
 
 
 def _tiny(classes: int, stem: str) -> nn.Module:

@@ -9,7 +9,6 @@ from typing import Any
 import safetensors.torch
 import torch
 import torchvision
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from classifier.bundle.network import NetworkSpec, has_auxiliary_heads
@@ -133,7 +132,8 @@ def read_weights(file: Path) -> StartingWeights:
             f"{file.name} has more than tensors, and its code is not run; save the "
             f"state dict alone: torch.save(network.state_dict(), ...)"
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    # Damaged files make torch raise nearly anything.
+    except Exception as error:
         raise UnfitWeights(f"{file.name} is no file of weights: {error}") from error
     return StartingWeights(_state_dict(found, file.name), file.name)
 
@@ -288,7 +288,14 @@ def _state_dict(found: Any, file: str) -> dict[str, Tensor]:
             f"{file} has {type(found).__name__} and no state dict; save one with "
             f"torch.save(network.state_dict(), ...)"
         )
-    tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)}
+    tensors = {
+        name: tensor
+        for name, tensor in found.items()
+        if isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_meta
+    }
     if not tensors:
         raise UnfitWeights(f"{file} has no tensors; its keys are {_first(list(found))}")
     return tensors

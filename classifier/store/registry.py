@@ -28,6 +28,7 @@ from classifier.store.versions import (
     UnknownVersion,
     Version,
     find_version,
+    split_name,
 )
 
 QUOTES = r"['\"\\]"
@@ -129,6 +130,11 @@ class Registry:
     def resolve(self, model: str, name: str) -> Version:
         """The version named `v8`, `8`, `best`, `@best`, `latest` or `v8.int8`."""
         return find_version(self.versions(model), name, model=model)
+
+    def find(self, name: str, *, model: str | None) -> Version:
+        """The version of `model`, else of the only one; `birds/v3` names its own."""
+        own, version = split_name(name)
+        return self.resolve(self.model_name(own or model), version)
 
     def fetch(self, version: Version) -> Path:
         """The folder with the version's files.

@@ -175,9 +175,24 @@ def _open(path: Path, name: str, max_megapixels: float) -> File:
         ) from error
 
     network = OnnxFile(path)
-    both = "".join(file_sha256(part) for part in (path, path.with_suffix(".json")))
-    digest = hashlib.sha256(both.encode()).hexdigest()
+    digest = _digest_of_network(path)
     return NetworkFile(_version(name, network.labels, digest), network, max_megapixels)
+
+
+def _digest_of_network(path: Path) -> str:
+    """Changes with the graph, its external data, and each file that describes it.
+
+    External data is a file beside the graph whose name is in the graph.
+    """
+    graph = path.read_bytes()
+    described = (path.with_suffix(".json").name, "labels.json", "preprocessing.json")
+    parts = [
+        file
+        for file in sorted(path.parent.iterdir())
+        if file.is_file() and (file.name in described or file.name.encode() in graph)
+    ]
+    texts = [f"{part.name}\t{file_sha256(part)}\n" for part in (path, *parts)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _version(name: str, labels: Labels, digest: str) -> ServedVersion:

@@ -93,7 +93,7 @@ def _load(
         device=config.device,
         precision=config.precision,
         threads=running.cores,
-        allowed=config.allow_network.split(","),
+        allowed=[name.strip() for name in config.allow_network.split(",")],
     )
     fell_back = config.device == "auto" and backend.device == "cpu"
     metrics.device_fallback.set(fell_back)

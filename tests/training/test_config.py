@@ -123,6 +123,33 @@ def test_data_is_found_again_from_any_folder() -> None:
     assert config.data == str(Path.cwd() / "images")
 
 
+def test_functions_that_may_run_are_named_one_by_one() -> None:
+    config = parse_arguments(
+        ["--resume", "last", *("--allow-network", "a:b"), *("--allow-network", "c.d:e")]
+    )
+
+    assert isinstance(config, ResumeConfig)
+    assert config.allow_network == ("a:b", "c.d:e")
+
+
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("v16", "v16"),
+        ("birds/v3", "birds/v3"),
+        ("models:/birds@best", "models:/birds@best"),
+        ("v2.int8", "v2.int8"),
+        ("w.pth", str(Path.cwd() / "w.pth")),
+        ("imagenet", "imagenet"),
+    ],
+)
+def test_weights_are_a_version_or_a_file(text: str, weights: str) -> None:
+    config = parse_arguments(["--data", "digits", "--weights", text])
+
+    assert isinstance(config, TrainingConfig)
+    assert config.weights == weights
+
+
 @pytest.mark.parametrize(("text", "size"), [("auto", "auto"), ("10", 10)])
 def test_a_batch_size_is_a_number_or_auto(text: str, size: object) -> None:
     config = parse_arguments(["--data", "digits", "--batch-size", text])

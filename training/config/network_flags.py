@@ -12,6 +12,8 @@ from classifier.console.flags import (
     not_empty,
 )
 
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
+
 
 def _channels(text: str) -> str:
     """Three numbers, one a channel. Raises ValueError for anything else."""
@@ -35,7 +37,7 @@ def _head_or_stages(text: str) -> int | str:
 
 def _weights(text: str) -> str:
     """`imagenet`, a version's name, or an absolute path of a file."""
-    is_file = "/" in text or Path(text).suffix or Path(text).exists()
+    is_file = Path(text).suffix in WEIGHT_FILES or Path(text).exists()
     return os.path.abspath(os.path.expanduser(not_empty(text))) if is_file else text
 
 

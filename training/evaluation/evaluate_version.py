@@ -61,7 +61,7 @@ class _Meter:
 
 def print_evaluation(config: EvaluationConfig) -> None:
     registry = Registry()
-    version = registry.resolve(registry.model_name(config.model), config.version)
+    version = registry.find(config.version, model=config.model)
     bundle = read_bundle(registry.fetch(version))
     dataset = open_data_of(
         version, bundle.labels, registry=registry, config=config, want_train=False
@@ -126,14 +126,15 @@ def _answers(
 ) -> Iterator[NDArray[np.float32]]:
     """Logits [n, K] per batch: from torch, or from ONNX Runtime.
 
-    Torch has no network of an int8 form or of an imported graph.
+    Torch has no network of an int8 form or of an imported graph, and does not run a
+    user's function here.
     """
-    is_int8 = bundle.network.precision == "int8"
-    if is_int8 or bundle.network.source == "onnx":
+    is_int8, network = bundle.network.precision == "int8", bundle.network
+    if is_int8 or network.source == "onnx" or network.is_function:
         if device == "cuda":
-            what = "int8 form" if is_int8 else "imported graph"
+            kind = "a network of other code" if network.is_function else "a graph"
             raise DeviceUnavailable(
-                f"--device cuda was asked for, but an {what} is measured on the CPU; "
+                f"--device cuda was asked for, but {kind} is measured on the CPU; "
                 f"use --device auto or cpu"
             )
         backend = OnnxBackend.for_one_batch_at_a_time(bundle)

@@ -3,8 +3,10 @@
 from typing import Literal
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
+from classifier.console.exits import WrongUsage
 from classifier.networks.weights import head_layers, head_names
 from training.recipes import Recipe
 
@@ -18,13 +20,23 @@ LEAST_SHARE = 0.01
 last norm, belong to the stage before them."""
 
 
+class NoSuchLayers(WrongUsage, ValueError):
+    """The network has no such stages, or no head that could be trained alone."""
+
+
 def freeze(network: nn.Module, train_only: TrainOnly) -> None:
     """Leaves the head, or the head and the last N stages, with parameters that learn.
 
-    Raises ValueError if the network has no more than N stages.
+    Raises NoSuchLayers if the network has fewer than N stages, or no linear or
+    convolutional layer.
     """
     if train_only is None:
         return
+    if not head_layers(network):
+        raise NoSuchLayers(
+            "--train-only needs a head, the last linear or convolutional layer, and "
+            "the network has none; leave out --train-only"
+        )
     if train_only == "head":
         learning = head_layers(network)
     else:
@@ -40,8 +52,10 @@ def set_training_mode(network: nn.Module) -> None:
     Batch norm then keeps the statistics of the weights it came with.
     """
     network.train()
-    for module in network.modules():
-        parameters = list(module.parameters())
+    for name, module in network.named_modules():
+        above = network.get_submodule(name.rpartition(".")[0])
+        is_bare_norm = isinstance(module, _BatchNorm) and not module.affine
+        parameters = list((above if is_bare_norm else module).parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             module.eval()
 
@@ -95,7 +109,7 @@ def _last_stages(network: nn.Module, count: int) -> list[str]:
         opened = {**{n: parts[n] for n in before}, **inner}
         parts = {**opened, **{n: parts[n] for n in after}}
     if count > len(stages):
-        raise ValueError(
+        raise NoSuchLayers(
             f"train_only is {count}, and the network has {len(stages)} stages before "
             f"its head: {', '.join(stages)}"
         )

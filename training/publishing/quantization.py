@@ -137,7 +137,7 @@ def quantise_version(
     data is not the version's.
     """
     registry = Registry()
-    version = registry.resolve(registry.model_name(config.model), config.version)
+    version = registry.find(config.version, model=config.model)
     fp32 = read_bundle(registry.fetch(version))
     if version.base is not None:
         raise QuantisedBundle(

@@ -165,7 +165,10 @@ def prepare(
         splitting=Splitting(val_fraction=config.val_fraction),
     )
     if content is None:
-        start, allowed = new_start(config, dataset.labels), {config.arch}
+        allowed = {config.arch}
+    # A state without an epoch has no weights: they are read again.
+    if content is None or not content["records"]:
+        start = new_start(config, dataset.labels)
     else:
         start = saved_start(content, config, classes=len(dataset.labels))
     network, weight_notes = build_start(

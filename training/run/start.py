@@ -11,7 +11,12 @@ from torch import nn
 
 from classifier.bundle.files import read_bundle
 from classifier.bundle.labels import Labels
-from classifier.bundle.network import NetworkSpec, check_size, default_size
+from classifier.bundle.network import (
+    NetworkSpec,
+    UnknownNetwork,
+    check_size,
+    default_size,
+)
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.exits import WrongUsage
 from classifier.networks.build import build_network, new_spec
@@ -115,12 +120,13 @@ def _of_version(name: str, config: TrainingConfig, labels: Labels) -> StartingWe
     """A version of the run's own model if that exists, else of the only one."""
     registry = Registry()
     own = config.model
-    model = own if own and registry.has_model(own) else registry.model_name(None)
-    version = registry.resolve(model, name)
+    version = registry.find(
+        name, model=own if own and registry.has_model(own) else None
+    )
     bundle = read_bundle(registry.fetch(version))
     return StartingWeights(
         load_file(bundle.weights),
-        f"v{version.number} of {model}",
+        f"v{version.number} of {version.model}",
         bundle.preprocessing,
         has_other_classes=bundle.labels.ids != labels.ids,
     )
@@ -150,15 +156,23 @@ def _preprocessing(
 
 def _check_size(network: nn.Module, start: Start) -> None:
     """Runs the network once, on one image of zeros in evaluation mode."""
-    size = start.preprocessing.height
+    size, classes = start.preprocessing.height, start.spec.classes
+    if not any(True for _ in network.parameters()):
+        raise UnknownNetwork(f"{start.spec.architecture} has nothing to train")
     was_training = network.training
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, size, size))
-    # A network may refuse in any way; torch's own layers raise these.
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            logits = network.eval()(torch.zeros(1, 3, size, size))
+    # A network may be the user's code, and refuse in any way.
+    except Exception as error:
         raise UnfitSize(
             f"{start.spec.architecture} cannot take images of {size} x {size} pixels "
             f"({error}); ask for another --image-size"
         ) from error
     network.train(was_training)
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits)
+    if found != (1, classes):
+        raise UnknownNetwork(
+            f"{start.spec.architecture} must answer logits [N, {classes}] for images "
+            f"[N, 3, {size}, {size}], and answered {found} for one"
+        )

@@ -1,7 +1,10 @@
 """Networks by name."""
 
+import importlib.util
+import py_compile
 import sys
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 import pytest
 import torch
@@ -112,6 +115,20 @@ def test_a_changed_source_file_is_not_imported(module: Path) -> None:
 
     with pytest.raises(NetworkNotAllowed, match="has changed since"):
         build_network(spec, size=8, allowed={"nets_of_a_user.small:build"})
+
+
+def test_cached_bytecode_of_other_code_is_not_run(module: Path) -> None:
+    spec = new_spec("nets_of_a_user.small:build", classes=4, stem="imagenet")
+    other = module.with_name("other.py")
+    other.write_text("def build(classes):\n    raise SystemExit\n")
+    cached = importlib.util.cache_from_source(str(module))
+    py_compile.compile(
+        str(other), cached, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH
+    )
+
+    network = build_network(spec, size=8, allowed={"nets_of_a_user.small:build"})
+
+    assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from torch import nn
 
 from classifier.networks.build import build_network, new_spec
 from training.optimization.layers import (
+    NoSuchLayers,
     freeze,
     is_frozen,
     make_optimizer,
@@ -59,8 +60,23 @@ def test_the_head_alone_learns() -> None:
 
 
 def test_a_network_with_fewer_stages_says_which_it_has() -> None:
-    with pytest.raises(ValueError, match="has 4 stages before its head: layer1, "):
+    with pytest.raises(NoSuchLayers, match="has 4 stages before its head: layer1, "):
         freeze(network_of("resnet18"), 40)
+
+
+def test_a_network_without_a_head_says_so() -> None:
+    with pytest.raises(NoSuchLayers, match="the network has none"):
+        freeze(nn.Sequential(nn.PReLU(), nn.Flatten()), "head")
+
+
+def test_a_norm_without_parameters_is_of_the_layer_around_it() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False))
+    network = nn.Sequential(body, nn.Flatten(), nn.Linear(4, 2))
+    freeze(network, "head")
+
+    set_training_mode(network)
+
+    assert not body[1].training
 
 
 def test_batch_norm_of_what_does_not_learn_is_in_evaluation_mode() -> None:

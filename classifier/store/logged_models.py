@@ -63,7 +63,7 @@ def write_mlmodel(bundle: Bundle, *, run_id: str, model_id: str) -> None:
 
 
 def _columns() -> list[ColSpec]:
-    """Of the frame that images give: the best answer, and the five best."""
+    """Columns of the frame that images give: the best answer, and the five best."""
     answer: dict[str, DataType] = {
         "index": DataType.long,
         "id": DataType.string,

@@ -55,7 +55,7 @@ class Ending:
 
     @property
     def epochs(self) -> int:
-        """Of the whole run, if it does not end early."""
+        """Epochs of the whole run, if it does not end early."""
         return self._config.epochs
 
     @property

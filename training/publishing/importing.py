@@ -15,6 +15,7 @@ from classifier.bundle.predictions import write_predictions
 from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Dataset
 from classifier.datasets.source import open_dataset
+from classifier.inference.backends.onnx_file import open_session
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.predict import logits_by_batch
 from classifier.store.registry import Registry
@@ -22,7 +23,7 @@ from classifier.store.versions import Version
 from training.config.commands import ImportConfig
 from training.data.decoded_images import DecodedPart, decode_part
 from training.publishing.export import check_alike, prove_export, write_version
-from training.publishing.foreign_graph import UnfitModel, quiet_session
+from training.publishing.foreign_graph import UnfitModel
 from training.publishing.foreign_model import (
     Foreign,
     plain_name,
@@ -163,7 +164,7 @@ class _Import:
             places = np.linspace(0, len(kept) - 1, min(PROOF_IMAGES, len(kept)))
             images = np.array(kept[places.astype(np.int64)])
         expected = foreign.logits(images)
-        session = quiet_session(bundle.graph, name=foreign.name)
+        session = open_session(bundle.graph, name=foreign.name)
         for size in BATCHES:
             _check_batches(session, images, expected, size=size, foreign=foreign)
         try:

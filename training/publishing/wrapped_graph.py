@@ -9,15 +9,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.sidecar import Output
+from classifier.inference.backends.onnx_file import CHANNELS, Array, of_255
 from training.publishing.export import without_weights
-from training.publishing.foreign_graph import (
-    CHANNELS,
-    Array,
-    ForeignGraph,
-    UnfitModel,
-    inner_graphs,
-    of_255,
-)
+from training.publishing.foreign_graph import ForeignGraph, UnfitModel, inner_graphs
 
 OPSET = 17
 """Older graphs are converted to it, as quantising needs 13 or later."""

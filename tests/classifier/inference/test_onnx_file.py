@@ -96,6 +96,24 @@ def test_the_shape_says_the_layout_if_the_sidecar_does_not(tmp_path: Path) -> No
     np.testing.assert_allclose(logits, _expected(IMAGES), atol=1e-5)
 
 
+def test_of_several_outputs_the_one_with_a_number_for_each_class_counts(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "x.onnx"
+    write_network(file)
+    model = onnx.load(file)
+    model.graph.node.append(helper.make_node("ArgMax", ["logits"], ["first"], axis=1))
+    first = helper.make_tensor_value_info("first", TensorProto.INT64, ["N", 1])
+    outputs = [first, *model.graph.output]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    onnx.save(model, file)
+
+    logits = OnnxFile(file).logits(IMAGES)
+
+    np.testing.assert_allclose(logits, _expected(IMAGES), atol=1e-5)
+
+
 def test_a_network_of_bytes_normalises_itself(tmp_path: Path) -> None:
     write_network(tmp_path / "x.onnx", kind=TensorProto.UINT8)
 
@@ -110,7 +128,7 @@ def test_a_network_of_bytes_normalises_itself(tmp_path: Path) -> None:
     [
         ({"labels": None}, "has no labels; write them into"),
         ({"preprocessing": None}, "has no preprocessing; write"),
-        ({"layout": "nhwc"}, "does not say where its 3 channels are"),
+        ({"layout": "nhwc"}, "has no 3 channels in the layout nhwc"),
         ({"labels": ["cat", "dog"]}, r"gives \[5, 3\] .* its sidecar has 2 labels"),
         ({"preprocessing": Preprocessing(8, 8).to_json()}, "fails on"),
     ],

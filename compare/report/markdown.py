@@ -35,7 +35,7 @@ def write_markdown(path: Path, *, summary: Summary, facts: RunFacts) -> None:
 def markdown(summary: Summary, facts: RunFacts) -> str:
     """A number that does not exist leaves a dash, or its row out."""
     words = verdict_in_words(summary)
-    title = ", ".join(filter(None, (summary.subject, summary.replacement)))
+    title = ", ".join(filter(None, (summary.subject, summary.heading)))
     parts = [
         f"### {ICONS[words.mood]} {words.badge}: {markdown_text(title)}",
         f"**{markdown_text(words.headline)}.**",
@@ -117,11 +117,12 @@ def _gates(summary: Summary) -> str:
 def _ranks(summary: Summary) -> str:
     if not summary.rank_transitions:
         return ""
+    a, b = summary.short_names
     rows = [
-        (f"{summary.a_name} {place}", *(say(count, "count") for count in row))
+        (f"{a} {place}", *(say(count, "count") for count in row))
         for place, row in zip(PLACES, summary.rank_transitions, strict=True)
     ]
-    head = ("the truth is", *(f"{summary.b_name} {place}" for place in PLACES))
+    head = ("the truth is", *(f"{b} {place}" for place in PLACES))
     return _table(head, rows, right=range(1, 7))
 
 
@@ -134,7 +135,7 @@ def _confusions(summary: Summary) -> list[str]:
             for entry in (entries or ())[:MOST_CONFUSIONS]
         ]
         if rows:
-            head = (f"confusions {key}", summary.a_name, summary.b_name)
+            head = (f"confusions {key}", *summary.short_names)
             tables.append(_table(head, rows, right=(1, 2)))
     return tables
 

@@ -41,27 +41,13 @@ def clipped(lines: Sequence[str], most: int) -> list[str]:
     return [*lines[: most - 1], f"{lines[most - 1][: WIDTH - 2]} …"]
 
 
-LONGEST_NAME = 9
-"""Longer names would make the tables wider than a terminal."""
-
-
-def short_names(summary: Summary) -> tuple[str, str]:
-    """Names for the heads of tables: `A` and `B` if a name is long."""
-    fits = max(map(len, summary.names)) <= LONGEST_NAME
-    return summary.names if fits else ("A", "B")
-
-
 def _title(summary: Summary) -> str:
-    a, b = summary.names
-    if short_names(summary) == summary.names:
-        return summary.title
-    named = f"{b} (B) in place of {a} (A)"
-    return ": ".join(filter(None, (summary.subject, named)))
+    return ": ".join(filter(None, (summary.subject, summary.heading)))
 
 
 def change_lines(summary: Summary) -> list[str]:
     """The head of the table, and a row for each number."""
-    a, b = short_names(summary)
+    a, b = summary.short_names
     width = max(9, len(a) + 1, len(b) + 1)
     label = max(18, 38 - 2 * width)  # 20, or less if names are long
     head = f"{'':{label}}{a:>{width}}{b:>{width}}   change, with its 95 % interval"
@@ -78,7 +64,7 @@ def change_lines(summary: Summary) -> list[str]:
 
 
 def flip_lines(summary: Summary) -> list[str]:
-    (a, b), top1 = short_names(summary), summary.top1
+    (a, b), top1 = summary.short_names, summary.top1
     first, width = max(14, len(a) + 6), max(12, len(b) + 7)  # `v16.int8 right`
     broken, fixed = (
         f"{plain(rate.value, 'percent')} {plain_interval(rate, 'percent')}"
@@ -94,7 +80,7 @@ def flip_lines(summary: Summary) -> list[str]:
 
 
 def rank_lines(summary: Summary) -> list[str]:
-    a, b = short_names(summary)
+    a, b = summary.short_names
     corner, columns = "the truth is", [f"{b} {name}" for name in PLACES]
     if len(columns[-1]) > 10:  # `v16.int8 none` six times is wider than 80
         corner, columns = f"in {b}", list(PLACES)
@@ -220,7 +206,7 @@ def _confusion_lines(summary: Summary) -> list[str]:
 
 
 def _unlabelled_lines(summary: Summary) -> list[str]:
-    (a, b), overlap = short_names(summary), summary.overlap
+    (a, b), overlap = summary.short_names, summary.overlap
     confidence, changed = summary.confidence.delta, summary.changed_first_answers
     return [
         *wrap(

@@ -39,6 +39,10 @@ SCHEMA: Literal[1] = 1
 VerdictName = Literal["pass", "fail", "no_gate", "not_comparable"]
 
 
+LONGEST_NAME = 9
+"""Longer names would make tables wider than a terminal or a page."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
     expression: str = field(metadata=describe("the gate as given"))
@@ -185,8 +189,21 @@ class Summary:
         return known[0] if len(known) == 1 else ""
 
     @property
+    def short_names(self) -> tuple[str, str]:
+        """Names for the heads of tables: `A` and `B` if a name is long."""
+        fits = max(map(len, self.names)) <= LONGEST_NAME
+        return self.names if fits else ("A", "B")
+
+    @property
     def replacement(self) -> str:
         return f"{self.b_name} in place of {self.a_name}"
+
+    @property
+    def heading(self) -> str:
+        """The replacement; it says which is A and which is B if tables call them so."""
+        if self.short_names == self.names:
+            return self.replacement
+        return f"{self.b_name} (B) in place of {self.a_name} (A)"
 
     @property
     def title(self) -> str:

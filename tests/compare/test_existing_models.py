@@ -418,6 +418,9 @@ def test_versions_of_two_models_are_asked_of_a_service_each(
     assert (summary["a"]["version"], summary["b"]["version"]) == ("1", "1")
     printed = capsys.readouterr().out
     assert printed.startswith("other/v1 (B) in place of digits-tiny/v1 (A), on 200 im")
+    page = (folder / "report.html").read_text()
+    assert "<h1>other/v1 (B) in place of digits-tiny/v1 (A)</h1>" in page
+    assert '<th scope="col">B right</th>' in page
     run = json.loads((folder / "run.json").read_text())
     assert run["latency"]["a"]["requests"] > 1
     assert len(run["url"].split(", ")) == 2

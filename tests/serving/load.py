@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -85,6 +86,11 @@ def answers(connection: socket.socket) -> list[Answer]:
     return found
 
 
+IDLE_SECONDS = 1.0
+"""A connection that idled longer is not used again: gunicorn closes it after 2 s, and
+on a busy machine a client may be paused for as long."""
+
+
 @dataclass
 class Load:
     """Clients, each with a connection that it keeps, which ask until told to stop."""
@@ -142,9 +148,15 @@ class Load:
                 with self._changed:
                     self.refused += 1
                 return
+            answered_at = time.monotonic()
             try:
-                while not self._stopped.is_set() and connection.sock is not None:
+                while (
+                    not self._stopped.is_set()
+                    and connection.sock is not None
+                    and time.monotonic() - answered_at < IDLE_SECONDS
+                ):
                     self._count(_ask(connection, "POST", self.target, self.body))
+                    answered_at = time.monotonic()
             except (OSError, HTTPException) as error:
                 with self._changed:
                     self.lost.append(repr(error))

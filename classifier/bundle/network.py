@@ -180,10 +180,10 @@ def check_size(architecture: str, size: int) -> None:
         )
 
 
-def default_size(architecture: str) -> int:
-    """Height and width where nothing else says them."""
-    inception = _INCEPTION_SIZES[1] if architecture == "inception_v3" else 64
-    return own_size(architecture) or inception
+def default_size(architecture: str, *, otherwise: int = 64) -> int:
+    """The network's own height and width; `otherwise` if it takes many sizes."""
+    own = _INCEPTION_SIZES[1] if architecture == "inception_v3" else otherwise
+    return own_size(architecture) or own
 
 
 def _check_source(spec: NetworkSpec) -> None:

@@ -131,20 +131,20 @@ class ImportConfig:
     labels: Annotated[str | None, Flag("")] = None
     layout: Annotated[
         Layout | None,
-        Flag("order of the input's axes", group=_IMPORTS, default="as the graph tells"),
+        Flag("order of the input's axes", group=_IMPORTS, default="that of the graph"),
     ] = None
     size: Annotated[
         int | None,
         Flag(
             "height and width of the input",
-            default="as the graph tells; of weights 224, or the network's own",
+            default="that of the graph; for weights 224, or the network's own",
             least=1,
             most=1024,
         ),
     ] = None
     output: Annotated[
         Output | None,
-        Flag("what it gives", default="as its answers look"),
+        Flag("kind of its output", default="decided from its answers"),
     ] = None
     trust_pickle: Annotated[
         bool,

@@ -80,8 +80,8 @@ def _check_external(model: onnx.ModelProto, file: Path) -> None:
     for tensor in _tensors(model.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        location = told.get("location", "")
+        external = {entry.key: entry.value for entry in tensor.external_data}
+        location = external.get("location", "")
         place = (folder / location).resolve()
         if not place.is_relative_to(folder):
             raise UnfitModel(

@@ -216,35 +216,35 @@ def _of_graph(config: ImportConfig, file: Path, *, name: str) -> Foreign:
 
 
 def _output(
-    told: Output | None, answers: NDArray[np.float32], graph: ForeignGraph
+    given: Output | None, answers: NDArray[np.float32], graph: ForeignGraph
 ) -> Output:
     looks = look_like_probabilities(answers, tolerance=graph.tolerance)
-    if told == "probabilities" and not looks:
+    if given == "probabilities" and not looks:
         raise UnfitModel(
             f"{graph.name} does not give probabilities: a row of its answers adds up "
             f"to {float(answers[0].sum()):.4g}; leave out --output, or give logits"
         )
-    return told or ("probabilities" if looks else "logits")
+    return given or ("probabilities" if looks else "logits")
 
 
 def _sides(
     config: ImportConfig, graph: ForeignGraph, beside: Sidecar
 ) -> tuple[int, int]:
     """Height and width, on which graph, flag and sidecar must agree."""
-    given = beside.preprocessing
-    told = (given.height, given.width) if given else (None, None)
+    found = beside.preprocessing
+    given = (found.height, found.width) if found else (None, None)
     if config.size is not None:
-        told = (config.size, config.size)
-    return _side(graph, graph.height, told[0]), _side(graph, graph.width, told[1])
+        given = (config.size, config.size)
+    return _side(graph, graph.height, given[0]), _side(graph, graph.width, given[1])
 
 
-def _side(graph: ForeignGraph, fixed: int | None, told: int | None) -> int:
-    if fixed is not None and told is not None and told != fixed:
+def _side(graph: ForeignGraph, fixed: int | None, given: int | None) -> int:
+    if fixed is not None and given is not None and given != fixed:
         raise UnfitModel(
             f"{graph.name} takes images of {graph.height} x {graph.width} pixels, not "
-            f"of {told}; leave out --size, or correct its sidecar"
+            f"of {given}; leave out --size, or correct its sidecar"
         )
-    side = fixed or told
+    side = fixed or given
     if side is None:
         raise UnfitModel(
             f"{graph.name} takes images of any size; give the one it was trained with, "
@@ -260,10 +260,13 @@ def _preprocessing(
     *,
     graph: ForeignGraph | None = None,
 ) -> tuple[Preprocessing, tuple[str, ...]]:
-    """The flags over what stands beside the file, and a note on what nothing told."""
+    """The preprocessing of flags, sidecar and graph, in this order, and a note.
+
+    The note says which values are ImageNet's because nothing gave them.
+    """
     height, width = sides
     base = beside.preprocessing or Preprocessing(height, width)
-    is_told = config.mean is not None or beside.preprocessing is not None
+    is_given = config.mean is not None or beside.preprocessing is not None
     mean = base.mean if config.mean is None else channels(config.mean)
     std = base.std if config.std is None else channels(config.std)
     notes: tuple[str, ...] = ()
@@ -274,10 +277,10 @@ def _preprocessing(
                 f"out --mean and --std"
             )
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    elif not is_told:
+    elif not is_given:
         notes = (
-            f"nothing tells how images are normalised: mean {mean} and std {std}, as "
-            f"for ImageNet, are taken; name others with --mean and --std",
+            f"neither a flag nor a file gives mean and std; those of ImageNet are "
+            f"taken, {mean} and {std}; give others with --mean and --std",
         )
     resize_to = config.resize_to or base.resize_to
     if resize_to is None and config.crop == "center":
@@ -298,12 +301,12 @@ def _preprocessing(
     return made, notes
 
 
-def _labels(config: ImportConfig, classes: int, *told: Sidecar) -> Labels:
+def _labels(config: ImportConfig, classes: int, *given: Sidecar) -> Labels:
     """Labels of the flag, else of the first source that has some, else numbers."""
     if config.labels_file is not None:
         labels: Labels | None = read_labels(config.labels_file)
     else:
-        labels = next((one.labels for one in told if one.labels is not None), None)
+        labels = next((one.labels for one in given if one.labels is not None), None)
     if labels is not None and len(labels) != classes:
         raise UnfitModel(
             f"the model gives {classes:,} classes, and the labels have {len(labels):,} "

@@ -11,7 +11,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from torch import nn
 
-from classifier.bundle.network import NetworkSpec, check_size, own_size
+from classifier.bundle.network import NetworkSpec, check_size, default_size
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.networks.build import build_network, new_spec
 from classifier.networks.image_classifier import ImageClassifier
@@ -34,10 +34,9 @@ _REMEDY = (
 )
 
 
-def size_of(architecture: str, asked: int | None) -> int:
+def size_of(architecture: str, given: int | None) -> int:
     """Height and width of its images. Raises UnfitModel for those it refuses."""
-    inception = 299 if architecture == "inception_v3" else SIZE
-    size = asked or own_size(architecture) or inception
+    size = given or default_size(architecture, otherwise=SIZE)
     try:
         check_size(architecture, size)
     except ValueError as error:

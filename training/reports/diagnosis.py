@@ -54,6 +54,7 @@ _ADVICE = {
     "plain": "random crops and mirroring, a falling learning rate (--recipe strong has "
     "them) or fewer epochs would",
     "strong": "more images, stronger regularisation or fewer epochs would",
+    "finetune": "more images, a lower --lr or fewer epochs would",
 }
 
 

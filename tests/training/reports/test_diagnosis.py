@@ -9,6 +9,7 @@ from tests.training.histories import epoch_record, seed_report
 from training.evaluation.calibration import Calibration
 from training.evaluation.epoch import History, RunningPoint, TrainingPass
 from training.evaluation.evaluate import Metrics
+from training.recipes import RECIPES
 from training.reports import diagnosis
 from training.reports.diagnosis import Sample
 
@@ -75,6 +76,16 @@ def test_a_rate_that_did_fall_is_not_advised() -> None:
 
     assert "in training falls" in text
     assert "usually prevents that" not in text
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_recipe_has_advice_against_overfitting(recipe: str) -> None:
+    text = diagnose(
+        _losses((1.0, 1.2, 1.3), train=0.99, val=0.7), recipe=recipe, val_images=1000
+    )
+
+    assert "It overfits since epoch 2" in text
+    assert "fewer epochs would." in text
 
 
 def test_the_gap_is_taken_from_images_measured_alike() -> None:

@@ -1,5 +1,6 @@
 """Checks of store, data and network before the first step, in two seconds."""
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -8,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from classifier.bundle.labels import Labels
 from classifier.console.exits import NotNow, OurFault, WrongUsage
 from classifier.datasets.dataset import BadDataset
 from classifier.metrics import IntArray
+from classifier.networks.build import logits_of
 from classifier.networks.image_classifier import ImageClassifier
 from classifier.storage import check_room, megabytes
 from classifier.store.location import (
@@ -174,19 +177,18 @@ def check_network(
     """Raises NetworkUnfit if an untrained network is broken.
 
     Its inputs must be normalised, its logits [N, K], and its loss near that of a guess,
-    ln K. The network, its mode and torch's random state do not change: in evaluation
-    mode batch norm learns nothing and drop-out draws nothing.
+    ln K, in evaluation or in training mode: until batch norm has learnt statistics, a
+    deep network such as Inception v3 reaches a loss of 1e12 in the former. The network,
+    its mode and torch's random state do not change.
     """
     count = min(len(images), max(2, PIXELS // math.prod(images.shape[1:3])))
     # Evenly over the part, which is sorted by class.
     positions = np.linspace(0, len(images) - 1, count).astype(int)
     device = next(classifier.parameters()).device
     inputs = torch.from_numpy(images[positions]).to(device)
-    was_training = classifier.training
     with torch.inference_mode():
         largest = classifier.normalise(inputs).abs().max().item()
-        logits = classifier.eval()(inputs).float().cpu()
-    classifier.train(was_training)
+    logits = _first_logits(classifier, inputs, training=False)
     if not largest < LARGEST_INPUT:
         raise NetworkUnfit(
             f"normalised images reach {largest:.4g}, and a few units are right; the "
@@ -197,14 +199,29 @@ def check_network(
             f"the network answers {tuple(logits.shape)} for {count} images of "
             f"{classes} classes; its last layer must have {classes} outputs"
         )
-    loss = cross_entropy(logits, torch.from_numpy(targets[positions])).item()
+    wanted = torch.from_numpy(targets[positions])
+    loss = cross_entropy(logits, wanted).item()
     # `not <`: NaN must not pass.
+    if not loss - math.log(classes) < FAR_NATS:
+        logits = _first_logits(classifier, inputs, training=True)
+        loss = cross_entropy(logits, wanted).item()
     if not loss - math.log(classes) < FAR_NATS:
         raise NetworkUnfit(
             f"before its first step the network's loss is {loss:.4g}, and a guess "
             f"among {classes} classes has {math.log(classes):.4g}; look at the "
             f"initialisation of its layers"
         )
+
+
+def _first_logits(
+    classifier: ImageClassifier, inputs: Tensor, *, training: bool
+) -> Tensor:
+    """Logits [N, K] by a copy in that mode, so that its batch norm alone learns."""
+    copied = copy.deepcopy(classifier).train(training)
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices):
+        logits, *_ = logits_of(copied(inputs))
+    return logits.float().cpu()
 
 
 def _check_file_store(folder: Path) -> None:

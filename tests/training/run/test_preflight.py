@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from classifier.bundle.labels import Labels
 from classifier.bundle.network import NetworkSpec
@@ -149,6 +150,27 @@ def _check(classifier: ImageClassifier, *, classes: int = 3) -> None:
 @pytest.mark.parametrize("classes", [2, 200])
 def test_a_fresh_network_passes(architecture: str, stem: str, classes: int) -> None:
     _check(_classifier(architecture, classes=classes, stem=stem), classes=classes)
+
+
+def test_batch_norm_that_has_learnt_no_statistics_passes() -> None:
+    # As in Inception v3, whose outputs grow from layer to layer until it has.
+    layers = [
+        layer
+        for channels in (3, 8, 8, 8)
+        for layer in (nn.Conv2d(channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    ]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.append(nn.Linear(8, 3))
+    for layer in network:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=10)
+    classifier = ImageClassifier(network, Preprocessing(32, 32))
+    before = [tensor.clone() for tensor in network.state_dict().values()]
+
+    _check(classifier)
+
+    after = network.state_dict().values()
+    assert all(map(torch.equal, before, after))
 
 
 @pytest.mark.parametrize("count", [1, 2])

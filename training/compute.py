@@ -1,16 +1,17 @@
 """Where a run computes: device, precision, and the processes that share it."""
 
+import ctypes
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from classifier.console.exits import NotNow
 from classifier.hardware import usable_cores
@@ -18,9 +19,18 @@ from training.config.launch import process_number, processes_here
 
 CPUINFO = Path("/proc/cpuinfo")
 
+KEPT_BLOCK = 1 << 30
+"""Bytes. Larger blocks are given back when they are freed."""
+
+KEPT_AT_END = (1 << 31) - 1
+"""Bytes of free memory that are kept, the most that mallopt takes."""
+
 
 class DeviceUnavailable(NotNow, RuntimeError):
     """The device that was asked for cannot be used here."""
+
+
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,9 @@ class Compute:
     """Device and precision of the training steps."""
 
     device: torch.device
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
+    reason: str = ""
+    """Why this precision, for people: `by avx512_bf16`."""
 
     def autocast(self) -> torch.autocast:
         """For training steps. Evaluation is always fp32."""
@@ -36,14 +48,30 @@ class Compute:
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
 
+    def suited_to(self, network: nn.Module) -> "Compute":
+        """Takes fp32 on a CPU for a network that bf16 slows down."""
+        is_slow = self.device.type == "cpu" and has_grouped_convolutions(network)
+        if self.precision == "fp32" or not is_slow:
+            return self
+        return replace(
+            self,
+            precision="fp32",
+            reason="as bf16 is slow here in grouped convolutions",
+        )
+
 
 def choose_compute(
-    device: str, precision: str = "fp32", *, local_rank: int = 0, local_size: int = 1
+    device: str,
+    precision: str = "fp32",
+    *,
+    local_rank: int = 0,
+    local_size: int = 1,
+    cpuinfo: Path = CPUINFO,
 ) -> Compute:
     """Chooses this process's own device and its precision.
 
-    Raises DeviceUnavailable if `cuda` is asked for and no GPU is usable, or if this
-    machine has fewer GPUs than processes.
+    Sets what torch and the C library need for it. Raises DeviceUnavailable if `cuda` is
+    asked for and no GPU is usable, or if this machine has fewer GPUs than processes.
     """
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
@@ -60,10 +88,37 @@ def choose_compute(
     # fp32 must be fp32. cuDNN's default of TF32 keeps 10 bits, and a published version
     # would differ from the measured network by more than the export check allows.
     torch.backends.cudnn.allow_tf32 = False
-    has_bf16 = _gpu_has_bf16() if chosen.type == "cuda" else bool(cpu_bf16_flags())
-    if precision == "bf16" or (precision == "auto" and has_bf16):
-        return Compute(chosen, "bf16")
-    return Compute(chosen, "fp32")
+    if chosen.type == "cuda":
+        fast_by = "its tensor cores" if _gpu_has_bf16() else ""
+    else:
+        keep_freed_memory()
+        fast_by = fast_bf16_by(cpuinfo)
+    if precision == "bf16" or (precision == "auto" and fast_by):
+        slow = "as asked for, though no faster here than fp32"
+        return Compute(chosen, "bf16", f"by {fast_by}" if fast_by else slow)
+    reason = "as asked for" if precision == "fp32" else "as bf16 is no faster here"
+    return Compute(chosen, "fp32", reason)
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep the memory of freed tensors for the next ones.
+
+    By default it gives each block over 32 MB back at once, and the kernel clears the
+    pages of the next one: a third of the time of steps at 224 px (docs/decisions.md,
+    "Memory that is kept"). Another C library may lack mallopt, and is left as it is.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, KEPT_BLOCK)
+        libc.mallopt(trim_threshold, KEPT_AT_END)
+
+
+def has_grouped_convolutions(network: nn.Module) -> bool:
+    """Whether the network has depthwise or other grouped convolutions."""
+    return any(
+        isinstance(layer, nn.Conv2d) and layer.groups > 1 for layer in network.modules()
+    )
 
 
 def _check_enough_gpus(processes: int) -> None:
@@ -76,32 +131,36 @@ def _check_enough_gpus(processes: int) -> None:
         )
 
 
-def explain_compute(compute: Compute, cpuinfo: Path = CPUINFO) -> str:
+def explain_compute(compute: Compute) -> str:
     """Device, precision and reason, for people: `cpu, 2 cores, bf16 by avx512_bf16`."""
     if compute.device.type == "cuda":
         where = torch.cuda.get_device_name(compute.device)
-        bf16 = "by its tensor cores" if _gpu_has_bf16() else ""
     else:
         where = f"cpu, {usable_cores()} cores"
-        flags = cpu_bf16_flags(cpuinfo)
-        bf16 = f"by {' and '.join(flags)}" if flags else ""
-    if compute.precision == "bf16":
-        return f"{where}, bf16 {bf16 or 'as asked for, though slower here than fp32'}"
-    return f"{where}, fp32 {'as asked for' if bf16 else 'as bf16 is slow here'}"
+    return f"{where}, {compute.precision} {compute.reason}"
 
 
-def cpu_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
-    """The processor's instruction sets for bf16, as the kernel lists them.
+def fast_bf16_by(cpuinfo: Path = CPUINFO) -> str:
+    """The instruction set by which bf16 is faster than fp32 here; empty without one.
 
-    Without one, bf16 is emulated and slower than fp32:
-    github.com/pytorch/pytorch/issues/86550
+    The kernel lists them. Without one, bf16 is emulated
+    (github.com/pytorch/pytorch/issues/86550); with AVX-512's alone it is faster on AMD
+    and not on Intel (docs/decisions.md, "bf16 where it is faster").
     """
     try:
-        text = cpuinfo.read_text()
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return []
-    flags = next((line for line in text.splitlines() if line.startswith("flags")), "")
-    return sorted({"avx512_bf16", "amx_bf16"}.intersection(flags.split()))
+        return ""
+    flags = _first_value(lines, "flags").split()
+    if "amx_bf16" in flags:
+        return "amx_bf16"
+    is_amd = _first_value(lines, "vendor_id") == "AuthenticAMD"
+    return "avx512_bf16" if is_amd and "avx512_bf16" in flags else ""
+
+
+def _first_value(lines: Sequence[str], key: str) -> str:
+    line = next((line for line in lines if line.startswith(key)), "")
+    return line.partition(":")[2].strip()
 
 
 def _gpu_has_bf16() -> bool:

@@ -5,11 +5,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from classifier.store.registry import Registry
 from tests.training.conftest import EPOCHS
@@ -21,8 +21,8 @@ from training.compute import (
     PeersNotFound,
     World,
     choose_compute,
-    cpu_bf16_flags,
     explain_compute,
+    fast_bf16_by,
     open_world,
 )
 from training.run.state import find_state
@@ -216,37 +216,45 @@ def test_what_two_processes_cannot_do_is_told_before_the_first_step(
     assert Registry(uri).client.get_experiment_by_name("digits") is None
 
 
-ZEN4, OLD = "fma avx512f avx512_bf16 avx512_vnni", "fma avx2"
-
-
-@pytest.fixture
-def cpuinfo(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"processor\t: 0\nflags\t\t: {request.param}\n")
-    return path
+AMD, INTEL = "AuthenticAMD", "GenuineIntel"
+ZEN4, AMX, OLD = "fma avx512_bf16 avx512_vnni", "avx512_bf16 amx_bf16", "fma avx2"
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "precision", "words"),
+    ("vendor", "flags", "asked", "words"),
     [
-        (ZEN4, "bf16", "bf16 by avx512_bf16"),
-        (ZEN4, "fp32", "fp32 as asked for"),
-        (OLD, "bf16", "bf16 as asked for, though slower here than fp32"),
-        (OLD, "fp32", "fp32 as bf16 is slow here"),
+        (AMD, ZEN4, "auto", "bf16 by avx512_bf16"),
+        (AMD, ZEN4, "bf16", "bf16 by avx512_bf16"),
+        (AMD, ZEN4, "fp32", "fp32 as asked for"),
+        (INTEL, ZEN4, "auto", "fp32 as bf16 is no faster here"),
+        (INTEL, AMX, "auto", "bf16 by amx_bf16"),
+        (AMD, OLD, "bf16", "bf16 as asked for, though no faster here than fp32"),
+        (AMD, OLD, "auto", "fp32 as bf16 is no faster here"),
     ],
-    indirect=["cpuinfo"],
 )
 def test_a_run_says_what_it_uses_and_why(
-    cpuinfo: Path, precision: Literal["fp32", "bf16"], words: str
+    tmp_path: Path, vendor: str, flags: str, asked: str, words: str
 ) -> None:
-    compute = Compute(torch.device("cpu"), precision)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n")
 
-    assert explain_compute(compute, cpuinfo).startswith("cpu, ")
-    assert explain_compute(compute, cpuinfo).endswith(f" cores, {words}")
+    compute = choose_compute("cpu", asked, cpuinfo=cpuinfo)
+
+    assert explain_compute(compute).startswith("cpu, ")
+    assert explain_compute(compute).endswith(f" cores, {words}")
 
 
 def test_a_kernel_that_tells_nothing_means_no_bf16(tmp_path: Path) -> None:
-    assert not cpu_bf16_flags(tmp_path / "absent")
+    assert not fast_bf16_by(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("groups", "precision"), [(1, "bf16"), (2, "fp32")])
+def test_grouped_convolutions_are_trained_in_fp32(groups: int, precision: str) -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups))
+
+    compute = Compute(torch.device("cpu"), "bf16").suited_to(network)
+
+    assert compute.precision == precision
 
 
 def test_more_processes_than_gpus_are_told_with_both_numbers(

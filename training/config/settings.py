@@ -83,7 +83,7 @@ class TrainingConfig(DataConfig, NetworkConfig, RecipeConfig):
     # Measuring and publishing are always fp32.
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        Flag("of the training steps; auto: bf16 where the hardware has it"),
+        Flag("of the training steps; auto: bf16 where it is faster"),
     ] = "auto"
     compile: Annotated[
         Literal["auto", "on", "off"],

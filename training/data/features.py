@@ -15,7 +15,7 @@ from classifier.networks.image_classifier import ImageClassifier
 from classifier.networks.weights import head_layers
 from training.data.decoded_images import DecodedPart, sample
 
-BATCH_SIZE = 64
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)

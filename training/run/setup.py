@@ -182,6 +182,8 @@ def prepare(
     batch_size = config.batch_size
     if batch_size == "auto":
         batch_size = auto_batch_size(len(train), processes=world.size)
+    if config.precision == "auto":
+        compute = compute.suited_to(network)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     return RunSetup(
         config=config,

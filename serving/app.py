@@ -18,7 +18,7 @@ from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
-from serving.protocols.predict import predict
+from serving.protocols.predict import named, predict
 from serving.versions.loaded import VersionStatus
 from serving.versions.loading import open_pool, start_loading
 from serving.versions.pool import PredictorPool
@@ -109,7 +109,8 @@ def _add_routes(app: Flask, service: Service) -> None:
                 decode=service.decode(request, deadline),
                 deadline=deadline,
             )
-        return _json({"model": pool.model, "results": results})
+        model = predictors[0].version.model
+        return _json({"model": model, "results": results})
 
     @app.get("/versions")
     def versions() -> Response:
@@ -117,16 +118,19 @@ def _add_routes(app: Flask, service: Service) -> None:
         return _json({"model": pool.model, "versions": entries})
 
     @app.get("/versions/<asked>")
+    @app.get("/versions/<path:asked>")
     def version(asked: str) -> Response:
         status = pool.status(asked)
         labels = pool.bundle(status).labels
         return _json({**_entry(status), "labels": labels.to_json()})
 
     @app.post("/versions/<asked>")
+    @app.post("/versions/<path:asked>")
     def load(asked: str) -> Response:
         return _json(_entry(service.control.add(asked)))
 
     @app.delete("/versions/<asked>")
+    @app.delete("/versions/<path:asked>")
     def unload(asked: str) -> Response:
         return _json(_entry(service.control.remove(asked)))
 
@@ -177,7 +181,7 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
     if version.dataset_name is not None:
         dataset = {"name": version.dataset_name, "digest": version.dataset_digest}
     return {
-        "version": version.number,
+        **named(version),
         "state": status.state,
         "reason": status.reason,
         "aliases": list(version.aliases),
@@ -195,7 +199,7 @@ def _info(status: VersionStatus) -> dict[str, str]:
     assert status.predictor is not None
     return {
         "model": status.version.model,
-        "version": status.version.number,
+        "version": status.version.name,
         "alias": ",".join(status.version.aliases),
         "backend": status.predictor.backend.name,
         "device": status.predictor.backend.device,

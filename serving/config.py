@@ -38,7 +38,7 @@ class ServingConfig:
         ),
     ] = None
     versions: Annotated[
-        str, Flag("all, or a list such as v8,v16,@best: those alone")
+        str, Flag("all, or a list such as v8,@best,birds/v3: those alone")
     ] = "all"
     max_loaded: Annotated[
         int,
@@ -196,6 +196,7 @@ _EPILOG = """SERVING_MAX_LOADED=8 is --max-loaded 8, and so on for each flag; fl
 examples:
   python -m serving
   python -m serving --model digits-resnet18 --versions v8,v16
+  python -m serving --versions birds/v3,birds/@best,other/v1
   python -m serving --versions @best,v8 --host 0.0.0.0 --keys keys.txt
   python -m serving --backend torch --device cuda --port 0
 

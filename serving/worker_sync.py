@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from classifier.store.versions import UnknownVersion, canonical_name
+from classifier.store.versions import UnknownVersion, canonical_name, split_name
 from serving.versions.loaded import VersionStatus
 from serving.versions.pool import PredictorPool
 from serving.versions.slot import NotReady
@@ -243,7 +243,9 @@ class Control:
     def add(self, asked: str) -> VersionStatus:
         """Ready in all processes when it returns; UnknownVersion, NotReady: in none."""
         # Before its turn: what is not known, or hangs while it loads, holds up nobody.
-        name, number = canonical_name(asked), self._pool.names.in_registry(asked).number
+        version = self._pool.names.in_registry(asked)
+        number = version.name
+        name = version.qualified(canonical_name(split_name(asked)[1]))
         with self._pool.prepared(number) as slot, self._turn():
             before = self._pool.names.stands_for(name)
             status = self._pool.add(name, number=number, prepared=slot)
@@ -262,7 +264,7 @@ class Control:
         self._pool.names.resolve(asked)
         with self._turn():
             removed = self._pool.remove(asked)
-            number = removed.status.version.number
+            number = removed.status.version.name
             try:
                 self._tell({"do": "remove", "names": removed.names, "number": number})
             except PeerFailed as error:

@@ -47,6 +47,7 @@ CODES: dict[type[Exception], int] = {
     training.run.start.UnfitSize: 2,
     sidecar.BadSidecar: 2,
     training.publishing.foreign_graph.UnfitModel: 2,
+    versions.AmbiguousVersion: 2,
     versions.UnknownModel: 2,
     versions.UnknownVersion: 2,
     training.run.state.UnknownRun: 2,

@@ -72,10 +72,12 @@ class Registry:
             return name
         if not models:
             raise UnknownModel(f"no model is registered in {self.uri}; train one first")
-        reason = (
-            "several models are registered" if name is None else f"no model {name!r}"
+        there = ", ".join(models)
+        if name is not None:
+            raise UnknownModel(f"no model {name!r}; the registry has {there}")
+        raise UnknownModel(
+            f"several models are registered; name one with --model: {there}"
         )
-        raise UnknownModel(f"{reason}; name one with --model: {', '.join(models)}")
 
     def has_model(self, model: str) -> bool:
         with store_call(f"look for model {model!r}"):

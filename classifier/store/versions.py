@@ -18,7 +18,7 @@ INT8_MODEL_ID = f"{INT8_TAG}model_id"
 """The tag of a version that has an int8 form; written after its other tags."""
 
 LONGEST_NAME = 261
-"""`@`, MLflow's longest alias (255), and INT8."""
+"""`@`, MLflow's longest alias (255), and INT8; without a model."""
 
 MOST_REPEATED = 40
 """Most characters of an unknown name that an error message repeats."""
@@ -43,6 +43,10 @@ class UnknownVersion(WrongUsage, LookupError):
     """The model has no such version or alias."""
 
 
+class AmbiguousVersion(WrongUsage, LookupError):
+    """Several models have a version of this name, and none was named."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """An entry of the registry, or the int8 form stored beside one."""
@@ -62,6 +66,18 @@ class Version:
 
     base: "Version | None" = None
     """The version that an int8 form was made of; None for a version itself."""
+
+    is_qualified: bool = False
+    """Whether it is one of several models' versions, so that its name has the model."""
+
+    @property
+    def name(self) -> str:
+        """Its canonical name: `16`, or `birds/16` if it is qualified."""
+        return self.qualified(self.number)
+
+    def qualified(self, name: str) -> str:
+        """Another name of this version's model, such as `@best`, in the same manner."""
+        return qualified(self.model, name) if self.is_qualified else name
 
     @property
     def epoch(self) -> int | None:
@@ -141,15 +157,34 @@ class Version:
 def with_int8_forms(versions: Sequence[Version]) -> list[Version]:
     """The versions, each followed by its int8 form if it has one."""
     forms = [form for v in versions for form in (v, v.int8) if form is not None]
-    return list({version.number: version for version in forms}.values())
+    return list({(form.model, form.number): form for form in forms}.values())
 
 
 def canonical_name(name: str) -> str:
-    """The one spelling of a version's name: `8`, `latest` or `@prod`, and with `.int8`.
+    """The one spelling of a version's name: `8`, `latest` or `@prod`, and with `.int8`;
+    after a model, `birds/8`.
 
     All names pass through here: flags, queries, paths, messages between processes.
     MLflow allows no alias `latest` or `v8`, but it allows `8`, whose spelling is `@8`.
     """
+    model, own = split_name(name)
+    return (
+        _without_model(own) if model is None else qualified(model, _without_model(own))
+    )
+
+
+def qualified(model: str, name: str) -> str:
+    """`birds/v3`, the name of a model's version that holds among several models."""
+    return f"{model}/{name}"
+
+
+def typed_name(name: str) -> str:
+    """A canonical name with a number as users type it: `v8`, `birds/v8`."""
+    model, number = split_name(name)
+    return f"v{number}" if model is None else qualified(model, f"v{number}")
+
+
+def _without_model(name: str) -> str:
     if len(name) > LONGEST_NAME:
         return name  # No version or alias has such a name.
     if name.lower().endswith(INT8):
@@ -200,6 +235,47 @@ def find_version(versions: Sequence[Version], name: str, *, model: str) -> Versi
             f"{_there(versions)}"
         )
     return found
+
+
+def models_meant(name: str, models: Sequence[str]) -> list[tuple[str, str]]:
+    """The ones of `models` that a name may be of, and the name without its model."""
+    model, own = split_name(name)
+    if model is None:
+        return [(each, own) for each in models]
+    return [(model, own)] if model in models else []
+
+
+def find_among(
+    versions: Sequence[Version], name: str, *, models: Sequence[str]
+) -> Version:
+    """As find_version, but of one or several models, which `name` may name.
+
+    Raises UnknownVersion, or AmbiguousVersion with the names that tell them apart.
+    """
+    found, unknown = [], []
+    for model, own in models_meant(name, models):
+        try:
+            of_model = [v for v in versions if v.model == model]
+            found.append(find_version(of_model, own, model=model))
+        except UnknownVersion as error:
+            unknown.append(str(error))
+    if not found:
+        others = (
+            f"no version {name[:MOST_REPEATED]!r} here; the models here are "
+            f"{', '.join(models)}"
+        )
+        raise UnknownVersion("; ".join(unknown) or others)
+    check_unambiguous(name, [version.name for version in found])
+    return found[0]
+
+
+def check_unambiguous(name: str, found: Sequence[str]) -> None:
+    """Raises AmbiguousVersion if `name` means several versions, of several models."""
+    if len(found) > 1:
+        raise AmbiguousVersion(
+            f"several models have a version {name[:MOST_REPEATED]!r}; name one of "
+            f"{', '.join(map(typed_name, found))}"
+        )
 
 
 def _named(versions: Sequence[Version], name: str) -> Version | None:

@@ -36,6 +36,8 @@ CHANGES = frozenset(
     (
         ("POST", "/versions/<asked>"),
         ("DELETE", "/versions/<asked>"),
+        ("POST", "/versions/<path:asked>"),
+        ("DELETE", "/versions/<path:asked>"),
         ("POST", "/v2/repository/models/<model>/load"),
         ("POST", "/v2/repository/models/<model>/unload"),
     )

@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from classifier.console.text import printable_lines
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
-from classifier.store.versions import UnknownVersion
+from classifier.store.versions import AmbiguousVersion, UnknownVersion
 from serving.http.auth import Forbidden, Unauthorized
 from serving.http.bodies import (
     MAX_BODY_BYTES,
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 KNOWN: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, "bad_request"),
     BadTopK: (400, "bad_request"),
+    AmbiguousVersion: (400, "bad_request"),
     UndecodableImage: (400, "undecodable_image"),
     ImageTooLarge: (400, "image_too_large"),
     Unauthorized: (401, "unauthorized"),

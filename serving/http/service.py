@@ -13,7 +13,6 @@ from functools import partial
 
 from flask import Request, g
 
-from classifier.store.versions import canonical_name
 from serving.config import THREADS_TO_SPARE
 from serving.http.bodies import BadRequest
 from serving.inference.batcher import overloaded
@@ -72,10 +71,11 @@ class Service:
 
     def check_model(self, name: str) -> None:
         """Raises WrongModel; for protocols whose requests name a model."""
-        if name != self.pool.model:
+        models = self.pool.watch.models
+        if name not in models:
             raise WrongModel(
                 f"no model {name!r:.80} here; this service answers with "
-                f"{self.pool.model!r}"
+                f"{', '.join(map(repr, models))}"
             )
 
     def predictors(
@@ -89,11 +89,11 @@ class Service:
         if len(names) > 1:
             # Spellings of a name are looked up once: its alias may move between two
             # look-ups.
-            names = list({n and canonical_name(n): n for n in names}.values())
+            names = list({n and self.pool.names.spelling(n): n for n in names}.values())
             self._check_number(names)
         found = [self.pool.get(name, deadline=deadline) for name in names]
-        unique = list({p.version.number: p for p in found}.values())
-        g.versions = [predictor.version.number for predictor in unique]
+        unique = list({p.version.name: p for p in found}.values())
+        g.versions = [predictor.version.name for predictor in unique]
         return unique
 
     def _check_number(self, names: Sequence[str | None]) -> None:

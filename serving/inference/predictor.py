@@ -3,7 +3,7 @@
 from classifier.bundle.files import Bundle
 from classifier.inference.backends.base import Backend
 from classifier.inference.predict import warm_up
-from classifier.store.versions import Version
+from classifier.store.versions import Version, typed_name
 from serving.inference.batcher import BatchMetrics, MicroBatcher, RunningBatches
 
 
@@ -41,7 +41,7 @@ class Predictor:
         warm_up(bundle, backend, largest=max_batch_size)
         self.batcher = MicroBatcher(
             backend.logits,
-            name=f"v{version.number}",
+            name=typed_name(version.name),
             on_one_core=backend.logits_on_one_core,
             running=running,
             classes=self.classes,

@@ -184,7 +184,7 @@ def _version(params: object) -> str | None:
     if version is None:
         return None
     # MLflow's aliases are of letters of any alphabet.
-    if not isinstance(version, str) or not re.fullmatch(r"[\w@.-]+", version):
+    if not isinstance(version, str) or not re.fullmatch(r"[\w@.:/-]+", version):
         raise BadRequest(
             "params.version names no version; send a number, 'latest' or an alias, as "
             '{"version": "16"}'

@@ -89,36 +89,46 @@ def _add_server(routes: Blueprint, service: Service) -> None:
 
     @routes.get("/models")
     def models() -> dict[str, Any]:
-        return {"models": [service.pool.model]}
+        return {"models": list(service.pool.watch.models)}
 
 
 def _add_model(routes: Blueprint, service: Service) -> None:
-    """Routes about one version; without a name it is the default one."""
+    """Routes about one version; without a name it is the model's default one."""
     pool = service.pool
 
-    def get(version: str | None) -> Predictor:
-        return pool.get(version, deadline=service.deadline(request))
+    def get(model: str, version: str | None) -> Predictor:
+        name = asked(service, model, version)
+        return pool.get(name, deadline=service.deadline(request))
 
     @routes.get("/models/<model>")
     @routes.get("/models/<model>/versions/<version>")
     def model_metadata(model: str, version: str | None = None) -> dict[str, Any]:
-        served = [s.version.number for s in pool.statuses() if s.is_served]
-        return metadata(get(version), served)
+        served = [s.version for s in pool.statuses() if s.is_served]
+        numbers = [v.number for v in served if v.model == model]
+        return metadata(get(model, version), numbers)
 
     @routes.get("/models/<model>/ready")
     @routes.get("/models/<model>/versions/<version>/ready")
     def model_ready(model: str, version: str | None = None) -> dict[str, Any]:
-        status = pool.served_status(version)
+        status = pool.served_status(asked(service, model, version))
         if status.state != "ready":
             why = f": {status.reason}" if status.reason else ""
             kind = VersionFailed if status.is_final else NotReady
-            raise kind(f"version {status.version.number} is {status.state}{why}")
+            raise kind(f"version {status.version.name} is {status.state}{why}")
         return {"name": model, "ready": True}
 
     @routes.get("/models/<model>/config")
     @routes.get("/models/<model>/versions/<version>/config")
     def model_config(model: str, version: str | None = None) -> dict[str, Any]:
-        return configuration(get(version))
+        return configuration(get(model, version))
+
+
+def asked(service: Service, model: str, version: str | None) -> str | None:
+    """The name of a model's version, or of its default one. Raises UnknownVersion."""
+    names = service.pool.names
+    return (
+        names.default_of(model) if version is None else names.of_model(model, version)
+    )
 
 
 def metadata(predictor: Predictor, versions: Sequence[str]) -> dict[str, Any]:
@@ -173,7 +183,8 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             body = read_body(request, deadline=deadline)
             inference = read_inference(body, request.headers.get(HEADER))
             # The version is resolved, and maybe loaded, after the body has arrived.
-            (predictor,) = service.predictors([version], deadline=deadline)
+            name = asked(service, model, version)
+            (predictor,) = service.predictors([name], deadline=deadline)
             if inference.timeout_seconds is not None:
                 deadline = service.deadline(request, most=inference.timeout_seconds)
             answer = infer_or_fail(
@@ -203,18 +214,21 @@ def _add_model_repository(routes: Blueprint, service: Service) -> None:
 
     @routes.post("/repository/models/<model>/load")
     def load(model: str) -> dict[str, Any]:
-        """Without a version: all that were served at the start."""
-        version = _version()
-        for name in pool.names.wanted if version is None else [version]:
+        """Without a version: all of the model that were served at the start."""
+        version, names = _version(), pool.names
+        wanted = names.wanted(model)
+        for name in wanted if version is None else [names.of_model(model, version)]:
             control.add(name)
         return {}
 
     @routes.post("/repository/models/<model>/unload")
     def unload(model: str) -> dict[str, Any]:
-        """Without a version: all that are in memory."""
+        """Without a version: all of the model that are in memory."""
         version = _version()
-        loaded = [status.version.number for status in pool.loaded()]
-        for name in loaded if version is None else [version]:
+        loaded = [s.version.name for s in pool.loaded() if s.version.model == model]
+        for name in (
+            loaded if version is None else [pool.names.of_model(model, version)]
+        ):
             control.remove(name)
         return {}
 

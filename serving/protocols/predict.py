@@ -11,6 +11,7 @@ import numpy as np
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
+from classifier.store.versions import Version
 from serving.http.bodies import ImageArray, check_size
 from serving.inference.batcher import DeadlinePassed, Images, Inference
 from serving.inference.decoding import DecodeAll, Decoded
@@ -110,10 +111,15 @@ def top_of(predictor: Predictor, top_k: int | None) -> int:
         return min(DEFAULT_TOP_K, classes)
     if not 1 <= top_k <= classes:
         raise BadTopK(
-            f"top_k is {top_k}; this version has {classes} classes, ask for 1 to "
+            f"top_k is {top_k}; {_who(predictor)} has {classes} classes, ask for 1 to "
             f"{classes}"
         )
     return top_k
+
+
+def _who(predictor: Predictor) -> str:
+    version = predictor.version
+    return f"version {version.name}" if version.is_qualified else "this version"
 
 
 def _for_version(
@@ -190,10 +196,16 @@ def _row(predictor: Predictor, answer: Inference, count: int) -> Row:
 def _result(
     place: int, predictor: Predictor, found: tuple[Prediction, ...] | Exception
 ) -> dict[str, Any]:
-    result: dict[str, Any] = {"image": place, "version": predictor.version.number}
+    result = {"image": place, **named(predictor.version)}
     if isinstance(found, Exception):
         return {**result, "error": _error(found)}
     return {**result, "top": found}
+
+
+def named(version: Version) -> dict[str, Any]:
+    """The version in an answer; with its model where several models are served."""
+    model = {"model": version.model} if version.is_qualified else {}
+    return {**model, "version": version.number}
 
 
 def _error(error: Exception) -> dict[str, str]:

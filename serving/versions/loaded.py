@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
 
-from classifier.store.versions import Version
+from classifier.store.versions import Version, typed_name
 from serving.inference.predictor import Predictor
 from serving.versions.registry_watch import VersionFiles
 from serving.versions.slot import (
@@ -76,8 +76,8 @@ class Removed:
 
 
 class LoadedVersions:
-    """Slots by version number. A slot that is removed is closed and never loaded again;
-    callers that wait for it look for a new one.
+    """Slots by the names of versions. A slot that is removed is closed and never loaded
+    again; callers that wait for it look for a new one.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LoadedVersions:
         last: Callable[[], Collection[str]],
         files: Callable[[Version], VersionFiles | None] = lambda version: None,
     ) -> None:
-        """At most `most` versions are ready, besides those that are loading; numbers in
+        """At most `most` versions are ready, besides those that are loading; names in
         `last` are unloaded last. `files` returns the state of a version's files before
         they were read. At most `most_waiting` requests wait for one version."""
         self._open_predictor = open_predictor
@@ -104,7 +104,7 @@ class LoadedVersions:
 
     def restart(self, versions: Iterable[Version]) -> None:
         """Replaces all slots by empty ones; called before anything is loaded."""
-        self.slots = {v.number: Slot(v, self._open_predictor) for v in versions}
+        self.slots = {v.name: Slot(v, self._open_predictor) for v in versions}
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(list(self.slots.values()))
@@ -118,8 +118,8 @@ class LoadedVersions:
     ) -> VersionStatus:
         """`kept(number)` has the names that the registry gives to the version and that
         still mean another one here, each with the number of that one."""
-        slot = self.slots.get(version.number)
-        failure = self._failures.get(version.number)
+        slot = self.slots.get(version.name)
+        failure = self._failures.get(version.name)
         if slot is not None:
             state, reason, predictor = slot.state, slot.failure, slot.predictor
             is_failed_for_good = slot.error is not None and is_final(slot.error)
@@ -129,7 +129,7 @@ class LoadedVersions:
         else:
             return VersionStatus(version, "available", None, False, None, is_served)
         if reason is not None:
-            names = kept(version.number).items()
+            names = kept(version.name).items()
             reason = "; ".join([reason, *starmap(_kept, names)])
         return VersionStatus(
             version, state, reason, is_failed_for_good, predictor, is_served
@@ -137,7 +137,7 @@ class LoadedVersions:
 
     def may_try(self, version: Version) -> bool:
         """False if the version failed recently or finally."""
-        failure = self._failures.get(version.number)
+        failure = self._failures.get(version.name)
         if failure is None:
             return True
         if failure.is_final:
@@ -146,10 +146,10 @@ class LoadedVersions:
 
     def check(self, version: Version) -> None:
         """Raises VersionFailed if the version failed finally."""
-        failure = self._failures.get(version.number)
+        failure = self._failures.get(version.name)
         if failure is not None and failure.holds_for(version):
             raise VersionFailed(
-                f"version {version.number} cannot be loaded: {failure.reason}"
+                f"version {version.name} cannot be loaded: {failure.reason}"
             )
 
     def open(self, version: Version, *, if_: Callable[[str], bool]) -> Slot | None:
@@ -158,10 +158,10 @@ class LoadedVersions:
         `if_` is called under the lock, so that a removal meanwhile finds this slot.
         """
         with self._lock:
-            if not if_(version.number):
+            if not if_(version.name):
                 return None
             return self.slots.setdefault(
-                version.number, Slot(version, self._open_predictor)
+                version.name, Slot(version, self._open_predictor)
             )
 
     def prepare(self, version: Version) -> Slot:
@@ -170,7 +170,7 @@ class LoadedVersions:
         Tries again even after a final failure.
         """
         while True:
-            slot = self.slots.get(version.number) or Slot(version, self._open_predictor)
+            slot = self.slots.get(version.name) or Slot(version, self._open_predictor)
             predictor = slot.load(again=True)
             error = slot.error
             if predictor is not None:
@@ -181,7 +181,7 @@ class LoadedVersions:
 
     def show(self, slot: Slot) -> bool:
         """Lets requests find a prepared slot; False if it was removed meanwhile."""
-        number = slot.version.number
+        number = slot.version.name
         with self._lock:
             if slot.is_closed:
                 return False
@@ -202,7 +202,7 @@ class LoadedVersions:
 
     def give_up(self, slot: Slot) -> None:
         """Unloads a prepared slot, unless requests can find it."""
-        if self.slots.get(slot.version.number) is not slot:
+        if self.slots.get(slot.version.name) is not slot:
             slot.unload()
 
     def load_on_demand(
@@ -213,7 +213,7 @@ class LoadedVersions:
         None if the slot was removed. Raises DeadlinePassed, or NotReady if the load
         fails or too many requests wait or load.
         """
-        number = slot.version.number
+        number = slot.version.name
         self._check_loads(slot)
         if slot.waiting >= self._most_waiting:
             raise NotReady(
@@ -235,14 +235,14 @@ class LoadedVersions:
             return
         self.drop(slot)
         raise NotReady(
-            f"version {slot.version.number} is not loaded, and {loading} others are "
+            f"version {slot.version.name} is not loaded, and {loading} others are "
             f"being loaded; try again soon"
         )
 
     def _settle(self, slot: Slot) -> None:
         """Records the result of a load, even if no request waits any more."""
         if slot.predictor is not None:
-            self._failures.pop(slot.version.number, None)
+            self._failures.pop(slot.version.name, None)
             self._make_room(newest=slot)
         elif slot.error is not None:
             self.fail(slot, slot.error)
@@ -250,14 +250,14 @@ class LoadedVersions:
 
     def fail(self, slot: Slot, error: Exception) -> NotReady:
         """Records the failure and returns the error for clients."""
-        self._failures[slot.version.number] = Failure(
+        self._failures[slot.version.name] = Failure(
             reason=public_reason(error),
             is_final=is_final(error),
             failed_at=time.monotonic(),
             version=slot.version,
             files=self._files(slot.version),
         )
-        return cannot_load(slot.version.number, error)
+        return cannot_load(slot.version.name, error)
 
     def drop(self, slot: Slot | None) -> None:
         """Removes and unloads the slot; blocks until pending requests are answered."""
@@ -276,7 +276,7 @@ class LoadedVersions:
         with self._lock:
             ready = [slot for slot in self.slots.values() if slot.predictor]
             others = [slot for slot in ready if slot is not newest]
-            others.sort(key=lambda s: (s.version.number in last, s.last_used))
+            others.sort(key=lambda s: (s.version.name in last, s.last_used))
             gone = others[: max(0, len(ready) - self.most)]
             for slot in gone:
                 self._take_out(slot)
@@ -288,11 +288,11 @@ class LoadedVersions:
         # Closed before it is unloaded: no request then starts to load it, and a load
         # that runs unloads its result.
         slot.is_closed = True
-        if self.slots.get(slot.version.number) is slot:
-            del self.slots[slot.version.number]
+        if self.slots.get(slot.version.name) is slot:
+            del self.slots[slot.version.name]
 
 
 def _kept(name: str, number: str) -> str:
     if name:
-        return f"{name} is still v{number}"
-    return f"v{number} answers where no version is named"
+        return f"{name} is still {typed_name(number)}"
+    return f"{typed_name(number)} answers where no version is named"

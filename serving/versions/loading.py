@@ -8,7 +8,7 @@ from classifier.hardware import DeviceUnavailable, has_gpu, usable_cores
 from classifier.inference.backends.open import open_backend
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
-from classifier.store.versions import Version
+from classifier.store.versions import Version, split_name
 from serving.config import THREADS_TO_SPARE, ServingConfig
 from serving.inference.batcher import RunningBatches
 from serving.inference.predictor import Predictor
@@ -26,20 +26,20 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     """
     _check_device(config)
     registry = Registry()
-    model = registry.model_name(config.model)
-    watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
+    models = _models(registry, config)
+    watch = RegistryWatch(registry, *models, every_seconds=config.follow_seconds)
     # ONNX Runtime's cores in this process: a lone batch uses all, several one each.
     running = RunningBatches(max(1, usable_cores() // config.workers))
     limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
     guard = LoadGuard(limits, threads=running.cores)
 
     def open_predictor(version: Version) -> Predictor:
-        with metrics.load(version.number):
+        with metrics.load(version.name):
             bundle = guard.within(
                 lambda: watch.bundle(version),
                 # The storage is slow or hangs; the version may be valid.
                 late=StoreUnavailable(
-                    f"the files of version {version.number} could not be read in "
+                    f"the files of version {version.name} could not be read in "
                     f"{limits.seconds:g} s (--load-seconds)"
                 ),
             )
@@ -60,7 +60,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     return PredictorPool(
         watch,
         open_predictor,
-        model=model,
+        model=config.model or models[0],
         listed=config.listed,
         max_loaded=config.max_loaded,
         # Other places stay free for requests for ready versions.
@@ -68,6 +68,16 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
     )
+
+
+def _models(registry: Registry, config: ServingConfig) -> list[str]:
+    """The models of the listed versions, else the one of --model, or the only one.
+
+    Raises UnknownModel.
+    """
+    named = [split_name(name)[0] or config.model for name in config.listed]
+    asked = dict.fromkeys(named or [config.model])
+    return list(dict.fromkeys(registry.model_name(name) for name in asked))
 
 
 def _check_device(config: ServingConfig) -> None:
@@ -105,7 +115,7 @@ def _load(
         max_wait_ms=config.max_wait_ms,
         max_queued=config.max_queued,
         running=running,
-        metrics=metrics.of_batches(version.number),
+        metrics=metrics.of_batches(version.name),
     )
 
 

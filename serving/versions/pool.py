@@ -46,11 +46,11 @@ class PredictorPool:
     ) -> None:
         """Raises UnknownVersion if a listed version, or any, is not in the registry.
 
-        At most `most_waiting` requests wait for a version that is loaded on demand.
-        `observe_default` is called with whether the default of `all` is another version
-        than `best`, else the latest, because that one cannot be loaded.
+        Listed names without a model are of `model`. At most `most_waiting` requests
+        wait for a version that is loaded on demand. `observe_default` is called with
+        whether the default of `all` is another version than `best`, else the latest,
+        because that one cannot be loaded.
         """
-        self.model = model
         self._observe_default = observe_default
         self.watch = watch
         self.stop_loads = stop_loads  # called when the process stops
@@ -94,13 +94,18 @@ class PredictorPool:
         for slot, is_loaded in zip(slots, loaded, strict=True):
             if is_loaded or slot.is_closed or self._fall_back(slot):
                 continue
-            self.start_failure = f"version {slot.version.number}: {slot.failure}"
+            self.start_failure = f"version {slot.version.name}: {slot.failure}"
             assert slot.error is not None
             raise cannot_load(
-                slot.version.number, slot.error, is_public=False
+                slot.version.name, slot.error, is_public=False
             ) from slot.error
         self._observe_default(self.names.is_default_kept)
         self._started.set()
+
+    @property
+    def model(self) -> str:
+        """The model of the version that answers where none is named."""
+        return self.names.default_model
 
     @property
     def is_ready(self) -> bool:
@@ -150,7 +155,7 @@ class PredictorPool:
             slot = slot or self.memory.prepare(version)
             with self._changing:
                 if self.memory.show(slot):
-                    self._apply_and_unload(lambda: self.names.add(name, version.number))
+                    self._apply_and_unload(lambda: self.names.add(name, version))
                     return self._status(version)
             slot = None  # it was removed meanwhile
 
@@ -215,7 +220,7 @@ class PredictorPool:
         try:
             return self.watch.bundle(status.version)
         except (BrokenBundle, StoreUnavailable, OSError) as error:
-            number = status.version.number
+            number = status.version.name
             logger.error("unreadable version=%s reason=%s", number, error)
             raise cannot_load(number, error) from error
 
@@ -233,7 +238,7 @@ class PredictorPool:
 
     def _version(self, number: str) -> Version:
         """The registry's entry, or that in memory if the registry has none."""
-        known = {v.number: v for v in with_int8_forms(self.names.versions)}
+        known = {v.name: v for v in with_int8_forms(self.names.versions)}
         slot = self.memory.slots.get(number)
         if number in known or slot is None:
             return known.get(number) or self.names.find(number)
@@ -242,7 +247,7 @@ class PredictorPool:
     def _status(self, version: Version) -> VersionStatus:
         return self.memory.status(
             version,
-            is_served=self.names.has(version.number),
+            is_served=self.names.has(version.name),
             kept=self.names.kept,
         )
 
@@ -260,7 +265,7 @@ class PredictorPool:
         """None if the version was removed meanwhile. Raises NotReady."""
         if self.names.all and self.is_ready:
             return self.memory.load_on_demand(slot, deadline=deadline)
-        number = slot.version.number
+        number = slot.version.name
         if self.memory.slots.get(number) is not slot:
             return None
         if slot.error is not None:
@@ -274,17 +279,15 @@ class PredictorPool:
             return False
         assert default.error is not None
         self.memory.fail(default, default.error)
-        wanted = default.version.number
+        wanted = default.version.name
         for version in self.names.newest(FALLBACKS, but=wanted):
             try:
                 self.memory.load(version)
             except NotReady:
                 continue  # logged with its reason
-            self.names.move(DEFAULT, version.number)
+            self.names.move(DEFAULT, version.name)
             self.memory.drop(default)
-            logger.error(
-                "default fell back wanted=%s version=%s", wanted, version.number
-            )
+            logger.error("default fell back wanted=%s version=%s", wanted, version.name)
             return True
         return False
 
@@ -303,12 +306,12 @@ class PredictorPool:
         """Lets the name mean the slot, unless the name has moved or was removed
         meanwhile: then the next reading decides."""
         version = slot.version
-        wanted = {name: target.number for name, target in self.names.moved()}
-        if wanted.get(name) != version.number or not self.memory.show(slot):
+        wanted = {name: target.name for name, target in self.names.moved()}
+        if wanted.get(name) != version.name or not self.memory.show(slot):
             self.memory.give_up(slot)
             return
-        self._apply_and_unload(lambda: self.names.move(name, version.number))
-        logger.info("moved name=%s to version=%s", name or "default", version.number)
+        self._apply_and_unload(lambda: self.names.move(name, version.name))
+        logger.info("moved name=%s to version=%s", name or "default", version.name)
 
     def _take_away(self, number: str, names: Collection[str]) -> None:
         self._apply_and_unload(lambda: self.names.remove(number, names))

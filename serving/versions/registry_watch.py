@@ -9,7 +9,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from classifier.bundle.files import Bundle, read_bundle
@@ -67,14 +69,17 @@ def _state_of_file(file: Path) -> Hashable:
 
 
 class RegistryWatch:
-    """The versions of a model, as last read from the registry."""
+    """The versions of one or several models, as last read from the registry."""
 
-    def __init__(self, registry: Registry, model: str, *, every_seconds: float) -> None:
+    def __init__(self, registry: Registry, *models: str, every_seconds: float) -> None:
         """Reads the registry; raises StoreUnavailable. Later it may be unavailable."""
         self._registry = registry
-        self._model = model
+        self.models = models
         self._every_seconds = every_seconds
-        self.versions: list[Version] = registry.versions(model)
+        self._of = {model: self._read_whole(model) for model in models}
+        self.versions = list(chain.from_iterable(self._of.values()))
+        """The versions of all models, qualified if there are several models."""
+
         self._whole_at = time.monotonic()
         self.is_up = True
         """Whether the last reading succeeded."""
@@ -122,14 +127,14 @@ class RegistryWatch:
     def bundle(self, version: Version) -> Bundle:
         """Reads the version's files. Raises StoreUnavailable, BrokenBundle or
         OSError."""
-        self._files.pop(version.number, None)
+        self._files.pop(version.name, None)
         folder = self._registry.fetch(version)
-        self._files[version.number] = VersionFiles.of(folder)
+        self._files[version.name] = VersionFiles.of(folder)
         return read_bundle(folder)
 
     def files(self, version: Version) -> VersionFiles | None:
         """The state before `bundle` last read the files; None if it found none."""
-        return self._files.get(version.number)
+        return self._files.get(version.name)
 
     def close(self) -> None:
         with self._changed:
@@ -180,38 +185,58 @@ class RegistryWatch:
     def read(self) -> None:
         """Reads all versions in this thread. If that fails, the old ones stay."""
         began_at = time.monotonic()
-        found = self._try(lambda: self._registry.versions(self._model))
-        if found is not None:
-            self.versions, self._whole_at = found, began_at
+        if self._take(lambda model, known: self._read_whole(model), is_whole=True):
+            self._whole_at = began_at
 
     def look(self) -> None:
         """Reads new versions and aliases; all versions if that is not enough."""
-        known = self.versions
-        found = self._try(lambda: self._registry.versions_since(self._model, known))
-        if found is None:
-            if self.is_up:
-                self.read()
-            return
-        with self._changed:
-            if self.versions is known:  # no full reading meanwhile
-                self.versions = found
+        self._take(self._read_new, is_whole=False)
 
-    def _try(self, ask: Callable[[], list[Version] | None]) -> list[Version] | None:
-        """The result of `ask`; None also if the registry cannot be read (`is_up`)."""
+    def _read_whole(self, model: str) -> list[Version]:
+        return self._marked(self._registry.versions(model))
+
+    def _read_new(self, model: str, known: list[Version]) -> list[Version]:
+        found = self._registry.versions_since(model, known)
+        return self._read_whole(model) if found is None else self._marked(found)
+
+    def _marked(self, versions: list[Version]) -> list[Version]:
+        if len(self.models) == 1:
+            return versions
+        return [
+            v if v.is_qualified else replace(v, is_qualified=True) for v in versions
+        ]
+
+    def _take(
+        self, read: Callable[[str, list[Version]], list[Version]], *, is_whole: bool
+    ) -> bool:
+        """Takes over what `read` finds of each model; returns whether it could read
+        all of them (`is_up`). One that it cannot read keeps its versions."""
+        known = self._of
+        found = {m: self._try(partial(read, m, known[m])) for m in self.models}
+        is_up = None not in found.values()
+        with self._changed:
+            self._of = {
+                # A full reading of another thread is newer than a look.
+                m: new
+                if new is not None and (is_whole or self._of[m] is known[m])
+                else self._of[m]
+                for m, new in found.items()
+            }
+            self.versions = list(chain.from_iterable(self._of.values()))
+        if is_up and not self.is_up:
+            logger.info("registry is back")
+        self.is_up = is_up
+        return is_up
+
+    def _try(self, ask: Callable[[], list[Version]]) -> list[Version] | None:
+        """The result of `ask`; None if the registry cannot be read."""
         try:
-            found = ask()
+            return ask()
         except StoreUnavailable as error:
             if self.is_up:
                 logger.warning("registry is away reason=%s", error)
-            self.is_up = False
-            return None
         # No error may end the thread: no alias would be followed any more.
         except Exception:
             if self.is_up:
                 logger.exception("the registry cannot be read")
-            self.is_up = False
-            return None
-        if not self.is_up:
-            logger.info("registry is back")
-        self.is_up = True
-        return found
+        return None

@@ -125,7 +125,7 @@ class Slot:
             lambda: not self.is_loading or self.is_closed, left
         ):
             raise DeadlinePassed(
-                f"version {self.version.number} is still being loaded; ask again with "
+                f"version {self.version.name} is still being loaded; ask again with "
                 f"more time"
             )
 
@@ -152,7 +152,7 @@ class Slot:
             )
             logger.error(
                 "failed version=%s reason=%s",
-                self.version.number,
+                self.version.name,
                 error,
                 exc_info=None if known else error,
             )
@@ -163,7 +163,7 @@ class Slot:
         release_freed_memory()
         logger.info(
             "loaded version=%s device=%s seconds=%.2f",
-            self.version.number,
+            self.version.name,
             predictor.backend.device,
             time.perf_counter() - started,
         )
@@ -185,7 +185,7 @@ class Slot:
         # The last request that holds the predictor frees its memory.
         del predictor
         release_freed_memory()
-        logger.info("unloaded version=%s", self.version.number)
+        logger.info("unloaded version=%s", self.version.name)
 
 
 def load_side_by_side(slots: Sequence[Slot]) -> list[bool]:

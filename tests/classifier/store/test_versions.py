@@ -155,6 +155,9 @@ def test_a_name_that_is_too_long_is_unknown_and_not_repeated(name: str) -> None:
         ("@Prod", ["Prod", "@Prod"]),
         ("@v", ["v", "@v"]),
         ("@", ["", "@"]),
+        ("birds/8", ["birds/v8", "birds/008", "models:/birds/8", "models:/birds/v8"]),
+        ("birds/@best", ["birds/best", "models:/birds@best", "models:/birds/best"]),
+        ("birds/8.int8", ["birds/v8.INT8", "models:/birds/8.int8"]),
     ],
 )
 def test_all_spellings_of_a_name_are_one(name: str, spellings: list[str]) -> None:

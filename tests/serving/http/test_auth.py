@@ -164,8 +164,9 @@ def test_probes_and_pages_are_open_and_all_else_asks_for_a_key(
     assert client.post("/predict", data=encoded(picture()), headers=key).json
     for path in ("/versions", "/metrics", "/version"):
         assert client.get(path, headers=key).status_code == 200
-    assert client.post("/versions/v2", headers=key).status_code == 403
-    assert client.delete("/versions/v9", headers=key).status_code == 403
+    for path in ("/versions/v2", "/versions/digits-tiny/v2", "/versions/a%2Fv9"):
+        assert client.post(path, headers=key).status_code == 403
+        assert client.delete(path, headers=key).status_code == 403
     admin = {"Authorization": "Bearer let-me-change"}
     assert client.post("/versions/v2", headers=admin).status_code == 200
 
@@ -293,6 +294,8 @@ def test_without_keys_nobody_behind_a_proxy_or_a_page_changes_what_is_served(
     for method, path in (
         ("POST", "/versions/v2"),
         ("DELETE", "/versions/v2"),
+        ("POST", "/versions/digits-tiny/v2"),
+        ("DELETE", "/versions/digits-tiny%2Fv2"),
         ("POST", f"{change}/load"),
         ("POST", f"{change}/unload"),
     ):

@@ -68,7 +68,7 @@ def test_a_version_that_is_listed_by_two_spellings_is_listed_once(copy: Store) -
     copy.registry.set_alias(copy.model, "live", "3")
     pool = make_pool(copy, "v1", "001", "@live", "live")
 
-    assert pool.names.wanted == ["1", "@live"]
+    assert pool.names.wanted(copy.model) == ["1", "@live"]
 
 
 def test_an_alias_means_its_old_version_until_the_new_one_is_loaded(

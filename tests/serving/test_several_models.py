@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import requests
 import tritonclient.http as triton
+from selenium import webdriver
 
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.predict import predict
@@ -27,6 +29,7 @@ from tests.conftest import (
     serving,
     until,
 )
+from tests.serving.browser_page import Page
 from training.config.settings import TrainingConfig
 from training.train import train
 
@@ -332,3 +335,26 @@ def test_with_one_model_a_name_with_its_model_changes_no_answer(
         assert all("model" not in row for row in plain.json().get("results", ()))
     assert all("model" not in e for e in _ask(service, "/versions").json()["versions"])
     assert _ask(service, f"/predict?version={FLOWERS}/v1", "POST").status_code == 404
+
+
+def test_the_page_shows_the_answers_of_all_models_with_their_names(
+    live: RunningService, driver: webdriver.Chrome, tmp_path: Path
+) -> None:
+    file = tmp_path / "x.jpg"
+    file.write_bytes(JPEG)
+    served = [f"{DIGITS}/v1", f"{DIGITS}/v2.int8", f"{FLOWERS}/v1"]
+    page = Page(driver)
+
+    page.open(live.url)
+    page.pick(file)
+
+    assert len(page.tables(3)) == 3
+    assert page.text("#model") == f"{DIGITS}, {FLOWERS}"
+    titles = page.run("return [...document.querySelectorAll('h3')].map(h => h.id)")
+    assert [unquote(title) for title in titles] == [f"card-{name}" for name in served]
+    page.wait_for("summary")[0].click()
+    page.wait_for(f"[id='ask-{FLOWERS}/v2']")[0].click()
+    page.wait_for(".card button")[0].click()  # Serve flowers/v2 to everybody
+    assert len(page.tables(4)) == 4
+    assert _who(live, f"{FLOWERS}/v2") == [(FLOWERS, "2")]
+    assert _ask(live, f"/versions/{FLOWERS}/v2", "DELETE").status_code == 200

@@ -15,7 +15,7 @@ export const inWords = (words) =>
   [words.slice(0, -1).join(", "), ...words.slice(-1)].filter(Boolean).join(" and ");
 
 const percent = (share, digits) => `${(100 * share).toFixed(digits)}\u00a0%`;
-const label = ({ entry }) => `v${entry.version}`;
+const label = ({ entry }) => entry.name;
 const first = ({ answer }) => answer.top[0];
 const withAnswers = (columns) => columns.filter(({ answer }) => answer?.top);
 
@@ -27,12 +27,31 @@ function grouped(items, keyOf) {
   return groups;
 }
 
+/** The columns, with a `sameAs` in each answer: its class's id, or the id of another
+ * model's class of the same name. */
+export function withClasses(columns) {
+  const known = new Map(); // by id: the model that had the class first, and its name
+  for (const { entry, answer } of withAnswers(columns)) {
+    const taken = new Set(answer.top.map(({ id }) => id));
+    for (const one of answer.top) {
+      const name = one.name.toLowerCase();
+      const isSame = ([id, other]) =>
+        other.model !== entry.model && other.name === name && !taken.has(id);
+      const [twin] = [...known].find(isSame) ?? [one.id];
+      one.sameAs = known.has(one.id) ? one.id : twin;
+      taken.add(one.sameAs);
+      if (!known.has(one.sameAs)) known.set(one.id, { model: entry.model, name });
+    }
+  }
+  return columns;
+}
+
 /** Whether the first answers are the same, in words; null before there are any. */
 export function judge(columns) {
   const given = withAnswers(columns);
   if (!given.length) return null;
   const nameOf = namer(given);
-  const camps = [...grouped(given, (column) => first(column).id).values()];
+  const camps = [...grouped(given, (column) => first(column).sameAs).values()];
   const names = camps.map(([column]) => nameOf(first(column)));
   const [who, said] = [inWords(given.map(label)), names.join(", ")];
   const verdict = (kind, sentence) => ({ kind, said, sentence });
@@ -47,7 +66,7 @@ export function judge(columns) {
 
 /** How many of the classes stand in all lists; "" where there is but one list. */
 export function overlap(columns) {
-  const idsOf = ({ answer }) => answer.top.map(({ id }) => id);
+  const idsOf = ({ answer }) => answer.top.map(({ sameAs }) => sameAs);
   const lists = withAnswers(columns).map(idsOf);
   if (lists.length < 2) return "";
   const common = lists[0].filter((id) => lists.every((ids) => ids.includes(id)));
@@ -57,7 +76,7 @@ export function overlap(columns) {
   return `In ${where}: ${common.length} of ${lists[0].length} classes${order}.`;
 }
 
-/** One card a column; `onServe` takes the number of a version that is not served. */
+/** One card a column; `onServe` takes the name of a version that is not served. */
 export function cards(columns, onServe) {
   const given = withAnswers(columns);
   const look = { given, marks: marksOf(given), nameOf: namer(given) };
@@ -68,13 +87,13 @@ export function cards(columns, onServe) {
     const refusal = el("p", { className: "refusal" }, answer.message);
     if (answer.code !== "unknown_version") return card(column, refusal);
     const button = el("button", {}, `Serve ${label(column)} to everybody`);
-    button.addEventListener("click", () => onServe(entry.version));
+    button.addEventListener("click", () => onServe(entry.name));
     return card(column, refusal, button);
   });
 }
 
 function card(column, ...content) {
-  const id = `card-${column.entry.version}`;
+  const id = `card-${encodeURIComponent(label(column))}`;
   const title = el("h3", { id }, label(column), ...aliases(column.entry));
   const known = el("p", { className: "facts" }, facts(column.entry));
   const section = el("section", { className: "card" }, title, known, ...content);
@@ -113,15 +132,15 @@ function counterpart(column, given) {
 
 function row(column, at, other, { given, marks, nameOf }) {
   const answer = column.answer.top[at];
-  const { id, probability } = answer;
-  const mark = marks.get(id);
+  const { id, sameAs, probability } = answer;
+  const mark = marks.get(sameAs);
   const isShared = mark !== undefined;
   const unshared = given.length > 1 ? "mark-none" : "mark-alone";
   const colour = isShared ? `mark-${mark % COLOURS}` : unshared;
   const letter = isShared ? String.fromCharCode(65 + (mark % 26)) : "";
   const fill = el("span", { className: colour });
   fill.style.width = `${100 * probability}%`;
-  const differing = at > 0 ? [] : given.filter((one) => first(one).id !== id);
+  const differing = at > 0 ? [] : given.filter((one) => first(one).sameAs !== sameAs);
   const title = el(
     "span",
     { className: "class" },
@@ -134,7 +153,7 @@ function row(column, at, other, { given, marks, nameOf }) {
   const head = el("th", { scope: "row" }, title, bar);
   const line = el("tr", {}, head, el("td", {}, share));
   if (other) line.append(el("td", {}, change(at, answer, other)));
-  line.dataset.id = id;
+  line.dataset.id = sameAs;
   line.classList.toggle("differs", differing.length > 0);
   return line;
 }
@@ -152,9 +171,11 @@ function difference(differing) {
 }
 
 /** Places up or down from another version's list. */
-function change(at, { id }, other) {
-  const there = other.answer.top.findIndex((answer) => answer.id === id);
-  if (there < 0) return el("span", { className: "absent" }, `not in ${label(other)}`);
+function change(at, { sameAs }, other) {
+  const there = other.answer.top.findIndex((answer) => answer.sameAs === sameAs);
+  const absent = `not in ${label(other)}`;
+  if (there < 0 && other.entry.model) return spoken("not there", absent, "absent");
+  if (there < 0) return el("span", { className: "absent" }, absent);
   const places = Math.abs(there - at);
   if (!places) return spoken("=", `the same place as in ${label(other)}`);
   const [arrow, word] = there > at ? ["▲", "higher"] : ["▼", "lower"];
@@ -171,7 +192,7 @@ const everyAnswer = (given) => given.flatMap(({ answer }) => answer.top);
 
 /** A number for each class that stands in two lists or more, in order of appearance. */
 function marksOf(given) {
-  const places = [...grouped(everyAnswer(given), ({ id }) => id)];
+  const places = [...grouped(everyAnswer(given), ({ sameAs }) => sameAs)];
   const shared = places.filter(([, answers]) => answers.length > 1);
   return new Map(shared.map(([id], mark) => [id, mark]));
 }
@@ -179,6 +200,7 @@ function marksOf(given) {
 /** Names classes; two of the same name by their ids as well. */
 function namer(given) {
   const ids = grouped(everyAnswer(given), ({ name }) => name);
-  const isShared = ({ name, id }) => ids.get(name).some((other) => other.id !== id);
+  const isShared = ({ name, sameAs }) =>
+    ids.get(name).some((other) => other.sameAs !== sameAs);
   return (answer) => answer.name + (isShared(answer) ? ` (${answer.id})` : "");
 }

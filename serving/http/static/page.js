@@ -1,11 +1,13 @@
 // THE STORY of the page: pictures come in, and are asked about one after the other.
 
-import { aliases, cards, el, facts, inWords, judge, overlap } from "./answers.js";
+import {
+  aliases, cards, el, facts, inWords, judge, overlap, withClasses,
+} from "./answers.js";
 import { predict, readVersions, serve, useKey } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
 const pictures = []; // {file, url, button, answers by version, times, problem, verdict}
-const ticks = new Map(); // by version: whether it is asked
+const ticks = new Map(); // by a version's name: whether it is asked
 let versions = [];
 let shown = null;
 let isRunning = false;
@@ -81,8 +83,8 @@ async function run() {
   tell("");
   try {
     await refresh();
-    for (const { version, state } of versions) {
-      if (state === "ready") forgetRefusals(version);
+    for (const { name, state } of versions) {
+      if (state === "ready") forgetRefusals(name);
     }
     for (let next = nextPicture(); next; next = nextPicture()) await ask(next);
     $("key-form").hidden = true;
@@ -95,12 +97,12 @@ async function run() {
 
 async function refresh() {
   const read = await readVersions();
-  $("model").textContent = read.model;
-  document.title = `${read.model} · flipside`;
+  $("model").textContent = read.models.join(", ");
+  document.title = `${read.models.join(", ")} · flipside`;
   const isNew = JSON.stringify(read.versions) !== JSON.stringify(versions);
   versions = read.versions;
-  for (const { version, state } of versions) {
-    if (state === "ready" && !ticks.has(version)) ticks.set(version, true);
+  for (const { name, state } of versions) {
+    if (state === "ready" && !ticks.has(name)) ticks.set(name, true);
   }
   if (isNew) drawVersions();
   clearTimeout(lookAgain);
@@ -108,9 +110,9 @@ async function refresh() {
   if (isLoading) lookAgain = setTimeout(run, 2000);
 }
 
-const asked = () => versions.filter(({ version }) => ticks.get(version));
+const asked = () => versions.filter(({ name }) => ticks.get(name));
 const missing = ({ answers, problem }) =>
-  problem ? [] : asked().filter(({ version }) => !answers.has(version));
+  problem ? [] : asked().filter(({ name }) => !answers.has(name));
 const nextPicture = () =>
   [shown, ...pictures].find((picture) => picture && missing(picture).length);
 
@@ -126,34 +128,34 @@ async function ask(picture) {
 }
 
 async function askFor(picture, entries) {
-  const numbers = entries.map(({ version }) => version);
+  const names = entries.map(({ name }) => name);
   try {
-    const { results, milliseconds } = await predict(picture.file, numbers);
-    numbers.forEach((number, at) => picture.answers.set(number, results[at]));
-    picture.times.push({ numbers, milliseconds });
+    const { results, milliseconds } = await predict(picture.file, names);
+    names.forEach((name, at) => picture.answers.set(name, results[at]));
+    picture.times.push({ names, milliseconds });
   } catch (refusal) {
     if (refusal.isOfVersion && entries.length > 1) {
       for (const entry of entries) await askFor(picture, [entry]); // only one is gone
-    } else if (refusal.isOfVersion) picture.answers.set(numbers[0], refusal);
+    } else if (refusal.isOfVersion) picture.answers.set(names[0], refusal);
     else if (refusal.isOfService) throw refusal;
     else picture.problem = refusal.message;
   }
   draw(picture);
 }
 
-async function serveToEverybody(number) {
+async function serveToEverybody(name) {
   try {
-    await serve(number);
+    await serve(name);
   } catch (refusal) {
     return tell(refusal);
   }
-  forgetRefusals(number);
+  forgetRefusals(name);
   run();
 }
 
-function forgetRefusals(number) {
+function forgetRefusals(name) {
   for (const { answers } of pictures) {
-    if (!answers.get(number)?.top) answers.delete(number);
+    if (!answers.get(name)?.top) answers.delete(name);
   }
 }
 
@@ -169,7 +171,7 @@ function tell(refusal) {
 
 function drawVersions() {
   const focused = document.activeElement?.id;
-  const isNear = ({ version, state }) => state !== "available" || ticks.get(version);
+  const isNear = ({ name, state }) => state !== "available" || ticks.get(name);
   const far = versions.filter((entry) => !isNear(entry));
   $("asked").hidden = false;
   $("loaded").replaceChildren(...versions.filter(isNear).map(choice));
@@ -180,19 +182,19 @@ function drawVersions() {
 }
 
 function choice(entry) {
-  const { version, state, reason } = entry;
-  const checked = ticks.get(version) ?? false;
-  const box = el("input", { type: "checkbox", id: `ask-${version}`, checked });
+  const { name, state, reason } = entry;
+  const checked = ticks.get(name) ?? false;
+  const box = el("input", { type: "checkbox", id: `ask-${name}`, checked });
   box.addEventListener("change", () => {
-    ticks.set(version, box.checked);
-    forgetRefusals(version);
+    ticks.set(name, box.checked);
+    forgetRefusals(name);
     pictures.forEach(draw);
     run();
   });
   const words = { ready: "", available: checked ? "not loaded" : "" }[state] ?? state;
   const known = [facts(entry), words].filter(Boolean).join(" · ");
-  const name = [el("b", {}, `v${version}`), ...aliases(entry)];
-  const text = el("span", {}, ...name, el("small", {}, known));
+  const title = [el("b", {}, name), ...aliases(entry)];
+  const text = el("span", {}, ...title, el("small", {}, known));
   const line = el("li", {}, el("label", {}, box, text));
   if (reason) line.append(el("small", { className: "refusal" }, reason));
   return line;
@@ -222,7 +224,9 @@ function draw(picture) {
 }
 
 const columnsOf = ({ answers }) =>
-  asked().map((entry) => ({ entry, answer: answers.get(entry.version) }));
+  withClasses(
+    asked().map((entry) => ({ entry, answer: answers.get(entry.name) })),
+  );
 
 function drawTally() {
   const kinds = pictures.map(({ verdict }) => verdict?.kind);
@@ -236,10 +240,10 @@ function drawCaption() {
   const { naturalWidth: width, naturalHeight: height } = $("picture");
   $("picture").hidden = !width; // no image, or one that the browser cannot show
   $("picture").classList.toggle("tiny", width < 32); // digits are 8 x 8
-  const times = shown.times.map(({ numbers, milliseconds }) => {
-    const who = inWords(numbers.map((number) => `v${number}`));
-    return `${who} in ${Math.round(milliseconds)}\u00a0ms`;
-  });
+  const times = shown.times.map(
+    ({ names, milliseconds }) =>
+      `${inWords(names)} in ${Math.round(milliseconds)}\u00a0ms`,
+  );
   const size = width ? `${width} × ${height} pixels` : "";
   const words = ["", size, ...times].filter((text, at) => !at || text).join(" · ");
   $("caption").replaceChildren(el("b", {}, shown.file.name), words);

@@ -27,16 +27,24 @@ export class Refusal extends Error {
   }
 }
 
-export const readVersions = () => call("versions");
+/** The models, and the versions; each has a name as one types it. */
+export async function readVersions() {
+  const { model, versions } = await call("versions");
+  for (const entry of versions) {
+    entry.name = `${entry.model ? `${entry.model}/` : ""}v${entry.version}`;
+  }
+  const models = versions.map((entry) => entry.model ?? model);
+  return { models: models.length ? [...new Set(models)] : [model], versions };
+}
 
 /** Has a version served to everybody. */
-export const serve = (number) =>
-  call(`versions/v${encodeURIComponent(number)}`, { method: "POST" });
+export const serve = (name) =>
+  call(`versions/${encodeURIComponent(name)}`, { method: "POST" });
 
 /** The results, one of each version in this order, and how long they took. */
-export async function predict(file, numbers) {
+export async function predict(file, names) {
   const body = await read(file);
-  const query = new URLSearchParams(numbers.map((number) => ["version", `v${number}`]));
+  const query = new URLSearchParams(names.map((name) => ["version", name]));
   // Whatever the file is called, the service shall look at its bytes.
   const headers = { "Content-Type": "application/octet-stream" };
   const started = performance.now();

@@ -312,7 +312,7 @@ def test_a_key_is_asked_for_and_what_is_served_may_be_changed(
         page.pick(file)
         assert page.tables(1) == [answers[file][1]]
         page.wait_for("summary")[0].click()
-        page.wait_for("#ask-1")[0].click()
+        page.wait_for("#ask-v1")[0].click()
         assert "version 'v1' is not served" in page.text(".card .refusal")
         page.wait_for(".card button")[0].click()
         assert page.tables(2) == answers[file]

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlparse
 import requests
 
 from classifier.console.exits import NotNow, WrongUsage
+from classifier.store.versions import qualified
 from compare.collect.schema import (
     FINAL_CODES,
     Answer,
@@ -21,6 +22,7 @@ from compare.collect.schema import (
     ServedVersion,
     read_results,
     read_version,
+    served_models,
 )
 
 T = TypeVar("T")
@@ -95,10 +97,17 @@ class Service:
     reads_images = True
 
     def __init__(
-        self, url: str, *, patience_seconds: float, key: str | None = None
+        self,
+        url: str,
+        *,
+        patience_seconds: float,
+        key: str | None = None,
+        model: str | None = None,
     ) -> None:
+        """Versions are of `model`, if the service has several."""
         self.url = url.rstrip("/")
         self._key = key
+        self._model = model
         self.retries = 0
         self._patience_seconds = patience_seconds
         self._local = threading.local()
@@ -140,6 +149,8 @@ class Service:
     def version(self, name: str) -> ServedVersion:
         """One version as the service shows it. Raises UnknownServed."""
         listed = self.list_versions()
+        if self._model is not None and len(served_models(listed)) > 1:
+            name = qualified(self._model, name)
         path = f"/versions/{quote(name, safe='')}"
         entry = self._retry(lambda: self._send("GET", path))
         try:
@@ -171,7 +182,7 @@ class Service:
         document = self._send(
             "POST",
             "/predict",
-            params=[("version", version.number) for version in versions],
+            params=[("version", version.asked) for version in versions],
             files=[
                 ("image", (name, data, "application/octet-stream"))
                 for name, data in images
@@ -319,7 +330,9 @@ def _read_response(
         return document
     if has_images and code in FINAL_CODES:
         raise ImageRefused(NoAnswer(code, message))
-    if code == "unknown_version":
+    # Of a name alone: several of the service's models have such a version.
+    is_ambiguous = not has_images and code == "bad_request"
+    if code == "unknown_version" or is_ambiguous:
         raise UnknownServed(message)
     raise ServiceUnavailable(f"{request} was refused with status {status}: {message}")
 

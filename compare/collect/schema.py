@@ -1,11 +1,11 @@
 """Versions and answers: their form in HTTP, checked, and their form here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from classifier.bundle.labels import Labels
-from classifier.store.versions import INT8
+from classifier.store.versions import INT8, qualified
 
 NOT_IN_FILE = "not_in_file"
 """Code of an image that a file of predictions lacks."""
@@ -42,6 +42,15 @@ class ServedVersion:
 
     file_sha256: str | None = None
     """Digest of a file; None for a version."""
+
+    is_qualified: bool = field(default=False, compare=False)
+    """Whether its service has versions of several models, so that requests name the
+    model too."""
+
+    @property
+    def asked(self) -> str:
+        """Its name in requests: `8`, or `birds/8`."""
+        return qualified(self.model, self.number) if self.is_qualified else self.number
 
     @property
     def key(self) -> tuple[str, str]:
@@ -93,6 +102,13 @@ def shown_names(a: Named, b: Named) -> tuple[str, str]:
     return shown(*a), shown(*b)
 
 
+def served_models(listed: Mapping[str, Any]) -> list[str]:
+    """The models of the versions that `GET /versions` lists."""
+    entries = [entry for entry in listed["versions"] if isinstance(entry, Mapping)]
+    models = [str(entry["model"]) for entry in entries if entry.get("model")]
+    return list(dict.fromkeys(models)) or [str(listed["model"])]
+
+
 def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedVersion:
     """The body of `GET /versions/v8`; `listed` is the body of `GET /versions`.
 
@@ -106,10 +122,14 @@ def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedV
         aliases = entry.get("aliases")
         if number.endswith(INT8):
             whole = number.removesuffix(INT8)
-            of = {str(other["version"]): other for other in listed["versions"]}
-            aliases = of.get(whole, {}).get("aliases")
+            of = {
+                (other.get("model"), str(other["version"])): other
+                for other in listed["versions"]
+            }
+            aliases = of.get((entry.get("model"), whole), {}).get("aliases")
         return ServedVersion(
-            model=str(listed["model"]),
+            model=str(entry.get("model") or listed["model"]),
+            is_qualified=bool(entry.get("model")),
             number=number,
             labels=Labels.from_json(entry["labels"]),
             run_id=_text(entry.get("run_id")),
@@ -142,13 +162,14 @@ def read_results(
     for row, (image, version) in zip(results, expected, strict=True):
         try:
             place, number = row["image"], str(row["version"])
+            model = row.get("model") or version.model
             answers.append(_read_row(row, len(version.labels)))
         except (KeyError, TypeError, ValueError) as error:
             raise NotTheContract(f"not the contract's result: {error!r}") from error
-        if (place, number) != (image, version.number):
+        if (place, model, number) != (image, *version.key):
             raise NotTheContract(
-                f"image {place} by version {number} came where image {image} by "
-                f"version {version.number} was expected"
+                f"image {place} by version {model}/{number} came where image {image} "
+                f"by version {version.model}/{version.number} was expected"
             )
     width = len(versions)
     return [tuple(answers[i : i + width]) for i in range(0, len(answers), width)]

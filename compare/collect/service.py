@@ -16,7 +16,7 @@ from compare.collect.client import (
 from compare.collect.collector import Side
 from compare.collect.local_service import DEFAULT_ADDRESS, OwnService, own_service
 from compare.collect.offline import File
-from compare.collect.schema import ServedVersion
+from compare.collect.schema import ServedVersion, served_models
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)
 
@@ -43,7 +43,7 @@ def open_sides(
 ) -> Iterator[tuple[Side, Side]]:
     """Yield both sides. For names that are not among `files` a service is found.
 
-    A service answers for one model, so versions of two models need two.
+    A service of our own answers for one model, so versions of two models need two.
     """
     sides = {name: Side(file.version, file) for name, file in files.items()}
     served: dict[str | None, dict[str, str]] = {}
@@ -51,11 +51,13 @@ def open_sides(
         if typed not in files:
             model, name = split_name(typed)
             served.setdefault(model, {})[typed] = name
+    services: dict[str, Service] = {}  # by URL: one request asks for both versions
     with contextlib.ExitStack() as stack:
         for model, names in served.items():
-            service = stack.enter_context(find(model, list(names.values())))
+            found = stack.enter_context(find(model, list(names.values())))
+            service = services.setdefault(found.url, found)
             for typed, name in names.items():
-                sides[typed] = Side(service.version(name), service)
+                sides[typed] = Side(found.version(name), service)
         yield sides[a], sides[b]
 
 
@@ -76,7 +78,7 @@ def find_service(
     already; one at the default address that answers for all versions; one that is
     started here. A service of our own is stopped at the end.
     """
-    connect = partial(Service, patience_seconds=patience_seconds, key=key)
+    connect = partial(Service, patience_seconds=patience_seconds, key=key, model=model)
     with contextlib.ExitStack() as stack:
         service = None
         if url is not None:
@@ -96,9 +98,10 @@ def find_service(
 
 
 def _check_model(service: Service, model: str | None) -> None:
-    served = service.list_versions()["model"]
-    if model is not None and served != model:
-        raise UnknownModel(f"{service.url} serves {served!r}, not {model!r}")
+    served = served_models(service.list_versions())
+    if model is not None and model not in served:
+        there = ", ".join(map(repr, served))
+        raise UnknownModel(f"{service.url} serves {there}, not {model!r}")
 
 
 def _versions_at_default(
@@ -108,12 +111,13 @@ def _versions_at_default(
 
     Empty if there is no service, or if it lacks one of them.
     """
-    service = Service(DEFAULT_URL, patience_seconds=0, key=key)
+    service = Service(DEFAULT_URL, patience_seconds=0, key=key, model=model)
     try:
         with contextlib.closing(service):
-            served = service.list_versions()["model"]
-            if model not in (None, served):
-                logger.info("%s serves %s, another model", DEFAULT_URL, served)
+            served = served_models(service.list_versions())
+            if model is not None and model not in served:
+                there = ", ".join(served)
+                logger.info("%s serves %s, another model", DEFAULT_URL, there)
                 return []
             return [service.version(name) for name in names]
     except ServiceUnavailable:

@@ -16,6 +16,7 @@ from selenium import webdriver
 from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.predict import predict
 from classifier.store.versions import UnknownModel, UnknownVersion
+from compare.__main__ import main as compare
 from serving.config import ServingConfig
 from serving.metrics import Metrics
 from serving.versions.loading import open_pool
@@ -272,6 +273,21 @@ def test_metrics_tell_versions_of_the_same_number_apart(live: RunningService) ->
         assert re.search(
             rf'serving_model_info\{{.*model="{model}".*version="{model}/1"\}} 1', text
         )
+
+
+def test_compare_asks_one_service_for_versions_of_two_models(
+    live: RunningService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map.csv").write_text("a_id,b_id\n0,rose\n1,daisy\n2,tulip\n")
+    pair = ["--a", "v1", "--b", f"{FLOWERS}/@live", "--model", DIGITS]
+    common = ["--url", live.url, "--data", "digits", "--no-mlflow", "--limit", "60"]
+    where = ["--class-map", str(tmp_path / "map.csv"), "--out", str(tmp_path / "x")]
+
+    assert compare([*pair, *common, *where]) == 0
+    assert capsys.readouterr().out.startswith(f"{FLOWERS}/v1 (B) in place of {DIGITS}/")
+
+    assert compare(["--a", "v1", "--b", "v2", *common]) == 2
+    assert f"name one of {DIGITS}/v1, {FLOWERS}/v1" in capsys.readouterr().err
 
 
 def _pool_of(store: Store, versions: str, *, model: str | None = None) -> Any:

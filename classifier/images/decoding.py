@@ -63,7 +63,7 @@ _PARTS: Mapping[Format, Callable[[bytes], Iterator[Parts]]] = {
 }
 
 # Pillow raises these on damaged files; OSError alone covers less than half of them.
-_PILLOW_FAILURES = (
+PILLOW_FAILURES = (
     OSError,
     ValueError,
     SyntaxError,
@@ -129,7 +129,7 @@ class CheckedImage:
         try:
             with opened:
                 return upright_rgb(opened)
-        except _PILLOW_FAILURES as error:
+        except PILLOW_FAILURES as error:
             raise _undecodable(self._data) from error
 
 
@@ -199,7 +199,7 @@ def _open(data: bytes) -> Image.Image:
     Image.MAX_IMAGE_PIXELS = None
     try:
         return Image.open(BytesIO(data), formats=get_args(Format))
-    except _PILLOW_FAILURES as error:
+    except PILLOW_FAILURES as error:
         raise _undecodable(data) from error
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from classifier.bundle.files import Bundle, read_bundle
 from classifier.images.base64_text import from_base64
 from classifier.images.decoding import (
+    PILLOW_FAILURES,
     ImageTooLarge,
     RgbImage,
     UndecodableImage,
@@ -34,12 +35,14 @@ TOP = 5
 
 BATCH_SIZE = 64
 
+BYTES = (bytes, bytearray, memoryview)
+
 SERVER = "mlflow.pyfunc.scoring_server.app"
 """The module of the process of `mlflow models serve`."""
 
 FORMS = (
-    "give a path, the bytes of a file, its text in base64, a PIL image or an array "
-    "[H, W, 3] of uint8; one, a list, or a column 'image'"
+    "give a path, the bytes of a file, a file opened with 'rb', its text in base64, a "
+    "PIL image or an array [H, W, 3] of uint8; one, a list, or a column 'image'"
 )
 
 
@@ -97,7 +100,7 @@ class ImageModel:
         if isinstance(item, np.ndarray):
             item = _picture(item, name)
         if isinstance(item, Image.Image):
-            return preprocessing.resizing(upright_rgb(item))
+            return preprocessing.resizing(_opened(item, name))
         try:
             return preprocessing.image(
                 _file(item, name), max_megapixels=OWN_FILES_MEGAPIXELS
@@ -117,8 +120,8 @@ def _items(data: Any) -> Any:
     if isinstance(data, np.ndarray) and data.dtype.kind in "OUS":
         data = data.ravel().tolist()
     if isinstance(data, np.ndarray):
-        items: Any = data[None] if data.ndim in (2, 3) else data
-    elif isinstance(data, (str, bytes, PathLike, Image.Image)):
+        items: Any = data[None] if data.ndim in (0, 2, 3) else data
+    elif isinstance(data, (str, *BYTES, PathLike, Image.Image)) or _is_file(data):
         items = [data]
     elif isinstance(data, Iterable):
         items = [_column(d) if isinstance(d, Mapping) else d for d in data]
@@ -130,6 +133,8 @@ def _items(data: Any) -> Any:
 
 
 def _column(found: Mapping[Any, Any]) -> Any:
+    if not found:
+        raise ValueError(f"there is no image in an empty mapping; {FORMS}")
     named = [name for name in COLUMNS if name in found] or list(found)[:2]
     if len(found) != 1 and named[0] not in COLUMNS:
         raise ValueError(
@@ -141,7 +146,9 @@ def _column(found: Mapping[Any, Any]) -> Any:
 
 def _file(item: Any, name: str) -> bytes:
     """The bytes of an image's file. Raises ValueError if there is none."""
-    if isinstance(item, (bytes, bytearray, memoryview)):
+    if _is_file(item):
+        item = _read(item, name)
+    if isinstance(item, BYTES):
         return bytes(item)
     if not isinstance(item, (str, PathLike)):
         raise ValueError(f"{name} is a {type(item).__name__}; {FORMS}")
@@ -161,6 +168,34 @@ def _file(item: Any, name: str) -> bytes:
     if data is None:
         raise ValueError(f"{name} is not base64")
     return data
+
+
+def _is_file(item: Any) -> bool:
+    """Whether it is open to be read, as those of open(), zipfile and io.BytesIO are."""
+    return callable(getattr(item, "read", None))
+
+
+def _read(file: Any, name: str) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # a closed file, or one to be written
+        raise ValueError(f"{name} is a file that cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise ValueError(
+            f"{name} is a file that reads {type(data).__name__}; open it with 'rb'"
+        )
+    return data
+
+
+def _opened(image: Image.Image, name: str) -> RgbImage:
+    """Pillow opens a file by its header, and decodes it here."""
+    try:
+        return upright_rgb(image)
+    except PILLOW_FAILURES as error:
+        raise ValueError(
+            f"{name} is a PIL image that cannot be decoded ({error}); its file is cut "
+            f"off, damaged or closed"
+        ) from error
 
 
 def _of_base64(item: Any) -> bytes | None:

@@ -19,10 +19,10 @@ LOADER = "classifier.inference.pyfunc"
 """The module by which `mlflow.pyfunc` loads a version."""
 
 TAKES = (
-    "Images of any size: a path, the bytes of a file, its text in base64, a PIL image "
-    "or an array [H, W, 3] of uint8; one, a list, or a column `image` of a frame. They "
-    "give a row each. Pixels uint8 [N, {height}, {width}, 3], of this version's size, "
-    'give {{"logits": [N, {classes}]}}.'
+    "Images of any size: a path, the bytes of a file, an open file, its text in "
+    "base64, a PIL image or an array [H, W, 3] of uint8; one, a list, or a column "
+    "`image` of a frame. They give a row each. Pixels uint8 [N, {height}, {width}, 3], "
+    'of this version\'s size, give {{"logits": [N, {classes}]}}.'
 )
 """What MLmodel says of the input. A schema of MLflow would refuse most of it."""
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import version as version_of
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def _arrays() -> list[Any]:
         lambda paths: list(map(str, paths)),
         lambda paths: np.array(list(map(str, paths))),
         lambda paths: FILES,
+        lambda paths: [bytearray(FILES[0]), memoryview(FILES[1]), FILES[2]],
+        lambda paths: [BytesIO(FILES[0]), *paths[1:]],
         lambda paths: _texts(),
         lambda paths: np.array(_texts()),
         lambda paths: [{"b64": text} for text in _texts()],
@@ -100,17 +103,33 @@ def test_images_in_any_form_give_their_classes(
         assert row.probability == pytest.approx(top[0].probability, abs=1e-5)
 
 
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("place", range(7))
 def test_a_single_image_gives_a_single_row(
     model: mlflow.pyfunc.PyFuncModel,
     expected: list[tuple[Prediction, ...]],
     place: int,
 ) -> None:
     given: list[Any] = [FILES[0], _texts()[0], _pictures()[0], _arrays()[0]]
+    given += [bytearray(FILES[0]), memoryview(FILES[0]), BytesIO(FILES[0])]
 
     frame = model.predict(given[place])
 
     assert list(frame["id"]) == [expected[0][0].id]
+
+
+def test_an_open_file_is_an_image(
+    model: mlflow.pyfunc.PyFuncModel,
+    expected: list[tuple[Prediction, ...]],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.png").write_bytes(FILES[0])
+
+    with (tmp_path / "x.png").open("rb") as file:
+        frame = model.predict(file)
+
+    assert list(frame["id"]) == [expected[0][0].id]
+    with pytest.raises(ValueError, match="image 0 is a file that cannot be read"):
+        model.predict(file)  # it is closed
 
 
 def test_pixels_of_the_exact_size_give_logits(
@@ -129,6 +148,12 @@ def test_pixels_of_the_exact_size_give_logits(
     ("given", "said"),
     [
         ([], "there is no image"),
+        ({}, "there is no image in an empty mapping; give a path"),
+        ([{}], "there is no image in an empty mapping"),
+        (np.array(7), "image 0 is a int64"),
+        (StringIO("text"), "image 0 is a file that reads str; open it with 'rb'"),
+        ([FILES[0], BytesIO(b"no image")], "image 1: 8 bytes are not an image"),
+        (Image.open(BytesIO(FILES[0][:150])), "image 0 is a PIL image that cannot be"),
         (7, "there is no image in a int"),
         ([FILES[0], 7], "image 1 is a int; give a path"),
         ([FILES[0], b"no image"], "image 1: 8 bytes are not an image"),

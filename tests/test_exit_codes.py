@@ -18,7 +18,6 @@ import training.publishing.export
 import training.publishing.foreign_graph
 import training.run.preflight
 import training.run.resume
-import training.run.start
 import training.run.state
 from classifier import hardware, storage
 from classifier.bundle import files, labels, network, predictions_file, sidecar
@@ -44,7 +43,7 @@ CODES: dict[type[Exception], int] = {
     network.UnknownNetwork: 2,
     weights.UnfitWeights: 2,
     training.optimization.layers.NoSuchLayers: 2,
-    training.run.start.UnfitSize: 2,
+    network.UnfitSize: 2,
     sidecar.BadSidecar: 2,
     training.publishing.foreign_graph.UnfitModel: 2,
     versions.AmbiguousVersion: 2,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from classifier.bundle.network import NetworkNotAllowed
+from classifier.bundle.network import NetworkNotAllowed, UnfitSize
 from classifier.console.exits import WrongUsage
 from classifier.metrics import softmax
 from classifier.networks.image_classifier import ImageClassifier
@@ -17,7 +17,6 @@ from serving.config import ServingConfig
 from tests.conftest import Store, encoded, picture, until
 from training.config.commands import ResumeConfig
 from training.config.settings import TrainingConfig
-from training.run.start import UnfitSize
 from training.train import train
 
 QUICK = ("squeezenet1_1", "shufflenet_v2_x0_5", "timm:mobilenetv3_small_050")
@@ -92,11 +91,7 @@ def check_answers(store: Store, version: str, file: Path, **more: object) -> Non
 def test_a_network_trains_is_published_and_serves(
     arch: str, photos: Path, store: Store, cache: Path
 ) -> None:
-    fixed = {"timm:vit_tiny_patch16_224": 224}
-    train(
-        settings(photos, cache, arch=arch, image_size=fixed.get(arch), batch_size=4),
-        arguments=[],
-    )
+    train(settings(photos, cache, arch=arch, batch_size=4), arguments=[])
 
     check_answers(store, "v1", photos / "val" / "cat" / "0.png")
 
@@ -184,5 +179,8 @@ def test_a_size_that_a_network_refuses_is_wrong_usage(
 ) -> None:
     with pytest.raises(UnfitSize, match="alexnet cannot take images of 16 x 16"):
         train(settings(photos, cache, arch="alexnet", image_size=16), arguments=[])
+    vit = "timm:vit_tiny_patch16_224"
+    with pytest.raises(UnfitSize, match=f"{vit} takes images of 224 x 224 pixels only"):
+        train(settings(photos, cache, arch=vit, image_size=64), arguments=[])
 
     assert not store.registry.has_model("photos")

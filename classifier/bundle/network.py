@@ -51,6 +51,10 @@ class UnknownNetwork(WrongUsage, ValueError):
     """A network cannot be built: no such name, or a function that is not there."""
 
 
+class UnfitSize(WrongUsage, ValueError):
+    """The network refuses images of this size."""
+
+
 class NetworkNotAllowed(WrongUsage, ValueError):
     """A version's network is a user's code that the operator has not named."""
 
@@ -165,16 +169,19 @@ def has_auxiliary_heads(architecture: str, size: int) -> bool:
     return architecture == "googlenet"
 
 
-def check_size(architecture: str, size: int) -> None:
-    """Raises ValueError for a size that the network does not take."""
-    own, least = own_size(architecture), least_size(architecture)
+def check_size(architecture: str, size: int, *, own: int | None = None) -> None:
+    """Raises UnfitSize for a size that the network does not take.
+
+    `own` is the only size of a network that is none of torchvision's.
+    """
+    own, least = own or own_size(architecture), least_size(architecture)
     if own is not None and size != own:
-        raise ValueError(
+        raise UnfitSize(
             f"{architecture} takes images of {own} x {own} pixels only, and image_size "
             f"is {size}; leave out --image-size"
         )
     if size < least:
-        raise ValueError(
+        raise UnfitSize(
             f"{architecture} takes images of {least} x {least} pixels or more, and "
             f"image_size is {size}; ask for --image-size {_INCEPTION_SIZES[1]}"
         )

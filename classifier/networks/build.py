@@ -19,6 +19,8 @@ from classifier.bundle.network import (
     NetworkNotAllowed,
     NetworkSpec,
     UnknownNetwork,
+    check_size,
+    default_size,
     has_auxiliary_heads,
     own_size,
     source_of,
@@ -69,6 +71,41 @@ def build_network(
     return _tiny(classes, spec.stem) if name == "tiny" else _of_torchvision(spec, size)
 
 
+def usual_size(architecture: str, *, otherwise: int = 64) -> int:
+    """Height and width where none are asked for: the network's own, else `otherwise`.
+
+    Raises UnknownNetwork for a network of timm's that cannot be looked up.
+    """
+    config = _timm_config(architecture)
+    if config is None:
+        return default_size(architecture, otherwise=otherwise)
+    if config.fixed_input_size:
+        return int(config.input_size[-1])
+    return max(otherwise, *(config.min_input_size or (0, 0))[-2:])
+
+
+def check_image_size(architecture: str, size: int) -> None:
+    """Raises UnfitSize for a size that the network is known not to take."""
+    config = _timm_config(architecture)
+    is_fixed = config is not None and config.fixed_input_size
+    check_size(architecture, size, own=config.input_size[-1] if is_fixed else None)
+
+
+def _timm_config(architecture: str) -> Any:
+    """What timm says of the network's images; None of a network that is not timm's."""
+    name = architecture.removeprefix("timm:")
+    if name == architecture:
+        return None
+    timm = _timm(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # a tag of no weights
+        raise UnknownNetwork(f"timm has no network {name!r}: {error}") from error
+    if config is None:
+        raise UnknownNetwork(f"timm has no network {name!r}")
+    return config
+
+
 def logits_of(outputs: Any) -> list[Tensor]:
     """Logits of the network in float32, then those of its auxiliary heads.
 
@@ -101,13 +138,18 @@ def _of_torchvision(spec: NetworkSpec, size: int) -> nn.Module:
     return network
 
 
-def _of_timm(name: str, classes: int) -> nn.Module:
+def _timm(name: str) -> Any:
+    """The package, untyped. Raises UnknownNetwork where it is not installed."""
     try:
-        import timm
+        return importlib.import_module("timm")
     except ImportError as error:
         raise UnknownNetwork(
             f"timm:{name} needs the package timm: pip install 'flipside[timm]'"
         ) from error
+
+
+def _of_timm(name: str, classes: int) -> nn.Module:
+    timm = _timm(name)
     try:
         network: nn.Module = timm.create_model(name, num_classes=classes)
     except RuntimeError as error:  # timm's error for an unknown name

@@ -11,9 +11,14 @@ import torch
 from mlflow.exceptions import MlflowException
 from torch import nn
 
-from classifier.bundle.network import NetworkSpec, check_size, default_size
+from classifier.bundle.network import NetworkSpec, UnfitSize
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks.build import build_network, new_spec
+from classifier.networks.build import (
+    build_network,
+    check_image_size,
+    new_spec,
+    usual_size,
+)
 from classifier.networks.image_classifier import ImageClassifier
 from classifier.networks.weights import (
     UnfitWeights,
@@ -36,10 +41,10 @@ _REMEDY = (
 
 def size_of(architecture: str, given: int | None) -> int:
     """Height and width of its images. Raises UnfitModel for those it refuses."""
-    size = given or default_size(architecture, otherwise=SIZE)
+    size = given or usual_size(architecture, otherwise=SIZE)
     try:
-        check_size(architecture, size)
-    except ValueError as error:
+        check_image_size(architecture, size)
+    except UnfitSize as error:
         raise UnfitModel(str(error).replace("image_size", "size")) from error
     return size
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from classifier.bundle.network import NetworkSpec, default_size
+from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
 from classifier.datasets.split import Splitting
-from classifier.networks.build import build_network, new_spec
+from classifier.networks.build import build_network, new_spec, usual_size
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
 from training.config.settings import TrainingConfig
@@ -227,7 +227,7 @@ def about_weight_bytes(config: TrainingConfig) -> int:
     spec = new_spec(config.arch, classes=1000, stem=config.stem)
 
     def build() -> nn.Module:
-        size = config.image_size or default_size(config.arch)
+        size = config.image_size or usual_size(config.arch)
         return build_network(spec, size=size, allowed={config.arch})
 
     try:

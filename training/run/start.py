@@ -13,13 +13,16 @@ from classifier.bundle.files import read_bundle
 from classifier.bundle.labels import Labels
 from classifier.bundle.network import (
     NetworkSpec,
+    UnfitSize,
     UnknownNetwork,
-    check_size,
-    default_size,
 )
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.console.exits import WrongUsage
-from classifier.networks.build import build_network, new_spec
+from classifier.networks.build import (
+    build_network,
+    check_image_size,
+    new_spec,
+    usual_size,
+)
 from classifier.networks.weights import (
     IMAGENET,
     StartingWeights,
@@ -31,10 +34,6 @@ from classifier.store.registry import Registry
 from training.config.network_flags import channels
 from training.config.settings import TrainingConfig
 from training.optimization.layers import TrainOnly, freeze
-
-
-class UnfitSize(WrongUsage, ValueError):
-    """The network refuses images of this size."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,17 @@ class Start:
 def new_start(config: TrainingConfig, labels: Labels) -> Start:
     """Reads the weights, if the flags name some.
 
-    Raises ValueError for a size that the network refuses, and as
+    Raises UnfitSize for a size that the network refuses, and as
     `classifier.networks.weights` does.
     """
     spec = new_spec(config.arch, classes=len(labels), stem=config.stem)
+    if config.image_size is not None:  # before weights are downloaded
+        check_image_size(config.arch, config.image_size)
     weights = None if config.weights is None else _weights(config, spec, labels)
     given = None if weights is None else weights.preprocessing
-    size = config.image_size or (given.height if given else default_size(config.arch))
+    size = config.image_size or (given.height if given else usual_size(config.arch))
+    check_image_size(config.arch, size)
     try:
-        check_size(config.arch, size)
         return Start(spec, _preprocessing(config, given, size), weights)
     except ValueError as error:
         raise UnfitSize(str(error)) from error
@@ -77,7 +78,7 @@ def saved_start(
     """The start that a run's state keeps; older states have a stretch and ResNet-18."""
     if "network" not in content:
         spec = new_spec(config.arch, classes=classes, stem=config.stem)
-        size = config.image_size or default_size(config.arch)
+        size = config.image_size or usual_size(config.arch)
         return Start(spec, Preprocessing(size, size))
     return Start(
         NetworkSpec.from_json(content["network"]),

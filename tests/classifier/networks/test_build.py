@@ -13,12 +13,15 @@ import torchvision
 from classifier.bundle.network import (
     NetworkNotAllowed,
     NetworkSpec,
+    UnfitSize,
     UnknownNetwork,
 )
 from classifier.networks.build import (
     auxiliary_weight,
     build_network,
+    check_image_size,
     new_spec,
+    usual_size,
 )
 
 FUNCTION = """
@@ -55,6 +58,26 @@ def test_both_stems_have_torchvisions_state_dict_names() -> None:
     for stem in ("imagenet", "small"):
         spec = new_spec("resnet18", classes=7, stem=stem)
         assert list(build_network(spec, size=64).state_dict()) == list(theirs)
+
+
+def test_the_size_is_the_networks_own_unless_it_takes_many() -> None:
+    vit, many = "timm:vit_tiny_patch16_224", "timm:mobilenetv3_small_050"
+
+    sizes = {name: usual_size(name) for name in ("swin_v2_t", "resnet18", vit, many)}
+
+    assert sizes == {"swin_v2_t": 256, "resnet18": 64, vit: 224, many: 64}
+    assert usual_size(many, otherwise=224) == 224
+    assert usual_size("timm:haloregnetz_b") == 224  # its attention needs so many
+    with pytest.raises(UnfitSize, match=f"{vit} takes images of 224 x 224 pixels only"):
+        check_image_size(vit, 64)
+    for name, size in ((vit, 224), (many, 96), ("resnet18", 40)):
+        check_image_size(name, size)
+
+
+def test_a_network_that_timm_lacks_is_unknown() -> None:
+    for name in ("timm:resnet1", "timm:resnet18.no_such_weights"):
+        with pytest.raises(UnknownNetwork, match="timm has no network 'resnet1"):
+            usual_size(name)
 
 
 def test_the_small_stem_keeps_the_resolution() -> None:

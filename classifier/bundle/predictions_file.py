@@ -23,6 +23,9 @@ from classifier.storage import atomic_write
 IMAGE, TRUTH = "image", "truth"
 NUMBERED = re.compile(r"(id|probability)_([1-9][0-9]{0,5})")
 
+_INDEX = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")
+"""Names of the column in which pandas writes the index of a frame."""
+
 MOST_SUM = 1.001
 """Largest sum of a row's probabilities: 1, and the rounding of three digits."""
 
@@ -136,6 +139,11 @@ def _check_columns(columns: Sequence[str]) -> None:
     places = _places(columns)
     if not set(columns) - {IMAGE, TRUTH}:
         raise BadPredictions(f"there are no probabilities; {found}. Needed: {FORM}")
+    if not places and (index := [name for name in columns if _INDEX.fullmatch(name)]):
+        raise BadPredictions(
+            f"the column {index[0]!r} is not named by a class; pandas writes its index "
+            "so: write the file again with index=False, or name the column"
+        )
     numbered = {match[0] for name in columns if (match := NUMBERED.fullmatch(name))}
     pairs = {f"{kind}_{n}" for kind in ("id", "probability") for n in places}
     if lone := sorted(numbered ^ pairs):
@@ -174,7 +182,7 @@ def _parse(table: Any) -> Predictions:
     places = _places(table.column_names)
     parse = _parse_numbered if places else _parse_columns
     class_ids, indices, probabilities = parse(table)
-    _check_probabilities(names, indices, probabilities)
+    _check_probabilities(names, indices, probabilities, is_whole=not places)
     order = np.argsort(-probabilities, axis=1, kind="stable")  # NaN comes last
     return Predictions(
         names=tuple(names),
@@ -215,9 +223,16 @@ def _parse_columns(table: Any) -> tuple[list[str], IntArray, FloatArray]:
 
 
 def _check_probabilities(
-    names: Sequence[str], indices: IntArray, probabilities: FloatArray
+    names: Sequence[str],
+    indices: IntArray,
+    probabilities: FloatArray,
+    *,
+    is_whole: bool,
 ) -> None:
-    """BadPredictions for the first row that is no distribution, or its first part."""
+    """BadPredictions for the first row that is no distribution, or its first part.
+
+    A whole one has every class. Its zeros alone would not say which class is first.
+    """
     listed = indices >= 0
     some = np.where(listed, probabilities, 0)
     ordered = np.sort(indices, axis=1)
@@ -228,6 +243,10 @@ def _check_probabilities(
         ("has a negative probability", (some < 0).any(axis=1)),
         (f"has probabilities that add to more than {MOST_SUM}", some.sum(1) > MOST_SUM),
         ("has a class twice", twice.any(axis=1)),
+        (
+            "has 0 for each class, so no class is its answer; fill it, or leave it out",
+            is_whole & (some == 0).all(axis=1),
+        ),
     )
     for fault, rows in faults:
         if rows.any():

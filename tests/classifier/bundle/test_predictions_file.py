@@ -75,6 +75,17 @@ def test_a_parquet_file_of_pandas_may_have_numbers_as_ids(tmp_path: Path) -> Non
     assert found.truths == found.class_ids == ("7",)
 
 
+def test_an_index_of_pandas_is_no_class_and_does_no_harm(tmp_path: Path) -> None:
+    answers = pd.DataFrame({"image": ["x"], "id_1": ["a"], "probability_1": [0.0]})
+    answers.to_csv(tmp_path / "p.csv")
+    classes = pd.DataFrame({"image": ["x"], "a": [0.5]}, index=[7])
+    classes.to_parquet(tmp_path / "p.parquet")
+
+    assert read_predictions_file(tmp_path / "p.csv").class_ids == ("a",)
+    with pytest.raises(BadPredictions, match=r"'__index_level_0__'.* index=False"):
+        read_predictions_file(tmp_path / "p.parquet")
+
+
 def test_names_are_text_whatever_they_look_like(tmp_path: Path) -> None:
     text = "\ufeffimage,truth,01,NA\r\n007,01,0.5,0.5\r\nNA,NA,1,0\r\nnull,01,1,0\r\n"
 
@@ -112,6 +123,9 @@ def test_names_are_text_whatever_they_look_like(tmp_path: Path) -> None:
             "row of 'x' has a class twice",
         ),
         ("image,id_1,probability_1\nx,,\n", "row of 'x' has no answer at all"),
+        ("image,a,b\nx,1,0\ny,0,0.0\n", "row of 'y' has 0 for each class"),
+        (",image,a,b\n0,x,1,0\n", "the column '' is not named by .* index=False"),
+        ("Unnamed: 0,image,a\n0,x,1\n", "the column 'Unnamed: 0' is not named"),
     ],
 )
 def test_a_table_that_is_not_of_predictions_is_refused_with_its_fault(

@@ -11,7 +11,6 @@ from classifier.bundle.labels import Labels, unicode_hint
 from classifier.datasets.dataset import BadDataset, Dataset, Part, check_same_classes
 from classifier.datasets.listing import (
     IMAGE_SUFFIXES,
-    TABLE,
     LeftOut,
     Listing,
     class_folders,
@@ -19,10 +18,10 @@ from classifier.datasets.listing import (
     describe_left_out,
     first_few,
     has_images,
-    hint_of_parts,
     list_images,
     subfolders,
 )
+from classifier.datasets.parts import TABLE, hint_of_an_unclear_part, hint_of_parts
 
 
 def class_names(root: Path, class_ids: Iterable[str]) -> Mapping[str, str]:
@@ -169,7 +168,7 @@ def _check_class(name: str, images: Listing) -> None:
 def _read_part(root: Path, part: str) -> Part:
     folder = root / part
     if not folder.is_dir():
-        hint = hint_of_parts(root)
+        hint = hint_of_parts(root) or hint_of_an_unclear_part(root)
         if not hint and os.path.isdir(root / "train"):
             hint = f"name {root / 'train'} with --data, and it is split by itself"
         raise BadDataset(f"{folder} is not there; {hint or _WHAT_A_DATA_SET_IS}")

@@ -1,4 +1,4 @@
-"""Finds the parts of a data set, and the images below a folder."""
+"""Lists the images and the class folders below a folder, and counts all else."""
 
 import os
 import re
@@ -65,6 +65,14 @@ def list_images(folder: Path) -> Listing:
 def has_images(folder: Path) -> bool:
     """Whether list_images() would find one; stops at the first."""
     return next(_walk(folder, LeftOut()), None) is not None
+
+
+def has_images_of_its_own(folder: Path) -> bool:
+    """Whether there is an image in the folder itself, and not only below it."""
+    return any(
+        not is_hidden(entry.name) and _kind(entry) == IMAGE
+        for entry in _entries(folder)
+    )
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -134,6 +142,16 @@ def check_names(folder: Path, names: Iterable[str]) -> None:
                 f"the name of {str(folder / name)!r} is not plain UTF-8 text; rename "
                 f"the file"
             )
+
+
+def below(folders: Iterable[Path]) -> list[Path]:
+    """All subfolders, except in folders that this user may not list."""
+    return [
+        inner
+        for folder in folders
+        if os.access(folder, os.R_OK | os.X_OK)
+        for inner in subfolders(folder)
+    ]
 
 
 def _walk(root: Path, left_out: LeftOut) -> Iterator[str]:
@@ -223,114 +241,3 @@ def _begins_as_image(path: str) -> bool:
             return is_image(file.read(HEAD_BYTES))
     except PermissionError:
         return False
-
-
-PARTS = ("train", "val")
-TABLE = "val_annotations.txt"
-DEPTH = 2
-"""Levels to search below the given folder, as in `archive/dataset/train`."""
-
-_ALIKE = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev", "eval", "test", "testing"),
-}
-"""Other names of the parts, in lower case, the likeliest first."""
-
-
-def has_parts(folder: Path) -> bool:
-    return any(os.path.exists(folder / part) for part in PARTS)
-
-
-def find_root(folder: Path) -> Path | None:
-    """`folder` if it has a part; else the only folder below that has a `val` part.
-
-    Raises BadDataset if several folders have one.
-    """
-    if has_parts(folder):
-        return folder
-    level = subfolders(folder)
-    for _ in range(DEPTH):
-        found = [inner for inner in level if _has_validation_part(inner)]
-        if len(found) > 1:
-            raise BadDataset(
-                f"{folder} holds {len(found)} data sets: "
-                f"{first_few(inner.relative_to(folder) for inner in found)}; name the "
-                f"folder of one with --data, after unpacking if it is an archive's"
-            )
-        if found:
-            return found[0]
-        level = _below(level)
-    return None
-
-
-def find_flat_root(folder: Path) -> Path | None:
-    """`folder` if it has class folders without parts; else the only folder that has.
-
-    Images in one folder alone are no classes, nor are parts with other names.
-    """
-    level = [folder]
-    for _ in range(DEPTH + 1):
-        if len(level) != 1 or _resembles_parts(level[0]):
-            return None
-        inner = [below for below in _below(level) if has_images(below)]
-        if len(inner) > 1:
-            return level[0]
-        level = inner
-    return None
-
-
-def _resembles_parts(root: Path) -> bool:
-    """Whether a folder named like a part has class folders. One with images is one."""
-    alike = {name for names in _ALIKE.values() for name in names}
-    return any(
-        any(map(has_images, _below([inner])))
-        for inner in _below([root])
-        if inner.name.lower() in alike
-    )
-
-
-def hint_of_parts(root: Path, *, depth: int = DEPTH) -> str:
-    """How to rename parts with other names; empty if no folder resembles a part.
-
-    Searches the folders in `root` and `depth` levels below.
-    """
-    level = [root]
-    for _ in range(depth + 1):
-        hints = (_hint_in(folder, is_root=folder == root) for folder in level)
-        if hint := next(filter(None, hints), ""):
-            return hint
-        level = _below(level)
-    return ""
-
-
-def _has_validation_part(folder: Path) -> bool:
-    # Path would raise if the folder is another user's, such as a disk's lost+found.
-    val = folder / "val"
-    return os.path.isdir(val) and (os.path.isfile(val / TABLE) or bool(_below([val])))
-
-
-def _below(folders: list[Path]) -> list[Path]:
-    """All subfolders, except in folders that this user may not list."""
-    return [
-        inner
-        for folder in folders
-        if os.access(folder, os.R_OK | os.X_OK)
-        for inner in subfolders(folder)
-    ]
-
-
-def _hint_in(folder: Path, *, is_root: bool) -> str:
-    names = {inner.name.lower(): inner.name for inner in _below([folder])}
-    there = [part for part in PARTS if os.path.isdir(folder / part)]
-    renames = {
-        names[alike[0]]: part
-        for part in PARTS
-        if part not in there and (alike := [n for n in _ALIKE[part] if n in names])
-    }
-    if renames:
-        found = " and ".join(map(repr, [*there, *renames]))
-        todo = " and ".join(f"{name!r} to {part!r}" for name, part in renames.items())
-        return f"{folder} has {found}: rename or link {todo}"
-    if there and not is_root:
-        return f"{folder} has only {there[0]!r}; the other part is not beside it"
-    return ""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,13 @@ from classifier.datasets.layouts import (
     read_image_folder,
     read_tiny_imagenet,
 )
-from classifier.datasets.listing import (
+from classifier.datasets.listing import subfolders
+from classifier.datasets.parts import (
+    classes_named_like_parts,
     find_flat_root,
     find_root,
+    folders_beside_a_part,
     has_parts,
-    subfolders,
 )
 from classifier.datasets.split import AS_RECORDED, Splitting
 from classifier.storage import build_once
@@ -142,10 +145,21 @@ def _read_folder(
         dataset = read(root, want_train=want_train)
     if not is_tiny_imagenet(root):
         dataset = replace(dataset, name=_plain_name(name))
-    if root == folder:
-        return dataset
-    note = f"the data set is in {root.relative_to(folder)}"
-    return replace(dataset, source=str(folder), own_notes=(note, *dataset.own_notes))
+    notes = [*_notes_about_parts(root, is_flat=flat is not None)]
+    if root != folder:
+        notes.insert(0, f"the data set is in {root.relative_to(folder)}")
+    own_notes = (*notes, *dataset.own_notes)
+    return replace(dataset, source=str(folder), own_notes=own_notes)
+
+
+def _notes_about_parts(root: Path, *, is_flat: bool) -> Iterator[str]:
+    """Notes where a folder could be a part or a class."""
+    if is_flat:
+        for name in classes_named_like_parts(root):
+            yield f"{name}/ is taken for a class, as others lie beside it"
+    elif unclear := folders_beside_a_part(root):
+        part, others = unclear
+        yield f"{part}/ is taken for a part, so {others} beside it are not read"
 
 
 def _check_no_split(root: str, labels: Path | None, splitting: Splitting) -> None:

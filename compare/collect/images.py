@@ -17,11 +17,10 @@ from classifier.datasets.dataset import (
 )
 from classifier.datasets.listing import (
     describe_left_out,
-    find_root,
     has_images,
-    hint_of_parts,
     list_images,
 )
+from classifier.datasets.parts import find_root, hint_of_parts
 from classifier.datasets.source import open_dataset
 from classifier.datasets.split import SPLIT, Split, Splitting, merged, read_split
 from classifier.storage import default_cache

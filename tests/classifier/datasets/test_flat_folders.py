@@ -210,6 +210,59 @@ def test_what_is_no_flat_folder_is_told_from_one(
         open_(photos, splitting=BY_HASH)
 
 
+@pytest.mark.parametrize("name", ["train", "val"])
+def test_a_class_called_like_a_part_is_a_class_among_others(
+    photos: Path, open_: Open, name: str
+) -> None:
+    (photos / "dog").rename(photos / name)
+
+    dataset = open_(photos, splitting=BY_HASH)
+
+    assert dataset.labels.ids == ("cat", name)
+    assert f"{name}/ is taken for a class, as others lie beside it" in dataset.notes
+    again = open_(photos, want_train=False, splitting=_recorded(dataset))
+    assert again.val.names == dataset.val.names
+    inner = open_(photos.parent, splitting=BY_HASH)
+    assert inner.labels.ids == ("cat", name)
+    assert inner.notes[0] == "the data set is in photos"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # One part that has class folders, beside what looks like classes.
+        ("mkdir train && mv cat train && cp -r dog eel", "beside it are dog, eel with"),
+        ("mkdir val && mv cat val && cp -r dog eel", "if 'val' is a part, move the"),
+        # Parts without class folders.
+        ("mv cat train; mv dog val", "val has no class folders .*40 image"),
+        ("mv cat train; cp -r dog val", "val has no class folders"),
+        ("mv cat train; mv dog test", "'train' and 'test': rename or link"),
+        ("mv cat train; cp -r dog test", "'train' and 'test': rename or link"),
+    ],
+)
+def test_what_may_be_a_part_or_a_class_is_refused(
+    photos: Path, open_: Open, change: str, message: str
+) -> None:
+    subprocess.run(change, shell=True, check=True, cwd=photos)
+
+    with pytest.raises(BadDataset, match=message):
+        open_(photos, splitting=BY_HASH)
+
+
+def test_a_part_alone_is_measured_and_its_neighbours_are_told(
+    photos: Path, open_: Open
+) -> None:
+    (photos / "val").mkdir()
+    for class_id in CLASSES:
+        shutil.copytree(photos / class_id, photos / "val" / class_id)
+
+    dataset = open_(photos, want_train=False)
+
+    assert len(dataset.val) == 80
+    note = "val/ is taken for a part, so cat, dog beside it are not read"
+    assert dataset.notes == (note,)
+
+
 def test_a_class_called_test_is_a_class(photos: Path, open_: Open) -> None:
     (photos / "dog").rename(photos / "test")
 

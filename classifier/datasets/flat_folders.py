@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from classifier.bundle.labels import Labels
@@ -17,6 +18,7 @@ from classifier.datasets.listing import (
     check_names,
     describe_left_out,
     first_few,
+    is_companion,
     list_images,
     subfolders,
 )
@@ -148,7 +150,7 @@ def _all_images(folder: Path, recorded: Split) -> tuple[Path, Part]:
     Raises BadDataset if there are none.
     """
     names = {entry.name for entry in recorded.entries}
-    listings = [list_images(root) for root in _roots(folder)]
+    listings = [list_images(root, ignoring=is_companion) for root in _roots(folder)]
     if not listings[0].names:
         raise BadDataset(f"{folder} has no images; name their folder with --data")
     known = (listing for listing in listings if names & set(listing.names))
@@ -175,7 +177,7 @@ def _by_table(folder: Path, table: Path) -> tuple[Path, Part]:
     """
     class_of = _read_labels(table)
     for root in _roots(folder):
-        listing = list_images(root)
+        listing = list_images(root, ignoring=partial(_is_table_or_text, root, table))
         there = set(listing.names)
         for start in ("", _between(table.parent, root)):
             found = {
@@ -189,6 +191,10 @@ def _by_table(folder: Path, table: Path) -> tuple[Path, Part]:
         f"its column 'file' must have paths below that folder, such as "
         f"{_example(folder)}"
     )
+
+
+def _is_table_or_text(root: Path, table: Path, name: str) -> bool:
+    return is_companion(name) or root / name == table
 
 
 def _labelled(listing: Listing, class_of: dict[str, str], table: Path) -> Part:

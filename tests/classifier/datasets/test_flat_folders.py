@@ -263,6 +263,22 @@ def test_a_part_alone_is_measured_and_its_neighbours_are_told(
     assert dataset.notes == (note,)
 
 
+def test_known_tables_and_texts_beside_the_classes_are_not_counted(
+    photos: Path, open_: Open
+) -> None:
+    for name in ("words.txt", "wnids.txt", "labels.csv", "README.md", "LICENSE"):
+        (photos / name).write_text("cat\tCat, Felis catus\n")
+    (photos / "README.roboflow.txt").write_text("no image")
+    assert open_(photos, splitting=BY_HASH).notes == ()
+    (photos / "notes.txt").write_text("no image")
+    (photos / "cat" / "labels.csv").write_text("no image")
+
+    dataset = open_(photos, splitting=BY_HASH)
+
+    assert dataset.notes == ("left out of photos/: 1 .csv, 1 .txt",)
+    assert dataset.labels.names == ("Cat", "dog")
+
+
 def test_a_class_called_test_is_a_class(photos: Path, open_: Open) -> None:
     (photos / "dog").rename(photos / "test")
 
@@ -311,6 +327,17 @@ def test_a_table_gives_the_classes_of_images_in_one_folder(
     sides = _sides(dataset)
     assert len(sides) == 80
     assert "cat-0.jpg" in sides
+
+
+def test_the_table_itself_is_not_left_out(
+    photos: Path, table: Path, open_: Open
+) -> None:
+    (photos / "notes.txt").write_text("no image")
+    inside = table.rename(photos / "truth.csv")
+
+    dataset = open_(photos, splitting=BY_HASH, labels=inside)
+
+    assert dataset.notes == ("left out of photos/: 1 .txt",)
 
 
 def test_the_record_gives_the_classes_where_the_table_is_not_named_again(

@@ -1,12 +1,12 @@
 """Images without parts: class folders, or one folder and a table of labels."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from classifier.bundle.labels import Labels
+from classifier.bundle.labels import Labels, unicode_hint
 from classifier.datasets.dataset import BadDataset, Dataset, Part
 from classifier.datasets.layouts import (
     class_names,
@@ -181,7 +181,7 @@ def _by_table(folder: Path, table: Path) -> tuple[Path, Part]:
         there = set(listing.names)
         for start in ("", _between(table.parent, root)):
             found = {
-                name.removeprefix(start): class_id
+                _as_listed(name, start, there): class_id
                 for name, class_id in class_of.items()
             }
             if there & found.keys():
@@ -193,6 +193,17 @@ def _by_table(folder: Path, table: Path) -> tuple[Path, Part]:
     )
 
 
+def _as_listed(name: str, start: str, there: Collection[str]) -> str:
+    """The name below the root; one with backslashes is of Windows, unless it is there.
+
+    `start` is the root's own path as seen from the table.
+    """
+    below_root = name.removeprefix(start)
+    if below_root in there:
+        return below_root
+    return name.replace("\\", "/").removeprefix("./").removeprefix(start)
+
+
 def _is_table_or_text(root: Path, table: Path, name: str) -> bool:
     return is_companion(name) or root / name == table
 
@@ -200,10 +211,11 @@ def _is_table_or_text(root: Path, table: Path, name: str) -> bool:
 def _labelled(listing: Listing, class_of: dict[str, str], table: Path) -> Part:
     missing = sorted(class_of.keys() - set(listing.names))
     if missing:
+        remedy = "put them there, or remove their lines"
         raise BadDataset(
             f"{len(missing):,} of the {len(class_of):,} files of {table} are no images "
-            f"in {listing.folder}: {first_few(Path(name) for name in missing)}; put "
-            f"them there, or remove their lines"
+            f"in {listing.folder}: {first_few(Path(name) for name in missing)}; "
+            f"{unicode_hint(missing, listing.names) or remedy}"
         )
     names = tuple(name for name in listing.names if name in class_of)
     part = _part(listing, names, [class_of[name] for name in names])
@@ -242,11 +254,12 @@ def _read_labels(table: Path) -> dict[str, str]:
     lines = list(table_lines(table))
     header = lines[0][1] if lines else ""
     delimiter = max(",;\t", key=header.count)
-    columns = [column.strip().lower() for column in header.split(delimiter)]
-    if not set(HEADER) <= set(columns):
+    (names,) = csv.reader([header], delimiter=delimiter)
+    columns = [name.strip().lower() for name in names]
+    if any(columns.count(name) != 1 for name in HEADER):
         raise BadDataset(
             f"the first line of {table} is {header[:80]!r}; it must name the columns "
-            f"'file' and 'label', such as: file,label"
+            f"'file' and 'label', each once, such as: file,label"
         )
     file_at, label_at = (columns.index(name) for name in HEADER)
     class_of: dict[str, str] = {}

@@ -311,15 +311,22 @@ def table(photos: Path) -> Path:
         ("\ncat-", "\nphotos/cat-"),  # as seen from the table's folder
         ("\ndog-", "\n./dog-"),
         (",", ",more,"),
+        ("file,label", '\ufeff"FILE","LABEL"'),
+        (",", '";"'),  # as a spreadsheet writes it in Germany
+        ("\ncat-", "\n.\\cat-"),
+        ("\ncat-", "\nphotos\\cat-"),
     ],
 )
 def test_a_table_gives_the_classes_of_images_in_one_folder(
     photos: Path, table: Path, open_: Open, old: str, new: str
 ) -> None:
     text = table.read_text()
-    if new == "\nphotos/cat-":
-        text = text.replace("\ndog-", "\nphotos/dog-")
-    table.write_text(text.replace(old, new) if old else text)
+    if "photos" in new:
+        text = text.replace("\ndog-", new.replace("cat", "dog"))
+    text = text.replace(old, new) if old else text
+    if new == '";"':
+        text = "\ufeff" + "".join(f'"{line}"\r\n' for line in text.splitlines())
+    table.write_bytes(text.encode())
 
     dataset = open_(photos, labels=table, splitting=BY_HASH)
 
@@ -392,6 +399,8 @@ def test_a_wrong_line_of_the_table_is_named(
     [
         ("a.jpg,cat\n", "must name the columns 'file' and 'label'"),
         ("", "must name the columns"),
+        ("File,file,label\na,b,cat\n", "'file' and 'label', each once"),
+        ("file,label\nd\\a.jpg,cat\n", "none of the 1 files"),
         ("file,label\na/b.jpg,cat\n", r"none of the 1 files .* such as 'cat-0\.jpg'"),
     ],
 )

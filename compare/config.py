@@ -150,7 +150,8 @@ class CompareConfig:
     class_map: Annotated[
         Path | None,
         Flag(
-            "CSV of a_id,b_id: classes that are the same under other ids and names",
+            "CSV of a_id,b_id: pairs of classes that are the same, where neither ids "
+            "nor names match",
             metavar="FILE",
             default="none",
         ),

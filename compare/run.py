@@ -17,18 +17,20 @@ from compare.collect.images import Images, WantedImages, find_images, open_image
 from compare.collect.local_service import OwnService
 from compare.collect.offline import (
     PredictionsFile,
-    check_class_map,
-    images_of,
     keep_long_answers,
     notes_on,
     open_files,
-    with_all_classes,
-    with_truths,
 )
 from compare.collect.probes import Timed, count_differing, measure_latency
 from compare.collect.schema import ServedVersion, is_file_name, shown_names
 from compare.collect.service import ServiceFound, find_service, open_sides
 from compare.config import CompareConfig
+from compare.file_classes import (
+    check_class_map,
+    images_of,
+    with_all_classes,
+    with_truths,
+)
 from compare.report.draw import (
     Drawn,
     check_record,

@@ -110,23 +110,45 @@ def match_classes(
 ) -> dict[str, str]:
     """Ids of `b` and the ids of `a` that mean the same class, where both have it.
 
-    First `chosen` (b's id -> a's id) decides, then equal ids, then equal names, which
-    only one class of each side may have. Letters' case means nothing in names.
+    Equal ids decide, then equal names, which only one class of each side may have, and
+    for the rest `chosen` (b's id -> a's id). Letters' case means nothing in names.
     """
-    matched = {
+    matched = {id_: id_ for id_ in b.ids if id_ in a.index_of}
+    of_a, of_b = _by_name(a, set(matched)), _by_name(b, set(matched))
+    matched |= {of_b[name]: of_a[name] for name in of_b if name in of_a}
+    taken = set(matched.values())
+    return matched | {
         ours: theirs
         for ours, theirs in (chosen or {}).items()
-        if ours in b.index_of and theirs in a.index_of
+        if ours in b.index_of
+        and theirs in a.index_of
+        and ours not in matched
+        and theirs not in taken
     }
-    taken = set(matched.values())
-    matched |= {
-        id_: id_
-        for id_ in b.ids
-        if id_ in a.index_of and id_ not in matched and id_ not in taken
-    }
-    taken = set(matched.values())
-    of_a, of_b = _by_name(a, taken), _by_name(b, set(matched))
-    return matched | {of_b[name]: of_a[name] for name in of_b if name in of_a}
+
+
+def check_class_map_is_for_the_rest(class_map: ClassMap, a: Labels, b: Labels) -> None:
+    """Raises BadClassMap for a line about a class that id or name match to another."""
+    of_b = match_classes(a, b)
+    of_a = {theirs: ours for ours, theirs in of_b.items()}
+    for a_id, b_id in class_map:
+        theirs, ours = of_b.get(b_id, a_id), of_a.get(a_id, b_id)
+        if (theirs, ours) == (a_id, b_id):
+            continue
+        pair = (theirs, b_id) if theirs != a_id else (a_id, ours)
+        kind, remedy = "name", "give one of the two another name"
+        if pair[0] == pair[1]:
+            kind, remedy = (
+                "id",
+                "give the ids of one side a prefix of their own, so that they no "
+                "longer coincide, and use it in the map",
+            )
+        raise BadClassMap(
+            f"--class-map: its line {a_id},{b_id} is about a class that is matched by "
+            f"{kind} already, the baseline's {pair[0]!r} with the candidate's "
+            f"{pair[1]!r}; take the line away, or, if these two are not the same "
+            f"class, {remedy}"
+        )
 
 
 def _by_name(labels: Labels, without: set[str]) -> dict[str, str]:

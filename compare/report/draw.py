@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from classifier.bundle.labels import check_class_map_is_for_the_rest
 from classifier.console.exits import NotNow
 from classifier.storage import remove_files, writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
@@ -53,7 +54,13 @@ class Drawn:
 
 
 def check_record(record: Record) -> None:
-    """Raises NotComparable if versions and data have too few classes in common."""
+    """Raises NotComparable if versions and data have too few classes in common.
+
+    Raises BadClassMap for a folder made when the map's pairs came before equal ids, if
+    that would change its numbers.
+    """
+    labels = record.a.labels, record.b.labels
+    check_class_map_is_for_the_rest(record.class_map, *labels)
     class_ids = record.class_ids or ()
     check_classes(class_ids, record.a, record.b, record.class_map)
     if record.left_out and not record.names:

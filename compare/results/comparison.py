@@ -135,8 +135,7 @@ def join_classes(
             b_index.append(a.labels.index_of[matched[id_]])
         else:
             b_index.append(len(ids))
-            # An id that means another class of the baseline gets a name of its own.
-            ids.append(f"{id_} (B)" if id_ in a.labels.index_of else id_)
+            ids.append(id_)
             names.append(name)
         index_of.setdefault(id_, b_index[-1])
     common = frozenset(a.labels.index_of[id_] for id_ in matched.values())

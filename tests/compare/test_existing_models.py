@@ -384,6 +384,56 @@ def test_nothing_in_common_is_not_comparable(
     assert "letters.csv has no class 'j'" in capsys.readouterr().err
 
 
+def test_ids_that_coincide_by_chance_are_matched_under_a_prefix(
+    files: tuple[str, str], compared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rival counts from nine down to zero, so that its 0 is a nine."""
+    frame = pd.read_parquet(files[1])
+    columns = ["truth", *(f"id_{place}" for place in range(1, 6))]
+    for name, ids in {
+        "rival": [str(9 - digit) for digit in range(10)],
+        "prefixed": [f"r{9 - digit}" for digit in range(10)],
+    }.items():
+        renamed = frame.copy()
+        for column in columns:
+            renamed[column] = frame[column].map(dict(zip(CLASSES, ids, strict=True)))
+        renamed.to_csv(f"{name}.csv", index=False)
+        pairs = [f"{a},{b}\n" for a, b in zip(CLASSES, ids, strict=True)]
+        Path(f"{name}-map.csv").write_text("".join(["a_id,b_id\n", *pairs]))
+
+    pair = ["--a", files[0], "--b", "rival.csv", "--class-map", "rival-map.csv"]
+    assert main(pair) == 2
+    said = capsys.readouterr().err
+    assert "--class-map: its line 0,9 is about a class that is matched by id" in said
+    assert "give the ids of one side a prefix of their own" in said
+    pair = ["--a", files[0], "--b", "prefixed.csv", "--class-map", "prefixed-map.csv"]
+    assert main([*pair, "--out", "x"]) == 0
+    assert _numbers(Path("x")) == _numbers(compared)
+
+
+def test_a_class_that_a_file_never_answers_is_matched_by_the_map(
+    files: tuple[str, str],
+    digits: Dataset,
+    service: RunningService,
+    own_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answers = pd.DataFrame({"image": digits.val.names, "id_1": "1", "probability_1": 1})
+    answers.to_csv("ones.csv", index=False)
+    # No class of the file's is called 0; its map says what it would be called.
+    Path("map.csv").write_text("a_id,b_id\n0,none\n")
+
+    pair = ["--a", "v2", "--b", "ones.csv", "--url", service.url, "--no-mlflow"]
+
+    assert main([*pair, "--class-map", "map.csv", "--out", "x"]) == 0
+    summary = _summary(Path("x"))
+    assert summary["left_out"] == 0
+    share = sum(class_id == "1" for class_id in digits.val.class_ids) / len(digits.val)
+    assert summary["b"]["top1_accuracy"] == pytest.approx(share)
+
+
 @pytest.fixture
 def two_models(own_store: Store) -> Store:
     """The store with a second model, whose version 1 is v2 of the first."""

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from classifier.bundle.labels import BadClassMap
 from compare.collect.answer_store import PairOfAnswers
 from compare.collect.schema import NoAnswer, TopAnswer
+from compare.report.draw import check_record
 from compare.results.comparison import (
     UNKNOWN,
     NotComparable,
@@ -14,6 +16,7 @@ from compare.results.comparison import (
     describe_left_out,
     join_classes,
 )
+from compare.results.record import Record
 from tests.compare.conftest import CLASSES, served
 
 FIVE = (0.5, 0.2, 0.1, 0.05, 0.01)
@@ -103,14 +106,30 @@ def test_classes_that_one_version_lacks_come_after_the_baselines() -> None:
     )
 
 
-def test_an_id_that_means_two_classes_is_told_apart() -> None:
-    a, b = served("1", ("0", "1")), served("2", ("0", "1"))
+def test_the_map_joins_the_classes_that_ids_do_not() -> None:
+    a, b = served("1", ("0", "1", "cat")), served("2", ("0", "r1", "chat"))
 
-    crossed = join_classes(a, b, [("0", "1")])
+    both = join_classes(a, b, [("1", "r1"), ("cat", "chat")])
 
-    assert crossed.labels.ids == ("0", "1", "0 (B)")
-    assert crossed.b_index == (2, 0)
-    assert crossed.index_of["0"] == 0
+    assert both.labels.ids == ("0", "1", "cat")
+    assert both.b_index == (0, 1, 2)
+    assert both.index_of["r1"] == 1
+
+
+def test_a_kept_map_that_contradicts_the_ids_is_not_drawn_again() -> None:
+    kept = Record(
+        a=served("1", ("0", "1")),
+        b=served("2", ("0", "1")),
+        data_name="digits",
+        data_digest="x",
+        names=("x.png",),
+        class_ids=("0",),
+        class_map=(("0", "1"),),
+        available=1,
+    )
+
+    with pytest.raises(BadClassMap, match="its line 0,1"):
+        check_record(kept)
 
 
 def test_other_classes_are_not_comparable() -> None:

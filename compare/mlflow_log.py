@@ -14,9 +14,10 @@ import mlflow.entities as entities
 
 from classifier.console.exits import error_text
 from classifier.storage import write_json
+from classifier.store.calls import sent_once, store_call
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
-from classifier.store.registry import Registry, sent_once, store_call
+from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
 from compare.collect.schema import ServedVersion
 from compare.report.draw import Drawn

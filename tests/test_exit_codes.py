@@ -31,7 +31,7 @@ from classifier.console.exits import (
 from classifier.datasets import dataset
 from classifier.inference.backends import onnx_file
 from classifier.networks import weights
-from classifier.store import location, versions
+from classifier.store import calls, location, versions
 
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,
@@ -57,6 +57,7 @@ CODES: dict[type[Exception], int] = {
     compare.results.record.ForeignFolder: 2,
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,
+    calls.BadVariable: 2,
     location.StoreUnavailable: 3,
     storage.BadPlace: 2,
     storage.DiskTooSmall: 3,

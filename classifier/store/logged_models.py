@@ -12,8 +12,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
 from classifier.bundle.files import GRAPH, Bundle
+from classifier.store.calls import sent_once, store_call
 from classifier.store.location import StoreUnavailable, is_remote, store_folder
-from classifier.store.registry import Registry, sent_once, store_call
+from classifier.store.registry import Registry
 
 LOADER = "classifier.inference.pyfunc"
 """The module by which `mlflow.pyfunc` loads a version."""

@@ -4,19 +4,22 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from classifier.bundle.files import NoBundle
-from classifier.store.database import SchemaMismatch, check_schema, make_database
+from classifier.store.calls import (
+    check_variables,
+    global_store,
+    sent_once,
+    store_call,
+)
+from classifier.store.database import check_schema, make_database
 from classifier.store.location import (
     StoreUnavailable,
     sqlite_file,
@@ -34,14 +37,16 @@ from classifier.store.versions import (
 QUOTES = r"['\"\\]"
 """Quotes, and the backslash by which some databases escape in LIKE."""
 
-RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-
 
 class Registry:
     """The registered models of one store."""
 
     def __init__(self, uri: str | None = None, *, create: bool = False) -> None:
-        """Raises StoreUnavailable if there is no store; `create` makes one."""
+        """Raises StoreUnavailable if there is no store; `create` makes one.
+
+        Raises BadVariable if a variable of MLflow's has a value that it cannot read.
+        """
+        check_variables()
         self.uri = uri or store_uri()
         file = sqlite_file(self.uri)
         if file is not None and not create and not file.is_file():
@@ -242,7 +247,7 @@ class Registry:
         with store_call(f"register a version of {model!r}"):
             if not self.has_model(model):
                 self.client.create_registered_model(model)
-            with _global_store(self.uri), sent_once():
+            with global_store(self.uri), sent_once():
                 entry = self.client.create_model_version(
                     model,
                     source=f"models:/{model_id}",
@@ -313,51 +318,3 @@ def _all_pages(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
         page = search(**criteria, page_token=token)
         yield from page
         token = page.token or ""
-
-
-@contextmanager
-def _global_store(uri: str) -> Iterator[None]:
-    """Set MLflow's global store for the block.
-
-    MLflow looks up the logged model of a new version there, not in its client's store
-    (a TODO in its sqlalchemy_store.py, 3.17).
-    """
-    if mlflow.get_tracking_uri() == uri:
-        yield
-        return
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # which also removes the variable
-        if before is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = before
-
-
-@contextmanager
-def sent_once() -> Iterator[None]:
-    """Keep MLflow from repeating requests, so that nothing is created twice.
-
-    MLflow repeats a POST after a 502 or a lost answer, although the server may have
-    carried it out. Our callers look first before they retry. MLflow reads the variable
-    at each request (mlflow/utils/rest_utils.py, 3.17).
-    """
-    before = os.environ.get(RETRIES_VARIABLE)
-    os.environ[RETRIES_VARIABLE] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[RETRIES_VARIABLE]
-        if before is not None:
-            os.environ[RETRIES_VARIABLE] = before
-
-
-@contextmanager
-def store_call(doing: str) -> Iterator[None]:
-    """Raises StoreUnavailable, with `doing`, for errors of MLflow and its database."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, SchemaMismatch) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreUnavailable(f"cannot {doing}: {reason}") from error

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import mlflow.entities as entities
 
+from classifier.store.calls import store_call
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import LoggedModels, open_experiment
-from classifier.store.registry import Registry, store_call
+from classifier.store.registry import Registry
 from training.config.launch import program
 
 if TYPE_CHECKING:  # they bring torch, which an import of a graph does without

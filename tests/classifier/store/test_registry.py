@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from classifier.bundle.files import NoBundle
+from classifier.store.calls import BadVariable
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel
@@ -38,6 +39,26 @@ def test_reading_makes_no_empty_store(tmp_path: Path) -> None:
         Registry(f"sqlite:///{path}")
 
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "a"),
+        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "perhaps"),
+    ],
+)
+def test_a_variable_that_mlflow_cannot_read_is_wrong_usage(
+    store: Store, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    for uri in (store.uri, "http://127.0.0.1:9"):
+        with pytest.raises(BadVariable, match=f"variable {name}: .*{value}"):
+            Registry(uri)
+
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("MLFLOW_OF_A_PLUGIN", value)
+    Registry(store.uri)
 
 
 def test_a_single_registered_model_needs_no_name(store: Store) -> None:

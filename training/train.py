@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from classifier.datasets.split import SPLIT, read_split
 from classifier.store.location import store_uri
 from classifier.store.registry import Registry
 from training.compute import World, open_world
@@ -137,8 +139,10 @@ def _open_saved_run(
         print_text(f"run {folder.run_id} is finished; nothing is left to resume")
         return None, None
     left = saved.config.epochs - saved.epochs_done
-    _check_store(Registry(), saved.weight_bytes, epochs=left)
-    return saved.config, saved
+    registry = Registry()
+    _check_store(registry, saved.weight_bytes, epochs=left)
+    split = read_split(registry.text_of_run(saved.run_id, SPLIT))
+    return saved.config, replace(saved, split=split)
 
 
 def _check_store(registry: Registry, weight_bytes: int, *, epochs: int) -> None:
@@ -159,6 +163,7 @@ def _prepare(
         world,
         original=saved.original if saved else None,
         content=saved.content if saved else None,
+        split=saved.split if saved else None,
         allowed=allowed,
     )
     check_images(setup.train.targets, setup.dataset.labels)

@@ -81,7 +81,7 @@ class Dataset:
     own_notes: tuple[str, ...] = ()
 
     split: str | None = None
-    """split.csv, for the run to keep, if images without parts were split just now."""
+    """split.csv of the run that trains on it, if the data has no parts of its own."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from classifier.datasets.split import (
 )
 
 HEADER = ("file", "label")
+START_AGAIN = "put its images back, or start a new run"
 
 
 def read_flat_folders(
@@ -51,7 +52,8 @@ def read_flat_folders(
     digests = file_digests(part)
     if recorded is not None and not part.class_ids[0]:
         part = _by_record(part, digests, recorded)
-    split, notes = None, list[str]()
+    split: Split | None = None
+    notes: list[str] = []
     if recorded is None and splitting.val_fraction is not None:
         split = split_by_hash(part, digests, val_fraction=splitting.val_fraction)
         sides: list[Side | None] = [entry.side for entry in split.entries]
@@ -59,7 +61,8 @@ def read_flat_folders(
         sides = ["val"] * len(part)
         notes = _notes_about_all(part, digests, recorded)
     else:
-        sides, notes = _as_recorded(digests, splitting, root=root)
+        sides, notes = _as_recorded(part, digests, splitting, root=root)
+        split = recorded if splitting.is_gone_on_with else None
     train, val = (_on_side(part, sides, side) for side in ("train", "val"))
     ids = (*train.class_ids, *val.class_ids)
     return Dataset(
@@ -79,7 +82,7 @@ def _on_side(part: Part, sides: Sequence[str | None], side: str) -> Part:
 
 
 def _as_recorded(
-    digests: Sequence[str], splitting: Splitting, *, root: Path
+    part: Part, digests: Sequence[str], splitting: Splitting, *, root: Path
 ) -> tuple[list[Side | None], list[str]]:
     """The side of each file, and notes.
 
@@ -93,19 +96,25 @@ def _as_recorded(
         )
     known = splitting.recorded.side_of
     sides = [known.get(digest) for digest in digests]
+    if goes_on := splitting.is_gone_on_with:  # where copies are other images
+        of_file = splitting.recorded.side_of_file
+        sides = [of_file.get(file) for file in zip(part.names, digests, strict=True)]
     if "val" not in sides:
+        remedy = (
+            "name the images that it was trained on with --data, or take all of these "
+            "with --part all"
+        )
         raise BadDataset(
             f"none of the {len(digests):,} images of {root} is a validation image of "
-            f"the version's run; name the images that it was trained on with --data, "
-            f"or take all of these with --part all"
+            f"the version's run; {START_AGAIN if goes_on else remedy}"
         )
     notes = []
     if splitting.takes_all:
         sides = [side or "train" for side in sides]
     elif unknown := sides.count(None):
         notes.append(
-            f"left out {unknown:,} files that the recorded split does not know; --part "
-            f"all takes them"
+            f"left out {unknown:,} files that the recorded split does not know; "
+            f"{'a new run' if goes_on else '--part all'} takes them"
         )
     val = {digest for digest, side in known.items() if side == "val"}
     if missing := val.difference(digests):

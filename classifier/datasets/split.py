@@ -61,6 +61,11 @@ class Split:
         return sides
 
     @property
+    def side_of_file(self) -> Mapping[tuple[str, str], Side]:
+        """The side of each file of the run itself, by name and digest."""
+        return {(entry.name, entry.sha256): entry.side for entry in self.entries}
+
+    @property
     def class_of(self) -> Mapping[str, str]:
         """Class ids by digest."""
         return {entry.sha256: entry.class_id for entry in self.entries if entry.sha256}
@@ -79,9 +84,15 @@ class Splitting:
     """Share for validation if there is no recorded split; None splits nothing."""
 
     recorded: Split | None = None
+    """With a `val_fraction`, that of the run itself, which is gone on with."""
+
     takes_all: bool = False
     """Whether all images are taken: for validation, or for training if the training
     part is wanted and they are no validation images."""
+
+    @property
+    def is_gone_on_with(self) -> bool:
+        return self.recorded is not None and self.val_fraction is not None
 
 
 AS_RECORDED = Splitting()

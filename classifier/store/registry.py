@@ -179,13 +179,15 @@ class Registry:
         )
 
     def run_text(self, version: Version, name: str) -> str | None:
-        """The text that the run of a version, or of its int8 form, keeps as `name`.
-
-        None if there is none. Local files are found as fetch() finds them.
-        """
+        """The text that the run of a version, or of its int8 form, keeps as `name`."""
         run_id = (version.base or version).run_id
-        if run_id is None:
-            return None
+        return None if run_id is None else self.text_of_run(run_id, name)
+
+    def text_of_run(self, run_id: str, name: str) -> str | None:
+        """The text that a run keeps as `name`; None if there is none.
+
+        Local files are found as fetch() finds them.
+        """
         with store_call(f"read {name!r} of run {run_id}"):
             try:
                 location = str(self.client.get_run(run_id).info.artifact_uri)

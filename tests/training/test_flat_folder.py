@@ -8,7 +8,7 @@ import pytest
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.split import SPLIT, read_split
 from compare.collect.images import WantedImages, open_images
-from tests.conftest import Store
+from tests.conftest import Store, encoded, picture
 from training.__main__ import main
 
 PER_CLASS = 30
@@ -89,6 +89,62 @@ def test_evaluate_measures_the_recorded_images_with_the_tags_numbers(
 
     assert main([*command, "--part", "all"]) == 0
     assert f"all {10 * (PER_CLASS + NEW)} images are taken" in caplog.text
+
+
+@pytest.fixture
+def copy(
+    trained: Store, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, list[str]]:
+    """A copy of the photos, and the command that trains a run on it further."""
+    store = Store(tmp_path, "photos-tiny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    photos = tmp_path / "photos"
+    shutil.copytree(trained.folder / "photos", photos)
+    flags = ["--arch", "tiny", "--image-size", "16", "--epochs", "1", "--lr", "0.1"]
+    flags += ["--device", "cpu", "--precision", "fp32", "--cache", str(cache)]
+    assert main(["--data", str(photos), *flags]) == 0
+    return photos, ["--resume", "last", "--epochs", "2", "--cache", str(cache)]
+
+
+def test_a_run_goes_on_with_its_split_when_files_were_added(
+    copy: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two classes get images, one of which only the new ones would put into val."""
+    photos, resume = copy
+    for number, file in enumerate(sorted((photos / "3").iterdir())[:4]):
+        shutil.copy(file, photos / "3" / f"copy-{number}.png")
+    other = encoded(picture(8, 8, seed=1), "PNG")
+    (photos / "8" / "new.png").write_bytes(other)
+    (photos / "of a new class").mkdir()
+    (photos / "of a new class" / "new.png").write_bytes(other)
+    capsys.readouterr()
+
+    assert main(resume) == 0
+
+    out = capsys.readouterr().out
+    note = "left out 6 files that the recorded split does not know; a new run takes"
+    assert note in " ".join(out.split())
+    registry = Store(tmp_path, "photos-tiny").registry
+    first, second = (registry.resolve("photos-tiny", v) for v in ("v1", "v2"))
+    assert first.dataset_digest == second.dataset_digest
+    assert first.run_id == second.run_id
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_a_run_does_not_go_on_with_other_images(
+    copy: tuple[Path, list[str]], change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, resume = copy
+    first = min((photos / "3").iterdir())
+    if change == "removed":
+        first.unlink()
+    else:
+        first.write_bytes(encoded(picture(8, 8, seed=1), "PNG"))
+    capsys.readouterr()
+
+    assert main(resume) == 2
+
+    assert "put them back, or start a new run" in capsys.readouterr().err
 
 
 BOTH = ((None, "v1"), (None, "v2"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from classifier.console.exits import WrongUsage
 from classifier.datasets.dataset import BadDataset
+from classifier.datasets.split import Split
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
 from training.config.commands import ResumeConfig
@@ -48,6 +49,9 @@ class SavedRun:
     content: Mapping[str, Any]
     goes_further: bool
     """Whether more epochs were asked for than the run was to have."""
+
+    split: Split | None = None
+    """The split of images without parts, as the run recorded it at its start."""
 
     @property
     def counts_from(self) -> int:

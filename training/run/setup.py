@@ -17,7 +17,7 @@ from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
-from classifier.datasets.split import Splitting
+from classifier.datasets.split import Split, Splitting
 from classifier.networks.build import build_network, new_spec, usual_size
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, DeviceUnavailable, World, choose_compute
@@ -141,13 +141,14 @@ def prepare(
     *,
     original: TrainingConfig | None = None,
     content: Mapping[str, Any] | None = None,
+    split: Split | None = None,
     allowed: Collection[str] = (),
 ) -> RunSetup:
     """Opens and decodes the data, and builds the network.
 
-    `original` defaults to `config`. A resumed run has the `content` of its state, and
-    `allowed` functions that may build its network. Raises BadDataset or
-    DeviceUnavailable, and as `new_start` and `build` do.
+    `original` defaults to `config`. A resumed run has the `content` of its state, the
+    recorded `split`, and `allowed` functions that may build its network. Raises
+    BadDataset or DeviceUnavailable, and as `new_start` and `build` do.
     """
     original = original or config
     compute = choose_compute(
@@ -162,7 +163,7 @@ def prepare(
         cache=config.cache_folder,
         want_train=True,
         labels=config.labels_file,
-        splitting=Splitting(val_fraction=config.val_fraction),
+        splitting=Splitting(val_fraction=config.val_fraction, recorded=split),
     )
     if content is None:
         allowed = {config.arch}

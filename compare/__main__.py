@@ -11,7 +11,8 @@ import sys
 from classifier.console.exits import INTERRUPTED, NotNow, report_failure
 from classifier.console.text import plain_handler
 from compare.collect.local_service import early_service
-from compare.config import CompareConfig, Errand, MatrixConfig, parse_arguments
+from compare.config.command_line import Errand, parse_arguments
+from compare.config.settings import CompareConfig, MatrixConfig
 
 VERDICT_CODES = {
     "pass": 0,

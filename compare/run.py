@@ -24,7 +24,7 @@ from compare.collect.offline import (
 from compare.collect.probes import Timed, count_differing, measure_latency
 from compare.collect.schema import ServedVersion, is_file_name, shown_names
 from compare.collect.service import ServiceFound, find_service, open_sides
-from compare.config import CompareConfig
+from compare.config.settings import CompareConfig
 from compare.file_classes import (
     check_class_map,
     images_of,

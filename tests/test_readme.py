@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import compare.config
+import compare.config.command_line
 import serving.config
 import training.config.commands
 
@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 PARSERS = {
     "training": training.config.commands.parse_arguments,
     "serving": serving.config.parse_arguments,
-    "compare": compare.config.parse_arguments,
+    "compare": compare.config.command_line.parse_arguments,
 }
 
 PAGE = (ROOT / "docs" / "existing-models.md").read_text()

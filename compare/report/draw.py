@@ -11,7 +11,7 @@ from classifier.storage import remove_files, writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
 from compare.collect.offline import read_long_answers
-from compare.config import RedrawConfig
+from compare.config.settings import RedrawConfig
 from compare.report.html.gallery import Thumbnails
 from compare.report.html.page import write_report
 from compare.report.markdown import write_markdown

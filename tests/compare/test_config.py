@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from compare.config import (
+from compare.config.command_line import parse_arguments
+from compare.config.settings import (
     CompareConfig,
     MatrixConfig,
     RedrawConfig,
-    parse_arguments,
     read_key,
 )
 

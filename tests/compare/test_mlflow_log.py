@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from classifier.store.location import is_there_a_store
 from classifier.store.versions import UnknownVersion
-from compare.config import RedrawConfig
+from compare.config.settings import RedrawConfig
 from compare.mlflow_log import LOGGED, log_comparison, promote, scalars, try_to_log
 from compare.report.draw import Drawn, redraw
 from compare.results.folder import REPORTS

@@ -1,30 +1,26 @@
-"""The settings of compare's three commands, from the command line."""
+"""The settings of compare's three commands, each with its flag."""
 
 import math
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from classifier.console.flags import (
     Flag,
     check_fields,
-    field_values,
-    flag_names,
-    new_parser,
     not_empty,
 )
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
 from classifier.store.versions import INT8
 from compare.collect.local_service import BATCH_SIZE
 from compare.collect.schema import PREDICTIONS_ENDS, is_file_name
-from compare.results.gates import Gate, gate_names, parse_gate
+from compare.results.gates import Gate, parse_gate
 
 LONGEST_ALIAS = 255
 
-_SUBJECT, _VERDICT, _SERVICE, _OTHERS = (
+SUBJECT, VERDICT, SERVICE, OTHERS = (
     "the comparison",
     "the verdict",
     "the service",
@@ -83,7 +79,7 @@ def _margin_gate(text: str) -> Gate:
 _FAIL_ON = Flag(
     'exit 1 if true, e.g. "negative_flip_rate>0.06"; repeatable; see gates',
     name="fail-on",
-    group=_VERDICT,
+    group=VERDICT,
     metavar="GATE",
     read=parse_gate,
     repeated=True,
@@ -102,7 +98,7 @@ _Out = Annotated[
 ]
 _Show = Annotated[
     int,
-    Flag("also print the first N images by name", group=_VERDICT, default="0", least=0),
+    Flag("also print the first N images by name", group=VERDICT, default="0", least=0),
 ]
 _SummaryFile = Annotated[
     Path | None, Flag("summary.md here as well", metavar="FILE", read=_writable_file)
@@ -132,7 +128,7 @@ class CompareConfig:
         Flag(
             "baseline: v8, best, latest, MODEL/v8, models:/MODEL/8, models:/MODEL@best "
             "or a file: predictions (.csv, .parquet), a network (.onnx)",
-            group=_SUBJECT,
+            group=SUBJECT,
             metavar="VERSION",
         ),
     ]
@@ -205,7 +201,7 @@ class CompareConfig:
         str | None,
         Flag(
             "a running service",
-            group=_SERVICE,
+            group=SERVICE,
             metavar="URL",
             default="the one on port 8000, else one is started",
         ),
@@ -253,7 +249,7 @@ class RedrawConfig:
         Flag(
             "draw its reports again, without a service; logs nothing",
             name="from",
-            group=_OTHERS,
+            group=OTHERS,
             metavar="FOLDER",
         ),
     ]
@@ -277,95 +273,12 @@ class MatrixConfig:
         Flag(
             "all pairs: v1..v16, or v1,v4,v8",
             name="matrix",
-            group=_OTHERS,
+            group=OTHERS,
             metavar="VERSIONS",
         ),
     ]
     model: _Model = None
     out: _Out = None
-
-
-Errand = CompareConfig | RedrawConfig | MatrixConfig
-
-
-_USAGE = """python -m compare --a VERSION --b VERSION [flags]
-       python -m compare --from FOLDER [flags]
-       python -m compare --matrix VERSIONS [flags]"""
-
-_EXAMPLES = """examples:
-  python -m compare --a v8 --b v16
-  python -m compare --a best --b latest --url http://127.0.0.1:8000 --show 9
-  python -m compare --a v8 --b v16 --fail-on "negative_flip_rate>0.06"
-  python -m compare --a v8 --b v16 --non-inferior 0.005 --promote champion
-  python -m compare --from compare-v8-v16 --summary-md comment.md
-  python -m compare --matrix v1..v16"""
-
-_EXIT_CODES = """exit codes: 0 done, and no gate tripped; 1 a gate tripped; 2 wrong
-usage or bad data; 3 not now (store, service, disk) or not comparable; 4 a fault
-of ours; 130 interrupted"""
-
-
-def _gates_text() -> str:
-    text = (
-        "gates: PATH OP NUMBER trips when it is true; OP is > >= < or <=, PATH a "
-        "number of summary.json, as a fraction. Intervals have .low and .high too. A "
-        "leading top1. may be left out. A value that does not exist trips. The paths:"
-    )
-    names = textwrap.fill(
-        ", ".join(gate_names()),
-        width=86,
-        initial_indent="  ",
-        subsequent_indent="  ",
-        break_on_hyphens=False,
-    )
-    return f"{textwrap.fill(text, width=86)}\n{names}"
-
-
-def parse_arguments(arguments: list[str]) -> Errand:
-    """The command's settings. Wrong usage ends the program with 2 and a message."""
-    parser = new_parser(
-        "compare",
-        (CompareConfig, RedrawConfig, MatrixConfig),
-        groups=(_SUBJECT, _VERDICT, _SERVICE, _OTHERS),
-        usage=_USAGE,
-        description="What changes for users if version B replaces version A?",
-        epilog=f"{_EXAMPLES}\n\n{_gates_text()}\n\n{_EXIT_CODES}",
-    )
-    typed = vars(parser.parse_args(arguments))
-    kind: type[Errand] = CompareConfig
-    if "matrix" in typed:
-        kind = MatrixConfig
-    if "from" in typed:
-        kind = RedrawConfig
-    try:
-        _check_flags(kind, typed)
-        return kind(**field_values(kind, typed))
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def _check_flags(kind: type[Errand], typed: dict[str, Any]) -> None:
-    """ValueError if the flags are not those of one command."""
-    if kind is CompareConfig:
-        if lack := sorted({"a", "b"} - set(typed)):
-            raise ValueError(
-                f"{_flags(lack)} is missing; name the baseline with --a and the "
-                "candidate with --b, or a folder to draw again with --from, or "
-                "versions with --matrix"
-            )
-        return
-    name = "from" if kind is RedrawConfig else "matrix"
-    # --no-mlflow changes nothing here: these commands log nothing.
-    others = (flag_names(kind) | {"no_mlflow"}) - {name}
-    if wrong := sorted(set(typed) - others - {name}):
-        raise ValueError(
-            f"--{name} does not go with {_flags(wrong)}; it takes "
-            f"{_flags(sorted(others))}"
-        )
-
-
-def _flags(names: Sequence[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:

@@ -1,0 +1,99 @@
+"""The command line of compare: its help, and the command that the flags ask for."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from classifier.console.flags import field_values, flag_names, new_parser
+from compare.config.settings import (
+    OTHERS,
+    SERVICE,
+    SUBJECT,
+    VERDICT,
+    CompareConfig,
+    MatrixConfig,
+    RedrawConfig,
+)
+from compare.results.gates import gate_names
+
+Errand = CompareConfig | RedrawConfig | MatrixConfig
+
+
+_USAGE = """python -m compare --a VERSION --b VERSION [flags]
+       python -m compare --from FOLDER [flags]
+       python -m compare --matrix VERSIONS [flags]"""
+
+_EXAMPLES = """examples:
+  python -m compare --a v8 --b v16
+  python -m compare --a best --b latest --url http://127.0.0.1:8000 --show 9
+  python -m compare --a v8 --b v16 --fail-on "negative_flip_rate>0.06"
+  python -m compare --a v8 --b v16 --non-inferior 0.005 --promote champion
+  python -m compare --from compare-v8-v16 --summary-md comment.md
+  python -m compare --matrix v1..v16"""
+
+_EXIT_CODES = """exit codes: 0 done, and no gate tripped; 1 a gate tripped; 2 wrong
+usage or bad data; 3 not now (store, service, disk) or not comparable; 4 a fault
+of ours; 130 interrupted"""
+
+
+def _gates_text() -> str:
+    text = (
+        "gates: PATH OP NUMBER trips when it is true; OP is > >= < or <=, PATH a "
+        "number of summary.json, as a fraction. Intervals have .low and .high too. A "
+        "leading top1. may be left out. A value that does not exist trips. The paths:"
+    )
+    names = textwrap.fill(
+        ", ".join(gate_names()),
+        width=86,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+    )
+    return f"{textwrap.fill(text, width=86)}\n{names}"
+
+
+def parse_arguments(arguments: list[str]) -> Errand:
+    """The command's settings. Wrong usage ends the program with 2 and a message."""
+    parser = new_parser(
+        "compare",
+        (CompareConfig, RedrawConfig, MatrixConfig),
+        groups=(SUBJECT, VERDICT, SERVICE, OTHERS),
+        usage=_USAGE,
+        description="What changes for users if version B replaces version A?",
+        epilog=f"{_EXAMPLES}\n\n{_gates_text()}\n\n{_EXIT_CODES}",
+    )
+    typed = vars(parser.parse_args(arguments))
+    kind: type[Errand] = CompareConfig
+    if "matrix" in typed:
+        kind = MatrixConfig
+    if "from" in typed:
+        kind = RedrawConfig
+    try:
+        _check_flags(kind, typed)
+        return kind(**field_values(kind, typed))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _check_flags(kind: type[Errand], typed: dict[str, Any]) -> None:
+    """ValueError if the flags are not those of one command."""
+    if kind is CompareConfig:
+        if lack := sorted({"a", "b"} - set(typed)):
+            raise ValueError(
+                f"{_flags(lack)} is missing; name the baseline with --a and the "
+                "candidate with --b, or a folder to draw again with --from, or "
+                "versions with --matrix"
+            )
+        return
+    name = "from" if kind is RedrawConfig else "matrix"
+    # --no-mlflow changes nothing here: these commands log nothing.
+    others = (flag_names(kind) | {"no_mlflow"}) - {name}
+    if wrong := sorted(set(typed) - others - {name}):
+        raise ValueError(
+            f"--{name} does not go with {_flags(wrong)}; it takes "
+            f"{_flags(sorted(others))}"
+        )
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -37,6 +37,9 @@ class Recipe:
     least_area: float = 1.0
     """Least share of an image in a random window; 1 takes the whole image."""
 
+    randaugment: int = 0
+    """Magnitude of RandAugment's two operations on an image, 0..30; 0 does none."""
+
     cutmix: float = 0.0
     """Probability that an image gets a box of another image."""
 
@@ -57,7 +60,13 @@ class Recipe:
 def without_augmentation(recipe: Recipe) -> Recipe:
     """The recipe for inputs that are no images."""
     return replace(
-        recipe, crop_padding=0, mirror=False, least_area=1.0, cutmix=0.0, mixup=0.0
+        recipe,
+        crop_padding=0,
+        mirror=False,
+        least_area=1.0,
+        randaugment=0,
+        cutmix=0.0,
+        mixup=0.0,
     )
 
 

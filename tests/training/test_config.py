@@ -1,5 +1,6 @@
 """Settings of a run: flags in, checked settings out."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from training.config.commands import (
     parse_arguments,
 )
 from training.config.launch import is_first_process, program
+from training.config.recipe_flags import RecipeConfig
 from training.config.settings import TrainingConfig
 from training.publishing.tracking import run_tags
+from training.recipes import Recipe
 
 PEER = {
     "WORLD_SIZE": "2",
@@ -68,6 +71,9 @@ def test_the_limit_of_pixels_is_a_flag_of_each_errand(errand: list[str]) -> None
         (["--data", "digits", "--image-size", "4"], "image_size must be 8 to 1024"),
         (["--data", "digits", "--per-class", "0"], "per_class must be at least 1"),
         (["--data", "digits", "--recipe", "best"], "invalid choice"),
+        (["--data", "digits", "--randaugment", "31"], "randaugment must be 0 to 30"),
+        (["--data", "digits", "--least-area", "0"], "least_area must be 0.01 to 1"),
+        (["--data", "digits", "--nesterov", "yes"], "invalid choice"),
         (["--data", "digits", "--model", "a/b"], "model must be letters"),
         (["--data", "digits", "--model", "it's"], "model must be letters"),
         (["--data", "digits", "--experiment", "../x"], "experiment must be letters"),
@@ -222,3 +228,31 @@ def test_a_run_names_the_program_that_was_typed(
     assert program() == typed
     assert is_first_process() is first
     assert run_tags(["--seed", "3"])["command"] == f"{typed} --seed 3"
+
+
+def test_flags_change_the_fields_of_a_recipe() -> None:
+    given = (
+        "--ema 0 --nesterov off --mirror on --schedule constant --body-rate 0.5 "
+        "--randaugment 9 --weight-decay 0"
+    )
+
+    config = parse_arguments(["--data", "digits", *given.split()])
+
+    assert isinstance(config, TrainingConfig)
+    assert config.recipe_changes == {
+        "average_epochs": 0.0,
+        "nesterov": False,
+        "mirror": True,
+        "schedule": "constant",
+        "body_rate": 0.5,
+        "randaugment": 9,
+        "weight_decay": 0.0,
+    }
+
+
+def test_every_choice_of_a_recipe_is_a_flag() -> None:
+    flags = {field.name for field in fields(RecipeConfig)}
+    # Under names of their own: --ema, --warmup-epochs. The last is no choice.
+    renamed = {"average_epochs", "warm_up", "average_every"}
+
+    assert {field.name for field in fields(Recipe)} - flags == renamed

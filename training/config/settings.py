@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from classifier.console.flags import (
     Flag,
@@ -117,17 +117,3 @@ class TrainingConfig(DataConfig, NetworkConfig, RecipeConfig):
     @property
     def recipe_name(self) -> str:
         return self.recipe or ("finetune" if self.weights else "strong")
-
-    @property
-    def recipe_changes(self) -> dict[str, Any]:
-        """The fields of the recipe that flags set, apart from the rate."""
-        warm_up = self.warmup_epochs
-        changes = {
-            "weight_decay": self.weight_decay,
-            "label_smoothing": self.label_smoothing,
-            "mixup": self.mixup,
-            "cutmix": self.cutmix,
-            "average_epochs": self.ema,
-            "warm_up": None if warm_up is None else min(1.0, warm_up / self.epochs),
-        }
-        return {name: value for name, value in changes.items() if value is not None}

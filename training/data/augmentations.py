@@ -1,9 +1,9 @@
-"""Random changes to a batch of images: shift, mirror, window, hole, mixing.
+"""Random changes to a batch of images: shift, mirror, window, colours, mixing.
 
 Each image has its own random numbers, drawn from a generator on the CPU. If several
 processes share a batch, each draws for the whole batch and uses its own part
-(`within`), so an image changes as it would in a single process. No function reads a
-tensor back from a device.
+(`within`), so an image changes as it would in a single process. No function but
+random_operations reads a tensor back from a device.
 """
 
 import math
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
+from torchvision.transforms import RandAugment
 
 from training.recipes import Recipe
 
@@ -69,6 +70,10 @@ def augment(
         )
     if recipe.mirror:
         images = random_mirror(images, generator=generator, within=within)
+    if recipe.randaugment:
+        images = random_operations(
+            images, magnitude=recipe.randaugment, generator=generator, within=within
+        )
     inputs = normalise(images)
     if recipe.least_area < 1:
         inputs = random_resized_crop(
@@ -119,6 +124,28 @@ def random_mirror(
     return torch.where(drawn[:, None, None, None] < 0.5, images.flip(2), images)
 
 
+def random_operations(
+    images: Tensor,
+    *,
+    magnitude: int,
+    generator: Generator,
+    within: BatchSlice | None = None,
+) -> Tensor:
+    """Two of RandAugment's operations on each image; uint8 [N, H, W, 3].
+
+    Cubuk et al. 2019, arXiv 1909.13719, by torchvision; magnitude 0..30.
+    """
+    change = RandAugment(num_ops=2, magnitude=magnitude)
+    # On the CPU: torchvision draws there, one image after the other.
+    seeds = (uniform(1, images, generator, within)[0].double().cpu() * 2**24).long()
+    changed = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(images.cpu(), seeds.tolist(), strict=True):
+            torch.manual_seed(seed)
+            changed.append(change(image.permute(2, 0, 1)).permute(1, 2, 0))
+    return torch.stack(changed).to(images.device, non_blocking=True)
+
+
 def random_resized_crop(
     inputs: Tensor,
     *,
@@ -151,23 +178,6 @@ def random_resized_crop(
     # Samples reach half a pixel beyond the edge; they get the edge's value.
     cropped = grid_sample(inputs, grid, padding_mode="border", align_corners=False)
     return cropped.contiguous(memory_format=torch.channels_last)
-
-
-def cutout(
-    inputs: Tensor,
-    *,
-    side: float,
-    generator: Generator,
-    within: BatchSlice | None = None,
-) -> Tensor:
-    """Cuts a hole of `side` times width and height into each image; [N, 3, H, W].
-
-    Its centre is anywhere, and it may reach over the edge: DeVries and Taylor 2017,
-    arXiv 1708.04552. The hole is 0, the mean of normalised inputs.
-    """
-    drawn = uniform(2, inputs, generator, within)
-    holes = boxes(inputs, centres=drawn, sides=torch.full_like(drawn[0], side))
-    return torch.where(holes, 0.0, inputs)
 
 
 def uniform(

@@ -242,10 +242,12 @@ def about_weight_bytes(config: TrainingConfig) -> int:
 def _recipe(config: TrainingConfig, dataset: Dataset, *, batch_size: int) -> Recipe:
     recipe = RECIPES[config.recipe_name]
     lr = config.lr or scaled_rate(recipe, batch_size=batch_size)
-    recipe = replace(recipe, lr=lr, **config.recipe_changes)
     if not dataset.mirrored_is_same_class:
         recipe = replace(recipe, mirror=False)
-    return recipe
+    if config.warmup_epochs is not None:
+        warm_up = min(1.0, config.warmup_epochs / config.epochs)
+        recipe = replace(recipe, warm_up=warm_up)
+    return replace(recipe, lr=lr, **config.recipe_changes)
 
 
 def _check_compiler(

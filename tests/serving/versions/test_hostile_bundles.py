@@ -207,3 +207,32 @@ def test_a_hostile_file_is_503_with_the_reason_on_every_route(
         assert reason in answer.text
     assert client.post("/predict", data=image).status_code == 200
     assert client.get("/versions").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "reason"),
+    [
+        (NETWORK, "architecture", "resnet19", "resnet19"),
+        (NETWORK, "stem", "large", "stem must be"),
+        (NETWORK, "precision", "fp8", "fp8"),
+        (NETWORK, "source", "hub", "source must be"),
+        (NETWORK, "heads", 2, "'heads' is not known"),
+        (PREPROCESSING, "resize", "lanczos", "lanczos"),
+        (PREPROCESSING, "color", "bgr", "bgr"),
+        (PREPROCESSING, "crop", "five", "crop must be center"),
+        (PREPROCESSING, "antialias", True, "'antialias' is not known"),
+    ],
+)
+def test_an_unknown_value_is_version_failed_and_never_ignored(
+    copy: Store, client: FlaskClient, name: str, key: str, value: Any, reason: str
+) -> None:
+    """Such as one that a later flipside wrote."""
+    file = copy.bundle("v2").folder / name
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+    answer = client.post("/predict?version=v2", data=encoded(picture()))
+
+    assert answer.status_code == 503
+    assert answer.get_json()["error"]["code"] == "version_failed"
+    assert name in answer.text
+    assert reason in answer.text

@@ -3,15 +3,18 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from classifier.metrics import IntArray
 from training.evaluation.calibration import Calibration, calibrate
 from training.evaluation.class_metrics import macro_means
 from training.evaluation.evaluate import Metrics, Predictions
+
+if TYPE_CHECKING:  # torch takes 4 s to import, and an imported graph needs none of it
+    from torch import Tensor
 
 
 def now_ms() -> int:
@@ -116,7 +119,7 @@ class EpochResult:
     of_sample: Predictions
     """On the fixed sample of the training images."""
 
-    training_state: Mapping[str, Tensor]
+    training_state: "Mapping[str, Tensor]"
     """All tensors that the next epoch depends on."""
 
     def checkpoint(self) -> Checkpoint:

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from classifier.metrics import IntArray, rank_of_target, softmax, top_k
-from training.compute import World
+
+if TYPE_CHECKING:  # torch takes 4 s to import, and an imported graph needs none of it
+    from torch import nn
+
+    from training.compute import World
 
 BATCH_SIZE = 256
 
@@ -75,17 +78,18 @@ def measure(logits: NDArray[np.float32], targets: IntArray) -> Metrics:
 
 
 def evaluate(
-    classifier: nn.Module,
+    classifier: "nn.Module",
     images: NDArray[np.uint8],
     targets: IntArray,
     *,
-    world: World | None = None,
+    world: "World | None" = None,
 ) -> Predictions:
     """Each process of `world` predicts its part; all processes get the whole."""
-    world = world or World()
-    if world.size == 1:
+    if world is None or world.size == 1:
         batches = list(logits_by_batch(classifier, images))
         return Predictions(np.concatenate(batches), targets)
+    import torch
+
     start, end = world.share(0, len(images))
     # A process without images predicts others, to know the number of classes.
     mine = images[start:end] if end > start else images[:2]
@@ -98,11 +102,12 @@ def evaluate(
     return Predictions(world.sum_up(logits).cpu().numpy(), targets)
 
 
-@torch.inference_mode()
 def logits_by_batch(
-    classifier: nn.Module, images: NDArray[np.uint8]
+    classifier: "nn.Module", images: NDArray[np.uint8]
 ) -> Iterator[NDArray[np.float32]]:
     """float32 [n, K] for each BATCH_SIZE of `images` [N, H, W, 3]."""
+    import torch
+
     device = next(classifier.parameters()).device
     was_training = classifier.training
     classifier.eval()
@@ -110,6 +115,8 @@ def logits_by_batch(
         for start in range(0, len(images), BATCH_SIZE):
             # A copy: torch wants memory it could write to.
             batch = torch.from_numpy(np.array(images[start : start + BATCH_SIZE]))
-            yield classifier(batch.to(device)).float().cpu().numpy()
+            with torch.inference_mode():
+                logits = classifier(batch.to(device)).float().cpu().numpy()
+            yield logits
     finally:
         classifier.train(was_training)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -439,6 +441,28 @@ def test_a_file_that_is_no_onnx_is_told(
 
     assert main(["--import", str(file)]) == 2
     assert "is no ONNX file" in capsys.readouterr().err
+
+
+def test_a_graph_is_imported_and_measured_without_torch(
+    store: Store, tmp_path: Path, uri: str, model: str, cache: Path
+) -> None:
+    """Which takes 4 s to import."""
+    file = write_graph(tmp_path / "x.onnx", store.bundle("2"))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(store.bundle("2").labels.ids))
+    given = ["--import", str(file), "--size", "16", "--model", model]
+    given += ["--data", "digits", "--labels", str(labels), "--cache", str(cache)]
+    program = f"""
+import sys
+from training.__main__ import main
+print(main({given}), "torch" in sys.modules)
+"""
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+
+    assert done.stdout.splitlines()[-1:] == ["0 False"], done.stderr
 
 
 def test_external_data_outside_the_folder_is_not_read(

@@ -44,6 +44,7 @@ DATA ?= tiny-imagenet-200
 # This project and its peers on the same work; writes docs/benchmarks.md. Half an hour.
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.publishing
+	$(BIN)/python -m benchmarks.importing
 	$(BIN)/python -m benchmarks.training --data $(DATA)
 	$(BIN)/python -m benchmarks.scaling --data $(DATA)
 	$(MAKE) bench-serving

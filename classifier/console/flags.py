@@ -149,7 +149,8 @@ def new_parser(
     for kind in settings:
         section = sections[groups[0]]
         for option in _options(kind):
-            section = sections.get(option.flag.group, section)
+            if option.flag.group:
+                section = sections[option.flag.group]
             if option.name not in added:
                 option.add_to(section)
             added.add(option.name)

@@ -219,7 +219,8 @@ def parse_arguments(arguments: list[str]) -> Config:
         "training",
         (TrainingConfig, ResumeConfig, EvaluationConfig, QuantizeConfig, ImportConfig),
         groups=(
-            *(_COMMANDS, "data", "network", "optimisation", "machine", "MLflow"),
+            *(_COMMANDS, "data", "network", "optimisation", "recipe", "machine"),
+            "MLflow",
             _IMPORTS,
         ),
         usage=_USAGE,

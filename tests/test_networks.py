@@ -17,6 +17,7 @@ from serving.config import ServingConfig
 from tests.conftest import Store, encoded, picture, until
 from training.config.commands import ResumeConfig
 from training.config.settings import TrainingConfig
+from training.recipes import FULL_BATCH, RECIPES
 from training.train import train
 
 QUICK = ("squeezenet1_1", "shufflenet_v2_x0_5", "timm:mobilenetv3_small_050")
@@ -135,11 +136,16 @@ def test_a_run_starts_from_a_file_and_from_a_version(
 
     for weights in (str(tmp_path / "others.safetensors"), "v1"):
         train(
-            settings(
-                photos, cache, weights=weights, train_only="head", image_size=32, lr=0.1
-            ),
+            settings(photos, cache, weights=weights, train_only="head", image_size=32),
             arguments=[],
         )
+
+    client = store.registry.client
+    run = client.get_model_version("photos", "2").run_id
+    settings_logged = client.get_run(run).data.params
+    # A head alone has a recipe of its own.
+    assert settings_logged["recipe_label_smoothing"] == "0.0"
+    assert float(settings_logged["lr"]) != RECIPES["finetune"].lr * 2 / FULL_BATCH
 
     # A finished run goes on; the layers below the head are those of its state.
     train(ResumeConfig(run="last", given={"epochs": 2}), arguments=[])

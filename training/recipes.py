@@ -57,8 +57,8 @@ class Recipe:
     """Steps between two updates of the average; fewer in short epochs."""
 
 
-def without_augmentation(recipe: Recipe) -> Recipe:
-    """The recipe for inputs that are no images."""
+def for_features(recipe: Recipe) -> Recipe:
+    """The recipe for features of images, which cannot be augmented."""
     return replace(
         recipe,
         crop_padding=0,

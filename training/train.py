@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifier.datasets.split import SPLIT, read_split
@@ -18,6 +21,7 @@ from training.data.batches import Batches, balanced_weights, batch_bounds
 from training.data.features import TrainingInputs, head_inputs
 from training.evaluation.epoch import EpochResult
 from training.evaluation.evaluate import evaluate
+from training.optimization.schedule import head_rate
 from training.optimization.trainer import (
     Trainer,
     TrainingDiverged,
@@ -25,7 +29,7 @@ from training.optimization.trainer import (
     check_finite,
 )
 from training.publishing.export import state_of
-from training.recipes import without_augmentation
+from training.recipes import Recipe, for_features
 from training.reports.console import print_note, print_text
 from training.run.ending import Ending
 from training.run.preflight import (
@@ -59,6 +63,7 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
             setup.classifier.network.load_state_dict(weights)
         with world.together():
             inputs = _inputs(setup, world)
+            setup = replace(setup, recipe=_recipe(setup, inputs))
             trainer = _trainer(setup, inputs, world)
         if saved is not None:
             trainer.restore(saved.tensors, epochs_done=saved.epochs_done)
@@ -204,6 +209,20 @@ def _inputs(setup: RunSetup, world: World) -> TrainingInputs:
     return head_inputs(setup.classifier, images) or images
 
 
+def _recipe(setup: RunSetup, inputs: TrainingInputs) -> Recipe:
+    """The recipe for these inputs: `finetune` has another one for a head alone."""
+    if inputs.head is None:
+        return setup.recipe
+    recipe, config = for_features(setup.recipe), setup.config
+    if config.recipe_name == "finetune" and config.label_smoothing is None:
+        recipe = replace(recipe, label_smoothing=0.0)
+    if config.recipe_name == "finetune" and config.lr is None:
+        features = cast("NDArray[np.float32]", inputs.train.images)
+        rate = head_rate(features, batch_size=setup.batch_size)
+        recipe = replace(recipe, lr=rate)
+    return recipe
+
+
 def _trainer(setup: RunSetup, inputs: TrainingInputs, world: World) -> Trainer:
     config = setup.config
     batches = Batches(
@@ -217,7 +236,7 @@ def _trainer(setup: RunSetup, inputs: TrainingInputs, world: World) -> Trainer:
     return Trainer(
         setup.classifier,
         batches,
-        setup.recipe if inputs.head is None else without_augmentation(setup.recipe),
+        setup.recipe,
         compute=setup.compute,
         epochs=config.epochs,
         world=world,

@@ -2,7 +2,16 @@
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from training.recipes import FULL_BATCH, LEAST_STEPS, Recipe
+
+HEAD_RATE = 30.0
+"""Times the mean square length of the inputs; 20 to 40 are best."""
+
+TINY = 1e-12
+"""Inputs that are all zeros teach nothing at any rate."""
 
 
 def auto_batch_size(images: int, *, processes: int = 1) -> int:
@@ -22,6 +31,16 @@ def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:
     Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
     """
     return recipe.lr * batch_size / FULL_BATCH
+
+
+def head_rate(features: NDArray[np.float32], *, batch_size: int) -> float:
+    """The highest learning rate of a linear layer alone, from its inputs [N, F].
+
+    The curvature of its loss grows with their mean square length, so the rate falls
+    with it: docs/decisions.md, "A head alone".
+    """
+    mean_square = float(np.square(features, dtype=np.float64).sum(1).mean())
+    return HEAD_RATE / max(mean_square, TINY) * batch_size / FULL_BATCH
 
 
 def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:

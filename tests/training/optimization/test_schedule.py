@@ -1,7 +1,9 @@
 """Recipes: what is decayed, how the rate moves."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from classifier.bundle.network import NetworkSpec
@@ -12,6 +14,7 @@ from training.optimization.schedule import (
     auto_batch_size,
     average_decay,
     average_interval,
+    head_rate,
     learning_rate,
     scaled_rate,
 )
@@ -54,6 +57,15 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing(steps: int) -> N
     if steps > 100:
         assert max(rates) > 0.99 * recipe.lr
         assert rates[-1] < 0.001 * recipe.lr
+
+
+def test_the_rate_of_a_head_falls_with_the_square_of_its_inputs() -> None:
+    inputs = np.array([[3.0, 4.0], [0.0, 5.0]], np.float32)  # length 5 each
+
+    assert head_rate(inputs, batch_size=256) == pytest.approx(30 / 25)
+    assert head_rate(2 * inputs, batch_size=256) == pytest.approx(30 / 100)
+    assert head_rate(inputs, batch_size=64) == pytest.approx(30 / 25 / 4)
+    assert math.isfinite(head_rate(0 * inputs, batch_size=256))
 
 
 def test_the_average_reaches_as_far_back_in_a_short_epoch_as_in_a_long_one() -> None:

@@ -63,7 +63,7 @@ class TrainingConfig(DataConfig, NetworkConfig, RecipeConfig):
         int | Literal["auto"],
         Flag(
             f"images in a step; auto: {FULL_BATCH}, or less where an epoch would have "
-            f"under {LEAST_STEPS} steps",
+            f"under {LEAST_STEPS} steps or the memory is short",
             metavar="N|auto",
         ),
     ] = "auto"

@@ -14,15 +14,17 @@ TINY = 1e-12
 """Inputs that are all zeros teach nothing at any rate."""
 
 
-def auto_batch_size(images: int, *, processes: int = 1) -> int:
+def auto_batch_size(images: int, *, processes: int = 1, most: int = FULL_BATCH) -> int:
     """FULL_BATCH, or less where an epoch would have under LEAST_STEPS steps.
 
-    Not below two images for each of the `processes`, which batch norm needs.
+    Not above `most`, nor below two images for each of the `processes`, which batch norm
+    needs.
     """
+    size = min(FULL_BATCH, images // LEAST_STEPS)
     # A last batch of one image joins the one before: batches.py.
     if math.ceil((images - 1) / FULL_BATCH) >= LEAST_STEPS:
-        return FULL_BATCH
-    return max(2 * processes, min(FULL_BATCH, images // LEAST_STEPS))
+        size = FULL_BATCH
+    return max(2 * processes, min(size, most))
 
 
 def scaled_rate(recipe: Recipe, *, batch_size: int) -> float:

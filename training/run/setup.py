@@ -28,6 +28,7 @@ from training.data.decoded_images import (
     sample,
 )
 from training.data.near_duplicates import count_near_duplicates
+from training.optimization.memory import most_images
 from training.optimization.schedule import auto_batch_size, scaled_rate
 from training.recipes import FULL_BATCH, RECIPES, Recipe
 from training.reports.diagnosis import Sample
@@ -180,12 +181,13 @@ def prepare(
     )
     preprocessing = start.preprocessing
     train, val = _decode(config, dataset, preprocessing)
-    batch_size = config.batch_size
-    if batch_size == "auto":
-        batch_size = auto_batch_size(len(train), processes=world.size)
     if config.precision == "auto":
         compute = compute.suited_to(network)
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
+    classifier = classifier.to(memory_format=torch.channels_last)
+    batch_size = config.batch_size
+    if batch_size == "auto":
+        batch_size = _batch_size(classifier, train, compute, world)
     return RunSetup(
         config=config,
         original=original,
@@ -202,8 +204,19 @@ def prepare(
         val=val,
         start=start,
         weight_notes=tuple(weight_notes),
-        classifier=classifier.to(memory_format=torch.channels_last),
+        classifier=classifier,
     )
+
+
+def _batch_size(
+    classifier: ImageClassifier, train: DecodedPart, compute: Compute, world: World
+) -> int:
+    most = FULL_BATCH
+    # Other machines may have less memory, and all processes need the same batches.
+    if world.size == world.local_size:
+        size = train.images.shape[1]
+        most = most_images(classifier, size, compute, processes=world.size)
+    return auto_batch_size(len(train), processes=world.size, most=most)
 
 
 def _decode(

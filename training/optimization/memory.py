@@ -1,0 +1,85 @@
+"""Memory of a training step: how many images it can hold."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from classifier.networks.build import logits_of
+from classifier.networks.image_classifier import ImageClassifier
+from training.compute import Compute
+
+SHARE = 0.5
+"""Share of the memory for what the images of a step leave for its gradients. The rest
+is for weights, momentum, gradients on their way, decoded images and other programs."""
+
+
+def most_images(
+    classifier: ImageClassifier, size: int, compute: Compute, *, processes: int = 1
+) -> int:
+    """How many `size` x `size` images fit in a step of all `processes` of a machine.
+
+    A multiple of 8, or less than 8. The same each time on a machine, whatever else runs
+    on it, so that a run can be repeated.
+    """
+    room = SHARE * memory(compute.device)
+    if compute.device.type == "cuda":
+        room *= processes
+    fit = int(room / max(1, bytes_per_image(classifier, size, compute)))
+    return fit if fit < 8 else fit // 8 * 8
+
+
+def bytes_per_image(classifier: ImageClassifier, size: int, compute: Compute) -> int:
+    """Bytes that a forward pass in training keeps for the backward pass, an image."""
+    trial = copy.deepcopy(classifier).train()
+    weights = {tensor.data_ptr() for tensor in trial.state_dict().values()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    device = compute.device
+    # Two, as batch norm of a 1x1 map refuses one.
+    images = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
+    devices = [device] if device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        compute.autocast(),
+    ):
+        outputs = logits_of(trial(images))
+        # Held until here: a freed block would be counted once for two tensors.
+        del outputs
+    return sum(kept.values()) // 2
+
+
+def memory(device: torch.device, *, root: Path = Path("/")) -> int:
+    """Bytes of the device, or those that this process may use of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    limits = [
+        _number(root / "sys/fs/cgroup/memory.max"),
+        _number(root / "sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        _total(root / "proc/meminfo"),
+    ]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # absent, or `max`
+        return None
+
+
+def _total(meminfo: Path) -> int:
+    line = next(
+        line
+        for line in meminfo.read_text().splitlines()
+        if line.startswith("MemTotal:")
+    )
+    return int(line.split()[1]) * 1024

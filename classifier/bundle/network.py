@@ -138,13 +138,14 @@ def source_of(architecture: str) -> str | None:
 def check_network_name(architecture: str, stem: str) -> None:
     """Raises ValueError for a name of no network, or of one without this stem."""
     source_of(architecture)
-    if stem != "imagenet" and not _has_stems(architecture):
+    if stem != "imagenet" and not has_stems(architecture):
         raise ValueError(
             f"only ResNets have the stem {stem!r}, not {architecture}; leave out --stem"
         )
 
 
-def _has_stems(architecture: str) -> bool:
+def has_stems(architecture: str) -> bool:
+    """Whether the network comes with either stem."""
     return architecture in OWN_NETWORKS or bool(RESNETS.fullmatch(architecture))
 
 
@@ -214,5 +215,5 @@ def _check_source(spec: NetworkSpec) -> None:
         raise ValueError("source_sha256 belongs to a function, and to nothing else")
     if digest is not None and not _SHA256.fullmatch(string(digest, "source_sha256")):
         raise ValueError(f"source_sha256 must be 64 hex digits, got {digest!r:.80}")
-    if spec.stem != "imagenet" and not _has_stems(name):
+    if spec.stem != "imagenet" and not has_stems(name):
         raise ValueError(f"only ResNets have the stem {spec.stem!r:.80}, not {name}")

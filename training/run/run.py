@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.bundle.network import has_stems
 from classifier.datasets.split import SPLIT
 from classifier.metrics import IntArray
 from classifier.store.registry import Registry
@@ -106,7 +107,8 @@ def print_setup(
     """`epochs_done` is None for a new run."""
     spec, compute, config = setup.network, setup.compute, setup.config
     parameters = sum(p.numel() for p in setup.classifier.parameters())
-    network = f"{spec.architecture}, {spec.stem} stem, {parameters:,} parameters"
+    stem = f"{spec.stem} stem, " if has_stems(spec.architecture) else ""
+    network = f"{spec.architecture}, {stem}{parameters:,} parameters"
     steps = f"batches of {setup.batch_size}, recipe {config.recipe_name}"
     lines = [
         ("model", f"{setup.model}, {network}"),

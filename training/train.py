@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifier.datasets.split import SPLIT, read_split
+from classifier.networks.build import load_tensors
 from classifier.store.location import store_uri
 from classifier.store.registry import Registry
 from training.compute import World, open_world
@@ -60,7 +61,7 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
         if saved is not None and saved.epochs_done:
             # Before the features, which the layers below the head compute.
             weights = below("network/", saved.tensors)
-            setup.classifier.network.load_state_dict(weights)
+            load_tensors(setup.classifier.network, weights)
         with world.together():
             inputs = _inputs(setup, world)
             setup = replace(setup, recipe=_recipe(setup, inputs))

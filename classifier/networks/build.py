@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import sys
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -69,6 +69,20 @@ def build_network(
             "the onnx backend"
         )
     return _tiny(classes, spec.stem) if name == "tiny" else _of_torchvision(spec, size)
+
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads a state dict that has lost its metadata, as in a safetensors file.
+
+    torch keeps the version of each module's parameters there, which some modules ask
+    for: torchvision's MNASNet refuses a state dict without. Raises RuntimeError if
+    names or shapes differ.
+    """
+    state = network.state_dict()
+    if missing := sorted(state.keys() - tensors.keys()):
+        raise RuntimeError(f"Missing key(s) in state_dict: {', '.join(missing)}")
+    state.update(tensors)
+    network.load_state_dict(state)
 
 
 def usual_size(architecture: str, *, otherwise: int = 64) -> int:

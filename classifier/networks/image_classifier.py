@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from classifier.bundle.files import BrokenBundle, Bundle
 from classifier.bundle.preprocessing import Preprocessing
-from classifier.networks.build import build_network
+from classifier.networks.build import build_network, load_tensors
 
 
 class ImageClassifier(nn.Module):
@@ -42,12 +42,8 @@ class ImageClassifier(nn.Module):
         weights, size = bundle.weights, bundle.preprocessing.height
         network = build_network(bundle.network, size=size, allowed=allowed)
         try:
-            network.load_state_dict(
-                {
-                    name: torch.from_numpy(array)
-                    for name, array in load_file(weights).items()
-                }
-            )
+            arrays = load_file(weights)
+            load_tensors(network, {n: torch.from_numpy(a) for n, a in arrays.items()})
         # Number types that numpy or torch lacks, or other names or shapes.
         except (
             ValueError,

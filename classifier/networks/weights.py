@@ -15,6 +15,7 @@ from classifier.bundle.network import NetworkSpec, has_auxiliary_heads
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.exits import NotNow, WrongUsage
 from classifier.images.resizing import Filter
+from classifier.networks.build import load_tensors
 
 IMAGENET = "imagenet"
 
@@ -167,7 +168,7 @@ def load_weights(network: nn.Module, weights: StartingWeights) -> Fit:
             f"numbers; missing are {_first(fit.missing)}; it has {_first(fit.unused)}. "
             f"Name its network with --arch"
         )
-    network.load_state_dict({**state, **fitting})
+    load_tensors(network, {**state, **fitting})
     return fit
 
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from classifier.console.exits import NotNow
 from classifier.console.progress import progress_bar
 from classifier.metrics import IntArray
-from classifier.networks.build import auxiliary_weight, logits_of
+from classifier.networks.build import auxiliary_weight, load_tensors, logits_of
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute, World
 from training.data.augmentations import Examples, Mixed, augment
@@ -155,7 +155,7 @@ class Trainer:
         """
         published = self._published
         if self._average is not None:
-            published.network.load_state_dict(self._average.state)
+            load_tensors(published.network, self._average.state)
         if self._is_unsettled:
             take_statistics(published, self._decoded)
         # Each process has batch norm statistics of its own images.
@@ -188,7 +188,7 @@ class Trainer:
         if epochs_done == 0:
             return
         network = self._classifier.network
-        network.load_state_dict(below("network/", state))
+        load_tensors(network, below("network/", state))
         if self._average is not None:
             self._average.restore(below("average/", state), steps=self._step)
         for name, parameter in self._learning():

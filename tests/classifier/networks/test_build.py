@@ -20,6 +20,7 @@ from classifier.networks.build import (
     auxiliary_weight,
     build_network,
     check_image_size,
+    load_tensors,
     new_spec,
     usual_size,
 )
@@ -182,3 +183,23 @@ def test_an_imported_graph_has_no_network() -> None:
 
     with pytest.raises(UnknownNetwork, match="use the onnx backend"):
         build_network(spec, size=8)
+
+
+def test_tensors_of_a_file_fit_a_module_that_asks_for_its_version() -> None:
+    # torchvision's MNASNet refuses a state dict without torch's metadata.
+    spec = NetworkSpec("mnasnet0_5", "imagenet", 3)
+    made, other = (build_network(spec, size=32) for _ in range(2))
+
+    load_tensors(other, dict(made.state_dict()))
+
+    pairs = zip(made.state_dict().values(), other.state_dict().values(), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
+
+def test_a_missing_tensor_is_named() -> None:
+    network = build_network(NetworkSpec("tiny", "imagenet", 3), size=32)
+    tensors = dict(network.state_dict())
+    name, _ = tensors.popitem()
+
+    with pytest.raises(RuntimeError, match=f"Missing .*{name}"):
+        load_tensors(network, tensors)

@@ -40,6 +40,10 @@ class LoadLimit(RuntimeError):
     """Loading the version takes more time or memory than allowed."""
 
 
+class TooMuchMemory(LoadLimit):
+    """Loading the version takes more memory than allowed."""
+
+
 class LoadStopped(RuntimeError):
     """The service stops while the version is loading."""
 
@@ -84,8 +88,8 @@ class LoadLimits:
         )
 
     @property
-    def took_too_much(self) -> LoadLimit:
-        return LoadLimit(
+    def took_too_much(self) -> TooMuchMemory:
+        return TooMuchMemory(
             f"it takes more memory than the {self.megabytes:,} MB that a version may "
             f"take while it loads (--load-megabytes)"
         )
@@ -104,6 +108,23 @@ class LoadGuard:
         self._trials: set[subprocess.Popen[bytes]] = set()
         self._loads: set[Future[Any]] = set()
         self._is_stopped = False
+
+    def largest_batch(self, bundle: Bundle, *, largest: int) -> int:
+        """Tries the version out, and returns how many images a batch of it may have.
+
+        That is `largest`, or, where such a batch takes too much memory, a quarter of
+        it, or 1: swin_t at 224 x 224 takes over 4 GB for 32 images. Raises as try_out.
+        """
+        for size in (largest, largest // 4):
+            if size > 1:
+                try:
+                    self.try_out(bundle, largest=size)
+                except TooMuchMemory:
+                    logger.warning("a batch takes too much memory images=%d", size)
+                else:
+                    return size
+        self.try_out(bundle, largest=1)
+        return 1
 
     def try_out(self, bundle: Bundle, *, largest: int) -> None:
         """Runs the version in a trial, on one image and on `largest`.

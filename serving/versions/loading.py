@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from classifier.bundle.files import Bundle
 from classifier.hardware import DeviceUnavailable, has_gpu, usable_cores
@@ -44,14 +45,16 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
                 ),
             )
             limits.check_size(bundle, largest=config.max_batch_size)
-            if config.backend == "onnx":
-                # The trial runs on the CPU, where a large batch for a GPU takes
-                # minutes.
-                on_gpu = config.device != "cpu" and has_gpu()
-                guard.try_out(bundle, largest=1 if on_gpu else config.max_batch_size)
+            largest = config.max_batch_size
+            # The trial runs on the CPU, where a large batch for a GPU takes minutes.
+            if config.backend == "onnx" and config.device != "cpu" and has_gpu():
+                guard.try_out(bundle, largest=1)
+            elif config.backend == "onnx":
+                largest = guard.largest_batch(bundle, largest=largest)
+            settings = replace(config, max_batch_size=largest)
             return guard.within(
                 lambda: _load(
-                    version, bundle, config, running=running, metrics=metrics
+                    version, bundle, settings, running=running, metrics=metrics
                 ),
                 late=limits.took_too_long,
                 drop=Predictor.close,

@@ -62,6 +62,22 @@ def of_megabytes(count: int) -> bytes:
     )
 
 
+def of_megabytes_an_image(count: int) -> bytes:
+    """As of_megabytes, for each image of a batch."""
+    ones = helper.make_tensor("ones", TensorProto.FLOAT, [1], [1.0])
+    return graph(
+        [
+            helper.make_node("Shape", ["images"], ["batch"], end=1),
+            helper.make_node("Concat", ["batch", "size"], ["shape"], axis=0),
+            helper.make_node("ConstantOfShape", ["shape"], ["huge"], value=ones),
+            helper.make_node("ReduceMax", ["huge"], ["one"], keepdims=0),
+            helper.make_node("Mul", ["plain", "one"], ["odd"]),
+        ],
+        constants={"size": np.array([count * 2**18], np.int64)},
+        last="odd",
+    )
+
+
 def endless() -> bytes:
     """A loop of 4e18 steps."""
     number, yes = TensorProto.FLOAT, TensorProto.BOOL

@@ -13,10 +13,16 @@ from onnx import TensorProto, helper
 
 from classifier.bundle.files import GRAPH, WEIGHTS, Bundle, read_bundle
 from classifier.inference.predict import FailedCheck
-from serving.versions.load_guard import LoadGuard, LoadLimit, LoadLimits, LoadStopped
+from serving.versions.load_guard import (
+    LoadGuard,
+    LoadLimit,
+    LoadLimits,
+    LoadStopped,
+    TooMuchMemory,
+)
 from serving.versions.trial_key import is_sized_by_shapes, trial_key
 from tests.conftest import WAIT_SECONDS, Store, until
-from tests.serving.graphs import endless, graph, of_megabytes
+from tests.serving.graphs import endless, graph, of_megabytes, of_megabytes_an_image
 
 GENEROUS = LoadLimits(seconds=WAIT_SECONDS, megabytes=1000)
 
@@ -95,6 +101,24 @@ def test_a_version_that_takes_too_much_memory_is_told(copy: Store, kept: Path) -
     assert _names(kept) == []
     small = _bundle(copy, of_megabytes(1))
     guard.try_out(small, largest=4)
+
+
+@pytest.mark.parametrize(("megabytes", "largest"), [(1, 16), (15, 4), (60, 1)])
+def test_a_batch_has_as_many_images_as_the_memory_holds(
+    megabytes: int, largest: int, copy: Store, kept: Path
+) -> None:
+    bundle = _bundle(copy, of_megabytes_an_image(megabytes))
+    guard = LoadGuard(LoadLimits(seconds=WAIT_SECONDS, megabytes=200), threads=1)
+
+    assert guard.largest_batch(bundle, largest=16) == largest
+
+
+def test_a_version_of_which_no_image_fits_is_refused(copy: Store, kept: Path) -> None:
+    bundle = _bundle(copy, of_megabytes_an_image(300))
+    guard = LoadGuard(LoadLimits(seconds=WAIT_SECONDS, megabytes=200), threads=1)
+
+    with pytest.raises(TooMuchMemory, match="more memory than the 200 MB"):
+        guard.largest_batch(bundle, largest=16)
 
 
 def test_a_version_that_never_ends_is_told_and_its_process_ended(

@@ -54,12 +54,12 @@ def test_the_classifier_and_random_numbers_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("images", "most"), [(4.9, 4), (8.1, 8), (203.0, 200)])
-def test_images_fill_half_of_the_memory(
+def test_images_fill_their_share_of_the_memory(
     images: float, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier = _classifier(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
     taken = memory.bytes_per_image(classifier, 32, CPU)
-    monkeypatch.setattr(memory, "memory", lambda device: int(2 * images * taken))
+    monkeypatch.setattr(memory, "memory", lambda device: int(images * taken / memory.SHARE))
 
     assert memory.most_images(classifier, 32, CPU) == most
 

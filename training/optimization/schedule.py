@@ -10,9 +10,6 @@ from training.recipes import FULL_BATCH, LEAST_STEPS, Recipe
 HEAD_RATE = 30.0
 """Times the mean square length of the inputs; 20 to 40 are best."""
 
-TINY = 1e-12
-"""Inputs that are all zeros teach nothing at any rate."""
-
 
 def auto_batch_size(images: int, *, processes: int = 1, most: int = FULL_BATCH) -> int:
     """FULL_BATCH, or less where an epoch would have under LEAST_STEPS steps.
@@ -39,10 +36,10 @@ def head_rate(features: NDArray[np.float32], *, batch_size: int) -> float:
     """The highest learning rate of a linear layer alone, from its inputs [N, F].
 
     The curvature of its loss grows with their mean square length, so the rate falls
-    with it: docs/decisions.md, "A head alone".
+    with it: docs/decisions.md, "A head alone". The bias has one more input, 1.
     """
-    mean_square = float(np.square(features, dtype=np.float64).sum(1).mean())
-    return HEAD_RATE / max(mean_square, TINY) * batch_size / FULL_BATCH
+    mean_square = 1 + float(np.square(features, dtype=np.float64).sum(1).mean())
+    return HEAD_RATE / mean_square * batch_size / FULL_BATCH
 
 
 def average_interval(recipe: Recipe, *, steps_an_epoch: int) -> int:

@@ -59,7 +59,9 @@ def test_images_fill_their_share_of_the_memory(
 ) -> None:
     classifier = _classifier(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
     taken = memory.bytes_per_image(classifier, 32, CPU)
-    monkeypatch.setattr(memory, "memory", lambda device: int(images * taken / memory.SHARE))
+    monkeypatch.setattr(
+        memory, "memory", lambda device: int(images * taken / memory.SHARE)
+    )
 
     assert memory.most_images(classifier, 32, CPU) == most
 

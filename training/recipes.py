@@ -99,7 +99,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     # From weights that know images already: docs/decisions.md, "The recipe finetune".
     "finetune": Recipe(
-        lr=0.4,
+        lr=0.1,
         schedule="cosine",
         warm_up=0.1,
         momentum=0.9,

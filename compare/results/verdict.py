@@ -167,9 +167,12 @@ def _without_numbers(
 def _is_chosen(version: ServedVersion, data: DataFacts) -> bool | None:
     """Whether training chose it as the best on these images: its figure is optimistic.
 
-    None if the service does not say its validation data or its aliases.
+    None if the service does not say its validation data, its aliases or its epoch. A
+    version without an epoch was imported: how it was chosen is unknown.
     """
     if version.dataset_digest is None or version.aliases is None:
+        return None
+    if version.epoch is None:
         return None
     if version.dataset_digest != data.digest:
         return False

@@ -145,6 +145,16 @@ def test_a_version_chosen_on_these_images_is_named(
     assert summary.a.chosen_on_these_images is None
 
 
+def test_nobody_knows_how_an_imported_version_was_chosen(
+    comparison: Comparison,
+) -> None:
+    b = replace(served("1"), dataset_digest="d1", aliases=("best",), epoch=None)
+
+    summary = judge(comparison, a=served("8"), b=b, gates=(), data=DATA).summary
+
+    assert summary.b.chosen_on_these_images is None
+
+
 def test_slices_need_the_image_files(comparison: Comparison) -> None:
     without = _judged(comparison)
     facts = image_facts(400)

@@ -109,7 +109,8 @@ def report_lines(verdict: Verdict, *, data: str, folder: Path) -> list[str]:
     if verdict.name == "not_comparable":
         return _refused_lines(summary, head, folder)
     where = f"{head}, on {say_images(summary.images or 0)} of {data}"
-    start = [*clipped(wrap(where), 2), *_note_lines(summary), ""]
+    most = 2 if summary.spoken_names == summary.names else 5
+    start = [*clipped(wrap(where), most), *_note_lines(summary), ""]
     end = ["", *_gate_lines(summary, folder)]
     if not summary.data.labelled:
         return _fitted([*start, *_unlabelled_lines(summary), *end])

@@ -42,6 +42,9 @@ VerdictName = Literal["pass", "fail", "no_gate", "not_comparable"]
 LONGEST_NAME = 9
 """Longer names would make tables wider than a terminal or a page."""
 
+LONGEST_SPOKEN_NAME = 30
+"""Longer names, such as those of files, hide what a sentence says."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
@@ -192,6 +195,12 @@ class Summary:
     def short_names(self) -> tuple[str, str]:
         """Names for the heads of tables: `A` and `B` if a name is long."""
         fits = max(map(len, self.names)) <= LONGEST_NAME
+        return self.names if fits else ("A", "B")
+
+    @property
+    def spoken_names(self) -> tuple[str, str]:
+        """Names in sentences: `A` and `B`, as in the heading, if one is long."""
+        fits = max(map(len, self.names)) <= LONGEST_SPOKEN_NAME
         return self.names if fits else ("A", "B")
 
     @property

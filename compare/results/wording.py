@@ -177,7 +177,7 @@ def _badge(summary: Summary) -> tuple[str, Literal["good", "bad", "open"]]:
 
 
 def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
-    a, b = summary.names
+    a, b = summary.spoken_names
     rate = say(summary.disagreement_rate, "percent")
     return f"{b}'s first answer differs from {a}'s on {rate} of the images", (
         "The images have no labels, so it is unknown which version is right. The "
@@ -186,7 +186,7 @@ def _unlabelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
 
 
 def _labelled(summary: Summary) -> tuple[str, tuple[str, ...]]:
-    (a, b), top1 = summary.names, summary.top1
+    (a, b), top1 = summary.spoken_names, summary.top1
     broken, fixed = top1.broken or 0, top1.fixed or 0
     changed = say(summary.disagreement_rate, "percent")
     churn = f"The first answer changes on {changed} of the images."

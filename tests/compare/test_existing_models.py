@@ -337,6 +337,8 @@ def test_images_of_classes_that_one_lacks_are_left_out_and_said_first(
     assert summary["images"] == len(digits.val) - count
     for report in ("summary.md", "report.html"):
         assert note in (Path("x") / report).read_text()
+    header = (Path("x") / "report.html").read_text().split("<h1>")[0]
+    assert f"{summary['images']} images, {count} left out" in header
     rival = _rival(digits, [*CLASSES[:8], "letter"]).set_index("image")
     truths = pd.Series(digits.val.class_ids, digits.val.names)
     kept = truths[truths < "8"]

@@ -159,6 +159,19 @@ def test_without_labels_the_report_says_so_and_judges_nobody() -> None:
         assert word not in text
 
 
+def test_sentences_about_long_names_say_a_and_b() -> None:
+    a, b = (replace(served("1"), number=f"{'long_' * 14}{n}.csv") for n in "12")
+
+    lines = report_lines(_verdict(a=a, b=b), data="digits", folder=FOLDER)
+
+    text = " ".join(" ".join(lines).split())
+    heading, rest = text.split(", on 400 images of digits")
+    assert heading.endswith(f"{b.number} (B) in place of {a.number} (A)")
+    assert "B breaks " in rest
+    assert "long_" not in rest
+    assert len(lines) <= 30
+
+
 def test_a_version_chosen_on_these_images_is_noted_once() -> None:
     a, b = (replace(served(number), aliases=("best",)) for number in ("8", "16"))
 

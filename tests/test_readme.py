@@ -1,4 +1,4 @@
-"""README's commands, flags, files and targets exist."""
+"""Commands, flags, files and targets of README and the guides exist."""
 
 import re
 import shlex
@@ -21,14 +21,17 @@ PARSERS = {
     "compare": compare.config.command_line.parse_arguments,
 }
 
-PAGE = (ROOT / "docs" / "existing-models.md").read_text()
+GUIDES = ("existing-models.md", "own-images.md")
+TEXT = "\n".join(
+    [README, *(p.read_text() for p in (ROOT / "docs").glob("*.md") if p.name in GUIDES)]
+).replace("\\\n", " ")
 COMMANDS = re.findall(
-    r"^(?:\$ )?python -m (\w+)(.*)$", f"{README}\n{PAGE}", re.MULTILINE
-)
+    rf"^(?:\$ )?python -m ({'|'.join(PARSERS)})\b(.*)$", TEXT, re.MULTILINE
+) + re.findall(rf"`python -m ({'|'.join(PARSERS)}) ([^`\n]+)`", TEXT)
 
 
 @pytest.mark.parametrize(("program", "arguments"), COMMANDS)
-def test_every_command_of_the_readme_is_understood(
+def test_every_command_of_readme_and_guides_is_understood(
     program: str, arguments: str
 ) -> None:
     assert PARSERS[program](shlex.split(arguments))
@@ -38,7 +41,7 @@ def test_there_are_commands_of_each_program() -> None:
     assert {program for program, _ in COMMANDS} == set(PARSERS)
 
 
-def test_every_flag_of_the_readme_exists() -> None:
+def test_every_flag_of_readme_and_guides_exists() -> None:
     known = "".join(
         subprocess.run(
             [sys.executable, "-m", program, "--help"],
@@ -50,7 +53,7 @@ def test_every_flag_of_the_readme_exists() -> None:
         for program in PARSERS
     )
     outside = {"--workers", "--data-binary", "--nproc-per-node"}  # of other programs
-    for flag in set(re.findall(r"--[a-z][a-z-]+", README)) - outside:
+    for flag in set(re.findall(r"--[a-z][a-z-]+", TEXT)) - outside:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 
 

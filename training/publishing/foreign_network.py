@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow.pytorch
 import torch
 from mlflow.exceptions import MlflowException
-from torch import nn
+from torch import Tensor, nn
 
 from classifier.bundle.network import NetworkSpec, UnfitSize
 from classifier.bundle.preprocessing import Preprocessing
@@ -146,10 +146,26 @@ def _module(found: object, name: str) -> nn.Module:
             f"{name} has {type(found).__name__} and no network; name the network of a "
             f"state dict with --arch"
         )
-    # What torch.export saved is in evaluation mode, and refuses to be set so.
-    with contextlib.suppress(NotImplementedError):
-        found.eval()
-    return found
+    try:
+        return found.eval()
+    except NotImplementedError:
+        return _ExportedNetwork(found)
+
+
+class _ExportedNetwork(nn.Module):
+    """A network of torch.export, which keeps its mode and refuses to be asked."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def train(self, mode: bool = True) -> "_ExportedNetwork":
+        self.training = mode
+        return self
 
 
 @contextlib.contextmanager

@@ -364,6 +364,28 @@ def test_models_of_mlflow_become_versions(
     np.testing.assert_allclose(_logits(made), own, rtol=1e-4, atol=1e-5)
 
 
+def test_a_network_that_torch_exported_needs_no_pickle(
+    store: Store, network: torch.nn.Module, tmp_path: Path, import_: Import, uri: str
+) -> None:
+    """MLflow's own format since 3.17, pt2."""
+    example = np.zeros((2, 3, 16, 16), np.float32)
+    mlflow.pytorch.save_model(
+        torch.nn.Sequential(network).eval(),
+        tmp_path / "exported",
+        serialization_format="pt2",
+        input_example=example,
+        pip_requirements=[],
+    )
+    client = Registry(uri, create=True).client
+    client.create_registered_model("exported-birds")
+    client.create_model_version("exported-birds", str(tmp_path / "exported"))
+
+    made = import_("models:/exported-birds/1", "--size", "16")
+
+    own = _logits(store.bundle("2"))
+    np.testing.assert_allclose(_logits(made), own, rtol=1e-4, atol=1e-5)
+
+
 def _random(name: str = "out.1") -> list[onnx.NodeProto]:
     """Noise, as of a network that was exported in training mode."""
     return [

@@ -46,6 +46,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.publishing
 	$(BIN)/python -m benchmarks.importing
 	$(BIN)/python -m benchmarks.training --data $(DATA)
+	$(BIN)/python -m benchmarks.training --data $(DATA) --arch mobilenet_v3_large
 	$(BIN)/python -m benchmarks.scaling --data $(DATA)
 	$(MAKE) bench-serving
 	$(MAKE) bench-compare

@@ -45,7 +45,8 @@ def _run(arguments: argparse.Namespace) -> None:
     val_loader = _loader(arguments.data / "val", arguments, shuffle=False)
     example = torch.stack([val_loader.dataset[index][0] for index in range(2)])
     classes = len(list((arguments.data / "train").iterdir()))
-    network = models.resnet18(num_classes=classes).to(arguments.device)
+    network = models.get_model(arguments.arch, num_classes=classes)
+    network.to(arguments.device)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4
     )
@@ -156,6 +157,7 @@ def _log_epoch(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train as most people do.")
     parser.add_argument("--data", type=existing_folder, required=True)
+    parser.add_argument("--arch", default="resnet18", help="a network of torchvision")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)

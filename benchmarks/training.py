@@ -101,6 +101,9 @@ def first_step_row(rounds: list[Round]) -> tuple[str, ...]:
 HEADER = ("", "flipside", "conventional", "ratio", "wanted")
 CPU_TITLE = "Training on a CPU"
 GPU_TITLE = "Training on one GPU"
+NETWORK = "resnet18"
+"""The one under these titles, and with a small stem; others are named behind them."""
+
 CPU_DEFAULTS = {"per_class": 20, "val_per_class": 10, "epochs": 5}
 GPU_DEFAULTS = {"epochs": 16}
 
@@ -111,6 +114,7 @@ class Plan:
 
     data: Path
     device: str
+    arch: str
     per_class: int | None
     val_per_class: int | None
     epochs: int
@@ -125,7 +129,14 @@ class Plan:
             raise ValueError("epochs must be at least 2: the first is left out")
 
     def common(self) -> tuple[str, ...]:
-        return ("--device", self.device, "--batch-size", str(self.batch_size))
+        return (
+            *("--device", self.device, "--arch", self.arch),
+            *("--batch-size", str(self.batch_size)),
+        )
+
+    def title(self) -> str:
+        title = CPU_TITLE if self.device == "cpu" else GPU_TITLE
+        return title if self.arch == NETWORK else f"{title}, {self.arch}"
 
 
 def main() -> None:
@@ -144,7 +155,7 @@ def _measure_cpu(plan: Plan) -> None:
     with _workplace(plan) as (data, work):
         rounds = _rounds(plan, data, work, stem="imagenet")
     write_table(
-        CPU_TITLE,
+        plan.title(),
         HEADER,
         [
             rate_row("training alone, images/s", rounds, lambda c: c.training_rate),
@@ -160,16 +171,23 @@ def _measure_gpu(plan: Plan) -> None:
     with _workplace(plan) as (data, work):
         rounds = _rounds(plan, data, work, stem="imagenet")
         images = rounds[0].ours.images
-        small = _train(plan, data, work / "small", stem="small", images=images)
+        small = (
+            [_train(plan, data, work / "small", stem="small", images=images)]
+            if plan.arch == NETWORK
+            else []
+        )
     whole = "whole epochs, images/s, --stem"
     wanted = "60,000 and 10"
     write_table(
-        GPU_TITLE,
+        plan.title(),
         HEADER,
         [
             rate_row("training alone, images/s", rounds, lambda c: c.training_rate),
             rate_row(f"{whole} imagenet", rounds, lambda c: c.epoch_rate, wanted),
-            (f"{whole} small", f"{small.epoch_rate:,.0f}", "", "", "15,000"),
+            *(
+                (f"{whole} small", f"{cost.epoch_rate:,.0f}", "", "", "15,000")
+                for cost in small
+            ),
             *publishing_rows(rounds, wanted="at most 10 %"),
             first_step_row(rounds),
         ],
@@ -230,8 +248,8 @@ def _train(plan: Plan, data: Path, store: Path, *, stem: str, images: int) -> Co
 def _note(plan: Plan, *, data_images: int) -> str:
     limit = f", {plan.steps_limit} steps an epoch" if plan.steps_limit else ""
     return (
-        f"ResNet-18, batches of {plan.batch_size}, {data_images:,} images an epoch, no "
-        f"augmentation; flipside {plan.epochs} epochs in its default precision, "
+        f"{plan.arch}, batches of {plan.batch_size}, {data_images:,} images an epoch, "
+        f"no augmentation; flipside {plan.epochs} epochs in its default precision, "
         f"conventional {plan.conventional_epochs} in fp32 with {plan.workers} workers"
         f"{limit}; medians of {plan.rounds} alternate rounds, ratios with their least "
         "and most. The first epoch of each run is left out; flipside's whole epochs "
@@ -246,6 +264,7 @@ def _plan() -> Plan:
     add = parser.add_argument
     add("--data", type=existing_folder, required=True, metavar="FOLDER")
     add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--arch", default=NETWORK, help="a network of torchvision; default %(default)s")
     add("--per-class", type=int, help="default 20 on a CPU, all on a GPU")
     add("--val-per-class", type=int, help="default 10 on a CPU, all on a GPU")
     add("--epochs", type=int, help="flipside's; default 5 on a CPU, 16 on a GPU")

@@ -9,6 +9,7 @@ from torch import Tensor
 from classifier.networks.build import logits_of
 from classifier.networks.image_classifier import ImageClassifier
 from training.compute import Compute
+from training.optimization.small_map_conv import speed_up_small_maps
 
 SHARE = 0.4
 """Share of the memory for what the images of a step leave for its gradients. The rest
@@ -35,6 +36,8 @@ def most_images(
 def bytes_per_image(classifier: ImageClassifier, size: int, compute: Compute) -> int:
     """Bytes that a forward pass in training keeps for the backward pass, an image."""
     trial = copy.deepcopy(classifier).train()
+    if compute.device.type == "cpu":
+        speed_up_small_maps(trial)
     weights = {tensor.data_ptr() for tensor in trial.state_dict().values()}
     kept: dict[int, int] = {}
 

@@ -1,22 +1,42 @@
-"""3x3 convolutions onto maps of at most 2x2, computed as matrix products in bf16.
+"""3x3 convolutions onto small maps, computed as fewer products than oneDNN takes.
 
-oneDNN pads such maps and multiplies with the padding, and its bf16 gradients are slow
-(numbers: docs/decisions.md). Here each output pixel is one matrix product of the input
-pixels that it sees and the weights that they meet.
+oneDNN pads such maps and multiplies with the padding, and its gradients of them are
+slow (numbers: docs/decisions.md). In fp32 a convolution becomes matrix products of sums
+of pixels and sums of weights (Winograd's minimal filtering, as in Lavin and Gray 2016,
+arXiv 1509.09308): 36 for 4x4 outputs where the definition has 144, and 9 instead of 36
+for a 2x2 map. In bf16, whose sums would lose digits, and with stride 2, each output
+pixel is one matrix product of the input pixels that it sees.
 """
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 LARGEST_MAP = 2
-"""Height and width of the output. At 4x4 oneDNN is faster: 56 against 62 ms."""
+"""Height and width of the output, for a product a pixel: at 4x4 oneDNN is faster, with
+56 against 62 ms. Also for measuring a network, which larger maps would change by more
+than oneDNN's own rounding: by 1e-5 of the largest output."""
+
+LEAST_CHANNELS = 64
+"""Of inputs and outputs: fewer have too few products for what the sums cost."""
+
+CHANNELS_A_PIXEL = 8
+"""Least channels for each pixel of a map's longer side, as each sum is over a side."""
+
+LEAST_PIXELS = 64
+"""Fewest in a batch that are worth the sums of weights."""
 
 
 class Conv2d(nn.Conv2d):
     """Takes the place of an nn.Conv2d and shares its weight.
 
-    It differs in training in bf16 on a CPU with small maps alone. It has torch's class
-    name, so that the layer table and a printed network stay the same.
+    It differs on a CPU in training, and for the smallest maps in inference mode: never
+    in the export. It has torch's class name, so that the layer table and a printed
+    network stay the same.
     """
 
     @classmethod
@@ -35,9 +55,18 @@ class Conv2d(nn.Conv2d):
         return copy.train(layer.training)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        is_small = max(inputs.shape[2:]) <= LARGEST_MAP * self.stride[0]
-        if self.training and is_small and inputs.ndim == 4 and _in_bf16_on_cpu(inputs):
-            return _product(inputs, self.weight, stride=self.stride[0])
+        if inputs.ndim != 4 or inputs.device.type != "cpu":
+            return super().forward(inputs)
+        stride, number_type = self.stride[0], _number_type(inputs)
+        is_smallest = max(inputs.shape[2:]) <= LARGEST_MAP * stride
+        in_fp32 = number_type == torch.float32
+        if self.training or (is_smallest and torch.is_inference_mode_enabled()):
+            if in_fp32 and stride == 1 and _is_worth_sums(inputs, self.weight):
+                return _filtered(inputs, self.weight)
+            is_product = number_type == torch.bfloat16 or (in_fp32 and stride == 2)
+            if is_smallest and is_product:
+                taps = self.weight.to(number_type)
+                return _product(inputs.to(number_type), taps, stride=stride)
         return super().forward(inputs)
 
 
@@ -64,19 +93,31 @@ def _is_plain_3x3(layer: nn.Conv2d) -> bool:
     )
 
 
-def _in_bf16_on_cpu(inputs: Tensor) -> bool:
-    return (
-        inputs.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    )
+def _number_type(inputs: Tensor) -> torch.dtype:
+    """The type in which torch would compute a convolution."""
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return inputs.dtype
+
+
+def _is_worth_sums(inputs: Tensor, weight: Tensor) -> bool:
+    count, _, height, width = inputs.shape
+    pixels = height * width
+    longest, least_channels = max(height, width), min(weight.shape[:2])
+    if (
+        least_channels < max(LEAST_CHANNELS, CHANNELS_A_PIXEL * longest)
+        or count * pixels < LEAST_PIXELS
+    ):
+        return False
+    # A map of 5x5 fills 25 of the 64 pixels of its four tiles, and is slower.
+    return _axis(height).products * _axis(width).products <= 3 * pixels
 
 
 def _product(inputs: Tensor, weight: Tensor, *, stride: int) -> Tensor:
-    """[N, I, H, W] with [O, I, 3, 3] -> bf16 [N, O, H / stride, W / stride]."""
+    """[N, I, H, W] with [O, I, 3, 3] -> [N, O, H / stride, W / stride]."""
     count, _, height, width = inputs.shape
-    pixels = inputs.to(torch.bfloat16).permute(0, 2, 3, 1)  # [N, H, W, I]
-    taps = weight.to(torch.bfloat16, memory_format=torch.channels_last)
+    pixels = inputs.permute(0, 2, 3, 1)  # [N, H, W, I]
+    taps = weight.contiguous(memory_format=torch.channels_last)
     taps = taps.permute(0, 2, 3, 1)  # [O, 3, 3, I]
     rows, columns = _windows(height, stride), _windows(width, stride)
     outputs = [
@@ -98,3 +139,147 @@ def _windows(length: int, stride: int) -> list[tuple[slice, slice]]:
         start, end = max(first, 0), min(first + 3, length)
         windows.append((slice(start, end), slice(start - first, end - first)))
     return windows
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a tile of m outputs along one axis follows from p products."""
+
+    inputs: Tensor
+    """[p, m + 2]: the pixels that are summed; the first and the last may be padding."""
+
+    taps: Tensor
+    """[p, 3]: the weights that are summed."""
+
+    outputs: Tensor
+    """[m, p]: the products that are summed."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How an axis of n outputs follows from t tiles of p products each."""
+
+    inputs: Tensor
+    """[p * t, n]."""
+
+    taps: Tensor
+    """[p, 3]."""
+
+    outputs: Tensor
+    """[n, p * t]."""
+
+    @property
+    def products(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def tiles(self) -> int:
+        return len(self.inputs) // len(self.taps)
+
+
+def _form(length: int) -> _Form:
+    """The first two are for a whole axis of 1 or 2 pixels between paddings."""
+    if length == 1:
+        return _Form(
+            torch.tensor([[0.0, 1, 0]]),
+            torch.tensor([[0.0, 1, 0]]),
+            torch.tensor([[1.0]]),
+        )
+    if length == 2:
+        return _Form(
+            torch.tensor([[0.0, 1, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]]),
+            torch.tensor([[0.0, 1, 0], [0, -1, 1], [1, -1, 0]]),
+            torch.tensor([[1.0, 1, 0], [1, 0, 1]]),
+        )
+    return _Form(
+        torch.tensor(
+            [
+                [4.0, 0, -5, 0, 1, 0],
+                [0, -4, -4, 1, 1, 0],
+                [0, 4, -4, -1, 1, 0],
+                [0, -2, -1, 2, 1, 0],
+                [0, 2, -1, -2, 1, 0],
+                [0, 4, 0, -5, 0, 1],
+            ]
+        ),
+        torch.tensor(
+            [
+                [6.0, 0, 0],
+                [-4, -4, -4],
+                [-4, 4, -4],
+                [1, 2, 4],
+                [1, -2, 4],
+                [0, 0, 24],
+            ]
+        )
+        / 24,
+        torch.tensor(
+            [
+                [1.0, 1, 1, 1, 1, 0],
+                [0, 1, -1, 2, -2, 0],
+                [0, 1, 1, 4, 4, 0],
+                [0, 1, -1, 8, -8, 1],
+            ]
+        ),
+    )
+
+
+@cache
+def _axis(length: int) -> _Axis:
+    # Tensors made in inference mode could not be used in training.
+    with torch.inference_mode(False):
+        form = _form(length)
+        size, products = form.outputs.shape
+        tiles = math.ceil(length / size)
+        inputs = torch.zeros(products, tiles, tiles * size + 2)
+        outputs = torch.zeros(tiles * size, products, tiles)
+        for tile in range(tiles):
+            start, end = tile * size, (tile + 1) * size
+            inputs[:, tile, start : end + 2] = form.inputs
+            outputs[start:end, :, tile] = form.outputs
+        # Padding is zero, and outputs past the end are not wanted.
+        inputs = inputs[:, :, 1 : length + 1]
+        return _Axis(
+            inputs.reshape(products * tiles, length),
+            form.taps,
+            outputs[:length].reshape(length, products * tiles),
+        )
+
+
+class _Products(torch.autograd.Function):
+    """[B, R, I] with [B, O, I] -> [B, R, O].
+
+    torch's own gradient of the second is [B, I, O], and is transposed afterwards.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(sums, taps)
+        return sums @ taps.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        sums, taps = ctx.saved_tensors
+        return gradient @ taps, gradient.mT @ sums
+
+
+def _filtered(inputs: Tensor, weight: Tensor) -> Tensor:
+    """fp32 [N, I, H, W] with [O, I, 3, 3] -> [N, O, H, W]."""
+    count, channels, height, width = inputs.shape
+    rows, columns = _axis(height), _axis(width)
+    pixels = inputs.permute(2, 3, 0, 1).reshape(height, -1)  # [H, W * N * I]
+    sums = (rows.inputs @ pixels).view(rows.products, width, -1)
+    sums = columns.inputs @ sums  # [rows' products, columns' products, N * I]
+    # [9, O * I]: in this order the weight and its gradient are copied by whole rows.
+    weights = weight.permute(2, 3, 0, 1).reshape(9, -1)
+    taps = torch.kron(rows.taps, columns.taps) @ weights
+    taps = taps.view(len(rows.taps), 1, len(columns.taps), -1)
+    # A batch of products for each point and each tile of rows.
+    products: Tensor = _Products.apply(
+        sums.view(-1, columns.tiles * count, channels),
+        taps.expand(-1, rows.tiles, -1, -1).reshape(-1, len(weight), channels),
+    )
+    outputs = columns.outputs @ products.view(rows.products, columns.products, -1)
+    outputs = rows.outputs @ outputs.view(rows.products, -1)
+    outputs = outputs.view(height, width, count, -1).permute(2, 3, 0, 1)
+    return outputs.contiguous(memory_format=torch.channels_last)

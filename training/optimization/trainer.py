@@ -72,6 +72,8 @@ class Trainer:
         self._compute = compute
         self._epochs = epochs
         self._world = world or World()
+        if compute.device.type == "cpu":
+            speed_up_small_maps(classifier.network)
         self._step = 0
         self._rate = recipe.lr
         self._auxiliary_weight = auxiliary_weight(classifier.network)
@@ -91,8 +93,6 @@ class Trainer:
             images=batches.images, steps=len(batches)
         )
         self._decoded = batches.decoded
-        if compute.device.type == "cpu":
-            speed_up_small_maps(classifier.network)
         self._network = _parallel(classifier, self._world)
         self._normalise: Callable[[Tensor], Tensor] = classifier.normalise
         if head is not None:

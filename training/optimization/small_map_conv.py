@@ -1,11 +1,12 @@
-"""3x3 convolutions onto small maps, computed as fewer products than oneDNN takes.
+"""Convolutions onto small maps, computed as fewer products than oneDNN takes.
 
 oneDNN pads such maps and multiplies with the padding, and its gradients of them are
 slow (numbers: docs/decisions.md). In fp32 a convolution becomes matrix products of sums
 of pixels and sums of weights (Winograd's minimal filtering, as in Lavin and Gray 2016,
 arXiv 1509.09308): 36 for 4x4 outputs where the definition has 144, and 9 instead of 36
 for a 2x2 map. In bf16, whose sums would lose digits, and with stride 2, each output
-pixel is one matrix product of the input pixels that it sees.
+pixel is one matrix product of the input pixels that it sees. A 1x1 convolution in fp32
+is one matrix product.
 """
 
 import math
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 LARGEST_MAP = 2
 """Height and width of the output, for a product a pixel: at 4x4 oneDNN is faster, with
@@ -29,6 +31,9 @@ CHANNELS_A_PIXEL = 8
 
 LEAST_PIXELS = 64
 """Fewest in a batch that are worth the sums of weights."""
+
+MOST_PIXELS = 2048
+"""Most in a batch for a 1x1 convolution; with 4,096 oneDNN is as fast."""
 
 
 class Conv2d(nn.Conv2d):
@@ -45,29 +50,44 @@ class Conv2d(nn.Conv2d):
         copy = cls(
             layer.in_channels,
             layer.out_channels,
-            kernel_size=3,
+            kernel_size=layer.kernel_size[0],
             stride=layer.stride[0],
-            padding=1,
-            bias=False,
+            padding=int(layer.padding[0]),
+            bias=layer.bias is not None,
             device="meta",
         )
-        copy.weight = layer.weight
+        copy.weight, copy.bias = layer.weight, layer.bias
         return copy.train(layer.training)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.ndim != 4 or inputs.device.type != "cpu":
             return super().forward(inputs)
-        stride, number_type = self.stride[0], _number_type(inputs)
-        is_smallest = max(inputs.shape[2:]) <= LARGEST_MAP * stride
-        in_fp32 = number_type == torch.float32
+        number_type = _number_type(inputs)
+        is_smallest = max(inputs.shape[2:]) <= LARGEST_MAP * self.stride[0]
         if self.training or (is_smallest and torch.is_inference_mode_enabled()):
-            if in_fp32 and stride == 1 and _is_worth_sums(inputs, self.weight):
-                return _filtered(inputs, self.weight)
-            is_product = number_type == torch.bfloat16 or (in_fp32 and stride == 2)
-            if is_smallest and is_product:
-                taps = self.weight.to(number_type)
-                return _product(inputs.to(number_type), taps, stride=stride)
+            if number_type == torch.float32:
+                outputs = self._in_fp32(inputs, is_smallest=is_smallest)
+                return super().forward(inputs) if outputs is None else outputs
+            if number_type == torch.bfloat16 and is_smallest and self._is_3x3:
+                taps = self.weight.to(torch.bfloat16)
+                inputs = inputs.to(torch.bfloat16)
+                return _product(inputs, taps, stride=self.stride[0])
         return super().forward(inputs)
+
+    def _in_fp32(self, inputs: Tensor, *, is_smallest: bool) -> Tensor | None:
+        """None where oneDNN is as fast."""
+        if not self._is_3x3:
+            pixels = inputs.numel() // inputs.shape[1]
+            is_small = pixels <= MOST_PIXELS
+            return _linear(inputs, self.weight, self.bias) if is_small else None
+        if self.stride == (2, 2):
+            return _product(inputs, self.weight, stride=2) if is_smallest else None
+        is_worth_it = _is_worth_sums(inputs, self.weight)
+        return _filtered(inputs, self.weight) if is_worth_it else None
+
+    @property
+    def _is_3x3(self) -> bool:
+        return self.kernel_size == (3, 3)
 
 
 def speed_up_small_maps(network: nn.Module) -> None:
@@ -77,11 +97,22 @@ def speed_up_small_maps(network: nn.Module) -> None:
     """
     for parent in network.modules():
         for name, layer in parent.named_children():
-            if type(layer) is nn.Conv2d and _is_plain_3x3(layer):
+            if type(layer) is nn.Conv2d and (_is_3x3(layer) or _is_1x1(layer)):
                 setattr(parent, name, Conv2d.sharing(layer))
 
 
-def _is_plain_3x3(layer: nn.Conv2d) -> bool:
+def _is_1x1(layer: nn.Conv2d) -> bool:
+    return (
+        layer.kernel_size == layer.stride == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
+    )
+
+
+def _is_3x3(layer: nn.Conv2d) -> bool:
+    """Whether it has no bias and otherwise the settings of ResNets."""
     return (
         layer.kernel_size == (3, 3)
         and layer.stride in ((1, 1), (2, 2))
@@ -111,6 +142,12 @@ def _is_worth_sums(inputs: Tensor, weight: Tensor) -> bool:
         return False
     # A map of 5x5 fills 25 of the 64 pixels of its four tiles, and is slower.
     return _axis(height).products * _axis(width).products <= 3 * pixels
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[N, I, H, W] with [O, I, 1, 1] and [O] -> [N, O, H, W]."""
+    pixels = inputs.permute(0, 2, 3, 1)  # [N, H, W, I]
+    return linear(pixels, weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 def _product(inputs: Tensor, weight: Tensor, *, stride: int) -> Tensor:

@@ -34,6 +34,19 @@ def test_what_the_backward_pass_needs_is_counted_once() -> None:
     assert 11 * PLANE <= taken < 12 * PLANE
 
 
+def test_sums_of_small_maps_are_counted() -> None:
+    classifier = _classifier(
+        nn.MaxPool2d(4),
+        nn.Conv2d(3, 64, 1),
+        nn.Conv2d(64, 64, 3, padding=1, bias=False),
+    )
+
+    taken = memory.bytes_per_image(classifier, 32, CPU)
+
+    # 144 of them for 64 pixels.
+    assert taken > 64 * 144 * 4
+
+
 def test_layers_that_do_not_learn_need_no_memory() -> None:
     classifier = _classifier(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
     classifier.requires_grad_(False)

@@ -36,6 +36,7 @@ def _spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Shapes of the inputs that are computed in another way from now on."""
     taken: list[tuple[int, ...]] = []
     product, filtered = small_map_conv._product, small_map_conv._filtered
+    one = small_map_conv._linear
 
     def noted(inputs: Tensor, weight: Tensor, *, stride: int) -> Tensor:
         taken.append(tuple(inputs.shape))
@@ -45,6 +46,11 @@ def _spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         taken.append(tuple(inputs.shape))
         return filtered(inputs, weight)
 
+    def noted_1x1(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        taken.append(tuple(inputs.shape))
+        return one(inputs, weight, bias)
+
+    monkeypatch.setattr(small_map_conv, "_linear", noted_1x1)
     monkeypatch.setattr(small_map_conv, "_product", noted)
     monkeypatch.setattr(small_map_conv, "_filtered", noted_too)
     return taken
@@ -121,6 +127,24 @@ def test_fp32_outputs_and_gradients_with_stride_2_are_those_of_the_convolution(
     assert taken == [(8, 16, height, width)]
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_fp32_outputs_and_gradients_of_1x1_are_those_of_the_convolution(
+    monkeypatch: pytest.MonkeyPatch, bias: bool
+) -> None:
+    taken = _spied(monkeypatch)
+    layer = _layer(kernel_size=1, padding=0, bias=bias)
+    inputs = torch.randn(8, 16, 2, 3)
+
+    ours = _gradients(layer, inputs, layer.weight)
+
+    exact = _gradients(
+        lambda x: conv2d(x, layer.weight, layer.bias), inputs, layer.weight
+    )
+    assert taken == [(8, 16, 2, 3)]
+    for product, convolution in zip(ours, exact, strict=True):
+        torch.testing.assert_close(product, convolution, rtol=1e-5, atol=1e-5)
+
+
 def _check_against_float64(layer: nn.Conv2d, inputs: Tensor) -> None:
     ours = _gradients(layer, inputs, layer.weight)
     weight = layer.weight.detach().double().requires_grad_()
@@ -144,6 +168,7 @@ def test_fp32_maps_of_little_work_are_left_to_the_convolution(
     _layer(16)(torch.randn(64, 16, 4, 4))  # few channels
     _layer(64)(torch.randn(64, 64, 16, 16))  # few for the size of the map
     _layer(64)(torch.randn(8, 64, 2, 2))  # few images
+    _layer(kernel_size=1, padding=0)(torch.randn(64, 16, 8, 8))  # enough pixels
     _layer(64)(torch.randn(64, 64, 5, 5))  # tiles that are mostly empty
     _layer(64).double()(torch.randn(64, 64, 4, 4).double())
 
@@ -218,7 +243,8 @@ def test_what_was_measured_first_can_be_trained() -> None:
     "different",
     [
         {"bias": True},
-        {"kernel_size": 1, "padding": 0},
+        {"kernel_size": 1, "padding": 0, "stride": 2},
+        {"kernel_size": 1, "padding": 1},
         {"padding": 0},
         {"padding": "same"},
         {"dilation": 2, "padding": 2},

@@ -84,7 +84,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> SGD:
         ],
         lr=recipe.lr,
         momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
+        # Without momentum both are the same, and torch refuses Nesterov's.
+        nesterov=recipe.nesterov and recipe.momentum > 0,
         fused=True,
     )
 

@@ -1,5 +1,7 @@
 """Layers that learn."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -48,6 +50,19 @@ def test_the_last_stages_learn(name: str, stages: int, expected: set[str]) -> No
 
     assert expected <= learning(network)
     assert not next(network.parameters()).requires_grad
+
+
+def test_without_momentum_nesterov_s_is_plain_descent() -> None:
+    recipe = replace(RECIPES["strong"], momentum=0.0)
+    network = nn.Linear(2, 3)
+    before = network.weight.detach().clone()
+
+    optimizer = make_optimizer(network, recipe)
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+
+    gradient = 1 + recipe.weight_decay * before
+    assert torch.allclose(network.weight, before - recipe.lr * gradient)
 
 
 def test_the_head_alone_learns() -> None:

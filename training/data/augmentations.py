@@ -141,7 +141,8 @@ def random_operations(
     changed = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(images.cpu(), seeds.tolist(), strict=True):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed, which also seeds drop-out on a GPU.
+            torch.default_generator.manual_seed(seed)
             changed.append(change(image.permute(2, 0, 1)).permute(1, 2, 0))
     return torch.stack(changed).to(images.device, non_blocking=True)
 

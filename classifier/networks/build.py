@@ -124,9 +124,16 @@ def logits_of(outputs: Any) -> list[Tensor]:
     """Logits of the network in float32, then those of its auxiliary heads.
 
     `outputs` is what the network returns in training mode, a tensor or a tuple of them.
+    Raises UnknownNetwork if a user's network returns something else.
     """
-    parts = [outputs] if isinstance(outputs, Tensor) else outputs
-    return [part.float() for part in parts if part is not None]
+    found = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    parts = [part for part in found if part is not None]
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise UnknownNetwork(
+            f"the network must answer logits [N, K], in training mode alone or first "
+            f"in a tuple of tensors, and answered {type(outputs).__name__}"
+        )
+    return [part.float() for part in parts]
 
 
 def auxiliary_weight(network: nn.Module) -> float:

@@ -21,6 +21,7 @@ from classifier.networks.build import (
     build_network,
     check_image_size,
     load_tensors,
+    logits_of,
     new_spec,
     usual_size,
 )
@@ -203,3 +204,17 @@ def test_a_missing_tensor_is_named() -> None:
 
     with pytest.raises(RuntimeError, match=f"Missing .*{name}"):
         load_tensors(network, tensors)
+
+
+@pytest.mark.parametrize("answer", [{"logits": torch.zeros(2, 3)}, (), (1.0,), None])
+def test_what_is_no_logits_is_said_and_no_traceback(answer: object) -> None:
+    with pytest.raises(UnknownNetwork, match=r"logits .* and answered"):
+        logits_of(answer)
+
+
+def test_absent_auxiliary_heads_have_no_logits() -> None:
+    logits = torch.zeros(2, 3, dtype=torch.bfloat16)
+
+    (found,) = logits_of((logits, None))
+
+    assert found.dtype == torch.float32

@@ -1,6 +1,7 @@
 """Memory of a training step: how many images it can hold."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -66,12 +67,29 @@ def memory(device: torch.device, *, root: Path = Path("/")) -> int:
     """Bytes of the device, or those that this process may use of the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    limits = [
-        _number(root / "sys/fs/cgroup/memory.max"),
-        _number(root / "sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        _total(root / "proc/meminfo"),
-    ]
+    limits = [_number(file) for file in _limits_of_groups(root)]
+    limits.append(_total(root / "proc/meminfo"))
     return min(limit for limit in limits if limit is not None)
+
+
+def _limits_of_groups(root: Path) -> Iterator[Path]:
+    """The files of the limits of this process's control groups, and of those above.
+
+    A container mostly sees its own group as the uppermost, a job of Slurm or systemd
+    does not.
+    """
+    lines = (root / "proc/self/cgroup").read_text().splitlines()
+    mine = [line.split(":", 2) for line in lines]
+    v2 = root / "sys/fs/cgroup"
+    for kind, top, name in (
+        ("", v2, "memory.max"),
+        ("memory", v2 / "memory", "memory.limit_in_bytes"),
+    ):
+        path = next((own for _, kinds, own in mine if kind in kinds.split(",")), "/")
+        group = top / path.lstrip("/")
+        for each in (group, *group.parents):
+            if each.is_relative_to(top):
+                yield each / name
 
 
 def _number(file: Path) -> int | None:
@@ -82,9 +100,6 @@ def _number(file: Path) -> int | None:
 
 
 def _total(meminfo: Path) -> int:
-    line = next(
-        line
-        for line in meminfo.read_text().splitlines()
-        if line.startswith("MemTotal:")
-    )
+    lines = meminfo.read_text().splitlines()
+    line = next(line for line in lines if line.startswith("MemTotal:"))
     return int(line.split()[1]) * 1024

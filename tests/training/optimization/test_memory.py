@@ -82,19 +82,26 @@ def test_images_fill_their_share_of_the_memory(
 @pytest.mark.parametrize(
     ("file", "text", "limit"),
     [
-        ("sys/fs/cgroup/memory.max", "max\n", 16_000_000 * 1024),
-        ("sys/fs/cgroup/memory.max", "4000000\n", 4_000_000),
-        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "5000000\n", 5_000_000),
+        ("memory.max", "max\n", 16_000_000 * 1024),
+        ("memory.max", "4000000\n", 4_000_000),
+        ("memory/memory.limit_in_bytes", "5000000\n", 5_000_000),
+        ("slurm/job_7/memory.max", "6000000\n", 6_000_000),
+        ("slurm/memory.max", "7000000\n", 7_000_000),
+        ("memory/docker/1a/memory.limit_in_bytes", "8000000\n", 8_000_000),
+        ("slurm/job_8/memory.max", "9000000\n", 16_000_000 * 1024),
     ],
 )
-def test_a_container_has_the_memory_that_it_was_given(
+def test_a_container_or_a_job_has_the_memory_that_it_was_given(
     tmp_path: Path, file: str, text: str, limit: int
 ) -> None:
-    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(
+        "4:cpu,memory:/docker/1a\n1:name=systemd:/x\n0::/slurm/job_7\n"
+    )
     (tmp_path / "proc/meminfo").write_text(
         "MemTotal:       16000000 kB\nMemFree: 1 kB\n"
     )
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(text)
+    (tmp_path / "sys/fs/cgroup" / file).parent.mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup" / file).write_text(text)
 
     assert memory.memory(CPU.device, root=tmp_path) == limit

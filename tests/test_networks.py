@@ -126,7 +126,11 @@ def test_a_network_of_the_users_trains_and_serves(
 
 
 def test_a_run_starts_from_a_file_and_from_a_version(
-    photos: Path, store: Store, cache: Path, tmp_path: Path
+    photos: Path,
+    store: Store,
+    cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Only the head learns, so the rest stays what the file has."""
     train(settings(photos, cache, arch="resnet18", image_size=32), arguments=[])
@@ -136,9 +140,19 @@ def test_a_run_starts_from_a_file_and_from_a_version(
 
     for weights in (str(tmp_path / "others.safetensors"), "v1"):
         train(
-            settings(photos, cache, weights=weights, train_only="head", image_size=32),
+            settings(
+                photos,
+                cache,
+                weights=weights,
+                train_only="head",
+                image_size=32,
+                randaugment=9,
+                mixup=0.0,
+            ),
             arguments=[],
         )
+    # Flags that change images are not left out in silence.
+    assert "--randaugment: no effect" in capsys.readouterr().out
 
     client = store.registry.client
     run = client.get_model_version("photos", "2").run_id

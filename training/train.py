@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import cast
 
@@ -215,6 +215,13 @@ def _recipe(setup: RunSetup, inputs: TrainingInputs) -> Recipe:
     if inputs.head is None:
         return setup.recipe
     recipe, config = for_features(setup.recipe), setup.config
+    before, after = asdict(setup.recipe), asdict(recipe)
+    if idle := [n for n in config.recipe_changes if before[n] != after[n]]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        print_note(
+            f"{flags}: no effect, as the head's inputs are computed once, of the "
+            f"images as they are; --augment changes the images anew in each epoch"
+        )
     if config.recipe_name == "finetune" and config.label_smoothing is None:
         recipe = replace(recipe, label_smoothing=0.0)
     if config.recipe_name == "finetune" and config.lr is None:

@@ -183,6 +183,8 @@ def prepare(
     train, val = _decode(config, dataset, preprocessing)
     if config.precision == "auto":
         compute = compute.suited_to(network)
+    elif original.precision == "auto":
+        compute = replace(compute, reason="as the run began")
     classifier = ImageClassifier(network, preprocessing).to(compute.device)
     classifier = classifier.to(memory_format=torch.channels_last)
     batch_size = config.batch_size

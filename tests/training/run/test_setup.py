@@ -125,7 +125,10 @@ def test_a_run_goes_on_with_the_batches_and_the_rate_that_it_began_with(
 
     assert saved.original == replace(begun, cache=None)
     assert saved.config.batch_size == 45
-    assert prepare(saved.config, World()).recipe == setup.recipe
+    resumed = prepare(saved.config, World(), original=saved.original)
+    assert resumed.recipe == setup.recipe
+    assert resumed.compute.precision == setup.compute.precision
+    assert resumed.compute.reason == "as the run began"
     with pytest.raises(OtherFlags, match="--batch-size 45 was asked for, but the run"):
         _saved_run(tmp_path, settings_of(setup), given={"batch_size": 45})
 

@@ -113,7 +113,8 @@ def _as_recorded(
         sides = [side or "train" for side in sides]
     elif unknown := sides.count(None):
         notes.append(
-            f"left out {unknown:,} files that the recorded split does not know; "
+            f"left out {unknown:,} file{'s' if unknown > 1 else ''} that the recorded "
+            f"split does not know; "
             f"{'a new run' if goes_on else '--part all'} takes them"
         )
     val = {digest for digest, side in known.items() if side == "val"}
@@ -233,7 +234,11 @@ def _labelled(listing: Listing, class_of: dict[str, str], table: Path) -> Part:
         return part
     return replace(
         part,
-        notes=(*part.notes, f"left out {extra:,} images without a line in {table}"),
+        notes=(
+            *part.notes,
+            f"left out {extra:,} image{'s' if extra > 1 else ''} without a line in "
+            f"{table}",
+        ),
     )
 
 

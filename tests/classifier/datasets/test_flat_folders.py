@@ -356,7 +356,7 @@ def test_the_record_gives_the_classes_where_the_table_is_not_named_again(
     again = open_(photos, splitting=_recorded(first))
 
     assert (again.val, again.train) == (first.val, first.train)
-    assert "left out 1 files" in again.notes[0]
+    assert "left out 1 file that" in again.notes[0]
     with pytest.raises(BadDataset, match=r"1 images have no class.*--labels"):
         open_(photos, splitting=_recorded(first, takes_all=True), want_train=False)
 
@@ -368,7 +368,7 @@ def test_images_without_a_line_are_left_out(
 
     dataset = open_(photos, labels=table, splitting=BY_HASH)
 
-    assert f"left out 1 images without a line in {table}" in dataset.notes
+    assert f"left out 1 image without a line in {table}" in dataset.notes
     assert "new.jpg" not in _sides(dataset)
 
 

@@ -63,7 +63,7 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
             weights = below("network/", saved.tensors)
             load_tensors(setup.classifier.network, weights)
         with world.together():
-            inputs = _inputs(setup, world)
+            inputs = _inputs(setup)
             setup = replace(setup, recipe=_recipe(setup, inputs))
             trainer = _trainer(setup, inputs, world)
         if saved is not None:
@@ -201,11 +201,11 @@ def _size_notes(setup: RunSetup, world: World) -> list[str]:
     )
 
 
-def _inputs(setup: RunSetup, world: World) -> TrainingInputs:
+def _inputs(setup: RunSetup) -> TrainingInputs:
     """Images; features where the head alone learns from images as they are."""
     config = setup.config
     images = TrainingInputs(setup.train, setup.train_sample, setup.val)
-    if config.train_only != "head" or config.augment or world.size > 1:
+    if config.train_only != "head" or config.augment:
         return images
     return head_inputs(setup.classifier, images) or images
 

@@ -75,6 +75,22 @@ def test_two_processes_have_the_loss_curve_of_one(
     _check_alike(outcome_of(uri, "digits-tiny"), undisturbed)
 
 
+def test_two_processes_train_a_head_alone_as_one_does(
+    forks: Forks, tiny_run: list[str], tmp_path: Path
+) -> None:
+    outcomes = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        uri = f"sqlite:///{folder}/mlflow.db"
+        head = ["--train-only", "head", "--recipe", "finetune"]
+        ended = forks.train_together(processes, [*tiny_run, *head], uri=uri, at=folder)
+        assert [one.code for one in ended] == [0] * processes, ended
+        outcomes.append(outcome_of(uri, "digits-tiny"))
+
+    _check_alike(outcomes[1], outcomes[0])
+
+
 def _check_alike(outcome: Outcome, expected: Outcome) -> None:
     assert outcome.outputs == expected.outputs
     assert outcome.params == expected.params

@@ -93,11 +93,10 @@ class Trainer:
             images=batches.images, steps=len(batches)
         )
         self._decoded = batches.decoded
-        self._network = _parallel(classifier, self._world)
-        self._normalise: Callable[[Tensor], Tensor] = classifier.normalise
-        if head is not None:
-            self._network = classifier.network.get_submodule(head)
-            self._normalise = torch.Tensor.float
+        self._network = _parallel(classifier, self._world, head=head)
+        self._normalise: Callable[[Tensor], Tensor] = (
+            classifier.normalise if head is None else torch.Tensor.float
+        )
         self._network_compiled = _compiled(self._network) if compiled else None
         self.first_step_at: float | None = None
         """time.time() when the first step of this process began."""
@@ -300,8 +299,13 @@ def check_finite(logits: NDArray[np.float32], *, epoch: int) -> None:
         )
 
 
-def _parallel(classifier: ImageClassifier, world: World) -> Callable[[Tensor], Tensor]:
-    """The network, its gradients averaged over all processes."""
+def _parallel(
+    classifier: ImageClassifier, world: World, *, head: str | None
+) -> Callable[[Tensor], Tensor]:
+    """The network or its head, with gradients averaged over all processes."""
+    if head is not None:
+        layer = classifier.network.get_submodule(head)
+        return layer if world.size == 1 else DistributedDataParallel(layer)
     if world.size == 1:
         return classifier.network
     if next(classifier.parameters()).device.type == "cuda":

@@ -167,6 +167,11 @@ class ServingConfig:
         check_max_megapixels(self.max_megapixels)
         if not self.listed and self.versions.strip() != "all":
             raise ValueError("versions must be 'all' or a list such as v8,v16")
+        if "all" in self.listed:
+            raise ValueError(
+                f"versions must be 'all' alone or a list without it, got "
+                f"{self.versions!r}"
+            )
 
     @property
     def own_names(self) -> frozenset[str]:

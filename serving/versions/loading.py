@@ -9,7 +9,7 @@ from classifier.hardware import DeviceUnavailable, has_gpu, usable_cores
 from classifier.inference.backends.open import open_backend
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
-from classifier.store.versions import Version, split_name
+from classifier.store.versions import UnknownModel, Version, split_name
 from serving.config import THREADS_TO_SPARE, ServingConfig
 from serving.inference.batcher import RunningBatches
 from serving.inference.predictor import Predictor
@@ -78,9 +78,18 @@ def _models(registry: Registry, config: ServingConfig) -> list[str]:
 
     Raises UnknownModel.
     """
-    named = [split_name(name)[0] or config.model for name in config.listed]
-    asked = dict.fromkeys(named or [config.model])
-    return list(dict.fromkeys(registry.model_name(name) for name in asked))
+    if not config.listed:
+        return [registry.model_name(config.model)]
+    asked: dict[str | None, str] = {}
+    for name in config.listed:
+        asked.setdefault(split_name(name)[0] or config.model, name)
+    models = []
+    for model, name in asked.items():
+        try:
+            models.append(registry.model_name(model))
+        except UnknownModel as error:
+            raise UnknownModel(f"version {name} of --versions: {error}") from error
+    return list(dict.fromkeys(models))
 
 
 def _check_device(config: ServingConfig) -> None:

@@ -40,6 +40,7 @@ def test_all_is_no_list() -> None:
         ("SERVING_WORKERS", "0", "workers must be at least 1"),
         ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, torch"),
         ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),
+        ("SERVING_VERSIONS", "a/v1,all", "versions must be 'all' alone or a list"),
     ],
 )
 def test_wrong_variables_are_named(variable: str, value: str, message: str) -> None:

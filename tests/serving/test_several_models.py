@@ -301,7 +301,9 @@ def test_a_listed_name_without_its_model_is_of_the_model_flag(both: Store) -> No
 
     assert pool.names.numbers == [f"{DIGITS}/1", f"{FLOWERS}/1"]
     assert _pool_of(both, f"{FLOWERS}/v1,{FLOWERS}/2").names.numbers == ["1", "2"]
-    with pytest.raises(UnknownModel, match=f"--model: {DIGITS}, {FLOWERS}"):
+    with pytest.raises(
+        UnknownModel, match=f"version v1 .*--model: {DIGITS}, {FLOWERS}"
+    ):
         _pool_of(both, f"v1,{FLOWERS}/v1")
 
 

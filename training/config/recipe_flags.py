@@ -41,7 +41,8 @@ class RecipeConfig:
             "highest learning rate",
             metavar="RATE",
             default=f"the recipe's, {_in_recipes('lr')} with batches of {FULL_BATCH}, "
-            "and in proportion with others",
+            "and in proportion with others; of finetune for a head alone from its "
+            "inputs",
         ),
     ] = None
     weight_decay: Annotated[
@@ -57,7 +58,7 @@ class RecipeConfig:
         float | None,
         Flag(
             "share of a label spread over all classes",
-            default=_in_recipes("label_smoothing"),
+            default=f"{_in_recipes('label_smoothing')}, but 0 there for a head alone",
             least=0,
             most=0.9,
         ),

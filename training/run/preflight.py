@@ -116,7 +116,7 @@ def size_notes(
     if steps < FEW_STEPS:
         auto = auto_batch_size(images, processes=processes)
         remedy = (
-            f"leave out --batch-size, which gives batches of {auto}"
+            f"leave out --batch-size, which gives batches of {auto} at most"
             if auto < batch_size
             else "train more --epochs"
         )

@@ -47,6 +47,15 @@ def test_sums_of_small_maps_are_counted() -> None:
     assert taken > 64 * 144 * 4
 
 
+def test_copies_of_weights_in_bf16_are_not_of_an_image() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64))
+    classifier = ImageClassifier(network, Preprocessing(32, 32))
+    compute = Compute(torch.device("cpu"), "bf16")
+
+    # The layer's input, in bf16; the copy of the weight has 64 times as much.
+    assert memory.bytes_per_image(classifier, 32, compute) == 3 * 32 * 32 * 2
+
+
 def test_layers_that_do_not_learn_need_no_memory() -> None:
     classifier = _classifier(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
     classifier.requires_grad_(False)

@@ -5,9 +5,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from classifier.console.exits import INTERRUPTED, report_failure
 from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig, parse_arguments
+from serving.server.supervisor import Supervisor, WorkerLine
 
 # MLflow reads these from the environment alone. With its defaults, 7 retries of 120 s,
 # a start would wait for minutes while a registry is down; the service itself retries.
@@ -47,12 +49,25 @@ def _metrics_folder(workers: int) -> Iterator[None]:
 
 
 def _serve(config: ServingConfig) -> int:
-    # Imported here: after the metrics folder is set, and not for --help.
+    supervisor = Supervisor(
+        host=config.host,
+        port=config.port,
+        workers=config.workers,
+        drain_seconds=config.drain_seconds,
+    )
+    return supervisor.serve(partial(_gunicorn, config))
+
+
+def _gunicorn(config: ServingConfig, descriptor: int, line: WorkerLine) -> int:
+    """In a process of its own, which gevent patches before it imports anything else;
+    after the metrics folder is set."""
+    from serving.server import gunicorn_conf  # noqa: F401, I001  # the patch
+
     from serving.http.request_log import configure_logging
-    from serving.server.gunicorn_server import GunicornServer
+    from serving.server.gunicorn_server import run_gunicorn
 
     configure_logging(config.log_format)
-    return GunicornServer(config).serve()
+    return run_gunicorn(config, descriptor, line)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
+from classifier.console.exits import WrongUsage
 from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import Keys, add_access
 from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
@@ -16,6 +17,7 @@ from serving.http.pages import add_pages
 from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
+from serving.inference.native import is_patched
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
 from serving.protocols.predict import named, predict
@@ -23,6 +25,12 @@ from serving.versions.loaded import VersionStatus
 from serving.versions.loading import open_pool, start_loading
 from serving.versions.pool import PredictorPool
 from serving.worker_sync import Control, service_of_parent
+
+WRONG_WORKER = """\
+the service runs on an event loop, and this gunicorn worker has none; start it with
+    python -m serving
+or gunicorn -c python:serving.server.gunicorn_conf "serving.app:create_app()"
+or gunicorn -k gevent "serving.app:create_app()\""""
 
 
 def create_app(
@@ -38,14 +46,17 @@ def create_app(
     """The WSGI app. A thread loads the versions; /readyz answers 200 when it is done.
 
     Without `config` the settings are SERVING_* variables. Raises ValueError for wrong
-    settings, StoreUnavailable, UnknownModel or UnknownVersion.
+    settings, StoreUnavailable, UnknownModel or UnknownVersion; WrongUsage in a gunicorn
+    worker without gevent.
     """
     config = config or config_from_environment()
     metrics = metrics or Metrics()
     if pool is None:
-        pool = open_pool(config, metrics)
         # The workers of a gunicorn that the user started must serve the same versions.
         is_worker = os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
+        if is_worker and not is_patched():
+            raise WrongUsage(WRONG_WORKER)
+        pool = open_pool(config, metrics)
         control = Control(pool, service=service_of_parent() if is_worker else None)
         start_loading(pool)
     admission = Admission(config.threads, seconds_to_wait=pool.seconds_to_wait)
@@ -97,9 +108,9 @@ def _add_routes(app: Flask, service: Service) -> None:
     @app.post("/predict")
     def predict_() -> Response:
         names, top = _query()
+        deadline = service.deadline(request)
+        images = read_images(request, deadline=deadline)
         with service.admission.place():
-            deadline = service.deadline(request)
-            images = read_images(request, deadline=deadline)
             # After the body: with `all` this may load one version and unload another.
             predictors = service.predictors(names, deadline=deadline)
             results = predict(

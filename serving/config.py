@@ -21,9 +21,6 @@ LogFormat = Literal["json", "text"]
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus_client: where several processes count together."""
 
-THREADS_TO_SPARE = 16
-"""Threads of a process for probes, for metrics and for refusals."""
-
 _MOST = 1_000_000
 
 
@@ -79,10 +76,7 @@ class ServingConfig:
     ] = 1
     threads: Annotated[
         int,
-        Flag(
-            f"of a process; all but {THREADS_TO_SPARE} may work on predictions",
-            least=1,
-        ),
+        Flag("requests that a process works on at once; beyond it: 429", least=1),
     ] = 128
     max_batch_size: Annotated[
         int,

@@ -185,6 +185,11 @@ def children(process: int) -> list[int]:
     return found
 
 
+def workers(process: int) -> list[int]:
+    """The workers of a service: gunicorn's children, whose parent is `process`."""
+    return [worker for gunicorn in children(process) for worker in children(gunicorn)]
+
+
 def npy(array: NDArray[Any]) -> bytes:
     buffer = BytesIO()
     np.save(buffer, array)

@@ -10,7 +10,7 @@ import compare.collect.offline
 import compare.report.draw
 import compare.results.record
 import serving.http.auth
-import serving.server.gunicorn_server
+import serving.server.supervisor
 import training.compute
 import training.optimization.layers
 import training.optimization.trainer
@@ -72,7 +72,7 @@ CODES: dict[type[Exception], int] = {
     training.compute.PeersNotFound: 3,
     training.optimization.trainer.TrainingDiverged: 3,
     training.run.preflight.StoreInTheWay: 3,
-    serving.server.gunicorn_server.AddressUnavailable: 3,
+    serving.server.supervisor.AddressUnavailable: 3,
     compare.collect.client.ServiceUnavailable: 3,
     compare.collect.client.VersionFailed: 3,
     compare.collect.offline.NoRuntime: 3,

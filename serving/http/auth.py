@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -184,7 +185,8 @@ def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> N
 
     @app.before_request
     def check() -> None:
-        rule = None if request.url_rule is None else request.url_rule.rule
+        url_rule = request.url_rule
+        rule = None if url_rule is None else url_rule.rule
         if rule is None or rule in PROBES:
             return
         is_change = (request.method, rule) in CHANGES
@@ -245,6 +247,7 @@ def _check_local() -> None:
         raise Forbidden("a page of another site may not load or unload versions")
 
 
+@lru_cache(maxsize=256)
 def _name_of(host: str) -> str:
     """The host name without port and brackets; empty if there is none."""
     try:
@@ -253,6 +256,7 @@ def _name_of(host: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -2,13 +2,12 @@
 
 import io
 import math
-import socket
 import time
 import tokenize
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -20,6 +19,7 @@ from werkzeug.exceptions import ClientDisconnected
 from classifier.images.base64_text import from_base64
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
 from serving.inference.batcher import DeadlinePassed
+from serving.inference.native import run_natively, within
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
@@ -28,7 +28,10 @@ SMALL_BODY_BYTES = 64 * 1024
 
 MAX_IMAGES = 256
 
+PART_BYTES = 64 * 1024
+
 STALL_SECONDS = 10.0
+"""Limit for PART_BYTES of a body, or its last bytes: 7 kB/s at least."""
 
 BODY_SECONDS = 60.0
 """Limit for a whole body: 64 MiB at 9 Mbit/s."""
@@ -206,66 +209,54 @@ def read_body(
     Raises BodyTooLarge, RequestTimeout if it arrives too slowly, DeadlinePassed after
     `deadline` (a time of time.monotonic()), BadRequest or UnsupportedMediaType.
     """
-    if (request.content_length or 0) > most:
-        raise _too_large(f"a body of {request.content_length:,} bytes", most)
+    length = request.content_length
+    if length is not None and length > most:
+        raise _too_large(f"a body of {length:,} bytes", most)
     # One byte above the limit: werkzeug silently cuts a body without a length there.
     request.max_content_length = most + 1
-    body = _receive(request, deadline)
+    body = _receive(request.stream, length, deadline)
     if len(body) > most:
         raise _too_large("a body that is larger", most)
-    if request.content_length is not None and len(body) != request.content_length:
+    if length is not None and len(body) != length:
         raise BadRequest(
-            f"the body ended after {len(body):,} of {request.content_length:,} bytes; "
-            "send all of it"
+            f"the body ended after {len(body):,} of {length:,} bytes; send all of it"
         )
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     return body if encoding in ("", "identity") else _unpack(body, encoding, most)
 
 
-def _receive(request: Request, deadline: float) -> bytes:
-    # Under gunicorn only the connection notices a stall.
-    limit = getattr(request.environ["wsgi.input"], "limit_seconds", None)
-    if limit is None:
-        limit = _limit_of_socket(request.environ.get("gunicorn.socket"))
-    left = max(0.001, deadline - time.monotonic())  # 0 would not wait
-    limit(min(BODY_SECONDS, left), stall_seconds=min(STALL_SECONDS, left))
+def _receive(stream: IO[bytes], length: int | None, deadline: float) -> bytes:
+    """The body, part by part, so that each has its time."""
+    ends = min(time.monotonic() + BODY_SECONDS, deadline)
+    parts: list[bytes] = []
+    received = 0
     try:
-        return request.get_data(cache=True)
-    except ClientDisconnected as error:
-        # werkzeug raises this for any early end of a body
-        if not isinstance(error.__context__, TimeoutError):
-            raise
+        while received != length:
+            left = min(ends - time.monotonic(), STALL_SECONDS)
+            part = within(left, partial(stream.read, PART_BYTES))
+            if not part:
+                break
+            parts.append(part)
+            received += len(part)
+    except ClientDisconnected:
+        pass  # werkzeug's, for an early end; the length tells
+    except TimeoutError as error:
         if time.monotonic() >= deadline:
             raise DeadlinePassed(
                 "the body had not come when the time for the request was over; ask "
                 "again with more time"
             ) from error
         raise RequestTimeout(
-            f"the body stopped coming for {STALL_SECONDS:.0f} s, or took more than "
-            f"{BODY_SECONDS:.0f} s; send it again"
+            f"{PART_BYTES:,} bytes of the body, or its end, did not come in "
+            f"{STALL_SECONDS:.0f} s, or all of it in {BODY_SECONDS:.0f} s; send it "
+            f"again"
         ) from error
     except ParseException as error:  # gunicorn, for a bad trailer after the last chunk
         raise BadRequest(
             f"the body's chunks cannot be read: {error!s:.80}; send it with a "
             "Content-Length"
         ) from error
-    finally:
-        limit(None)
-
-
-def _limit_of_socket(connection: socket.socket | None) -> Callable[..., None]:
-    """Limits the stall alone, under a gunicorn worker that is not ours.
-
-    Does nothing without a socket, as in tests.
-    """
-    if connection is None:
-        return lambda seconds, **rest: None
-    before = connection.gettimeout()
-
-    def limit(seconds: float | None, *, stall_seconds: float | None = None) -> None:
-        connection.settimeout(before if seconds is None else stall_seconds)
-
-    return limit
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -281,7 +272,7 @@ def _unpack(body: bytes, encoding: str, most: int) -> bytes:
     unpacker = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         # One byte above the limit: a small body can decompress to gigabytes.
-        unpacked = unpacker.decompress(body, most + 1)
+        unpacked = run_natively(unpacker.decompress, body, most + 1)
     except zlib.error as error:
         raise BadRequest(f"the body is not {encoding}: {error}") from error
     if len(unpacked) > most:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from flask import Request, g
+from gevent import monkey
 
-from serving.config import THREADS_TO_SPARE
 from serving.http.bodies import BadRequest
 from serving.inference.batcher import overloaded
 from serving.inference.decoding import ClientWait, DecodeAll, Decoder
@@ -25,17 +25,14 @@ from serving.worker_sync import Control
 
 
 class Admission:
-    """Limits the requests in work; one beyond the limit is refused at once.
+    """Limits the requests in work; one beyond the limit is refused at once. One whose
+    body is still coming takes no place."""
 
-    gunicorn queues requests without limit if no thread is free, so there must be more
-    threads than places.
-    """
-
-    def __init__(self, threads: int, *, seconds_to_wait: Callable[[], float]) -> None:
+    def __init__(self, places: int, *, seconds_to_wait: Callable[[], float]) -> None:
         """`seconds_to_wait` estimates the time of the requests in work."""
-        self.places = max(1, threads - THREADS_TO_SPARE)
+        self.places = places
         self._seconds_to_wait = seconds_to_wait
-        self._free = threading.Semaphore(self.places)
+        self._free = threading.Semaphore(places)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -49,6 +46,10 @@ class Admission:
             yield
         finally:
             self._free.release()
+
+
+new_poll: Callable[[], select.poll] = monkey.get_original("select", "poll")
+"""The kernel's poll: gevent's would let other greenlets go first."""
 
 
 class WrongModel(LookupError):
@@ -111,10 +112,10 @@ class Service:
     def deadline(self, request: Request, *, most: float = math.inf) -> float:
         """The deadline, a time of time.monotonic(). Raises BadRequest for a bad header.
 
-        The time runs from the request's first byte, as it may have waited for a thread
-        since. `most` is the limit in seconds from the body.
+        The time runs from the end of the request's head. `most` is the limit in seconds
+        from the body.
         """
-        text = request.headers.get("X-Request-Timeout-Ms")
+        text = request.environ.get("HTTP_X_REQUEST_TIMEOUT_MS")
         seconds = min(self.timeout_seconds, most)
         if text is not None:
             if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
@@ -123,8 +124,7 @@ class Service:
                     f"milliseconds"
                 )
             seconds = min(seconds, int(text) / 1000)
-        began = getattr(request.environ["wsgi.input"], "began", None)
-        return (time.monotonic() if began is None else began) + seconds
+        return time.monotonic() + seconds
 
     def decode(self, request: Request, deadline: float) -> DecodeAll:
         """A function that decodes the images of this request."""
@@ -148,7 +148,7 @@ def _is_closed(connection: socket.socket | None) -> bool:
     """Whether the client has closed its side. False without a connection."""
     if connection is None:
         return False
-    poll = select.poll()
+    poll = new_poll()
     try:
         poll.register(connection, select.POLLRDHUP)
         return bool(poll.poll(0))

@@ -5,15 +5,23 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+from gevent import monkey
 from numpy.typing import NDArray
 
 from classifier.inference.predict import logits_or_failures
+from serving.inference.native import (
+    LoopFuture,
+    NativeThreads,
+    new_future,
+    start,
+    wait_until_idle,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +35,12 @@ LONGEST_RETRY_AFTER_SECONDS = 60
 
 BATCHES_REMEMBERED = 10
 """The rate of images is averaged over about so many batches."""
+
+MOST_IDLE_SECONDS = 0.005
+"""How long a batch waits at most until the event loop has nothing else to do."""
+
+new_lock: Callable[[], threading.Lock] = monkey.get_original("_thread", "allocate_lock")
+"""A lock of native threads; no greenlet may leave it to another while it holds one."""
 
 
 class DeadlinePassed(TimeoutError):
@@ -62,32 +76,44 @@ class Inference:
 
 @dataclass(eq=False)
 class Request:
+    """Images that wait for the network; the batcher's lock guards it."""
+
     images: Images
     deadline: float
     """A time of time.monotonic()."""
 
     arrived: float = field(default_factory=time.monotonic)
-    answer: "Future[Inference]" = field(default_factory=Future)
+    answer: "LoopFuture[Inference] | Future[Inference]" = field(
+        default_factory=new_future
+    )
     taken: int = 0
     """Number of images that batches have taken; the others wait."""
+
+    is_cancelled: bool = False
+    """Nobody waits for the answer any more."""
 
     _pieces: dict[int, Logits] = field(default_factory=dict)
     """Logits by the place of the piece's first image; pieces end in any order."""
 
     _failures: dict[int, Exception] = field(default_factory=dict)
-    _changed: threading.Lock = field(default_factory=threading.Lock)
+
+    def result(self, timeout: float | None = None) -> Inference:
+        """Raises TimeoutError if there is no answer after `timeout` seconds."""
+        return self.answer.result(timeout)
+
+    def cancel(self) -> None:
+        """Spares the network what it has not begun."""
+        self.is_cancelled = True
 
     def begins_or_continues(self, now: float) -> bool:
-        """Marks the request as running; called before a batch takes images of it.
+        """Whether a batch may take images of it.
 
-        Returns False if the caller cancelled it, the deadline has passed (the future
-        then holds DeadlinePassed), or a batch with a part of it has failed.
+        False if the caller cancelled it, the deadline has passed (the answer then is
+        DeadlinePassed), or a batch with a part of it has failed.
         """
-        if self.taken > 0:
-            return not self.answer.done()
-        if not self.answer.set_running_or_notify_cancel():
+        if self.is_cancelled or self.answer.done():
             return False
-        if now < self.deadline:
+        if self.taken > 0 or now < self.deadline:
             return True
         self.answer.set_exception(
             DeadlinePassed(
@@ -106,22 +132,19 @@ class Request:
 
         Sets the result if no image is missing. A failed request ignores them.
         """
-        with self._changed:
-            if self.answer.done():
-                return
-            self._pieces[start] = logits
-            self._failures |= {start + place: e for place, e in failures.items()}
-            if sum(map(len, self._pieces.values())) == len(self.images):
-                whole = np.concatenate(
-                    [rows for _, rows in sorted(self._pieces.items())]
-                )
-                self.answer.set_result(Inference(whole, self._failures))
+        if self.answer.done():
+            return
+        self._pieces[start] = logits
+        self._failures |= {start + place: e for place, e in failures.items()}
+        if sum(map(len, self._pieces.values())) == len(self.images):
+            parts = [rows for _, rows in sorted(self._pieces.items())]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self.answer.set_result(Inference(whole, self._failures))
 
     def fail(self, error: Exception) -> None:
         """Fails the whole request. Does nothing if it has its result."""
-        with self._changed:
-            if not self.answer.done():
-                self.answer.set_exception(error)
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -189,36 +212,35 @@ class RunningBatches:
     def __init__(self, cores: int) -> None:
         """A batch that runs alone may use all `cores`; several use one each."""
         self.cores = cores
-        self._changed = threading.Lock()
+        self._changed = new_lock()
         self._count = 0
 
-    @contextmanager
-    def batch(self) -> Iterator[bool]:
-        """Counts one batch; yields whether no other ran when it began."""
+    def begin(self) -> bool:
+        """Counts one batch more; returns whether no other runs."""
         with self._changed:
             self._count += 1
-            is_alone = self._count == 1
-        try:
-            yield is_alone
-        finally:
-            with self._changed:
-                self._count -= 1
+            return self._count == 1
+
+    def end(self) -> None:
+        with self._changed:
+            self._count -= 1
 
 
 class MicroBatcher:
-    """Threads that take waiting images in order of arrival and run them as one batch.
+    """Waiting images in order of arrival, run as batches in native threads.
 
     Batches count images: a large request is cut, small requests share a batch. A batch
-    that fails is run again image by image, so that only the bad image fails. Any other
-    error fails the requests of its batch, and the thread goes on. With `on_one_core`,
-    as many batches run at once as there are cores.
+    is begun when the event loop has nothing else to do: a lone request then waits for
+    nothing, and requests that arrive together share a batch. A batch that fails is run
+    again image by image, so that only the bad image fails; any other error fails the
+    requests of its batch. With `on_one_core`, as many batches run at once as there are
+    cores.
     """
 
     def __init__(
         self,
         logits: Callable[[Images], Logits],
         *,
-        name: str,
         on_one_core: Callable[[Images], Logits] | None = None,
         running: RunningBatches | None = None,
         classes: int,
@@ -238,18 +260,16 @@ class MicroBatcher:
         self._metrics = metrics
         self._queue = RequestQueue()
         self._images_per_second = 0.0
-        self._is_closed = False
-        self._changed = threading.Condition()
-        self._gathering = threading.Lock()
         self._running = running or RunningBatches(1)
-        threads = self._running.cores if on_one_core else 1
-        self._free = threads  # of batches that may run at once
-        self._threads = [
-            threading.Thread(target=self._run, name=thread_name, daemon=True)
-            for thread_name in (name, *(f"{name}.{n}" for n in range(2, threads + 1)))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._at_once = self._running.cores if on_one_core else 1
+        self._free = self._at_once  # of batches that may run at once
+        self._running_images = 0
+        self._is_beginning = False
+        self._is_closed = False
+        self._is_full = threading.Event()
+        self._ended: list[LoopFuture[None] | Future[None]] = []
+        self._lock = new_lock()
+        self._threads = NativeThreads(self._at_once)
 
     @property
     def queued(self) -> int:
@@ -257,143 +277,169 @@ class MicroBatcher:
         return self._queue.images
 
     @property
+    def is_busy(self) -> bool:
+        """Whether images wait, or a batch runs."""
+        return bool(self._queue) or self._free < self._at_once
+
+    @property
     def seconds_to_wait(self) -> float:
         """Estimated seconds for the queued images, at the rate of the last batches."""
         return self._queue.images / max(self._images_per_second, 1.0)
 
-    def submit(
-        self, images: Images, *, deadline: float = math.inf, run_here: bool = False
-    ) -> "Future[Inference]":
-        """The logits of `images` [N, H, W, 3].
+    def submit(self, images: Images, *, deadline: float = math.inf) -> Request:
+        """The request for the logits of `images` [N, H, W, 3].
 
-        The future holds DeadlinePassed if the run did not begin by `deadline`, a time
-        of time.monotonic(). Raises Overloaded if too many images wait; an empty queue
-        takes any request. With `run_here` the caller's thread runs a request that no
-        other can share a batch with.
+        Its result is DeadlinePassed if its run did not begin by `deadline`, a time of
+        time.monotonic(). Raises Overloaded if too many images wait; an empty queue
+        takes any request.
         """
         request = Request(images, deadline)
         if len(images) == 0:
             request.take(0, np.empty((0, self._classes), np.float32), {})
-            return request.answer
-        with self._changed:
+            return request
+        with self._lock:
             waiting = self._queue.images
             if waiting and waiting + len(images) > self._max_queued:
                 raise overloaded(
                     f"{waiting} images wait for the network and {self._max_queued} may",
                     self.seconds_to_wait,
                 )
-            # A request may hold a batcher that was closed, whose threads have ended.
-            run_here = self._is_closed or (run_here and self._is_lone(request))
-            if run_here:
-                self._free -= 1
-            else:
-                self._queue.append(request)
-                self._changed.notify()
-        if run_here:
-            own_queue = RequestQueue(request)
-            try:
-                while own_queue:
-                    self._answer(own_queue.next_batch(self._max_batch_size))
-            finally:
-                self._done()
-        return request.answer
-
-    def _is_lone(self, request: Request) -> bool:
-        """Whether the request fits one batch that no other request can join."""
-        is_one_batch = len(request.images) <= self._max_batch_size
-        may_be_joined = self._queue or self._max_wait_s > 0
-        return is_one_batch and not may_be_joined and self._free > 0
+            self._queue.append(request)
+            self._note_if_full()
+            must_begin = self._must_begin()
+        if must_begin:
+            start(self._begin)
+        return request
 
     def close(self) -> None:
         """Blocks until pending requests are answered; later ones are answered too."""
-        with self._changed:
+        ended: LoopFuture[None] | Future[None] = new_future()
+        with self._lock:
             self._is_closed = True
-            self._changed.notify()
-        for thread in self._threads:
-            thread.join()
-        with self._changed:
-            self._changed.wait_for(lambda: self._free == len(self._threads))
+            self._note_if_full()
+            if self.is_busy:
+                self._ended.append(ended)
+            else:
+                ended.set_result(None)
+        ended.result()
+        self._threads.close()
 
-    def _run(self) -> None:
-        while True:
-            with self._gathering, self._changed:
-                self._changed.wait_for(
-                    lambda: (self._queue and self._free > 0) or self._is_closed
-                )
-                if not self._queue:
-                    return
-                self._wait_for_others()
-                pieces = self._queue.next_batch(self._max_batch_size)
+    def _must_begin(self) -> bool:
+        """Whether somebody must call `_begin`. The caller holds the lock."""
+        must = bool(self._queue) and self._free > 0 and not self._is_beginning
+        self._is_beginning |= must
+        return must
+
+    def _begin(self) -> None:
+        """Begins as many batches as may run."""
+        wait_until_idle(MOST_IDLE_SECONDS)
+        self._wait_for_others()
+        with self._lock:
+            self._is_beginning = False
+            batches = self._next_batches()
+            is_over = self._is_over()
+        self._start(batches, is_over=is_over)
+
+    def _next_batches(self) -> list[list[Piece]]:
+        """The batches to be begun. The caller holds the lock."""
+        batches: list[list[Piece]] = []
+        while self._queue and self._free > 0:
+            # Empty if nobody waits any more for what waited.
+            if pieces := self._queue.next_batch(self._room()):
+                batches.append(pieces)
                 self._free -= 1
-            self._answer(pieces)
-            self._done()
+                self._running_images += _count(pieces)
+        return batches
 
-    def _done(self) -> None:
-        with self._changed:
-            self._free += 1
-            self._changed.notify()
+    def _room(self) -> int:
+        """The size of the next batch.
+
+        Of three batches on two cores, one waits and begins when another ends: with one
+        a core, a core waits while the answers of its batch are sent. A request is not
+        cut for that.
+        """
+        images = self._queue.images + self._running_images
+        share = math.ceil(images / (self._at_once + 1)) if self._at_once > 1 else images
+        first = len(self._queue.first.images) - self._queue.first.taken
+        return min(self._max_batch_size, max(first, share))
+
+    def _start(self, batches: list[list[Piece]], *, is_over: bool) -> None:
+        for pieces in batches:
+            start(partial(self._run, pieces))
+        while is_over and self._ended:
+            self._ended.pop().set_result(None)
 
     def _wait_for_others(self) -> None:
         """Waits until a batch is full or its first image has waited `max_wait_ms`."""
-        until = self._queue.first.arrived + self._max_wait_s
-        while self._queue.images < self._max_batch_size and not self._is_closed:
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            self._changed.wait(left)
-
-    def _answer(self, pieces: list[Piece]) -> None:
-        """Never raises: if the thread ended, later requests would wait for ever while
-        the version is reported as ready."""
-        if not pieces:
+        if self._max_wait_s == 0:
             return
-        try:
-            self._run_batch(pieces)
-        except BaseException as error:
-            for piece in pieces:
-                failure = BatchFailed(f"a batch failed: {error!r}")
-                failure.__cause__ = error
-                piece.request.fail(failure)
-            logger.exception("a batch failed requests=%d", len(pieces))
+        with self._lock:
+            self._is_full.clear()
+            left = self._queue.first.arrived + self._max_wait_s - time.monotonic()
+            self._note_if_full()
+        self._is_full.wait(max(0.0, left))
 
-    def _run_batch(self, pieces: list[Piece]) -> None:
-        """Runs the network and sets the results of the requests."""
+    def _note_if_full(self) -> None:
+        """The caller holds the lock."""
+        if self._queue.images >= self._max_batch_size or self._is_closed:
+            self._is_full.set()
+
+    def _run(self, pieces: list[Piece]) -> None:
         started = time.monotonic()
+        logits: Logits | None = None
+        failures: dict[int, Exception] = {}
+        failure: BatchFailed | None = None
+        try:
+            logits, failures = self._infer(pieces)
+        except BaseException as error:
+            logger.exception("a batch failed requests=%d", len(pieces))
+            failure = BatchFailed(f"a batch failed: {error!r}")
+            failure.__cause__ = error
+        seconds = time.monotonic() - started
+        with self._lock:
+            at_once = max(1, self._at_once - self._free)
+            self._free += 1
+            self._running_images -= _count(pieces)
+            if failure is None:
+                self._remember(at_once * _count(pieces) / max(seconds, 1e-6))
+            else:  # before the next batch, which may hold another part of a request
+                _fail(pieces, failure)
+            batches = self._next_batches()
+            is_over = self._is_over()
+        # Before those who wait for this batch are woken: else its core waits for them.
+        self._start(batches, is_over=is_over)
+        if logits is not None:
+            self._measure(pieces, started=started, seconds=seconds)
+            with self._lock:
+                _answer(pieces, logits, failures)
+
+    def _is_over(self) -> bool:
+        return self._is_closed and not self.is_busy and not self._is_beginning
+
+    def _infer(self, pieces: list[Piece]) -> tuple[Logits, dict[int, Exception]]:
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        with self._running.batch() as is_alone:
-            network = self._logits if is_alone else self._on_one_core
-            logits, failures = logits_or_failures(
-                network, images, classes=self._classes
+        is_alone = self._running.begin()
+        try:
+            return self._threads.run(
+                logits_or_failures,
+                self._logits if is_alone else self._on_one_core,
+                images,
+                classes=self._classes,
             )
-        seconds = time.monotonic() - started
-        with self._changed:
-            at_once = max(1, len(self._threads) - self._free)
-            self._remember(at_once * len(images) / max(seconds, 1e-6))
-        first = 0
-        for piece in pieces:
-            last = first + len(piece.images)
-            own = {k - first: e for k, e in failures.items() if first <= k < last}
-            piece.request.take(piece.start, logits[first:last], own)
-            first = last
-        if self._metrics is not None:
-            self._measure(self._metrics, pieces, started=started, seconds=seconds)
+        finally:
+            self._running.end()
 
-    def _measure(
-        self,
-        metrics: BatchMetrics,
-        pieces: list[Piece],
-        *,
-        started: float,
-        seconds: float,
-    ) -> None:
+    def _measure(self, pieces: list[Piece], *, started: float, seconds: float) -> None:
+        if self._metrics is None:
+            return
         try:
             for piece in pieces:
                 if piece.start == 0:
-                    metrics.queue_seconds(started - piece.request.arrived)
-            metrics.inference_seconds(seconds)
-            metrics.images(sum(len(piece.images) for piece in pieces))
-            metrics.still_queued(self._queue.images)
+                    self._metrics.queue_seconds(started - piece.request.arrived)
+            self._metrics.inference_seconds(seconds)
+            self._metrics.images(_count(pieces))
+            self._metrics.still_queued(self._queue.images)
         except BaseException:
             logger.exception("a batch was not measured requests=%d", len(pieces))
 
@@ -401,3 +447,23 @@ class MicroBatcher:
         is_first = self._images_per_second == 0
         share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
         self._images_per_second += share * (images_per_second - self._images_per_second)
+
+
+def _count(pieces: list[Piece]) -> int:
+    return sum(len(piece.images) for piece in pieces)
+
+
+def _answer(
+    pieces: list[Piece], logits: Logits, failures: Mapping[int, Exception]
+) -> None:
+    first = 0
+    for piece in pieces:
+        last = first + len(piece.images)
+        own = {k - first: e for k, e in failures.items() if first <= k < last}
+        piece.request.take(piece.start, logits[first:last], own)
+        first = last
+
+
+def _fail(pieces: list[Piece], failure: Exception) -> None:
+    for piece in pieces:
+        piece.request.fail(failure)

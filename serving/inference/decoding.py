@@ -16,14 +16,23 @@ from classifier.images.decoding import (
 )
 from classifier.images.resizing import Resizing
 from serving.inference.batcher import DeadlinePassed, overloaded
+from serving.inference.native import NativeThreads
 
 LARGE_PIXELS = 1_000_000
 LARGE_SECONDS = 0.02
 """An image above either limit is large. At most one large image a core is decoded at
 a time: 25 megapixels take 75 to 300 MB meanwhile, and may arrive as 75 kB."""
 
+SMALL_PIXELS = 50_000
+SMALL_SECONDS = 0.001
+"""An image below both limits is decoded where the request is read; others in native
+threads, while the event loop goes on."""
+
 LONGEST_WAIT_SECONDS = 10.0
 """Longest expected wait of a large image; beyond it the answer is 429."""
+
+MOST_DECODED = 8
+"""Images decoded at once; the large ones among them take turns."""
 
 LOOK_SECONDS = 0.05
 """Seconds of decoding between two checks that the client still waits."""
@@ -69,6 +78,7 @@ class Decoder:
         self._most_waiting = most_waiting
         self._cores = cores or usable_cores()
         self._observe = observe
+        self._threads = NativeThreads(MOST_DECODED)
         self.turns = threading.Semaphore(self._cores)
         """Turns of large images, one a core."""
 
@@ -103,12 +113,12 @@ class Decoder:
     def _decode(
         self, data: bytes, resizings: set[Resizing], client: ClientWait
     ) -> Decoded:
-        """Resizes at once after decoding: 256 photos are 19 GB of pixels."""
         try:
             checked = check_image(data, max_megapixels=self._max_megapixels)
+            if checked.pixels <= SMALL_PIXELS and checked.seconds <= SMALL_SECONDS:
+                return _decode(checked, resizings)
             with self._turn(checked, client):
-                image = checked.decode()
-                return {resizing: resizing(image) for resizing in resizings}
+                return self._threads.run(_decode, checked, resizings)
         except (UndecodableImage, ImageTooLarge) as error:
             return error
 
@@ -146,6 +156,14 @@ class Decoder:
         except DeadlinePassed:
             self.turns.release()
             raise
+
+
+def _decode(
+    image: CheckedImage, resizings: set[Resizing]
+) -> Mapping[Resizing, RgbImage]:
+    """Resizes at once after decoding: 256 photos are 19 GB of pixels."""
+    decoded = image.decode()
+    return {resizing: resizing(decoded) for resizing in resizings}
 
 
 def _check_presence(client: ClientWait) -> None:

@@ -3,7 +3,7 @@
 from classifier.bundle.files import Bundle
 from classifier.inference.backends.base import Backend
 from classifier.inference.predict import warm_up
-from classifier.store.versions import Version, typed_name
+from classifier.store.versions import Version
 from serving.inference.batcher import BatchMetrics, MicroBatcher, RunningBatches
 
 
@@ -12,7 +12,7 @@ class BadTopK(ValueError):
 
 
 class Predictor:
-    """A version's files, and the batcher whose threads run its network."""
+    """A version's files, and the batcher that runs its network."""
 
     def __init__(
         self,
@@ -41,7 +41,6 @@ class Predictor:
         warm_up(bundle, backend, largest=max_batch_size)
         self.batcher = MicroBatcher(
             backend.logits,
-            name=typed_name(version.name),
             on_one_core=backend.logits_on_one_core,
             running=running,
             classes=self.classes,

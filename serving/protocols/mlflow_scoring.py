@@ -66,9 +66,10 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
     @routes.post("/invocations")
     def invocations() -> Response:
         _check_head(request)
+        deadline = service.deadline(request)
+        body = read_body(request, deadline=deadline)
         with service.admission.place():
-            deadline = service.deadline(request)
-            payload = read_payload(read_body(request, deadline=deadline))
+            payload = read_payload(body)
             (predictor,) = service.predictors([payload.version], deadline=deadline)
             # One bad image fails the request, and the message names it: the contract
             # has no field for the error of one image.

@@ -178,9 +178,9 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
     @routes.post("/models/<model>/infer")
     @routes.post("/models/<model>/versions/<version>/infer")
     def infer(model: str, version: str | None = None) -> Response:
+        deadline = service.deadline(request)
+        body = read_body(request, deadline=deadline)
         with service.admission.place():
-            deadline = service.deadline(request)
-            body = read_body(request, deadline=deadline)
             inference = read_inference(body, request.headers.get(HEADER))
             # The version is resolved, and maybe loaded, after the body has arrived.
             name = asked(service, model, version)

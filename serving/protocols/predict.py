@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
 from classifier.store.versions import Version
 from serving.http.bodies import ImageArray, check_size
-from serving.inference.batcher import DeadlinePassed, Images, Inference
+from serving.inference.batcher import DeadlinePassed, Images, Inference, Request
 from serving.inference.decoding import DecodeAll, Decoded
 from serving.inference.predictor import BadTopK, Predictor
 
@@ -145,27 +144,24 @@ def _run_versions(
     work: Sequence[tuple[Predictor, Images, dict[int, Exception]]], deadline: float
 ) -> list[Inference]:
     """Runs all versions in parallel; if one refuses, the others are cancelled."""
-    futures: list[Future[Inference]] = []
+    requests: list[Request] = []
     try:
-        for place, (predictor, images, _) in enumerate(work, start=1):
-            is_last = place == len(work)
-            futures.append(
-                predictor.batcher.submit(images, deadline=deadline, run_here=is_last)
-            )
+        for predictor, images, _ in work:
+            requests.append(predictor.batcher.submit(images, deadline=deadline))
         return [
-            _with_failures(_wait(future, deadline), failures)
-            for future, (_, _, failures) in zip(futures, work, strict=True)
+            _with_failures(_wait(request, deadline), failures)
+            for request, (_, _, failures) in zip(requests, work, strict=True)
         ]
     except BaseException:
-        for future in futures:
-            future.cancel()
+        for request in requests:
+            request.cancel()
         raise
 
 
-def _wait(future: "Future[Inference]", deadline: float) -> Inference:
+def _wait(request: Request, deadline: float) -> Inference:
     left = max(0.0, deadline - time.monotonic())
     try:
-        return future.result(timeout=min(left, threading.TIMEOUT_MAX))
+        return request.result(timeout=min(left, threading.TIMEOUT_MAX))
     except DeadlinePassed:
         raise
     except TimeoutError as error:

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from classifier.bundle.files import BrokenBundle, Bundle
 from classifier.inference.predict import FailedCheck
 from classifier.storage import build_once, default_cache
+from serving.inference.native import run_natively
 from serving.versions.trial_key import trial_key
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class LoadGuard:
         a run share a trial; the user's cache remembers that it passed.
         """
         limits = self._limits.seconds, self._limits.megabytes
-        key = trial_key(bundle, *limits, self._threads, largest)
+        key = run_natively(trial_key, bundle, *limits, self._threads, largest)
         job: Job = {
             "parent": os.getpid(),
             "folder": str(bundle.folder.absolute()),
@@ -168,7 +169,7 @@ class LoadGuard:
 
         def run() -> None:
             try:
-                loaded = load()
+                loaded = run_natively(load)
             except BaseException as error:
                 with suppress(InvalidStateError):
                     future.set_exception(error)

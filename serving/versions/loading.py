@@ -10,7 +10,7 @@ from classifier.inference.backends.open import open_backend
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel, Version, split_name
-from serving.config import THREADS_TO_SPARE, ServingConfig
+from serving.config import ServingConfig
 from serving.inference.batcher import RunningBatches
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
@@ -67,7 +67,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         listed=config.listed,
         max_loaded=config.max_loaded,
         # Other places stay free for requests for ready versions.
-        most_waiting=max(1, (config.threads - THREADS_TO_SPARE) // 4),
+        most_waiting=max(1, config.threads // 4),
         stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
     )

@@ -18,6 +18,7 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
+from serving.inference.native import run_natively
 
 WHOLE_SECONDS = 60.0
 """Longest time between two full readings. One takes 600 core-ms for 1,000 versions with
@@ -231,7 +232,7 @@ class RegistryWatch:
     def _try(self, ask: Callable[[], list[Version]]) -> list[Version] | None:
         """The result of `ask`; None if the registry cannot be read."""
         try:
-            return ask()
+            return run_natively(ask)
         except StoreUnavailable as error:
             if self.is_up:
                 logger.warning("registry is away reason=%s", error)

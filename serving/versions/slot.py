@@ -16,6 +16,7 @@ from classifier.inference.predict import FailedCheck
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import Version
 from serving.inference.batcher import DeadlinePassed
+from serving.inference.native import run_natively
 from serving.inference.predictor import Predictor
 from serving.versions.load_guard import LoadLimit, LoadStopped
 
@@ -241,4 +242,4 @@ def release_freed_memory() -> None:
         trim = ctypes.CDLL(None).malloc_trim
     except AttributeError:
         return
-    trim(0)
+    run_natively(trim, 0)

@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 import math
-import socket
 import threading
 from dataclasses import replace
 from io import BytesIO
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from gunicorn.http.body import Body, LengthReader
 from werkzeug.test import TestResponse
 
 from classifier.datasets.dataset import Dataset
@@ -25,13 +23,11 @@ from classifier.metrics import softmax
 from classifier.networks.image_classifier import ImageClassifier
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.http import bodies
 from serving.inference.decoding import ClientWait, Decoded, Decoder
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.protocols.inference_messages import HEADER
 from serving.protocols.predict import predict
-from serving.server.connection import TimedUnreader
 from serving.versions.loading import open_pool
 from serving.versions.pool import PredictorPool
 from tests.conftest import Store, encoded, npy, picture
@@ -449,51 +445,6 @@ def test_a_service_is_ready_when_all_its_processes_are(pool: PredictorPool) -> N
     assert app.test_client().get("/readyz").status_code == 503
     loaded.append(1)
     assert app.test_client().get("/readyz").status_code == 200
-
-
-def test_a_stalled_body_is_a_timeout(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bodies, "STALL_SECONDS", 0.05)
-    ours, theirs = socket.socketpair()
-    with ours, theirs, ours.makefile("rb") as stream:
-        theirs.sendall(PNG[:20])
-
-        answer = app.test_client().post(
-            "/predict",
-            environ_overrides={
-                "gunicorn.socket": ours,
-                "wsgi.input": stream,
-                "CONTENT_LENGTH": str(len(PNG)),
-            },
-        )
-
-        assert answer.status_code == 408
-        assert _json(answer)["error"]["code"] == "request_timeout"
-        assert ours.gettimeout() is None
-
-
-def test_a_body_that_trickles_is_a_timeout(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.0)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(PNG)
-        unreader = TimedUnreader(ours)
-        stream = Body(LengthReader(unreader, len(PNG)))
-        stream.limit_seconds = unreader.limit_seconds
-
-        answer = app.test_client().post(
-            "/predict",
-            environ_overrides={
-                "gunicorn.socket": ours,
-                "wsgi.input": stream,
-                "CONTENT_LENGTH": str(len(PNG)),
-            },
-        )
-
-    assert answer.status_code == 408
 
 
 def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:

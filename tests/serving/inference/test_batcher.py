@@ -1,11 +1,12 @@
 """Requests in, batches through a network, answers out; the network is a function."""
 
 import math
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import closing, contextmanager
-from threading import Event, Thread, current_thread
+from collections.abc import Callable
+from contextlib import closing
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,14 @@ from serving.inference.batcher import (
     BatchMetrics,
     DeadlinePassed,
     Images,
-    Inference,
     Logits,
     MicroBatcher,
     Overloaded,
+    Request,
     RunningBatches,
 )
 
 CLASSES = 3
-RUN_HERE = {"run_here": True}
 
 
 def _images(*values: int) -> Images:
@@ -37,7 +37,7 @@ def _logits(images: Images) -> Logits:
     return images[:, 0, 0].astype(np.float32)
 
 
-def _first(answer: "Future[Inference]") -> list[float]:
+def _first(answer: Request) -> list[float]:
     logits: list[float] = answer.result(timeout=5).logits[:, 0].tolist()
     return logits
 
@@ -48,7 +48,6 @@ def _batching(
     return closing(
         MicroBatcher(
             network,
-            name="v1",
             classes=CLASSES,
             max_batch_size=max_batch_size,
             **settings,
@@ -212,7 +211,7 @@ def test_who_gave_up_is_never_run() -> None:
     with _batching(held, max_batch_size=1) as batcher:
         batcher.submit(_images(1))
         assert held.started.wait(5)
-        assert batcher.submit(_images(2)).cancel()
+        batcher.submit(_images(2)).cancel()
         last = batcher.submit(_images(3))
         held.release.set()
         assert _first(last) == [3]
@@ -228,7 +227,7 @@ def test_who_comes_after_the_end_is_answered_all_the_same() -> None:
         sizes.append(len(images))
         return _logits(images)
 
-    batcher = MicroBatcher(logits, name="v1", classes=CLASSES, max_batch_size=2)
+    batcher = MicroBatcher(logits, classes=CLASSES, max_batch_size=2)
     batcher.close()
 
     assert _first(batcher.submit(_images(1, 2, 3))) == [1, 2, 3]
@@ -254,7 +253,7 @@ def test_logits_of_another_kind_fail_their_image_alone(wrong: Any) -> None:
 
     with _batching(logits) as batcher:
         answer = batcher.submit(_images(1, 66, 2)).result(timeout=5)
-        lone = batcher.submit(_images(66), run_here=True).result(timeout=5)
+        lone = batcher.submit(_images(66)).result(timeout=5)
 
         assert _first(batcher.submit(_images(3))) == [3]
 
@@ -270,28 +269,23 @@ class Turns(RunningBatches):
         super().__init__(1)
         self._failures = list(failures)
 
-    @contextmanager
-    def batch(self) -> Iterator[bool]:
+    def begin(self) -> bool:
         if self._failures:
             raise self._failures.pop()
-        with super().batch() as is_alone:
-            yield is_alone
+        return super().begin()
 
 
-@pytest.mark.parametrize("run_here", [False, True])
 @pytest.mark.parametrize("failure", [KeyError("x"), MemoryError(), SystemExit(1)])
 def test_what_goes_wrong_around_a_batch_fails_its_requests_and_no_others(
-    failure: BaseException, run_here: bool, caplog: pytest.LogCaptureFixture
+    failure: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     turns = Turns(failure)
 
     with _batching(_logits, running=turns) as batcher:
-        failed = batcher.submit(_images(1), run_here=run_here)
+        failed = batcher.submit(_images(1))
         with pytest.raises(BatchFailed) as told:
             failed.result(timeout=5)
-        for _ in range(2):
-            assert _first(batcher.submit(_images(2), run_here=True)) == [2]
-            assert _first(batcher.submit(_images(3))) == [3]
+        assert _first(batcher.submit(_images(2))) == [2]
 
     assert told.value.__cause__ is failure
     assert "a batch failed requests=1" in caplog.text
@@ -336,8 +330,8 @@ def test_who_measures_and_fails_takes_no_answer_away(
     )
 
     with _batching(_logits, max_batch_size=2, metrics=metrics) as batcher:
-        for run_here in (False, True, False):
-            assert _first(batcher.submit(_images(1), run_here=run_here)) == [1]
+        for _ in range(3):
+            assert _first(batcher.submit(_images(1))) == [1]
 
     assert "a batch was not measured" in caplog.text
 
@@ -357,7 +351,7 @@ def test_each_batch_is_told_to_who_measures() -> None:
     with _batching(_logits, max_batch_size=2, metrics=metrics) as batcher:
         batcher.submit(_images(1, 2, 3)).result(timeout=5)
 
-    assert (images, len(queue_seconds)) == ([2, 1], 1)
+    assert (sorted(images), len(queue_seconds)) == ([1, 2], 1)
     assert [seconds >= 0 for seconds in inference_seconds] == [True, True]
 
 
@@ -391,7 +385,7 @@ def test_pieces_of_a_request_that_are_done_out_of_order_are_put_in_order() -> No
         assert alone.started.wait(5)
         while batcher.queued:
             beside.started.wait(0.01)
-        assert not answer.done()
+        assert not answer.answer.done()
         alone.release.set()
         assert _first(answer) == list(range(7))
 
@@ -413,45 +407,12 @@ def test_versions_share_the_cores_of_a_process() -> None:
     assert beside.sizes == [1]
 
 
-def test_a_lone_request_is_run_by_who_asks() -> None:
-    threads: list[str] = []
-
-    def logits(images: Images) -> Logits:
-        threads.append(current_thread().name)
-        return _logits(images)
-
-    with _batching(logits, max_batch_size=2) as batcher:
-        for _ in range(2):
-            assert batcher.submit(_images(1), run_here=True).done()
-        large = batcher.submit(_images(1, 2, 3), run_here=True)
-        assert _first(large) == [1, 2, 3]
-
-    here = current_thread().name
-    assert threads == [here, here, "v1", "v1"]
-
-
-def test_who_comes_while_a_lone_request_runs_is_answered_after_it() -> None:
+def test_the_end_waits_for_a_batch_that_runs() -> None:
     held = Held()
-
-    with _batching(held) as batcher:
-        asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
-        asking.start()
-        assert held.started.wait(5)
-        waiting = [batcher.submit(_images(n), run_here=True) for n in (2, 3)]
-        assert batcher.queued == 2
-        held.release.set()
-        assert [_first(answer) for answer in waiting] == [[2], [3]]
-        asking.join(5)
-
-    assert held.sizes == [1, 2]
-
-
-def test_the_end_waits_for_a_lone_request() -> None:
-    held = Held()
-    batcher = MicroBatcher(held, name="v1", classes=CLASSES, max_batch_size=8)
-    asking = Thread(target=batcher.submit, args=[_images(1)], kwargs=RUN_HERE)
-    asking.start()
+    batcher = MicroBatcher(held, classes=CLASSES, max_batch_size=8)
+    first = batcher.submit(_images(1))
     assert held.started.wait(5)
+    waiting = batcher.submit(_images(2))
 
     closing = Thread(target=batcher.close)
     closing.start()
@@ -461,4 +422,55 @@ def test_the_end_waits_for_a_lone_request() -> None:
 
     closing.join(5)
     assert not closing.is_alive()
-    asking.join(5)
+    assert [_first(first), _first(waiting)] == [[1], [2]]
+    assert not batcher.is_busy
+
+
+IN_A_LOOP = """
+from gevent import monkey
+monkey.patch_all()
+import time
+from threading import Thread
+import numpy as np
+from serving.inference.batcher import MicroBatcher, RunningBatches
+from serving.inference.native import thread_ident
+
+def network(images):
+    sizes.append(len(images))
+    threads.add(thread_ident())
+    while not is_released:
+        blocking_sleep(0.001)
+    return images[:, 0, 0].astype(np.float32)
+
+sizes, threads, is_released, answers = [], set(), [], []
+blocking_sleep = monkey.get_original("time", "sleep")
+batcher = MicroBatcher(
+    network, on_one_core=network, running=RunningBatches(2), classes=3, max_batch_size=8
+)
+def ask(n):
+    images = np.full((1, 1, 1, 3), n, np.uint8)
+    answers.append(batcher.submit(images).result(10).logits[0, 0] == n)
+
+greenlets = [Thread(target=ask, args=[n]) for n in range(16)]
+for greenlet in greenlets:
+    greenlet.start()
+while len(threads) < 2:
+    time.sleep(0)  # the loop goes on while networks run
+is_released.append(True)
+for greenlet in greenlets:
+    greenlet.join()
+batcher.close()
+print(sizes, all(answers), len(answers), thread_ident() in threads)
+"""
+
+
+def test_on_an_event_loop_requests_that_come_together_share_batches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IN_A_LOOP],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.stdout, done.stderr) == ("[6, 6, 4] True 16 False\n", "")

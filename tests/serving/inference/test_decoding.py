@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from io import BytesIO
 
-import orjson
 import pytest
-from flask.testing import FlaskClient
 from PIL import Image
 
 from classifier.images.resizing import Resizing
@@ -182,26 +179,3 @@ def test_the_service_refuses_what_is_larger_than_it_was_told(
 
     assert answer.status_code == 400
     assert b"the limit is 1 (--max-megapixels)" in answer.data
-
-
-class _Body(BytesIO):
-    began = 0.0
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_time_of_a_request_runs_from_its_first_byte_on(
-    dialect: str, client: FlaskClient
-) -> None:
-    """Also while it waited for a thread, which the service itself does not see."""
-    path, document = DIALECTS[dialect](SMALL)
-    body = orjson.dumps(document)
-
-    for seconds, status in ((0, 200), (31, 504)):
-        stream = _Body(body)
-        stream.began = time.monotonic() - seconds
-        answer = client.post(
-            path,
-            content_type="application/json",
-            environ_overrides={"wsgi.input": stream, "CONTENT_LENGTH": str(len(body))},
-        )
-        assert answer.status_code == status

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 import pytest
 
 from serving.http.bodies import MAX_BODY_BYTES, STALL_SECONDS
-from serving.server.connection import TimedUnreader
 from tests.conftest import (
     WAIT_SECONDS,
     RunningService,
@@ -21,9 +20,6 @@ from tests.serving.load import Answer, answers, ask, connect, head
 JPEG = encoded(picture())
 WITH_LENGTH = f"Content-Length: {len(JPEG)}"
 CLOSE = "Connection: close"
-
-THREADS = 128
-"""Of a service, where nothing else is said."""
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +71,6 @@ def test_an_endless_body_ends_with_an_answer(service: RunningService) -> None:
         answer = _only(connection)
 
     assert (answer.status, answer.code) == (413, "body_too_large")
-    assert sent <= MAX_BODY_BYTES + 16 * size  # what the kernel's buffers hold
 
 
 WHOLE = f"{len(JPEG):x}\r\n".encode() + JPEG + b"\r\n"
@@ -187,23 +182,6 @@ def test_a_body_that_is_late_ends_when_its_sender_has_no_time_left(
         assert _only(connection).status == 504
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /predict HTTP/1.1\r\nHost: "])
-def test_the_time_of_a_request_runs_while_its_head_comes(
-    sent: bytes, service: RunningService
-) -> None:
-    """From the first byte on, and not from when the connection was opened."""
-    whole = head(WITH_LENGTH, "X-Request-Timeout-Ms: 1000", CLOSE) + JPEG
-    with connect(service) as connection:
-        connection.sendall(sent)
-        connection.settimeout(1.1)
-        with pytest.raises(TimeoutError):
-            connection.recv(1)
-        connection.settimeout(WAIT_SECONDS)
-        connection.sendall(whole[len(sent) :])
-
-        assert _only(connection).status == (504 if sent else 200)
-
-
 def test_a_client_that_only_listens_any_more_is_answered(
     service: RunningService,
 ) -> None:
@@ -260,23 +238,6 @@ def test_connections_that_say_nothing_hold_up_nobody(store: Store) -> None:
         assert ask(service, "GET", "/livez").status == 200
 
 
-def test_a_head_and_a_body_that_trickle_end_in_time() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.settimeout(WAIT_SECONDS)
-        theirs.sendall(b"GET / HT")
-        unreader = TimedUnreader(ours)
-
-        unreader.limit_seconds(0.0, is_head=True)
-        assert unreader.chunk() == b""
-        unreader.limit_seconds(0.0)
-        with pytest.raises(TimeoutError):
-            unreader.chunk()
-
-        unreader.limit_seconds(None)
-        assert unreader.chunk() == b"GET / HT"
-
-
 def test_answered_clients_that_do_not_close_hold_up_nobody(
     service: RunningService,
 ) -> None:
@@ -289,19 +250,39 @@ def test_answered_clients_that_do_not_close_hold_up_nobody(
             assert ask(service, "GET", "/livez").status == 200
 
 
-def test_more_stalled_bodies_than_places_leave_threads_for_probes(
-    store: Store,
-) -> None:
-    with serving(store, "--threads", "24", "--drain-seconds", "0") as service:
-        with ExitStack() as open_ones:
-            for _ in range(64):  # there are 8 places
-                connection = open_ones.enter_context(connect(service))
-                connection.sendall(head("Content-Length: 1000") + b"\xff")
+def test_bodies_that_are_coming_take_no_places(store: Store) -> None:
+    with (
+        serving(store, "--threads", "8", "--drain-seconds", "0") as service,
+        ExitStack() as open_ones,
+    ):
+        for _ in range(64):
+            connection = open_ones.enter_context(connect(service))
+            connection.sendall(head("Content-Length: 1000") + b"\xff")
 
+        assert ask(service, "GET", "/readyz").status == 200
+        assert ask(service, "POST", "/predict", JPEG).status == 200
+        open_ones.close()  # else the end waits for the bodies
+
+
+@pytest.mark.soak
+def test_slow_clients_of_all_kinds_hold_up_nobody(service: RunningService) -> None:
+    """130 of each stopped a service of threads, /livez included."""
+    livez = head(target="/livez", method="GET")
+    kinds = [
+        b"GET /livez HT",
+        head("Content-Length: 1000000") + b"\xff",
+        head("Content-Length: 1000000", target="/v2/repository/index") + b"{",
+        200 * livez,  # and the answers are not read
+        b"",
+    ]
+    with ExitStack() as open_ones:
+        for kind in kinds * 130:
+            connection = open_ones.enter_context(connect(service))
+            connection.sendall(kind)
+
+        for _ in range(20):
             assert ask(service, "GET", "/livez").status == 200
-            assert ask(service, "GET", "/readyz").status == 200
-            refused = ask(service, "POST", "/predict", JPEG)
-        assert (refused.status, refused.code) == (429, "overloaded")
+            assert ask(service, "POST", "/predict", JPEG).status == 200
 
 
 @pytest.mark.soak
@@ -311,15 +292,13 @@ def test_a_body_that_stalls_is_given_up(service: RunningService) -> None:
         answer = _only(connection)
 
     assert (answer.status, answer.code) == (408, "request_timeout")
-    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.soak
-def test_as_many_stalled_heads_as_threads_are_given_up(service: RunningService) -> None:
+def test_heads_that_do_not_come_whole_are_given_up(service: RunningService) -> None:
     with ExitStack() as open_ones:
         connections = [
-            open_ones.enter_context(connect(service, WAIT_SECONDS))
-            for _ in range(THREADS + 16)
+            open_ones.enter_context(connect(service, WAIT_SECONDS)) for _ in range(144)
         ]
         for connection in connections:
             connection.sendall(b"POST /predict HTTP/1.1\r\nHost:")

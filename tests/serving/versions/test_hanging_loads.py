@@ -26,6 +26,7 @@ from tests.conftest import (
     picture,
     read_url,
     until,
+    workers,
 )
 from tests.serving.graphs import endless
 from tests.serving.pools import make_pool, opener
@@ -248,7 +249,7 @@ def test_a_service_that_ends_before_it_is_ready_leaves_no_trial_behind(
     ) as process:
         until(lambda: len(_trials(process.pid)) > 0)
         (trial,) = _trials(process.pid)
-        (worker,) = children(process.pid)
+        (worker,) = workers(process.pid)
 
         os.kill(process.pid if number == signal.SIGTERM else worker, number)
 
@@ -261,4 +262,4 @@ def test_a_service_that_ends_before_it_is_ready_leaves_no_trial_behind(
 
 def _trials(process: int) -> list[int]:
     """The processes that a service's workers have started."""
-    return [trial for worker in children(process) for trial in children(worker)]
+    return [trial for worker in workers(process) for trial in children(worker)]

@@ -61,8 +61,7 @@ build/bench/stored: | .venv/installed-dev
 	touch $@
 
 bench-serving: .venv/installed-dev build/bench/stored
-	$(BIN)/python -m benchmarks.serving --store $(STORE) --int8 v1.int8 \
-		--images $(DATA)/val/images
+	$(BIN)/python -m benchmarks.serving --store $(STORE) --images $(DATA)/val/images
 
 bench-compare: .venv/installed-dev build/bench/stored
 	$(BIN)/python -m benchmarks.compare --store $(STORE) --data $(DATA)

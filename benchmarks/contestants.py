@@ -7,21 +7,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import onnx.parser
 import onnxruntime
 
-from benchmarks.load import base64_json, multipart, raw
-from benchmarks.servers import SAME_CLASSES, Launch, ServerFailed, free_port
+from benchmarks.load import Encoding, base64_json, multipart, raw
+from benchmarks.servers import BUSY, Launch, ServerFailed, free_port
 from benchmarks.training_programs import ROOT
+from classifier.bundle.files import Bundle, read_bundle
 from classifier.hardware import usable_cores
 
 ENVIRONMENTS = ROOT / "build" / "peers"
+NULL = "null network, one process"
 WORKERS = 2
-ROUNDED = 0.75
-"""Least share of images on which int8 and fp32 agree; chance is 1 in 200."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,11 @@ class Contest:
 
 
 def flipside(
-    contest: Contest, *versions: str, flags: Mapping[str, str], name: str = "flipside"
+    contest: Contest,
+    *versions: str,
+    flags: Mapping[str, str],
+    name: str = "flipside",
+    proves: bool = False,
 ) -> Launch:
     """This project's server. It answers with the first of `versions`."""
     port = free_port()
@@ -58,74 +64,94 @@ def flipside(
         port=port,
         path=f"/predict?version={versions[0]}",
         encode=raw,
-        best=lambda answer: int(answer["results"][0]["top"][0]["index"]),
-        same_classes=ROUNDED if versions[0].endswith(".int8") else SAME_CLASSES,
+        best=_best_of_ours,
         environment={"MLFLOW_TRACKING_URI": contest.store},
-        says_ready=True,
+        takes_many=not proves,
+        proves=proves,
     )
 
 
-def _litserve(contest: Contest) -> Launch:
-    python = _environment("litserve")
-    port = free_port()
+def null_network(contest: Contest, *, flags: Mapping[str, str]) -> Launch:
+    """This project's server in one process, with a network that looks at no pixel."""
+    file = contest.work / "null.onnx"
+    store = f"sqlite:///{contest.work / 'null.db'}"
+    if not file.is_file():
+        _write_null_network(file, read_bundle(contest.bundle))
+        labels = str(contest.bundle / "labels.json")
+        _run(
+            *(sys.executable, "-m", "training", "--import", str(file)),
+            *("--labels", labels, "--model", "null"),
+            environment={"MLFLOW_TRACKING_URI": store},
+        )
+    null = replace(contest, store=store, model="null")
+    launch = flipside(null, "v1", flags={"workers": "1", **flags}, name=NULL)
+    return replace(launch, same_classes=0, connections=(BUSY,), takes_many=False)
+
+
+def app_of_file(given: Path, contest: Contest) -> Launch:
+    """An app of a file in gunicorn's gevent worker; it serves $BUNDLE as ours does."""
+    port, file = free_port(), given.absolute()
     return Launch(
-        name=f"LitServe {_version(python, 'litserve')}",
-        command=(str(python), "-m", "benchmarks.peers.litserve_server"),
+        name=file.name,
+        command=(
+            *(sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "1"),
+            *("-b", f"127.0.0.1:{port}", "--chdir", str(file.parent)),
+            f"{file.stem}:create_app()",
+        ),
         port=port,
         path="/predict",
-        encode=base64_json(lambda data: {"image_data": data}),
-        best=lambda answer: int(answer["top"][0]["index"]),
-        environment={**_settings(contest), "PEER_PORT": str(port)},
+        encode=raw,
+        best=_best_of_ours,
+        environment={"BUNDLE": str(contest.bundle)},
     )
 
 
-def _bentoml(contest: Contest) -> Launch:
-    python = _environment("bentoml")
-    port = free_port()
-    service = "benchmarks.peers.bentoml_service:Classifier"
-    return Launch(
-        name=f"BentoML {_version(python, 'bentoml')}",
-        command=(
-            *(str(python.with_name("bentoml")), "serve", service),
-            *("--host", "127.0.0.1", "--port", str(port)),
-        ),
-        port=port,
-        path="/predict",
-        encode=multipart("images"),
-        best=lambda answer: int(answer[0][0]["index"]),
-        environment={
-            **_settings(contest),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "BENTOML_HOME": str(contest.work / "bentoml"),
-        },
-    )
+def _write_null_network(file: Path, bundle: Bundle) -> None:
+    """A graph that gives the same logits for every image, as many as it has classes."""
+    size, classes = bundle.preprocessing, len(bundle.labels)
+    logits = ", ".join(str(index / classes) for index in range(classes))
+    graph = f"""<ir_version: 10, opset_import: ["" : 18]>
+        null (uint8[N, {size.height}, {size.width}, 3] images)
+            => (float[N, {classes}] logits)
+        <float[1, {classes}] constant = {{{logits}}}, int64[1] classes = {{{classes}}}>
+        {{
+            count = Shape<start = 0, end = 1>(images)
+            shape = Concat<axis = 0>(count, classes)
+            logits = Expand(constant, shape)
+        }}"""
+    onnx.save(onnx.parser.parse_model(graph), file)
 
 
-def _mlflow(contest: Contest) -> Launch:
-    port = free_port()
-    model = contest.work / "mlflow-model"
-    module = "benchmarks.peers.mlflow_model"
-    if not model.is_dir():
-        _run([sys.executable, "-m", module, str(model)])
-    return Launch(
-        name=f"mlflow models serve {version('mlflow')}",
-        command=(
-            *(sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model)),
-            *("--env-manager", "local", "--workers", str(WORKERS)),
-            *("--host", "127.0.0.1", "--port", str(port)),
-        ),
-        port=port,
-        path="/invocations",
-        encode=base64_json(
-            lambda data: {"dataframe_split": {"columns": ["image"], "data": [[data]]}}
-        ),
-        best=lambda answer: int(answer["predictions"][0][0]["index"]),
-        environment={
-            **_settings(contest),
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "PATH": _path(),  # it starts `uvicorn` by that name
-        },
-    )
+def _best_of_ours(answer: Any) -> int:
+    return int(answer["results"][0]["top"][0]["index"])
+
+
+def _program(
+    title: str,
+    package: str,
+    module: str,
+    *,
+    requirements: Sequence[str] = (),
+    path: str = "/predict",
+    encode: Encoding = raw,
+    best: Callable[[Any], int] = lambda answer: int(answer["top"][0]["index"]),
+) -> Callable[[Contest], Launch]:
+    """A peer that is a program of benchmarks/peers in an environment of its own."""
+
+    def launch(contest: Contest) -> Launch:
+        python = _environment(package, *requirements)
+        port = free_port()
+        return Launch(
+            name=f"{title} {_version(python, package)}",
+            command=(str(python), "-m", f"benchmarks.peers.{module}"),
+            port=port,
+            path=path,
+            encode=encode,
+            best=best,
+            environment={**_settings(contest), "PEER_PORT": str(port)},
+        )
+
+    return launch
 
 
 def _flask(contest: Contest) -> Launch:
@@ -144,10 +170,29 @@ def _flask(contest: Contest) -> Launch:
     )
 
 
+def _open_inference(data: str) -> object:
+    column = {"name": "images", "datatype": "BYTES", "shape": [1, 1], "data": [data]}
+    return {"inputs": [{**column, "parameters": {"content_type": "base64"}}]}
+
+
 PEERS: Mapping[str, Callable[[Contest], Launch]] = {
-    "litserve": _litserve,
-    "bentoml": _bentoml,
-    "mlflow": _mlflow,
+    "mosec": _program("mosec", "mosec", "mosec_server", path="/inference"),
+    "litserve": _program(
+        "LitServe",
+        "litserve",
+        "litserve_server",
+        encode=base64_json(lambda data: {"image_data": data}),
+    ),
+    "ray": _program("Ray Serve", "ray", "ray_app", requirements=["ray[serve]"]),
+    "mlserver": _program(
+        "MLServer",
+        "mlserver",
+        "mlserver_runtime",
+        requirements=["uvloop<0.22"],  # MLServer 1.7 asks for a loop that is not there
+        path="/v2/models/classifier/infer",
+        encode=base64_json(_open_inference),
+        best=lambda answer: int(answer["outputs"][0]["data"][0]),
+    ),
     "flask": _flask,
 }
 """Peers by name. Raises ServerFailed if one cannot be installed."""
@@ -161,32 +206,34 @@ def _settings(contest: Contest) -> dict[str, str]:
     }
 
 
-def _path() -> str:
-    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-
-
-def _environment(package: str) -> Path:
+def _environment(package: str, *requirements: str) -> Path:
     """The Python of a virtual environment with the package, which is kept."""
     folder = ENVIRONMENTS / package
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.is_file():
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run(sys.executable, "-m", "venv", "--clear", str(folder))
         # Of the same release as ours, whose package may be onnxruntime-gpu.
         runtime = f"onnxruntime=={onnxruntime.__version__}"
-        wanted = [package, "numpy", "pillow", runtime]
-        _run([str(python), "-m", "pip", "install", "--quiet", *wanted])
+        wanted = (package, *requirements, "numpy", "pillow", runtime)
+        _run(str(python), "-m", "pip", "install", "--quiet", *wanted)
         done.touch()
     return python
 
 
 def _version(python: Path, package: str) -> str:
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    return _run([str(python), "-c", code]).strip()
+    return _run(str(python), "-c", code).strip()
 
 
-def _run(command: Sequence[str]) -> str:
+def _run(*command: str, environment: Mapping[str, str] | None = None) -> str:
     """The output of a command. Raises ServerFailed with the output's end."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         words = done.stderr.strip().splitlines()[-1:]
         raise ServerFailed(f"`{' '.join(command)}` failed: {' '.join(words)}")

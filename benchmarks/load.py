@@ -1,7 +1,7 @@
-"""Load: wrk for the highest rate, and an open loop for latency at a given rate.
+"""Load: wrk for the highest rate, and clients that note what became of each request.
 
 wrk waits for an answer before it sends the next request, so a server that stalls gets
-no requests meanwhile. The open loop counts a request's time from its due time.
+no requests meanwhile. Clients at a rate count a request's time from when it was due.
 """
 
 import asyncio
@@ -9,15 +9,13 @@ import base64
 import io
 import json
 import re
-import selectors
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,9 +127,7 @@ class Load:
 def run_wrk(url: str, bodies: Bodies, *, connections: int, seconds: float) -> Load:
     """Post the bodies in turn from one thread of wrk. Raises NoWrk."""
     if shutil.which("wrk") is None:
-        raise NoWrk(
-            "wrk is not installed; it is a package of Debian's: apt install wrk"
-        )
+        raise NoWrk("wrk is not installed; it is a Debian package: apt install wrk")
     with tempfile.TemporaryDirectory() as folder:
         for number, content in enumerate(bodies.contents):
             (Path(folder) / str(number)).write_bytes(content)
@@ -159,35 +155,69 @@ def parse_wrk(output: str) -> Load:
     )
 
 
-MOST_CONNECTIONS = 512
-"""Most open connections; select() takes 1,024 descriptors."""
-
-NO_ANSWER = 599
+NO_ANSWER, REFUSED = 599, 598
+"""Statuses of a request without a whole answer, and of one that nobody listened to."""
 
 
-@dataclass(frozen=True)
-class OpenLoad:
-    load: Load
-    generator_cpu: float
-    """Cores that the generator itself used; 0.05 is 5 % of one core."""
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A request and what became of it; times in seconds from the start."""
+
+    due: float
+    ended: float
+    status: int
 
 
-def run_open_loop(
-    url: str, bodies: Bodies, *, rate: float, seconds: float, seed: int = 0
-) -> OpenLoad:
-    """Send `rate` requests a second on average for `seconds`."""
-    random = Random(seed)
-    arrivals = [random.expovariate(rate)]
-    while arrivals[-1] < seconds:
-        arrivals.append(arrivals[-1] + random.expovariate(rate))
-    started, cpu_started = time.perf_counter(), time.process_time()
-    # epoll's timeouts are whole milliseconds, rounded up; select's are not.
-    with asyncio.Runner(
-        loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())
-    ) as runner:
-        load = runner.run(_Generator(url, bodies).drive(arrivals[:-1]))
-    cpu = time.process_time() - cpu_started
-    return OpenLoad(load, cpu / (time.perf_counter() - started))
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """Clients with a connection each, which open another when it is closed."""
+
+    url: str
+    bodies: Bodies
+    count: int
+    every: float = 0.0
+    """Seconds between two requests of a client, which are timed from when they are due;
+    0 is without a pause."""
+
+    def run(
+        self, seconds: float, act: Callable[[], None] | None = None, at: float = 0.0
+    ) -> list[Exchange]:
+        """All requests, until `seconds` or nobody listens; `act` is called once."""
+        exchanges: list[Exchange] = []
+
+        async def run_all() -> None:
+            if act is not None:
+                asyncio.get_running_loop().call_later(at, act)
+            shared = (time.monotonic(), seconds, exchanges)
+            await asyncio.gather(*(self._client(*shared) for _ in range(self.count)))
+
+        asyncio.run(run_all())
+        return exchanges
+
+    async def _client(
+        self, start: float, seconds: float, exchanges: list[Exchange]
+    ) -> None:
+        connection, status, due, ended = None, 0, 0.0, 0.0
+        requests = _requests(self.url, self.bodies)
+        while max(due, ended - TIMEOUT_SECONDS) < seconds and status != REFUSED:
+            await asyncio.sleep(start + due - time.monotonic())
+            status, stays_open = REFUSED, False
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    connection = connection or await _open(self.url)
+                    status = NO_ANSWER
+                    request = requests[len(exchanges) % len(requests)]
+                    status, stays_open = await connection.ask(request)
+            except (OSError, EOFError, TimeoutError):
+                pass
+            ended = time.monotonic() - start
+            exchanges.append(Exchange(due=due, ended=ended, status=status))
+            if connection is not None and not stays_open:
+                connection.writer.close()
+                connection = None
+            due = due + self.every if self.every else ended
+        if connection is not None:
+            connection.writer.close()
 
 
 @dataclass
@@ -207,74 +237,9 @@ class _Connection:
         return int(head[9:12]), stays_open
 
 
-@dataclass
-class _Generator:
-    url: str
-    bodies: Bodies
-    _idle: list[_Connection] = field(default_factory=list)
-    _busy: int = 0
-    _errors: int = 0
-    _latencies: list[float] = field(default_factory=list)
-
-    async def drive(self, arrivals: list[float]) -> Load:
-        """`arrivals` in seconds from the start, rising."""
-        requests = _requests(self.url, self.bodies)
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number, arrival in enumerate(arrivals):
-                delay = start + arrival - time.perf_counter()
-                # Even if it is late: answers are read during the sleep.
-                await asyncio.sleep(max(0.0, delay))
-                request = requests[number % len(requests)]
-                group.create_task(self._ask(request, intended=start + arrival))
-        seconds = time.perf_counter() - start
-        for connection in self._idle:
-            connection.writer.close()
-        milliseconds = 1000 * np.array(self._latencies or [np.nan])
-        p50_ms, p99_ms = np.percentile(milliseconds, [50, 99])
-        return Load(
-            answered=len(self._latencies),
-            seconds=seconds,
-            errors=self._errors,
-            p50_ms=float(p50_ms),
-            p99_ms=float(p99_ms),
-        )
-
-    async def _ask(self, request: bytes, *, intended: float) -> None:
-        if self._busy >= MOST_CONNECTIONS:
-            self._errors += 1
-            return
-        self._busy += 1
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                connection = self._idle.pop() if self._idle else await self._open()
-                status = await self._exchange(connection, request)
-        except (OSError, EOFError, TimeoutError):
-            status = NO_ANSWER
-        finally:
-            self._busy -= 1
-        if status < 400:
-            self._latencies.append(time.perf_counter() - intended)
-        else:
-            self._errors += 1
-
-    async def _exchange(self, connection: _Connection, request: bytes) -> int:
-        """The answer's status. Afterwards the connection is idle or closed."""
-        stays_open = False
-        try:
-            status, stays_open = await connection.ask(request)
-        finally:
-            if stays_open:
-                self._idle.append(connection)
-            else:
-                connection.writer.close()
-        return status
-
-    async def _open(self) -> _Connection:
-        address = urlsplit(self.url)
-        return _Connection(
-            *await asyncio.open_connection(address.hostname, address.port)
-        )
+async def _open(url: str) -> _Connection:
+    address = urlsplit(url)
+    return _Connection(*await asyncio.open_connection(address.hostname, address.port))
 
 
 def _requests(url: str, bodies: Bodies) -> list[bytes]:

@@ -1,8 +1,6 @@
 """Measure a server: start it, wait until it is ready, load it, stop it."""
 
-import http.client
 import os
-import select
 import socket
 import subprocess
 import time
@@ -13,24 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import urllib3
+from urllib3 import BaseHTTPResponse
 
 from benchmarks import harness
 from benchmarks.bare_model import BareModel
 from benchmarks.load import (
+    IMAGES,
     Bodies,
     Encoding,
     Load,
-    OpenLoad,
     many_in_json,
     many_in_npy,
-    run_open_loop,
     run_wrk,
 )
 from benchmarks.training_programs import ROOT
 
 START_SECONDS = 120
 STOP_SECONDS = 10
+PROOF_SECONDS = 90
 PROBE_SECONDS = 0.02
+MB = 1e6
+BUSY = 64
+"""Number of connections of the load that compares servers."""
+
 SAME_CLASSES = 0.95
 """Least share of agreement: other decoders and kernels change close calls."""
 
@@ -58,8 +62,14 @@ class Launch:
     same_classes: float = SAME_CLASSES
     """Least share of images on which it agrees with the bare model."""
 
-    says_ready: bool = False
-    """The server prints a line when it is ready; else it is polled."""
+    connections: Sequence[int] = (1, 16, BUSY)
+    """A load for each."""
+
+    takes_many: bool = False
+    """It also answers 32 images a request."""
+
+    proves: bool = False
+    """It serves another form than fp32 when it has proved it; its answers say which."""
 
     @property
     def url(self) -> str:
@@ -85,47 +95,56 @@ class Server:
 @contextmanager
 def running(launch: Launch, *, log: Path, probe: bytes) -> Iterator[Server]:
     """Raises ServerFailed with the end of its log if it does not start."""
-    with log.open("w") as stderr:
+    with log.open("w") as output:
         started = time.monotonic()
         process = subprocess.Popen(
             launch.command,
-            stdout=subprocess.PIPE if launch.says_ready else stderr,
-            stderr=stderr,
+            stdout=output,
+            stderr=output,
             cwd=log.parent,
             env={**os.environ, "PYTHONPATH": str(ROOT), **launch.environment},
             start_new_session=True,
         )
     try:
-        if launch.says_ready:
-            is_ready = _printed_a_line(process)
-        else:
-            is_ready = _answers(process, launch, probe)
-        if not is_ready:
-            words = log.read_text(errors="replace").strip().splitlines()[-3:]
-            raise ServerFailed(
-                f"it did not come up (exit code {process.poll()}): {' '.join(words)}"
-            )
+        if not _answers(process, launch, probe):
+            words = " ".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+            raise ServerFailed(f"no start, exit code {process.poll()}: {words}")
         yield Server(launch, process.pid, time.monotonic() - started)
     finally:
         _stop(process)
 
 
-def check_answers(server: Server, files: Sequence[bytes], best: Sequence[int]) -> None:
-    """Raises ServerFailed if the server disagrees with the bare model on many images.
+def check_answers(server: Server, files: Sequence[bytes], best: Sequence[int]) -> float:
+    """The share of images of which the server names the bare model's class, `best`.
 
-    Its speed would then be that of other work. `best` are the bare model's classes.
+    Raises ServerFailed if it is small: its speed would then be that of other work.
     """
     launch = server.launch
     bodies = launch.encode(files)
     found = [
-        launch.best(orjson.loads(_post(launch, content, bodies.content_type)))
+        launch.best(orjson.loads(post(launch, content, bodies.content_type).data))
         for content in bodies.contents
     ]
     agreed = sum(one == other for one, other in zip(found, best, strict=True))
     if agreed < launch.same_classes * len(files):
-        raise ServerFailed(
-            f"it agrees with the bare model on {agreed} of {len(files)} images"
-        )
+        raise ServerFailed(f"it agrees with the bare model on {agreed} of {len(files)}")
+    return agreed / len(files)
+
+
+def served_as(server: Server, probe: bytes) -> str:
+    """The form that it answers with, once another than fp32 is proved or time is up.
+
+    Raises ServerFailed if its answers do not say.
+    """
+    body, until = server.launch.encode([probe]), time.monotonic() + PROOF_SECONDS
+    while True:
+        answer = post(server.launch, body.contents[0], body.content_type)
+        form = answer.headers.get("X-Served-As")
+        if form is None:
+            raise ServerFailed("its answers do not say what they are served as")
+        if "fp32" not in form or time.monotonic() > until:
+            return form
+        time.sleep(1)
 
 
 def free_port() -> int:
@@ -134,20 +153,13 @@ def free_port() -> int:
     return port
 
 
-def _printed_a_line(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it printed a line before it closed standard output."""
-    assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], START_SECONDS)
-    return bool(readable) and process.stdout.readline() != b""
-
-
 def _answers(process: subprocess.Popen[bytes], launch: Launch, probe: bytes) -> bool:
     """Poll with an image, for START_SECONDS at most."""
     body = launch.encode([probe])
     until = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < until:
         try:
-            _post(launch, body.contents[0], body.content_type)
+            post(launch, body.contents[0], body.content_type)
         except ServerFailed:
             time.sleep(PROBE_SECONDS)
         else:
@@ -155,46 +167,41 @@ def _answers(process: subprocess.Popen[bytes], launch: Launch, probe: bytes) -> 
     return False
 
 
-def _post(launch: Launch, content: bytes, content_type: str) -> bytes:
+def post(launch: Launch, content: bytes, content_type: str) -> BaseHTTPResponse:
     """The answer. Raises ServerFailed for any status but 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", launch.port, timeout=60)
+    headers = {"Content-Type": content_type, "Connection": "close"}
     try:
-        headers = {"Content-Type": content_type}
-        connection.request("POST", launch.path, content, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
+        answer = urllib3.request(
+            "POST", launch.url, body=content, headers=headers, timeout=60, retries=False
+        )
+    except urllib3.exceptions.HTTPError as error:
         raise ServerFailed(f"it does not answer: {error!r}") from error
-    finally:
-        connection.close()
     if answer.status != 200:
-        raise ServerFailed(f"it answers {answer.status}: {body[:200]!r}")
-    return body
+        raise ServerFailed(f"it answers {answer.status}: {answer.data[:200]!r}")
+    return answer
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the server and its descendants (LitServe's workers outlive it)."""
-    everyone = harness.descendants(process.pid)
+    """Stop the server and its descendants, and wait until all are gone.
+
+    LitServe's workers outlive it, and would take a core from the next server.
+    """
+    everyone = {*harness.descendants(process.pid)}
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    harness.kill(everyone)
+    everyone |= {*harness.descendants(process.pid)}
+    while left := [pid for pid in everyone if harness.memory_bytes([pid])]:
+        harness.kill(left)
+        time.sleep(PROBE_SECONDS)
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
 
 
-CONNECTIONS = (1, 16, 64)
 MANY_CONNECTIONS = 4
 """With 32 images a request: 128 images on their way, of 512 that may wait."""
 
-OPEN_SHARE = 0.7
-"""Of the highest rate that wrk reached."""
-
-
-FINISH_SECONDS, TICK_SECONDS = 10, 0.25
-IDLE_CPU = 0.2
-"""A server is idle below this many cores; LitServe's workers poll for work."""
+FINISH_SECONDS = 0.5
+"""Pause for wrk's last requests; they would slow the next load."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +222,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCost:
-    """All measurements of a server."""
+    """All measurements of a server that was started once."""
 
     name: str
     singles: Mapping[int, Sample]
@@ -224,70 +231,57 @@ class ServerCost:
     many: Mapping[str, Sample]
     """Loads of 32 images a request, by the body's form; empty for a peer."""
 
-    open_loop: OpenLoad
     ready_seconds: float
-    idle_memory_bytes: int
-    """Memory before the first load, after one request for each image."""
-
     memory_bytes: int
     """Memory after all loads."""
 
+    agreement: float
+    """Share of images of which it named the bare model's class."""
+
+    form: str = ""
+    """What a launch that proves a form ended with."""
+
 
 def measure_server(
-    launch: Launch,
-    bare: BareModel,
-    files: Sequence[bytes],
-    *,
-    work: Path,
-    seconds: float,
-    is_ours: bool,
+    launch: Launch, bare: BareModel, files: Sequence[bytes], work: Path, seconds: float
 ) -> ServerCost:
-    """Measure for `seconds` a load. Raises ServerFailed or NoWrk."""
-    bodies = launch.encode(files)
+    """Measure for `seconds` a load; a proved form's answers are compared on all files.
+
+    Raises ServerFailed or NoWrk.
+    """
+    loaded = files[:IMAGES]
+    bodies = launch.encode(loaded)
+    many = many_bodies(bare, loaded) if launch.takes_many else {}
     with running(launch, log=work / "server.log", probe=files[0]) as server:
-        check_answers(server, files, bare.best)
-        idle_memory_bytes = server.memory_bytes()
+        form = served_as(server, files[0]) if launch.proves else ""
+        checked = files if launch.proves else loaded
+        agreement = check_answers(server, checked, bare.best[: len(checked)])
         run_wrk(launch.url, bodies, connections=16, seconds=seconds / 4)  # warm
         singles = {
             connections: _sample(server, bodies, connections, seconds)
-            for connections in CONNECTIONS
+            for connections in launch.connections
         }
-        many = {
-            form: _sample(server, encoded, MANY_CONNECTIONS, seconds)
-            for form, encoded in (_many(bare, files) if is_ours else {}).items()
+        many_samples = {
+            name: _sample(server, encoded, MANY_CONNECTIONS, seconds)
+            for name, encoded in many.items()
         }
-        highest = max(sample.load.rate for sample in singles.values())
-        if highest == 0:
+        if not all(sample.load.answered for sample in singles.values()):
             raise ServerFailed(f"it answered nothing within {seconds:g} s")
-        open_loop = run_open_loop(
-            launch.url, bodies, rate=OPEN_SHARE * highest, seconds=seconds
-        )
         return ServerCost(
             name=launch.name,
             singles=singles,
-            many=many,
-            open_loop=open_loop,
+            many=many_samples,
             ready_seconds=server.ready_seconds,
-            idle_memory_bytes=idle_memory_bytes,
             memory_bytes=server.memory_bytes(),
+            agreement=agreement,
+            form=form,
         )
 
 
-def start_seconds(
-    make: Callable[[], Launch], *, work: Path, probe: bytes, times: int
-) -> list[float]:
-    """Seconds from the start of a process until it is ready, for several starts."""
-    seconds = []
-    for _ in range(times):
-        with running(make(), log=work / "start.log", probe=probe) as server:
-            seconds.append(server.ready_seconds)
-    return seconds
-
-
-def _many(bare: BareModel, files: Sequence[bytes]) -> dict[str, Bodies]:
+def many_bodies(bare: BareModel, files: Sequence[bytes]) -> dict[str, Bodies]:
     return {
         "JPEG as base64 in JSON": many_in_json(files),
-        "decoded, as .npy": many_in_npy(bare.images),
+        "decoded, as .npy": many_in_npy(bare.images[: len(files)]),
     }
 
 
@@ -299,16 +293,5 @@ def _sample(server: Server, bodies: Bodies, connections: int, seconds: float) ->
         at=(began + time.monotonic()) / 2,
         cpu_seconds=server.cpu_seconds() - cpu_began,
     )
-    _let_finish(server)
+    time.sleep(FINISH_SECONDS)
     return sample
-
-
-def _let_finish(server: Server) -> None:
-    """Wait until wrk's last requests are done; they would slow the next load."""
-    until, cpu_before = time.monotonic() + FINISH_SECONDS, server.cpu_seconds()
-    while time.monotonic() < until:
-        time.sleep(TICK_SECONDS)
-        cpu_now = server.cpu_seconds()
-        if cpu_now - cpu_before < IDLE_CPU * TICK_SECONDS:
-            return
-        cpu_before = cpu_now

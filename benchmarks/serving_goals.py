@@ -1,26 +1,27 @@
 """Goals of the service beside the measurements, as rows of a table."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bare_model import Bare
 from benchmarks.load import IMAGES_A_REQUEST, Load
-from benchmarks.servers import OPEN_SHARE, Sample, ServerCost
-
-BUSY = 64
-"""Number of connections of the load that compares servers."""
+from benchmarks.servers import BUSY, Sample, ServerCost
 
 
 @dataclass(frozen=True)
-class NotMeasured:
-    """The server did not start, or its answers were wrong."""
+class Outcome:
+    """A server's measurements, one a round, or why there are none."""
 
     name: str
-    reason: str
+    costs: Sequence[ServerCost]
+    not_measured: str = ""
 
+    def each(self, value: Callable[[ServerCost], float]) -> list[float]:
+        return [value(cost) for cost in self.costs]
 
-Outcome = ServerCost | NotMeasured
+    def median(self, value: Callable[[ServerCost], float]) -> float:
+        return statistics.median(self.each(value))
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,58 @@ class Yardstick:
         """Images a second as a share of the bare model's at the nearest time."""
         return images * sample.load.rate / self._nearest(sample).rate
 
-    def busy_share(self, cost: ServerCost) -> float:
-        return self.share(cost.singles[BUSY])
-
     def added_ms(self, sample: Sample) -> float:
         """Median time of a request minus the bare model's for one image."""
         return sample.load.p50_ms - self._nearest(sample).single_p50_ms
 
+    def ratios(self, ours: Outcome, theirs: Outcome, connections: int) -> list[float]:
+        """Ours as a multiple of theirs, round by round, through the bare model."""
+        return [
+            self.share(one.singles[connections])
+            / self.share(other.singles[connections])
+            for one, other in zip(ours.costs, theirs.costs, strict=True)
+        ]
+
     def _nearest(self, sample: Sample) -> Bare:
         return min(self.measured, key=lambda bare: abs(bare.at - sample.at))
+
+
+Row = tuple[str, ...]
+HEADER = ("", "flipside", "of the bare model", "of the best peer", "wanted")
+FASTEST = "fastest proved form, 64 connections, requests/s"
+BYSTANDER = "p99 of a bystander beside 830 slow clients"
+MEMORY = "memory, two versions, MB"
+LOST = "requests lost at SIGTERM under load"
+LOST_AT_ONCE = f"{LOST}, --drain-seconds 0"
+RELOAD = "SIGHUP under load, failed requests"
+NAMES = {"fp32": "fp32", "fast": FASTEST, "null": "null network"}
+WANTED: Mapping[str, str] = {
+    "fp32, 64 connections, requests/s": "at least 0.85, and 1.0 of the best peer",
+    "fp32, 16 connections, requests/s": "at least 1.4 of the best peer",
+    "fp32, 1 connection, requests/s": "at least 2.5 of the best peer",
+    "fp32, 1 connection, p50, ms": "at most +0.8 ms",
+    "32 images a request, JPEG as base64 in JSON, images/s": "at least 0.95",
+    "32 images a request, decoded, as .npy, images/s": "at least 0.95",
+    "start to ready, two versions, s": "at most 3",
+    FASTEST: "at least 3 of the best peer's fp32, 99 % of first answers equal",
+    "null network, one process, 64 connections, requests/s": "at least 1,600",
+    "null network, p99, ms": "at most 80",
+    "null network, core-ms a request": "at most 0.60, with the C parser 0.45",
+    BYSTANDER: "at most 2 x",
+    MEMORY: "at most 400, and 1.3 x after any load",
+    LOST: "0",
+    LOST_AT_ONCE: "",
+    RELOAD: "0",
+}
+
+
+def row(label: str, ours: str, bare: str = "", peer: str = "") -> Row:
+    """A row of the table with the goal of that label."""
+    return (label, ours, bare, peer, WANTED[label])
+
+
+def not_measured(label: str, reason: str) -> Row:
+    return (label, f"not measured: {reason}", "", "", "")
 
 
 def errors_of(load: Load) -> str:
@@ -49,104 +93,72 @@ def errors_of(load: Load) -> str:
     return f" and {load.errors:,} errors" if load.errors else ""
 
 
-GOAL_HEADER = ("", "flipside", "of the bare model", "of the best peer", "wanted")
-MB = 1e6
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """The median, with the least and the most if there are several."""
+    middle = f"{statistics.median(values):{form}}"
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):{form}} to {max(values):{form}})"
 
 
-def goal_rows(
-    ours: Outcome,
-    int8: Outcome | None,
-    peers: Sequence[Outcome],
-    *,
-    starts: Sequence[float],
-    yardstick: Yardstick,
-) -> list[tuple[str, ...]]:
-    """One row for each goal."""
-    wanted = "at least 2.5 of the best peer"
-    label = "one image a request, 64 connections, int8, requests/s"
-    if int8 is None:
-        int8 = NotMeasured("int8", "the store has none (--int8)")
+def fp32_rows(
+    ours: Outcome, peers: Sequence[Outcome], yardstick: Yardstick
+) -> list[Row]:
+    rows = []
+    for connections in sorted(ours.costs[0].singles, reverse=True):
+        label = f"fp32, {connections} connection{'s' if connections > 1 else ''}"
+        rates, shares = _rates(ours, yardstick, connections)
+        peer = _best_peer(ours, peers, yardstick, connections)
+        rows.append(row(f"{label}, requests/s", rates, shares, peer))
+    lone = ours.each(lambda cost: cost.singles[1].load.p50_ms)
+    added = ours.each(lambda cost: yardstick.added_ms(cost.singles[1]))
+    cells = (spread(lone), f"{spread(added, '+.2f')} ms")
+    rows.append(row("fp32, 1 connection, p50, ms", *cells))
+    for name in ours.costs[0].many:
+        label = f"{IMAGES_A_REQUEST} images a request, {name}, images/s"
+        samples = [cost.many[name] for cost in ours.costs]
+        rate = spread([IMAGES_A_REQUEST * each.load.rate for each in samples], ",.0f")
+        of_bare = [yardstick.share(each, images=IMAGES_A_REQUEST) for each in samples]
+        rows.append(row(label, rate, spread(of_bare)))
+    starts = ours.each(lambda cost: cost.ready_seconds)
+    return [*rows, row("start to ready, two versions, s", spread(starts, ".1f"))]
+
+
+def fastest_rows(
+    fast: Outcome, peers: Sequence[Outcome], yardstick: Yardstick
+) -> list[Row]:
+    rates, shares = _rates(fast, yardstick, BUSY)
+    equal = fast.median(lambda cost: cost.agreement)
+    ours = f"{rates} as {fast.costs[0].form}, {equal:.1%} of first answers equal"
+    return [row(FASTEST, ours, shares, _best_peer(fast, peers, yardstick, BUSY))]
+
+
+def null_rows(null: Outcome, parser: str) -> list[Row]:
+    busy = [cost.singles[BUSY] for cost in null.costs]
+    rates = spread([each.load.rate for each in busy], ",.0f")
+    label = "null network, one process, 64 connections, requests/s"
+    p99_ms = spread([each.load.p99_ms for each in busy], ".0f")
     return [
-        _busy_row(
-            "one image a request, 64 connections, requests/s",
-            ours,
-            peers,
-            yardstick,
-            "at least 0.80, and 1.3 of the best peer",
-        ),
-        _busy_row(label, int8, peers, yardstick, wanted),
-        *_rows_of_ours(ours, starts, yardstick),
-        ("CUDA, 32 images a request", "not measured: no GPU", "", "", "at least 0.5"),
+        row(label, f"{rates}, {parser} parser"),
+        row("null network, p99, ms", p99_ms),
+        row("null network, core-ms a request", spread([each.cpu_ms for each in busy])),
     ]
 
 
-def _busy_row(
-    label: str,
-    ours: Outcome,
-    peers: Sequence[Outcome],
-    yardstick: Yardstick,
-    wanted: str,
-) -> tuple[str, ...]:
-    if isinstance(ours, NotMeasured):
-        return (label, f"not measured: {ours.reason}", "", "", wanted)
-    share = yardstick.busy_share(ours)
-    # Shares of the bare model at their own time cancel the machine's drift.
-    others = {
-        peer.name: yardstick.busy_share(peer)
-        for peer in peers
-        if isinstance(peer, ServerCost)
-    }
-    best = max(others, key=others.__getitem__, default=None)
-    beside = f"{share / others[best]:.2f} ({best})" if best else "no peer measured"
-    rate = f"{ours.singles[BUSY].load.rate:,.0f}{errors_of(ours.singles[BUSY].load)}"
-    return (label, rate, f"{share:.2f}", beside, wanted)
+def _rates(ours: Outcome, yardstick: Yardstick, connections: int) -> tuple[str, str]:
+    """Cells of requests/s, and of their share of the bare model's."""
+    samples = [cost.singles[connections] for cost in ours.costs]
+    errors = "".join(errors_of(sample.load) for sample in samples)
+    rates = spread([sample.load.rate for sample in samples], ",.0f")
+    return rates + errors, spread([yardstick.share(sample) for sample in samples])
 
 
-def _rows_of_ours(
-    ours: Outcome, starts: Sequence[float], yardstick: Yardstick
-) -> list[tuple[str, ...]]:
-    if isinstance(ours, NotMeasured):
-        return []
-    open_load = ours.open_loop.load
-    single = ours.singles[1]
-    return [
-        *(
-            (
-                f"{IMAGES_A_REQUEST} images a request, {form}, images/s",
-                f"{IMAGES_A_REQUEST * sample.load.rate:,.0f}{errors_of(sample.load)}",
-                f"{yardstick.share(sample, images=IMAGES_A_REQUEST):.2f}",
-                "",
-                "at least 0.90",
-            )
-            for form, sample in ours.many.items()
-        ),
-        (
-            "one connection, p50, ms",
-            f"{single.load.p50_ms:.2f}",
-            f"{yardstick.added_ms(single):+.2f} ms",
-            "",
-            "at most +1 ms",
-        ),
-        (
-            f"p99 at {OPEN_SHARE:.0%} of the highest rate, open loop, ms",
-            f"{open_load.p99_ms:.1f}{errors_of(open_load)}",
-            f"{open_load.p99_ms / open_load.p50_ms:.1f} x p50",
-            "",
-            "at most 3 x p50",
-        ),
-        (
-            "start to ready, two versions, s",
-            f"{statistics.median(starts):.1f} ({min(starts):.1f} to {max(starts):.1f})",
-            "",
-            "",
-            "at most 3",
-        ),
-        (
-            "memory with two versions, MB",
-            f"{ours.idle_memory_bytes / MB:.0f} before the loads, "
-            f"{ours.memory_bytes / MB:.0f} after",
-            "",
-            "",
-            "at most 450",
-        ),
-    ]
+def _best_peer(
+    ours: Outcome, peers: Sequence[Outcome], yardstick: Yardstick, connections: int
+) -> str:
+    """The smallest of our ratios to a peer, and the peer's name."""
+    ratios = {peer.name: yardstick.ratios(ours, peer, connections) for peer in peers}
+    if not ratios:
+        return "no peer measured"
+    best = min(ratios, key=lambda name: statistics.median(ratios[name]))
+    return f"{spread(ratios[best])}, {best}"

@@ -1,6 +1,7 @@
-"""Request bodies as services read them, and the two load generators."""
+"""Request bodies as services read them, and the load generators."""
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,10 @@ from werkzeug.wrappers import Request
 
 from benchmarks.load import (
     IMAGES_A_REQUEST,
+    NO_ANSWER,
+    REFUSED,
     Bodies,
+    Clients,
     NoWrk,
     base64_json,
     many_in_json,
@@ -22,7 +26,6 @@ from benchmarks.load import (
     multipart,
     parse_wrk,
     raw,
-    run_open_loop,
 )
 
 FILES = [bytes([255, 216, 255, number]) for number in range(2 * IMAGES_A_REQUEST)]
@@ -106,43 +109,52 @@ def serving(handler: type[Answering]) -> Iterator[str]:
             thread.join()
 
 
-def test_each_arrival_is_an_answer_or_an_error() -> None:
+def test_each_request_is_an_answer_or_a_status() -> None:
     with serving(Answering) as url:
-        load = run_open_loop(url, BODIES, rate=200, seconds=0.2).load
+        exchanges = Clients(url=url, bodies=BODIES, count=2).run(0.1)
 
-    assert load.answered > 0
-    assert abs(load.answered - load.errors) <= 1
-    assert 0 < load.p50_ms <= load.p99_ms
+    assert {each.status for each in exchanges} == {200, 503}
+    assert all(each.due < each.ended for each in exchanges)
 
 
-def test_arrivals_are_the_same_in_each_run() -> None:
+def test_a_client_at_a_rate_sends_at_that_rate() -> None:
     with serving(Answering) as url:
-        loads = [
-            run_open_loop(url, BODIES, rate=100, seconds=0.2).load for _ in range(2)
-        ]
+        client = Clients(url=url, bodies=BODIES, count=1, every=0.02)
+        exchanges = client.run(0.1)
 
-    counts = [load.answered + load.errors for load in loads]
-    assert counts[0] == counts[1]
+    assert [round(each.due, 2) for each in exchanges] == [0, 0.02, 0.04, 0.06, 0.08]
 
 
 def test_closed_connections_are_replaced() -> None:
     with serving(Closing) as url:
-        load = run_open_loop(
-            url, Bodies((b"first",), "text/plain"), rate=100, seconds=0.2
-        ).load
+        one_kind = Bodies((b"first",), "text/plain")
+        exchanges = Clients(url=url, bodies=one_kind, count=1).run(0.1)
 
-    assert load.answered > 1
-    assert load.errors == 0
+    assert len(exchanges) > 1
+    assert {each.status for each in exchanges} == {200}
 
 
-def test_without_a_server_each_arrival_is_an_error() -> None:
+def test_clients_end_when_nobody_listens() -> None:
     with serving(Answering) as url:
         pass
 
-    load = run_open_loop(url, BODIES, rate=100, seconds=0.1).load
+    exchanges = Clients(url=url, bodies=BODIES, count=3).run(60)
 
-    assert load.answered == 0
-    assert load.errors > 0
+    assert [each.status for each in exchanges] == [REFUSED] * 3
+
+
+def test_a_connection_cut_before_its_answer_is_a_request_without_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def cut() -> None:
+            listening.accept()[0].close()
+            listening.close()
+
+        clients = Clients(url=f"http://127.0.0.1:{port}/", bodies=BODIES, count=1)
+        exchanges = clients.run(60, cut, at=0.01)
+
+    assert [each.status for each in exchanges] == [NO_ANSWER, REFUSED]
 
 
 OUTPUT = """Running 8s test @ http://127.0.0.1:8000/predict

@@ -20,7 +20,10 @@ RUN python3 -m venv /opt/flipside
 FROM source AS build-serving
 # onnxruntime for CPUs; `--build-arg RUNTIME=gpu` for CUDA.
 ARG RUNTIME=cpu
-RUN /opt/flipside/bin/pip install --no-cache-dir ".[serving,${RUNTIME}]" \
+# gunicorn's parser in C is compiled here; the compiler stays in this stage.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev
+RUN /opt/flipside/bin/pip install --no-cache-dir ".[serving,fast,${RUNTIME}]" \
  && rm -rf /opt/flipside/lib/python3*/site-packages/pip
 
 FROM source AS build-training

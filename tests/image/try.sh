@@ -49,6 +49,8 @@ fi
 MOST_MB=700
 if [ -n "${root:-}" ]; then
     bytes=$(du -sxb "$root" | cut -f 1)
+    [ ! -e "$root/usr/bin/gcc" ] || { echo "the image has a compiler" >&2; exit 1; }
+    ls "$root"/opt/flipside/lib/python3*/site-packages/gunicorn_h1c/*.so > /dev/null
 else
     bytes=$( (docker image inspect -f '{{.Size}}' "$IMAGE" \
         || podman image inspect -f '{{.Size}}' "$IMAGE") 2> /dev/null | tail -n 1)

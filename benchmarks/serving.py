@@ -258,7 +258,7 @@ def _plan() -> Plan:
     add("--seconds", type=float, default=4.0, help="of each load, default 4")
     add("--rounds", type=int, default=3)
     add("--only", type=_some_of(ROWS), default=ROWS, metavar=",".join(ROWS))
-    add("--peers", type=_some_of(PEERS), default=(*PEERS,), metavar="A,B|none")
+    add("--peers", type=_some_of(PEERS), default=FASTEST_PEERS, metavar="A,B|none")
     flags: dict[str, Any] = {"type": _flags, "metavar": "KEY=VALUE,…"}
     add("--ours", **flags, default={}, help="flags of `python -m serving`")
     add("--fast", **flags, default=FAST, help="those of the fastest form")
@@ -268,6 +268,7 @@ def _plan() -> Plan:
 
 
 ON_CPU, FAST = {"device": "cpu"}, {"precision": "auto"}
+FASTEST_PEERS = ("mosec", "litserve", "ray", "mlserver")  # Flask takes its time
 _APP = "a file with create_app() to measure beside it, see contestants.app_of_file"
 _SHAPE = "flags of ours to measure beside it; repeatable"
 

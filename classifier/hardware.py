@@ -3,6 +3,7 @@
 import ctypes
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -56,6 +57,33 @@ def has_gpu() -> bool:
     )
 
 
-BackendKind = Literal["onnx", "torch"]
+def processor() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; empty if there is none."""
+    try:
+        first, *_ = Path("/proc/cpuinfo").read_text().split("\n\n", 1)
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies in bf16: AVX-512 BF16 or AMX."""
+    flags = processor().get("flags", "").split()
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+BackendKind = Literal["onnx", "openvino", "torch"]
 DeviceKind = Literal["auto", "cpu", "cuda"]
-PrecisionKind = Literal["fp32", "bf16"]
+PrecisionKind = Literal["fp32", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a network is run by, and the precision it is run in."""
+
+    backend: BackendKind = "onnx"
+    precision: PrecisionKind = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.backend};{self.precision}"

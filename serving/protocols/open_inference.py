@@ -36,6 +36,7 @@ EXTENSIONS = (
 
 PLATFORMS: Mapping[BackendKind, str] = {
     "onnx": "onnx_onnxv1",
+    "openvino": "onnx_onnxv1",
     "torch": "pytorch_safetensors",
 }
 """Platform names `<project>_<format>`; the protocol defines the first."""

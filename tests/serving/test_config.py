@@ -38,7 +38,7 @@ def test_all_is_no_list() -> None:
         ("SERVING_MAX_MEGAPIXELS", "0", "max_megapixels must be above 0"),
         ("SERVING_MAX_MEGAPIXELS", "48 MP", "MAX_MEGAPIXELS must be a number"),
         ("SERVING_WORKERS", "0", "workers must be at least 1"),
-        ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, torch"),
+        ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, openvino, torch"),
         ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),
         ("SERVING_VERSIONS", "a/v1,all", "versions must be 'all' alone or a list"),
     ],

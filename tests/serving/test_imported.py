@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from classifier.hardware import BackendKind
+from classifier.inference.backends.openvino import plugin_version
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.metrics import Metrics
@@ -25,6 +26,8 @@ def test_an_imported_version_is_served_and_has_no_network_for_torch(
 
     answers = {}
     for backend in get_args(BackendKind):
+        if backend == "openvino" and plugin_version() is None:
+            continue
         config = ServingConfig(versions="all", backend=backend)
         pool = open_pool(config, Metrics())
         pool.load_wanted()
@@ -32,7 +35,8 @@ def test_an_imported_version_is_served_and_has_no_network_for_torch(
         answers[backend] = client.post("/predict?version=3", data=encoded(picture()))
         pool.close()
 
-    assert answers["onnx"].status_code == 200
+    for runs_graphs in answers.keys() - {"torch"}:
+        assert answers[runs_graphs].status_code == 200
     assert answers["torch"].status_code == 503
     error = answers["torch"].get_json()["error"]
     assert error["code"] == "version_failed"

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.hardware import BackendKind
+from classifier.hardware import BackendKind, PrecisionKind
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ class Backend(Protocol):
     """A network ready to answer; safe to call from several threads."""
 
     name: BackendKind
+    precision: PrecisionKind
     device: str
     """`cpu` or `cuda`: the device in use."""
 
@@ -48,3 +49,15 @@ def log_device(backend: BackendKind, device: str, why: str) -> None:
 def powers_of_two(largest: int) -> list[int]:
     """1, 2, 4 … and `largest`."""
     return [*(1 << n for n in range((largest - 1).bit_length())), largest]
+
+
+def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pads the batch with black images to a power of two.
+
+    CUDA searches for the fastest convolution once for each batch size, and OpenVINO
+    compiles for each.
+    """
+    missing = (1 << (len(images) - 1).bit_length()) - len(images)
+    if missing == 0:
+        return images
+    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))

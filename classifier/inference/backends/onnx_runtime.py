@@ -15,10 +15,11 @@ from classifier.hardware import (
     BackendKind,
     DeviceKind,
     DeviceUnavailable,
+    PrecisionKind,
     has_gpu,
     usable_cores,
 )
-from classifier.inference.backends.base import log_device, powers_of_two
+from classifier.inference.backends.base import log_device, padded, powers_of_two
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class OnnxBackend:
         batches_at_once: bool = True,
     ) -> None:
         """Raises BrokenBundle, or DeviceUnavailable if `cuda` is not there."""
+        self.precision: PrecisionKind = bundle.network.precision
         providers = _providers(device)
         try:
             if len(providers) > 1 or not batches_at_once:
@@ -53,7 +55,7 @@ class OnnxBackend:
             raise BrokenBundle(
                 f"{bundle.graph.name} cannot be loaded: {type(error).__name__}"
             ) from error
-        _check_interface(self._session, bundle)
+        check_interface(self._session, bundle)
         in_use = self._session.get_providers()[0]
         wanted = "CUDAExecutionProvider" if len(providers) > 1 else in_use
         if in_use != wanted:
@@ -65,7 +67,7 @@ class OnnxBackend:
             logger.warning("onnxruntime fell back provider=%s", in_use)
         self.device = "cuda" if in_use == "CUDAExecutionProvider" else "cpu"
         self.logits_on_one_core = (
-            None if single is None else functools.partial(_run, single)
+            None if single is None else functools.partial(run_session, single)
         )
         log_device("onnx", self.device, _why(device, self.device))
 
@@ -79,13 +81,13 @@ class OnnxBackend:
         count = len(images)
         if self.device == "cuda":
             images = padded(images)
-        return _run(self._session, images)[:count]
+        return run_session(self._session, images)[:count]
 
     def batch_sizes(self, largest: int) -> list[int]:
         return powers_of_two(largest) if self.device == "cuda" else sorted({1, largest})
 
 
-def _check_interface(session: Any, bundle: Bundle) -> None:
+def check_interface(session: Any, bundle: Bundle) -> None:
     """Raises BrokenBundle if the graph's input or output does not fit its other files.
 
     ONNX Runtime notices it only at the first run, with an unclear message.
@@ -120,7 +122,7 @@ def _check_values(
     )
 
 
-def _run(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def run_session(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     logits: NDArray[np.float32] = session.run(["logits"], {"images": images})[0]
     return logits
 
@@ -171,15 +173,6 @@ def _options(threads: int) -> Any:
     # Threads that spin between requests take cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pads the batch with black images to a power of two.
-
-    CUDA searches for the fastest convolution once for each batch size.
-    """
-    missing = (1 << (len(images) - 1).bit_length()) - len(images)
-    return np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
 def _why(asked: DeviceKind, used: str) -> str:

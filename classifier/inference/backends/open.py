@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from classifier.bundle.files import Bundle
-from classifier.hardware import BackendKind, DeviceKind, PrecisionKind
+from classifier.hardware import BackendKind, DeviceKind, Form, PrecisionKind
 from classifier.inference.backends.base import Backend
 
 
@@ -16,9 +16,11 @@ def open_backend(
     threads: int,
     allowed: Collection[str] = (),
 ) -> Backend:
-    """Raises DeviceUnavailable if `device` is "cuda" and no GPU can be used.
+    """Raises DeviceUnavailable if `device` is "cuda" and no GPU can be used, or if this
+    machine has not the backend or its precision.
 
-    `allowed` are the functions of the user's that torch may run to build a network.
+    An int8 form is int8 whatever `precision` is. `allowed` are the functions of the
+    user's that torch may run to build a network.
 
     The imports are here, so that an installation with ONNX Runtime needs no torch.
     """
@@ -32,6 +34,29 @@ def open_backend(
             threads=threads,
             allowed=allowed,
         )
+    if kind == "openvino":
+        from classifier.inference.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(bundle, precision=precision, threads=threads)
     from classifier.inference.backends.onnx_runtime import OnnxBackend
 
     return OnnxBackend(bundle, device=device, threads=threads)
+
+
+def check_form(form: Form) -> None:
+    """Raises DeviceUnavailable if this machine cannot run versions in this form.
+
+    Loads no library, as a fork may follow.
+    """
+    if form.backend == "openvino":
+        from classifier.inference.backends.openvino import check_openvino
+
+        check_openvino(form.precision)
+
+
+def runtime_versions() -> list[str | None]:
+    """Versions of the libraries that run graphs, on which answers and times depend."""
+    from classifier.inference.backends.onnx_runtime import RUNTIME_VERSION
+    from classifier.inference.backends.openvino import plugin_version
+
+    return [RUNTIME_VERSION, plugin_version()]

@@ -49,6 +49,7 @@ class TorchBackend:
         self._classifier = classifier.to(memory_format=torch.channels_last)
 
         self._is_bf16 = precision == "bf16" and not has_cuda
+        self.precision: PrecisionKind = "bf16" if self._is_bf16 else "fp32"
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -87,3 +87,6 @@ class Form:
 
     def __str__(self) -> str:
         return f"{self.backend};{self.precision}"
+
+
+ONNX_FP32 = Form()

@@ -136,17 +136,18 @@ def build_once(
     build: Callable[[Path], None],
     *,
     is_whole: Callable[[Path], bool] = Path.is_dir,
+    lock: Callable[[int, int], object] = fcntl.flock,
 ) -> Path:
     """Return `folder` of the cache; `build` fills it if it is absent or damaged.
 
     `build` gets an empty folder under a temporary name. One process builds, the others
-    wait; a builder that is killed leaves no lock behind. Damage is looked for again
-    under the lock, because another process may have repaired the folder.
+    wait, in `lock`; a builder that is killed leaves no lock behind. Damage is looked
+    for again under the lock, because another process may have repaired the folder.
     """
     if is_whole(folder):
         return folder
     make_folder(folder.parent, flag="--cache or XDG_CACHE_HOME")
-    with _locked(folder.parent / f".{folder.name}.lock"):
+    with _locked(folder.parent / f".{folder.name}.lock", lock):
         if not is_whole(folder):
             if folder.is_dir():
                 logger.warning("damaged folder=%s is built again", folder)
@@ -174,13 +175,15 @@ def build_file_once(file: Path, build: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(
+    path: Path, lock: Callable[[int, int], object] = fcntl.flock
+) -> Iterator[None]:
     """Hold the kernel's lock on a folder or file. It ends with the process."""
     # A file is opened for writing, because NFS locks no other exclusively.
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

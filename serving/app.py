@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from classifier.console.exits import WrongUsage
 from serving.config import ServingConfig, config_from_environment
@@ -18,6 +18,7 @@ from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
 from serving.inference.native import is_patched
+from serving.inference.predictor import Proof
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
 from serving.protocols.predict import named, predict
@@ -83,6 +84,7 @@ def create_app(
     keys = None if config.keys is None else Keys(config.keys, observe=keys_up)
     add_access(app, keys, own_names=config.own_names)
     _add_query_check(app)
+    _add_served_as(app)
     _add_routes(app, service)
     open_inference.add_open_inference(app, service)
     add_pages(app)
@@ -100,6 +102,18 @@ def _add_query_check(app: Flask) -> None:
             raise BadRequest(
                 "the URL's query is not UTF-8; write other bytes as %XX"
             ) from error
+
+
+def _add_served_as(app: Flask) -> None:
+    """Answers say what computed them: once, or for each of their versions."""
+
+    @app.after_request
+    def say(response: Response) -> Response:
+        forms = [str(predictor.form) for predictor in g.get("predictors", ())]
+        if forms and response.status_code < 400:
+            is_one = len(set(forms)) == 1
+            response.headers["X-Served-As"] = forms[0] if is_one else ", ".join(forms)
+        return response
 
 
 def _add_routes(app: Flask, service: Service) -> None:
@@ -157,7 +171,9 @@ def _add_routes(app: Flask, service: Service) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         service.metrics.registry_up.set(pool.watch.is_up)
-        text = service.metrics.text([_info(status) for status in pool.loaded()])
+        loaded = pool.loaded()
+        flips = {s.version.name: proof.flips for s in loaded if (proof := _proof(s))}
+        text = service.metrics.text([_info(status) for status in loaded], flips)
         return Response(text, mimetype="text/plain; version=0.0.4")
 
 
@@ -187,7 +203,7 @@ def _top_k(given: list[str]) -> int | None:
 
 
 def _entry(status: VersionStatus) -> dict[str, Any]:
-    version, predictor = status.version, status.predictor
+    version, predictor, proof = status.version, status.predictor, _proof(status)
     dataset = None
     if version.dataset_name is not None:
         dataset = {"name": version.dataset_name, "digest": version.dataset_digest}
@@ -198,11 +214,18 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
         "aliases": list(version.aliases),
         "backend": None if predictor is None else predictor.backend.name,
         "device": None if predictor is None else predictor.backend.device,
+        "precision": None if predictor is None else predictor.form.precision,
+        "flips": None if proof is None else proof.flips,
+        "precision_reason": None if proof is None else proof.reason,
         "run_id": version.run_id,
         "epoch": version.epoch,
         "val_top1_accuracy": version.val_top1_accuracy,
         "dataset": dataset,
     }
+
+
+def _proof(status: VersionStatus) -> Proof | None:
+    return None if status.predictor is None else status.predictor.proof
 
 
 def _info(status: VersionStatus) -> dict[str, str]:
@@ -214,6 +237,7 @@ def _info(status: VersionStatus) -> dict[str, str]:
         "alias": ",".join(status.version.aliases),
         "backend": status.predictor.backend.name,
         "device": status.predictor.backend.device,
+        "precision": status.predictor.form.precision,
         "run_id": status.version.run_id or "",
     }
 

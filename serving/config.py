@@ -13,10 +13,18 @@ from classifier.console.flags import (
     field_values,
     new_parser,
 )
-from classifier.hardware import BackendKind, DeviceKind, PrecisionKind
+from classifier.hardware import BackendKind, DeviceKind, Form, PrecisionKind
 from classifier.images.decoding_cost import MEGAPIXELS, check_max_megapixels
 
 LogFormat = Literal["json", "text"]
+
+PrecisionSetting = Literal[PrecisionKind, "auto"]
+
+PRECISIONS: Mapping[BackendKind, tuple[PrecisionSetting, ...]] = {
+    "onnx": ("fp32", "int8", "auto"),
+    "openvino": ("fp32", "bf16", "int8", "auto"),
+    "torch": ("fp32", "bf16"),
+}
 
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus_client: where several processes count together."""
@@ -50,13 +58,28 @@ class ServingConfig:
     port: Annotated[int, Flag("0 takes a free one", least=0, most=65535)] = 8000
     backend: Annotated[
         BackendKind,
-        Flag("onnx: ONNX Runtime; torch: PyTorch", group="how the network runs"),
+        Flag(
+            "onnx: ONNX Runtime; openvino: OpenVINO, on CPUs; torch: PyTorch",
+            group="how the network runs",
+        ),
     ] = "onnx"
     device: Annotated[DeviceKind, Flag("auto: a GPU where one is usable")] = "auto"
     precision: Annotated[
-        PrecisionKind,
-        Flag("of the torch backend on CPUs; bf16 changes answers a little"),
+        PrecisionSetting,
+        Flag(
+            "bf16 (openvino; torch on CPUs) and int8 (a version's int8 form) change "
+            "answers a little; auto: the fastest that hardly does, see --max-flips"
+        ),
     ] = "fp32"
+    max_flips: Annotated[
+        float,
+        Flag(
+            "with auto: share of the images kept by a version's run whose first answer "
+            "may differ from fp32's",
+            least=0,
+            most=1,
+        ),
+    ] = 0.01
     allow_network: Annotated[
         str,
         Flag(
@@ -159,6 +182,7 @@ class ServingConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_max_megapixels(self.max_megapixels)
+        self._check_form()
         if not self.listed and self.versions.strip() != "all":
             raise ValueError("versions must be 'all' or a list such as v8,v16")
         if "all" in self.listed:
@@ -166,6 +190,24 @@ class ServingConfig:
                 f"versions must be 'all' alone or a list without it, got "
                 f"{self.versions!r}"
             )
+
+    def _check_form(self) -> None:
+        if self.precision not in (able := PRECISIONS[self.backend]):
+            raise ValueError(
+                f"precision {self.precision} is not for backend {self.backend}, which "
+                f"has {', '.join(able)}"
+            )
+        if self.backend == "openvino" and self.device == "cuda":
+            raise ValueError(
+                "backend openvino runs on CPUs; take device cpu or auto, or another "
+                "backend"
+            )
+
+    @property
+    def form(self) -> Form:
+        """The form in which versions are loaded; with auto another may replace it."""
+        precision = self.precision
+        return Form(self.backend, "fp32" if precision == "auto" else precision)
 
     @property
     def own_names(self) -> frozenset[str]:

@@ -121,23 +121,28 @@ class Metrics:
             raise
         self.loads.labels(version, "loaded").inc()
 
-    def text(self, served: Sequence[Mapping[str, str]]) -> bytes:
+    def text(
+        self, served: Sequence[Mapping[str, str]], flips: Mapping[str, float | None]
+    ) -> bytes:
         """The text that Prometheus reads; `served` has the labels of each version in
-        memory."""
+        memory, and `flips` the proved ones' share of first answers that differ."""
         registry = self._registry
         if METRICS_FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         info = CollectorRegistry()
-        info.register(_ModelInfo(served))
+        info.register(_ModelInfo(served, flips))
         return generate_latest(registry) + generate_latest(info)
 
 
 class _ModelInfo(Collector):
-    """The metric serving_model_info; a new one for each reading, as versions change."""
+    """The metrics of versions in memory; new for each reading, as versions change."""
 
-    def __init__(self, served: Sequence[Mapping[str, str]]) -> None:
+    def __init__(
+        self, served: Sequence[Mapping[str, str]], flips: Mapping[str, float | None]
+    ) -> None:
         self._served = served
+        self._flips = flips
 
     def collect(self) -> Iterator[Metric]:
         names = list(self._served[0]) if self._served else []
@@ -146,4 +151,13 @@ class _ModelInfo(Collector):
         )
         for labels in self._served:
             family.add_metric(list(labels.values()), 1)
+        yield family
+        family = GaugeMetricFamily(
+            "serving_model_flips",
+            "Share of the kept images whose first answer is not fp32's.",
+            labels=["version"],
+        )
+        for version, share in self._flips.items():
+            if share is not None:
+                family.add_metric([version], share)
         yield family

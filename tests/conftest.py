@@ -62,6 +62,7 @@ class Store:
                 ("experiments", "artifact_location"),
                 ("logged_models", "artifact_location"),
                 ("model_versions", "storage_location"),
+                ("runs", "artifact_uri"),
             ):
                 database.execute(
                     f"UPDATE {table} SET {path} = replace({path}, ?, ?)",

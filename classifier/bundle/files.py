@@ -27,6 +27,10 @@ PREPROCESSING = "preprocessing.json"
 NETWORK = "network.json"
 VALIDATION_PREDICTIONS = "validation_predictions.parquet"
 
+KEPT_IMAGES = "proof/images.npy"
+"""File of a run, not of a version: a sample of its validation images as the network
+sees them, uint8 [N, H, W, 3]. Fast forms of its versions are proved on them."""
+
 LONGEST_JSON = 16 * 2**20
 """Bytes; the labels of 21,841 classes take 2 MB."""
 

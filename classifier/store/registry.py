@@ -184,30 +184,33 @@ class Registry:
         return None if run_id is None else self.text_of_run(run_id, name)
 
     def text_of_run(self, run_id: str, name: str) -> str | None:
-        """The text that a run keeps as `name`; None if there is none.
+        """The text that a run keeps as `name`; None if there is none."""
+        file = self.file_of_run(run_id, name)
+        return None if file is None else file.read_text("utf-8")
 
-        Local files are found as fetch() finds them.
+    def file_of_run(self, run_id: str, name: str) -> Path | None:
+        """The file that a run keeps as `name`, downloaded if the store is remote.
+
+        None if there is none. Local files are found as fetch() finds them.
         """
         with store_call(f"read {name!r} of run {run_id}"):
             try:
                 location = str(self.client.get_run(run_id).info.artifact_uri)
                 url = urlparse(location)
                 if url.scheme not in ("", "file"):
-                    listed = self.client.list_artifacts(run_id)
+                    folder = name.rpartition("/")[0] or None
+                    listed = self.client.list_artifacts(run_id, folder)
                     if name not in {file.path for file in listed}:
                         return None
-                    downloaded = self.client.download_artifacts(run_id, name)
-                    return Path(downloaded).read_text("utf-8")
+                    return Path(self.client.download_artifacts(run_id, name))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return None  # the run was deleted
-        folder = store_folder(self.uri) / "mlruns"
-        moved = folder.glob(f"*/{run_id}/artifacts/{name}")
-        for file in (Path(unquote(url.path), name), *moved):
-            if file.is_file():
-                return file.read_text("utf-8")
-        return None
+        runs = store_folder(self.uri) / "mlruns"
+        moved = runs.glob(f"*/{run_id}/artifacts/{name}")
+        files = (Path(unquote(url.path), name), *moved)
+        return next((file for file in files if file.is_file()), None)
 
     def download(self, uri: str, *, to: Path) -> Path:
         """The folder of a model of any tool, `models:/NAME/3`, copied into `to`."""

@@ -95,6 +95,7 @@ class Service:
         found = [self.pool.get(name, deadline=deadline) for name in names]
         unique = list({p.version.name: p for p in found}.values())
         g.versions = [predictor.version.name for predictor in unique]
+        g.predictors = unique
         return unique
 
     def _check_number(self, names: Sequence[str | None]) -> None:

@@ -1,14 +1,46 @@
 """One version, ready to answer: its files, its network, and the check before use."""
 
+from dataclasses import dataclass
+
 from classifier.bundle.files import Bundle
+from classifier.hardware import Form
 from classifier.inference.backends.base import Backend
 from classifier.inference.predict import warm_up
 from classifier.store.versions import Version
-from serving.inference.batcher import BatchMetrics, MicroBatcher, RunningBatches
+from serving.inference.batcher import (
+    BatchMetrics,
+    Images,
+    Logits,
+    MicroBatcher,
+    RunningBatches,
+)
 
 
 class BadTopK(ValueError):
     """The version cannot give as many classes as `top_k` asks for."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why a version is served in its form, with --precision auto."""
+
+    reason: str
+    flips: float | None = None
+    """Share of the kept images whose first answer is not fp32's; None if none was
+    asked."""
+
+
+class _Network:
+    """What runs a version's batches, as it is when each begins."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def logits(self, images: Images) -> Logits:
+        return self.backend.logits(images)
+
+    def logits_on_one_core(self, images: Images) -> Logits:
+        return (self.backend.logits_on_one_core or self.backend.logits)(images)
 
 
 class Predictor:
@@ -32,7 +64,10 @@ class Predictor:
         """
         self.version = version
         self.bundle = bundle
-        self.backend = backend
+        self._network = network = _Network(backend)
+        self.proof: Proof | None = None
+        """Set with --precision auto."""
+
         self.resizing = bundle.preprocessing.resizing
         self.size = (self.resizing.height, self.resizing.width)
         """Height and width of the network's images."""
@@ -40,8 +75,8 @@ class Predictor:
         self.classes = len(bundle.labels)
         warm_up(bundle, backend, largest=max_batch_size)
         self.batcher = MicroBatcher(
-            backend.logits,
-            on_one_core=backend.logits_on_one_core,
+            network.logits,
+            on_one_core=backend.logits_on_one_core and network.logits_on_one_core,
             running=running,
             classes=self.classes,
             max_batch_size=max_batch_size,
@@ -49,6 +84,19 @@ class Predictor:
             max_queued=max_queued,
             metrics=metrics,
         )
+
+    @property
+    def backend(self) -> Backend:
+        return self._network.backend
+
+    @property
+    def form(self) -> Form:
+        """What answers now."""
+        return Form(self.backend.name, self.backend.precision)
+
+    def use(self, backend: Backend, proof: Proof) -> None:
+        """Runs the batches that begin from now on with `backend`, which is warm."""
+        self._network.backend, self.proof = backend, proof
 
     def close(self) -> None:
         """Blocks until pending requests are answered; the last reference to the

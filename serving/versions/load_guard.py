@@ -5,6 +5,7 @@ its time is over; a graph that never ends or takes gigabytes does no harm there.
 version that passes is then loaded in this process.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -17,11 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from classifier.bundle.files import BrokenBundle, Bundle
+from classifier.hardware import ONNX_FP32, DeviceUnavailable, Form
 from classifier.inference.predict import FailedCheck
 from classifier.storage import build_once, default_cache
 from serving.inference.native import run_natively
@@ -31,10 +33,20 @@ logger = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 
-KNOWN_FAILURES = {kind.__name__: kind for kind in (BrokenBundle, FailedCheck)}
+KNOWN_FAILURES = {
+    kind.__name__: kind for kind in (BrokenBundle, DeviceUnavailable, FailedCheck)
+}
+
+ASKED_TIMES = 10
+"""Times of --load-seconds that a trial with images may take beside a busy service."""
 
 ERRORS_SHOWN = 2_000
 """Characters of a trial's last messages that are logged."""
+
+
+def native_lock(descriptor: int, operation: int) -> None:
+    """flock(2); the event loop goes on while another process holds the lock."""
+    run_natively(fcntl.flock, descriptor, operation)
 
 
 class LoadLimit(RuntimeError):
@@ -110,7 +122,9 @@ class LoadGuard:
         self._loads: set[Future[Any]] = set()
         self._is_stopped = False
 
-    def largest_batch(self, bundle: Bundle, *, largest: int) -> int:
+    def largest_batch(
+        self, bundle: Bundle, *, largest: int, form: Form = ONNX_FP32
+    ) -> int:
         """Tries the version out, and returns how many images a batch of it may have.
 
         That is `largest`, or, where such a batch takes too much memory, a quarter of
@@ -119,29 +133,28 @@ class LoadGuard:
         for size in (largest, largest // 4):
             if size > 1:
                 try:
-                    self.try_out(bundle, largest=size)
+                    self.try_out(bundle, largest=size, form=form)
                 except TooMuchMemory:
                     logger.warning("a batch takes too much memory images=%d", size)
                 else:
                     return size
-        self.try_out(bundle, largest=1)
+        self.try_out(bundle, largest=1, form=form)
         return 1
 
-    def try_out(self, bundle: Bundle, *, largest: int) -> None:
+    def try_out(self, bundle: Bundle, *, largest: int, form: Form = ONNX_FP32) -> None:
         """Runs the version in a trial, on one image and on `largest`.
 
-        Raises LoadLimit, BrokenBundle or FailedCheck if the trial fails. All epochs of
-        a run share a trial; the user's cache remembers that it passed.
+        Raises LoadLimit, BrokenBundle, DeviceUnavailable or FailedCheck if the trial
+        fails. All epochs of a run share a trial; the user's cache remembers that it
+        passed.
         """
         limits = self._limits.seconds, self._limits.megabytes
-        key = run_natively(trial_key, bundle, *limits, self._threads, largest)
-        job: Job = {
-            "parent": os.getpid(),
-            "folder": str(bundle.folder.absolute()),
-            "megabytes": self._limits.megabytes,
-            "threads": self._threads,
-            "largest": largest,
-        }
+        key = run_natively(trial_key, bundle, form, *limits, self._threads, largest)
+        job = self._job(bundle, form, largest)
+
+        def build(folder: Path) -> None:
+            self._try(job)
+
         with self._changed:
             turn = self._turns.setdefault(key, threading.Lock())
         with turn:
@@ -149,12 +162,36 @@ class LoadGuard:
                 return
             try:  # once, even if several processes of the user need it
                 folder = default_cache() / "trials" / key
-                build_once(folder, lambda folder: self._try(job))
+                build_once(folder, build, lock=native_lock)
             # No space on the disk, or no home folder.
             except (OSError, KeyError) as error:
                 logger.warning("a trial is not kept reason=%s", error)
                 self._try(job)
             self._passed.add(key)
+
+    def ask(
+        self, bundle: Bundle, form: Form, images: Path, *, largest: int
+    ) -> Mapping[str, Any]:
+        """The `answers` to a file of images, and `images_per_second`, by a trial of low
+        priority. Raises as try_out."""
+        job = {
+            **self._job(bundle, form, largest),
+            "images": str(images.absolute()),
+            "niceness": 10,
+        }
+        return self._try(job, seconds=ASKED_TIMES * self._limits.seconds)
+
+    def _job(self, bundle: Bundle, form: Form, largest: int) -> Job:
+        return {
+            "parent": os.getpid(),
+            "niceness": 5,
+            "folder": str(bundle.folder.absolute()),
+            "megabytes": self._limits.megabytes,
+            "threads": self._threads,
+            "largest": largest,
+            "images": None,
+            **asdict(form),
+        }
 
     def within(
         self,
@@ -205,14 +242,15 @@ class LoadGuard:
         if self._is_stopped:
             raise _stopped()
 
-    def _try(self, job: Job) -> None:
+    def _try(self, job: Job, *, seconds: float | None = None) -> dict[str, Any]:
         started = time.perf_counter()
+        seconds = seconds or self._limits.seconds
         with _temporary_folder() as folder:
             errors = Path(os.devnull) if folder is None else folder / "errors"
             with errors.open("wb") as stderr:
                 trial = self._start(job, folder, stderr)
             try:
-                output, _ = trial.communicate(timeout=self._limits.seconds)
+                output, _ = trial.communicate(timeout=seconds)
             except subprocess.TimeoutExpired as error:
                 raise self._limits.took_too_long from error
             finally:
@@ -222,8 +260,9 @@ class LoadGuard:
                     self._trials.discard(trial)
             said = errors.read_text("utf-8", errors="replace")[-ERRORS_SHOWN:]
         self._check_stopped()
-        self._judge(trial.returncode, output, said)
+        result = self._judge(trial.returncode, output, said)
         logger.info("tried a version seconds=%.2f", time.perf_counter() - started)
+        return result
 
     def _start(
         self, job: Job, folder: Path | None, stderr: Any
@@ -246,14 +285,14 @@ class LoadGuard:
             self._trials.add(trial)
         return trial
 
-    def _judge(self, code: int, output: bytes, said: str) -> None:
+    def _judge(self, code: int, output: bytes, said: str) -> dict[str, Any]:
         try:
-            result = json.loads(output)
+            result: dict[str, Any] = json.loads(output)
         except ValueError as error:
             logger.error("a trial ended code=%d said=%s", code, said)
             raise self._ended(code) from error
         if result["failed"] is None:
-            return
+            return result
         logger.error("a trial failed reason=%s said=%s", result["message"], said)
         if result["took_too_much"]:
             raise self._limits.took_too_much

@@ -5,27 +5,36 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from classifier.bundle.files import Bundle
-from classifier.hardware import DeviceUnavailable, has_gpu, usable_cores
-from classifier.inference.backends.open import open_backend
+from classifier.hardware import DeviceUnavailable, Form, has_gpu, usable_cores
+from classifier.inference.backends.base import Backend
+from classifier.inference.backends.open import check_form, open_backend
+from classifier.inference.predict import warm_up
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel, Version, split_name
 from serving.config import ServingConfig
 from serving.inference.batcher import RunningBatches
-from serving.inference.predictor import Predictor
+from serving.inference.native import run_natively
+from serving.inference.predictor import Predictor, Proof
 from serving.metrics import Metrics
+from serving.versions.fast_form import FastForms
 from serving.versions.load_guard import LoadGuard, LoadLimits
 from serving.versions.pool import PredictorPool
 from serving.versions.registry_watch import RegistryWatch
+
+
+class NoInt8Form(DeviceUnavailable):
+    """--precision int8 was asked for, and the version has no int8 form yet."""
 
 
 def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     """Finds the versions to serve, without loading them.
 
     Raises StoreUnavailable, UnknownModel, UnknownVersion, or DeviceUnavailable for CUDA
-    without a GPU.
+    without a GPU, or for an engine or precision that this machine has not.
     """
     _check_device(config)
+    check_form(config.form)
     registry = Registry()
     models = _models(registry, config)
     watch = RegistryWatch(registry, *models, every_seconds=config.follow_seconds)
@@ -36,31 +45,57 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
 
     def open_predictor(version: Version) -> Predictor:
         with metrics.load(version.name):
+            files = _files_of(version, config.form)
             bundle = guard.within(
-                lambda: watch.bundle(version),
+                lambda: watch.bundle(files),
                 # The storage is slow or hangs; the version may be valid.
                 late=StoreUnavailable(
                     f"the files of version {version.name} could not be read in "
                     f"{limits.seconds:g} s (--load-seconds)"
                 ),
             )
+            on_gpu = config.backend == "onnx" and config.device != "cpu" and has_gpu()
             limits.check_size(bundle, largest=config.max_batch_size)
             largest = config.max_batch_size
             # The trial runs on the CPU, where a large batch for a GPU takes minutes.
-            if config.backend == "onnx" and config.device != "cpu" and has_gpu():
+            if on_gpu:
                 guard.try_out(bundle, largest=1)
-            elif config.backend == "onnx":
-                largest = guard.largest_batch(bundle, largest=largest)
+            elif config.backend != "torch":
+                largest = guard.largest_batch(bundle, largest=largest, form=config.form)
             settings = replace(config, max_batch_size=largest)
-            return guard.within(
+            predictor = guard.within(
                 lambda: _load(
                     version, bundle, settings, running=running, metrics=metrics
                 ),
                 late=limits.took_too_long,
                 drop=Predictor.close,
             )
+        # An int8 form has no other.
+        if config.precision == "auto" and version.base is None:
+            if on_gpu:
+                predictor.proof = Proof("a GPU runs it, in fp32")
+            else:
+                forms.improve(predictor, largest=largest)
+        return predictor
 
-    return PredictorPool(
+    def open_warm(form: Form, bundle: Bundle, largest: int) -> Backend:
+        return guard.within(
+            lambda: run_natively(
+                _open_warm, bundle, form, config, running.cores, largest
+            ),
+            late=limits.took_too_long,
+        )
+
+    forms = FastForms(
+        guard,
+        watch,
+        first=config.form,
+        threads=running.cores,
+        max_flips=config.max_flips,
+        wait_until_ready=lambda: pool.started.wait(),
+        open_warm=open_warm,
+    )
+    pool = PredictorPool(
         watch,
         open_predictor,
         model=config.model or models[0],
@@ -71,6 +106,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
         stop_loads=guard.stop,
         observe_default=metrics.default_fallback.set,
     )
+    return pool
 
 
 def _models(registry: Registry, config: ServingConfig) -> list[str]:
@@ -92,6 +128,18 @@ def _models(registry: Registry, config: ServingConfig) -> list[str]:
     return list(dict.fromkeys(models))
 
 
+def _files_of(version: Version, form: Form) -> Version:
+    """The version, or its int8 form, whose files are run. Raises NoInt8Form."""
+    if form.precision != "int8" or version.base is not None:
+        return version
+    if version.int8 is None:
+        raise NoInt8Form(
+            f"it has no int8 form; make it with python -m training --quantize "
+            f"v{version.number} --data PATH, or use --precision fp32"
+        )
+    return version.int8
+
+
 def _check_device(config: ServingConfig) -> None:
     """Raises DeviceUnavailable for CUDA without a GPU."""
     if config.device == "cuda" and not has_gpu():
@@ -109,14 +157,7 @@ def _load(
     running: RunningBatches,
     metrics: Metrics,
 ) -> Predictor:
-    backend = open_backend(
-        config.backend,
-        bundle,
-        device=config.device,
-        precision=config.precision,
-        threads=running.cores,
-        allowed=[name.strip() for name in config.allow_network.split(",")],
-    )
+    backend = _open(bundle, config.form, config, threads=running.cores)
     fell_back = config.device == "auto" and backend.device == "cpu"
     metrics.device_fallback.set(fell_back)
     return Predictor(
@@ -129,6 +170,27 @@ def _load(
         running=running,
         metrics=metrics.of_batches(version.name),
     )
+
+
+def _open(
+    bundle: Bundle, form: Form, config: ServingConfig, *, threads: int
+) -> Backend:
+    return open_backend(
+        form.backend,
+        bundle,
+        device=config.device,
+        precision=form.precision,
+        threads=threads,
+        allowed=[name.strip() for name in config.allow_network.split(",")],
+    )
+
+
+def _open_warm(
+    bundle: Bundle, form: Form, config: ServingConfig, threads: int, largest: int
+) -> Backend:
+    backend = _open(bundle, form, config, threads=threads)
+    warm_up(bundle, backend, largest=largest)
+    return backend
 
 
 def start_loading(

@@ -69,7 +69,9 @@ class PredictorPool:
         )
         self._changing = threading.Lock()  # no request and no load holds it
         self._moves = Moves()
-        self._started = threading.Event()
+        self.started = threading.Event()
+        """Set when the versions that are served at the start are ready."""
+
         self.start_failure: str | None = None
         """The reason if the pool will never be ready."""
 
@@ -101,7 +103,7 @@ class PredictorPool:
                 slot.version.name, slot.error, is_public=False
             ) from slot.error
         self._observe_default(self.names.is_default_kept)
-        self._started.set()
+        self.started.set()
 
     @property
     def model(self) -> str:
@@ -110,7 +112,7 @@ class PredictorPool:
 
     @property
     def is_ready(self) -> bool:
-        return self._started.is_set()
+        return self.started.is_set()
 
     def get(self, name: str | None, *, deadline: float = math.inf) -> Predictor:
         """The predictor of a version; of the default one if `name` is None.

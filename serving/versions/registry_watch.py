@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from classifier.bundle.files import Bundle, read_bundle
+from classifier.bundle.files import KEPT_IMAGES, Bundle, read_bundle
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
@@ -132,6 +132,13 @@ class RegistryWatch:
         folder = self._registry.fetch(version)
         self._files[version.name] = VersionFiles.of(folder)
         return read_bundle(folder)
+
+    def kept_images(self, version: Version) -> Path | None:
+        """The images that the version's run has kept, or None. Raises
+        StoreUnavailable."""
+        if version.run_id is None:
+            return None
+        return self._registry.file_of_run(version.run_id, KEPT_IMAGES)
 
     def files(self, version: Version) -> VersionFiles | None:
         """The state before `bundle` last read the files; None if it found none."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from classifier.bundle.files import WEIGHTS, Bundle, weights_header
+from classifier.hardware import Form
+from classifier.inference.backends.open import runtime_versions
 from serving.versions.registry_watch import VersionFiles
 
-FORMAT = 1
+FORMAT = 2
 """To be increased when the trial changes."""
 
 LARGEST_LOOKED_THROUGH = 64 * 2**20
@@ -31,16 +33,15 @@ _SIZED_BY_SHAPES = frozenset(
 _TELLS_A_SHAPE = frozenset(("Shape", "Size"))
 
 
-def trial_key(bundle: Bundle, *limits: float) -> str:
+def trial_key(bundle: Bundle, form: Form, *limits: float) -> str:
     """The key; the same for all epochs of a run if values of weights decide no size.
 
     If they may decide one, the state of all files is part of the key.
     """
-    from classifier.inference.backends.onnx_runtime import RUNTIME_VERSION
-
     preprocessing, network = bundle.preprocessing, bundle.network
     shape = (preprocessing.height, preprocessing.width, network.classes)
-    facts = [FORMAT, RUNTIME_VERSION, network.precision, *shape, *limits]
+    facts = [FORMAT, *runtime_versions(), str(form), *shape, *limits]
+    facts.append(network.precision)
     digest = hashlib.sha256(json.dumps(facts).encode())
     with bundle.graph.open("rb") as graph:
         digest.update(hashlib.file_digest(graph, "sha256").digest())

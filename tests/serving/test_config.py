@@ -39,6 +39,8 @@ def test_all_is_no_list() -> None:
         ("SERVING_MAX_MEGAPIXELS", "48 MP", "MAX_MEGAPIXELS must be a number"),
         ("SERVING_WORKERS", "0", "workers must be at least 1"),
         ("SERVING_BACKEND", "tensorrt", "backend must be one of onnx, openvino, torch"),
+        ("SERVING_PRECISION", "bf16", "bf16 is not for backend onnx, which has fp32, "),
+        ("SERVING_MAX_FLIPS", "1.5", "max_flips must be 0 to 1, got 1.5"),
         ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),
         ("SERVING_VERSIONS", "a/v1,all", "versions must be 'all' alone or a list"),
     ],
@@ -49,7 +51,14 @@ def test_wrong_variables_are_named(variable: str, value: str, message: str) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--port", "70000"], ["--device", "tpu"], ["--max-loaded", "0"]]
+    "arguments",
+    [
+        ["--port", "70000"],
+        ["--device", "tpu"],
+        ["--max-loaded", "0"],
+        ["--backend", "torch", "--precision", "int8"],
+        ["--backend", "openvino", "--device", "cuda"],
+    ],
 )
 def test_wrong_flags_exit_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exited:

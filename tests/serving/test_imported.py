@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from classifier.hardware import BackendKind
-from classifier.inference.backends.openvino import plugin_version
+from classifier.inference.backends.open import plugin_version
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.metrics import Metrics

@@ -8,13 +8,16 @@ import pytest
 from flask.testing import FlaskClient
 
 from classifier.datasets.dataset import Dataset
+from classifier.hardware import DeviceUnavailable
+from classifier.inference.backends import open as engines
 from classifier.inference.backends.onnx_runtime import OnnxBackend
+from classifier.inference.backends.open import plugin_version
 from classifier.inference.predict import predict
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.metrics import Metrics
 from serving.versions.loading import open_pool
-from serving.versions.slot import VersionFailed
+from serving.versions.slot import NotReady, VersionFailed
 from tests.conftest import Store
 
 
@@ -115,6 +118,70 @@ def test_torch_refuses_an_int8_form_and_names_the_backend_that_does_not(
     assert answer.status_code == 503
     assert answer.json["error"]["code"] == "version_failed"
     assert "use --backend onnx" in answer.json["error"]["message"]
+
+
+def test_precision_int8_answers_with_the_int8_form_under_the_versions_name(
+    quantised_store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    service = _client(quantised_store, ServingConfig(precision="int8"))
+    plain = _client(quantised_store, ServingConfig())
+
+    answer = _predict(service, data, "version=v2")
+    both = _predict(plain, data, "version=v2&version=v2.int8")
+
+    assert answer.headers["X-Served-As"] == "onnx;int8"
+    assert both.headers["X-Served-As"] == "onnx;fp32, onnx;int8"
+    expected = both.json["results"][1]["top"]
+    assert answer.json["results"] == [{"image": 0, "version": "2", "top": expected}]
+    entry = _get(service, "/versions/v2")
+    assert (entry["backend"], entry["precision"]) == ("onnx", "int8")
+    text = service.get("/metrics").text
+    assert "serving_model_info{" in text
+    assert 'precision="int8"' in text
+
+
+def test_a_version_without_an_int8_form_says_how_to_make_it(
+    quantised_store: Store, digits: Dataset
+) -> None:
+    service = _client(quantised_store, ServingConfig(precision="int8"))
+
+    answer = _predict(service, digits.val.files[0].read_bytes(), "version=v1")
+
+    assert answer.status_code == 503
+    error = answer.json["error"]
+    assert error["code"] == "not_ready"
+    assert "make it with python -m training --quantize v1" in error["message"]
+    assert "X-Served-As" not in answer.headers
+    with pytest.raises(NotReady, match="no int8 form"):
+        _client(quantised_store, ServingConfig(versions="v1", precision="int8"))
+
+
+@pytest.mark.skipif(plugin_version() is None, reason="no extra openvino")
+def test_openvino_serves_versions_and_int8_forms(
+    quantised_store: Store, digits: Dataset
+) -> None:
+    data = digits.val.files[0].read_bytes()
+    plain = _client(quantised_store, ServingConfig())
+    service = _client(quantised_store, ServingConfig(backend="openvino"))
+
+    expected = _predict(plain, data, "version=v2").json["results"][0]["top"]
+    answer = _predict(service, data, "version=v2&version=v2.int8")
+
+    assert answer.headers["X-Served-As"] == "openvino;fp32, openvino;int8"
+    top = answer.json["results"][0]["top"]
+    assert [row["index"] for row in top] == [row["index"] for row in expected]
+    assert top[0]["probability"] == pytest.approx(expected[0]["probability"], abs=1e-5)
+    assert _get(service, "/v2/models/digits-tiny")["platform"] == "onnx_onnxv1"
+
+
+def test_an_engine_that_is_not_installed_is_refused_at_the_start(
+    quantised_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "plugin_version", lambda: None)
+
+    with pytest.raises(DeviceUnavailable, match="is not installed; install"):
+        _client(quantised_store, ServingConfig(backend="openvino"))
 
 
 def test_an_int8_form_answers_alike_alone_and_in_a_batch(

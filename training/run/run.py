@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.bundle.files import KEPT_IMAGES
 from classifier.bundle.network import has_stems
 from classifier.datasets.split import SPLIT
 from classifier.metrics import IntArray
@@ -50,8 +51,7 @@ from training.run.state import (
 
 PROOF_IMAGES = 1_000
 PROOF_BYTES = 32_000_000
-"""Most images and bytes of proof/images.npy, on which fast forms of a version are
-proved."""
+"""Most images and bytes of KEPT_IMAGES."""
 
 
 def log_setup(run: RunTracker, setup: RunSetup) -> None:
@@ -94,11 +94,12 @@ def _log_proof_images(run: RunTracker, val: DecodedPart) -> None:
     """A stratified sample of the validation images, as the network sees them."""
     one = math.prod(val.images.shape[1:])
     kept = sample(val, min(PROOF_IMAGES, PROOF_BYTES // one))
+    place, name = KEPT_IMAGES.split("/")
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, "images.npy"), kept.images)
+        np.save(Path(folder, name), kept.images)
         text = "".join(f"{name}\n" for name in kept.names)
         Path(folder, "names.txt").write_text(text, "utf-8", newline="")
-        run.log_folder(Path(folder), "proof")
+        run.log_folder(Path(folder), place)
 
 
 def print_setup(

@@ -1,10 +1,21 @@
 """Opens a bundle with a backend: one line for each."""
 
+import functools
 from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
 
 from classifier.bundle.files import Bundle
-from classifier.hardware import BackendKind, DeviceKind, Form, PrecisionKind
+from classifier.hardware import (
+    BackendKind,
+    DeviceKind,
+    DeviceUnavailable,
+    Form,
+    PrecisionKind,
+    has_bf16,
+)
 from classifier.inference.backends.base import Backend
+
+OPENVINO = "onnxruntime-ep-openvino"
 
 
 def open_backend(
@@ -35,6 +46,7 @@ def open_backend(
             allowed=allowed,
         )
     if kind == "openvino":
+        check_form(Form(kind, precision))
         from classifier.inference.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(bundle, precision=precision, threads=threads)
@@ -48,15 +60,29 @@ def check_form(form: Form) -> None:
 
     Loads no library, as a fork may follow.
     """
-    if form.backend == "openvino":
-        from classifier.inference.backends.openvino import check_openvino
+    if form.backend == "openvino" and plugin_version() is None:
+        raise DeviceUnavailable(
+            f"--backend openvino was asked for, but {OPENVINO} is not installed; "
+            f"install flipside[openvino], or use --backend onnx"
+        )
+    if form == Form("openvino", "bf16") and not has_bf16():
+        raise DeviceUnavailable(
+            "--precision bf16 was asked for, but this processor has neither AVX-512 "
+            "BF16 nor AMX; use --precision fp32"
+        )
 
-        check_openvino(form.precision)
+
+@functools.cache
+def plugin_version() -> str | None:
+    """OpenVINO's, as a plugin of ONNX Runtime; None if it is not installed."""
+    try:
+        return version(OPENVINO)
+    except PackageNotFoundError:
+        return None
 
 
 def runtime_versions() -> list[str | None]:
     """Versions of the libraries that run graphs, on which answers and times depend."""
     from classifier.inference.backends.onnx_runtime import RUNTIME_VERSION
-    from classifier.inference.backends.openvino import plugin_version
 
     return [RUNTIME_VERSION, plugin_version()]

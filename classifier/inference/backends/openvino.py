@@ -4,7 +4,6 @@ import functools
 import json
 import logging
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,12 @@ from classifier.hardware import (
     BackendKind,
     DeviceUnavailable,
     PrecisionKind,
-    has_bf16,
 )
 from classifier.inference.backends.base import log_device, padded, powers_of_two
 from classifier.inference.backends.onnx_runtime import check_interface, run_session
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = "onnxruntime-ep-openvino"
 _HINTS: Mapping[PrecisionKind, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """OpenVINO chooses bf16 by itself where it can, so that the precision is always set.
 An int8 form's own graph says what is int8; the rest is fp32."""
@@ -46,7 +43,6 @@ class OpenVinoBackend:
         graph."""
         is_int8 = bundle.network.precision == "int8"
         self.precision: PrecisionKind = "int8" if is_int8 else precision
-        check_openvino(self.precision)
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
             "INFERENCE_NUM_THREADS": str(threads),
@@ -80,30 +76,6 @@ class OpenVinoBackend:
         return powers_of_two(largest)
 
 
-def check_openvino(precision: PrecisionKind) -> None:
-    """Raises DeviceUnavailable if the plugin is not installed, or if this processor
-    does not compute in `precision`. Loads no library, as a fork may follow."""
-    if plugin_version() is None:
-        raise DeviceUnavailable(
-            f"--backend openvino was asked for, but {PACKAGE} is not installed; "
-            f"install flipside[openvino], or use --backend onnx"
-        )
-    if precision == "bf16" and not has_bf16():
-        raise DeviceUnavailable(
-            "--precision bf16 was asked for, but this processor has neither AVX-512 "
-            "BF16 nor AMX; use --precision fp32"
-        )
-
-
-@functools.cache
-def plugin_version() -> str | None:
-    """None if the plugin is not installed."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return None
-
-
 def _processors() -> list[Any]:
     """The CPU as OpenVINO sees it. Raises DeviceUnavailable if it can use none."""
     name = _registered()
@@ -129,7 +101,7 @@ def _registered() -> str | None:
 
     try:
         onnxruntime.register_execution_provider_library(
-            PACKAGE, plugin.get_library_path()
+            "openvino", plugin.get_library_path()
         )
     except Exception:  # it is missing, damaged, or of another ONNX Runtime
         logger.exception("openvino's plugin cannot be loaded")

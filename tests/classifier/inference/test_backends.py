@@ -15,10 +15,13 @@ from classifier.hardware import (
     has_bf16,
     has_gpu,
 )
-from classifier.inference.backends import openvino
+from classifier.inference.backends import open as engines
 from classifier.inference.backends.base import Backend
-from classifier.inference.backends.open import check_form, open_backend
-from classifier.inference.backends.openvino import plugin_version
+from classifier.inference.backends.open import (
+    check_form,
+    open_backend,
+    plugin_version,
+)
 from classifier.inference.predict import FailedCheck
 from classifier.networks.image_classifier import ImageClassifier
 from serving.inference.predictor import Predictor
@@ -159,12 +162,12 @@ def test_openvino_refuses_a_graph_of_which_it_runs_only_a_part(
 
 
 def test_what_this_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino, "plugin_version", lambda: None)
+    monkeypatch.setattr(engines, "plugin_version", lambda: None)
     with pytest.raises(DeviceUnavailable, match=r"install flipside\[openvino\]"):
         check_form(Form("openvino"))
 
-    monkeypatch.setattr(openvino, "plugin_version", lambda: "1.8.1")
-    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
+    monkeypatch.setattr(engines, "plugin_version", lambda: "1.8.1")
+    monkeypatch.setattr(engines, "has_bf16", lambda: False)
     check_form(Form("openvino", "int8"))
     with pytest.raises(DeviceUnavailable, match="neither AVX-512 BF16 nor AMX"):
         check_form(Form("openvino", "bf16"))

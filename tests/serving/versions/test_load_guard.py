@@ -11,7 +11,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from classifier.bundle.files import GRAPH, WEIGHTS, Bundle, read_bundle
+from classifier.bundle.files import (
+    GRAPH,
+    WEIGHTS,
+    BrokenBundle,
+    Bundle,
+    read_bundle,
+)
+from classifier.hardware import ONNX_FP32, Form
+from classifier.inference.backends.open import plugin_version
 from classifier.inference.predict import FailedCheck
 from serving.versions.load_guard import (
     LoadGuard,
@@ -278,13 +286,13 @@ def test_weights_that_may_decide_sizes_are_part_of_what_was_tried(
 ) -> None:
     bundle = copy.bundle("v1")
     _sized(bundle, *nodes)
-    before = trial_key(bundle)
+    before = trial_key(bundle, ONNX_FP32)
 
     data = bytearray(bundle.weights.read_bytes())
     data[-1] ^= 1
     bundle.weights.write_bytes(data)
 
-    assert trial_key(bundle) != before
+    assert trial_key(bundle, ONNX_FP32) != before
 
 
 def test_weights_that_are_plain_numbers_are_not(copy: Store) -> None:
@@ -303,12 +311,12 @@ def test_weights_that_are_plain_numbers_are_not(copy: Store) -> None:
 def test_a_file_without_end_beside_the_graph_is_not_read(copy: Store) -> None:
     bundle = copy.bundle("v1")
     _sized(bundle, CAST, helper.make_node("ConstantOfShape", ["whole"], ["huge"]))
-    before = trial_key(bundle)
+    before = trial_key(bundle, ONNX_FP32)
 
     with (bundle.folder / "notes").open("wb") as file:
         file.truncate(2**40)
 
-    assert trial_key(bundle) != before
+    assert trial_key(bundle, ONNX_FP32) != before
 
 
 @pytest.mark.parametrize("where", ["labels.json", "../weights.safetensors", ""])
@@ -350,3 +358,27 @@ def test_a_graph_that_is_cut_off_anywhere_is_looked_through_without_a_fault(
 
 def _events(count: int) -> Iterator[threading.Event]:
     return (threading.Event() for _ in range(count))
+
+
+@pytest.mark.skipif(plugin_version() is None, reason="no extra openvino")
+def test_each_engine_and_precision_is_tried_by_itself(
+    store: Store, trials: list[subprocess.Popen[bytes]]
+) -> None:
+    guard, openvino = LoadGuard(GENEROUS, threads=1), Form("openvino")
+
+    for form in (ONNX_FP32, openvino, openvino):
+        guard.try_out(store.bundle("v1"), largest=4, form=form)
+
+    assert len(trials) == 2
+
+
+@pytest.mark.skipif(plugin_version() is None, reason="no extra openvino")
+def test_an_engine_that_takes_too_much_memory_or_time_is_told(copy: Store) -> None:
+    guard = LoadGuard(LoadLimits(seconds=WAIT_SECONDS, megabytes=128), threads=1)
+    bundle = _bundle(copy, of_megabytes(3200))
+    with pytest.raises((LoadLimit, BrokenBundle, FailedCheck)):
+        guard.try_out(bundle, largest=4, form=Form("openvino"))
+
+    hasty = LoadGuard(LoadLimits(seconds=3, megabytes=1000), threads=1)
+    with pytest.raises(LoadLimit, match="not loaded and warm after 3 s"):
+        hasty.try_out(_bundle(copy, endless()), largest=4, form=Form("openvino"))

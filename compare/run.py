@@ -11,6 +11,7 @@ from classifier.datasets.dataset import BadDataset
 from classifier.store.location import is_there_a_store
 from classifier.store.versions import split_name
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
+from compare.collect.client import ServedOtherwise
 from compare.collect.collector import Side, Sources, collect_answers
 from compare.collect.image_statistics import Look, look_at
 from compare.collect.images import Images, WantedImages, find_images, open_images
@@ -245,8 +246,8 @@ def _compare(
         check_record(record)
         answers, is_new = _collect(sources, images, folder, record, config)
         comparison = set_side_by_side(folder, record, answers)
-    except NotComparable as error:
-        return error, {}
+    except (NotComparable, ServedOtherwise) as error:
+        return NotComparable(str(error)), {}
     if not sources.reads_images:  # files alone: nobody could be asked twice
         return comparison, {"probe": None, **_no_latency(record)}
     names = "\n".join(comparison.names).encode()

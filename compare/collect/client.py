@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, TypeVar
@@ -61,6 +62,10 @@ class KeyRefused(WrongUsage, RuntimeError):
     """The service wants a key, or another one."""
 
 
+class ServedOtherwise(NotNow, RuntimeError):
+    """The service answers for a version with another backend or precision."""
+
+
 class TransientFailure(Exception):
     """A request that may succeed after a pause."""
 
@@ -114,6 +119,7 @@ class Service:
         self._sessions: list[requests.Session] = []
         self._last_success = time.monotonic()
         self._stopped = threading.Event()
+        self._served_as: dict[tuple[str, str], str] = {}
 
     def hasty(self, patience_seconds: float) -> "Service":
         """Another client of the same service."""
@@ -187,6 +193,7 @@ class Service:
                 ("image", (name, data, "application/octet-stream"))
                 for name, data in images
             ],
+            check=partial(self._check_form, versions),
         )
         try:
             answers = read_results(document, len(images), versions)
@@ -197,6 +204,28 @@ class Service:
                 reason = f"an image failed: {answer.code}, {answer.message}"
                 raise TransientFailure(reason, fallback=answers)
         return answers
+
+    def _check_form(
+        self, versions: Sequence[ServedVersion], answer: requests.Response
+    ) -> None:
+        """Raises ServedOtherwise unless each version was answered for in the precision
+        of its name, and as all the time. A service that does not say is believed."""
+        said = answer.headers.get("X-Served-As", "")
+        forms = [form.strip() for form in said.split(",")]
+        if answer.status_code != HTTPStatus.OK or not said:
+            return
+        for place, version in enumerate(versions):
+            form = forms[place if len(forms) > 1 else 0]
+            first = version.served_as or form
+            expected = self._served_as.setdefault(version.key, first)
+            if form == expected and form.endswith(f";{version.precision}"):
+                continue
+            wanted = expected if form != expected else version.precision
+            raise ServedOtherwise(
+                f"{self.url} answered for version {version.number} as {form}, not as "
+                f"{wanted}; give it --precision fp32, or compare v8.int8 where int8 is "
+                f"meant"
+            )
 
     def _retry(
         self, attempt: Callable[[], T], *, silence_seconds: float | None = None
@@ -241,6 +270,7 @@ class Service:
         path: str,
         *,
         read_seconds: float = READ_SECONDS,
+        check: Callable[[requests.Response], None] = lambda answer: None,
         **options: Any,
     ) -> dict[str, Any]:
         """The JSON object that the service answers with.
@@ -270,6 +300,7 @@ class Service:
             ) from error
         if response.status_code in (401, 403):
             raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
+        check(response)
         return _read_response(response, f"{method} {path}", has_images=method == "POST")
 
     @property

@@ -32,9 +32,9 @@ than with 32 (ResNet-18, 64 x 64), and no more with 128."""
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
-KEPT_SETTINGS = ("SERVING_BACKEND", "SERVING_DEVICE", "SERVING_PRECISION")
-"""SERVING_* variables that our own service inherits: they choose what runs the network.
-The others, such as keys, are meant for a service that other people use."""
+KEPT_SETTINGS = ("SERVING_DEVICE",)
+"""SERVING_* variables that our own service inherits. The others, such as keys, are
+meant for a service that other people use."""
 
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def own_service(
     # No other client uses it, so that nothing has to be drained.
     command += ["--versions", ",".join(versions), "--drain-seconds", "0"]
     command += ["--max-batch-size", str(BATCH_SIZE)]
+    command += ["--backend", "onnx", "--precision", "fp32"]
     command += ["--max-megapixels", f"{max_megapixels:g}"]
     logger.info("starting a service for this comparison")
     with (

@@ -43,6 +43,10 @@ class ServedVersion:
     file_sha256: str | None = None
     """Digest of a file; None for a version."""
 
+    served_as: str | None = None
+    """Backend and precision, `onnx;fp32`. None of a file, of a version that its service
+    has not loaded, and if the service does not say."""
+
     is_qualified: bool = field(default=False, compare=False)
     """Whether its service has versions of several models, so that requests name the
     model too."""
@@ -51,6 +55,11 @@ class ServedVersion:
     def asked(self) -> str:
         """Its name in requests: `8`, or `birds/8`."""
         return qualified(self.model, self.number) if self.is_qualified else self.number
+
+    @property
+    def precision(self) -> str:
+        """What its name promises."""
+        return "int8" if self.number.endswith(INT8) else "fp32"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -119,6 +128,7 @@ def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedV
         dataset = entry.get("dataset")
         digest = dataset.get("digest") if isinstance(dataset, Mapping) else None
         number = str(entry["version"])
+        form = [_text(entry.get("backend")), _text(entry.get("precision"))]
         aliases = entry.get("aliases")
         if number.endswith(INT8):
             whole = number.removesuffix(INT8)
@@ -135,6 +145,7 @@ def read_version(entry: Mapping[str, Any], listed: Mapping[str, Any]) -> ServedV
             run_id=_text(entry.get("run_id")),
             epoch=whole_number(entry.get("epoch")),
             dataset_digest=_text(digest),
+            served_as=None if None in form else ";".join(filter(None, form)),
             aliases=tuple(map(str, aliases)) if isinstance(aliases, list) else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

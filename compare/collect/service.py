@@ -9,6 +9,7 @@ from functools import partial
 from classifier.store.versions import UnknownModel, split_name
 from compare.collect.client import (
     KeyRefused,
+    ServedOtherwise,
     Service,
     ServiceUnavailable,
     UnknownServed,
@@ -143,7 +144,7 @@ def _if_it_answers(
     try:
         for version in versions:
             service.predict([("probe.png", PROBE)], [version])
-    except (UnknownServed, ServiceUnavailable) as error:
+    except (UnknownServed, ServedOtherwise, ServiceUnavailable) as error:
         service.close()
         logger.info("%s does not answer for both: %s", DEFAULT_URL, error)
         return None

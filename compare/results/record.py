@@ -54,7 +54,10 @@ class Record:
 
     @property
     def identity(self) -> Mapping[str, str | None]:
-        """A folder that has these is continued; the service's address is none."""
+        """A folder that has these is continued; the service's address is none.
+
+        What a version is served as is not always known.
+        """
         return {
             "model": self.a.model,
             "baseline": self.a.number,
@@ -66,6 +69,8 @@ class Record:
             "digest of the candidate": self.b.file_sha256,
             "data set": self.data_name,
             "digest of the data": self.data_digest,
+            "backend of the baseline": self.a.served_as,
+            "backend of the candidate": self.b.served_as,
         }
 
     @property
@@ -107,12 +112,17 @@ def open_folder(folder: Path, record: Record, *, fresh: bool) -> Record:
         kept = _same_comparison(folder, record)
         record = replace(
             record,
-            a=replace(record.a, aliases=kept.a.aliases),
-            b=replace(record.b, aliases=kept.b.aliases),
+            a=_as_kept(record.a, kept.a),
+            b=_as_kept(record.b, kept.b),
         )
     make_folder(folder, flag="--out")
     write_json(folder / COMPARISON, _to_json(record))
     return record
+
+
+def _as_kept(version: ServedVersion, kept: ServedVersion) -> ServedVersion:
+    served_as = version.served_as or kept.served_as
+    return replace(version, aliases=kept.aliases, served_as=served_as)
 
 
 def _has_files(folder: Path) -> bool:
@@ -131,7 +141,9 @@ def _same_comparison(folder: Path, record: Record) -> Record:
             f"{folder} holds something that is no comparison; {advice}"
         ) from error
     for name, value in record.identity.items():
-        if (found := kept.identity[name]) != value:
+        found = kept.identity[name]
+        is_open = name.startswith("backend") and None in (found, value)
+        if found != value and not is_open:
             raise ForeignFolder(
                 f"{folder} holds a comparison with another {name}: {found!r}, "
                 f"not {value!r}; {advice}"
@@ -198,12 +210,14 @@ def _version_to_json(version: ServedVersion) -> dict[str, object]:
         "epoch": version.epoch,
         "dataset_digest": version.dataset_digest,
         "aliases": version.aliases,
+        "served_as": version.served_as,
         "labels": version.labels.to_json(),
     }
 
 
 def _version_from_json(entry: Any) -> ServedVersion:
-    """An entry of before 2026-11-30 has no digest of a file, as it is of none."""
+    """An entry of before 2026-11-30 has no digest of a file, as it is of none, and does
+    not say what it was served as."""
     return ServedVersion(
         model=entry["model"],
         number=entry["version"],
@@ -213,4 +227,5 @@ def _version_from_json(entry: Any) -> ServedVersion:
         dataset_digest=entry["dataset_digest"],
         aliases=None if entry["aliases"] is None else tuple(entry["aliases"]),
         file_sha256=entry.get("file_sha256"),
+        served_as=entry.get("served_as"),
     )

@@ -9,7 +9,7 @@ from compare.__main__ import main
 from compare.report.terminal import report_lines
 from compare.results.verdict import judge
 from tests.compare.conftest import DATA, made_up_comparison, served
-from tests.conftest import Store
+from tests.conftest import Store, serving
 
 
 def test_a_version_compares_with_its_int8_form_like_any_other(
@@ -34,6 +34,25 @@ def test_a_version_compares_with_its_int8_form_like_any_other(
     assert form.tags["compare.vs_2.verdict"] == "no_gate"  # kept at its base
     agreement = float(form.tags["agreement"])
     assert summary["disagreement_rate"] == pytest.approx(1 - agreement)
+
+
+def test_a_service_that_answers_in_another_precision_is_not_comparable(
+    quantised_store: Store,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", quantised_store.uri)
+    names = ["--a", "v2", "--b", "v2.int8", "--cache", str(cache), "--no-mlflow"]
+    out = tmp_path / "out"
+
+    with serving(quantised_store, "--precision", "int8") as service:
+        code = main([*names, "--url", service.url, "--out", str(out)])
+
+    assert code == 3
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["verdict"] == "not_comparable"
+    assert "version 2 as onnx;int8, not as fp32" in summary["reasons"][0]
 
 
 def test_a_form_that_does_not_exist_is_wrong_usage(

@@ -3,15 +3,20 @@
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from compare.collect.client import Service, ServiceUnavailable, UnknownServed
-from compare.collect.schema import NoAnswer, TopAnswer
+from compare.collect.client import (
+    ServedOtherwise,
+    Service,
+    ServiceUnavailable,
+    UnknownServed,
+)
+from compare.collect.schema import NoAnswer, ServedVersion, TopAnswer
 from tests.compare.collect.conftest import Reply, Script, Wire
 from tests.compare.conftest import served
 
@@ -80,6 +85,33 @@ def test_what_is_no_answer_is_asked_again(
 
     assert len(wire.asked) == 3
     assert service.retries == 2
+
+
+def test_another_backend_or_precision_than_before_or_promised_is_refused(
+    start: Callable[[Script], Wire],
+) -> None:
+    def ask(*forms: str, versions: Sequence[ServedVersion] = PAIR) -> int:
+        rows = [_row(0, v.number, 1, 2, 3, 4, 5) for v in versions]
+        good = {"model": "m", "results": rows}
+        body = json.dumps(good).encode()
+        wire = start(lambda path, count: (200, {"X-Served-As": forms[count - 1]}, body))
+        service = Service(wire.url, patience_seconds=5)
+        return sum(len(service.predict(IMAGE, versions)) for _ in forms)
+
+    assert ask("onnx;fp32", "onnx;fp32, onnx;fp32") == 2
+    assert (
+        ask("onnx;fp32, onnx;int8", versions=(PAIR[0], served("8.int8", epoch=8))) == 1
+    )
+    for forms in (
+        ("openvino;fp32", "onnx;fp32"),
+        ("openvino;bf16",),
+        ("onnx;fp32, onnx;int8",),
+    ):
+        with pytest.raises(ServedOtherwise, match="--precision fp32"):
+            ask(*forms)
+    known = replace(PAIR[0], served_as="onnx;fp32")
+    with pytest.raises(ServedOtherwise, match="8 as openvino;fp32, not as onnx;fp32"):
+        ask("openvino;fp32", versions=[known])
 
 
 def test_probabilities_that_rise_or_leave_0_to_1_are_no_answer(

@@ -90,9 +90,12 @@ def test_our_own_service_has_no_settings_of_the_one_that_others_ask(
     )
     monkeypatch.setenv("SERVING_KEYS", str(keys))
     monkeypatch.setenv("SERVING_BACKEND", "torch")
+    monkeypatch.setenv("SERVING_PRECISION", "auto")
 
     with _early("v1", "v2") as early:
         assert early is not None
         answer = requests.get(f"{early.wait_for_url()}/versions/v1", timeout=60)
 
-    assert (answer.status_code, answer.json()["backend"]) == (200, "torch")
+    entry = answer.json()
+    assert (answer.status_code, entry["backend"]) == (200, "onnx")
+    assert (entry["precision"], entry["precision_reason"]) == ("fp32", None)

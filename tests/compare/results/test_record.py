@@ -39,6 +39,21 @@ def test_a_record_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert read_record(tmp_path) == record
 
 
+def test_another_backend_is_another_comparison_if_both_are_known(
+    tmp_path: Path,
+) -> None:
+    def record(served_as: str | None) -> Record:
+        whole = _record()
+        return replace(whole, a=replace(whole.a, served_as=served_as))
+
+    open_folder(tmp_path, record("onnx;fp32"), fresh=False)
+
+    unknown = open_folder(tmp_path, record(None), fresh=False)
+    assert unknown.a.served_as == "onnx;fp32"
+    with pytest.raises(ForeignFolder, match="another backend of the baseline"):
+        open_folder(tmp_path, record("openvino;fp32"), fresh=False)
+
+
 def test_other_data_and_images_left_out_are_noted() -> None:
     assert _record().notes == [
         "v8 was validated on other data: digest d1, here d2d2d2d2d2d2",

@@ -15,6 +15,7 @@ import mlflow.entities as entities
 from classifier.console.exits import error_text
 from classifier.storage import write_json
 from classifier.store.calls import sent_once, store_call
+from classifier.store.comparisons import EXPERIMENT, PICTURES, PICTURES_TAG
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
 from classifier.store.registry import Registry
@@ -25,7 +26,6 @@ from compare.results.folder import ANSWERED, REPORTS
 from compare.results.record import Record
 from compare.results.summary import Summary, places, value_at
 
-EXPERIMENT = "compare"
 LOGGED = "mlflow.json"
 """File that keeps the run of each state of the reports, by their digest."""
 
@@ -132,12 +132,21 @@ def _start(registry: Registry, drawn: Drawn) -> entities.Run:
         "dataset.digest": record.data_digest,
         "verdict": summary.verdict,
         "gates": "; ".join(gate.expression for gate in summary.gates),
+        PICTURES_TAG: _pictures(drawn.folder),
     }
     return registry.client.create_run(
         experiment,
         tags={k: str(v) for k, v in tags.items() if v},
         run_name=summary.replacement,
     )
+
+
+def _pictures(folder: Path) -> int:
+    """Number of kept pictures on which the versions differ."""
+    try:
+        return len(json.loads((folder / PICTURES).read_text("utf-8"))["pictures"])
+    except (OSError, ValueError, LookupError):
+        return 0
 
 
 def _versions(registry: Registry, record: Record) -> tuple[dict[str, Version], str]:
@@ -192,7 +201,7 @@ def _fill(
     )
     models = dict.fromkeys(v.model_id for v in versions if v.model_id is not None)
     client.log_inputs(run_id, [inputs], [entities.LoggedModelInput(m) for m in models])
-    for name in REPORTS:
+    for name in (*REPORTS, PICTURES):
         if (drawn.folder / name).is_file():
             client.log_artifact(run_id, str(drawn.folder / name))
 

@@ -32,6 +32,7 @@ from compare.file_classes import (
     with_all_classes,
     with_truths,
 )
+from compare.report.differing import write_differing
 from compare.report.draw import (
     Drawn,
     check_record,
@@ -88,6 +89,7 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
         )
+        write_differing(folder, record, images, found)
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,

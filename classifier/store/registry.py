@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +293,7 @@ class Registry:
             run_id=entry.run_id or None,
             aliases=tuple(aliases.get(number, ())),
             tags=dict(entry.tags),
+            created_ms=entry.creation_timestamp,
         )
 
 

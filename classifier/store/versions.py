@@ -67,6 +67,9 @@ class Version:
     base: "Version | None" = None
     """The version that an int8 form was made of; None for a version itself."""
 
+    created_ms: int | None = None
+    """When it was registered, in milliseconds since 1970; None for an int8 form."""
+
     is_qualified: bool = False
     """Whether it is one of several models' versions, so that its name has the model."""
 
@@ -150,6 +153,7 @@ class Version:
             run_id=own.get("run_id"),
             aliases=(),
             tags={**inherited, **own},
+            created_ms=None,
             base=self,
         )
 

@@ -16,6 +16,7 @@ from classifier.bundle.labels import Labels
 from classifier.bundle.predictions_file import Predictions, write_predictions_file
 from classifier.console.text import csv_row
 from classifier.storage import atomic_write, remove_files, write_json
+from classifier.store.comparisons import PICTURES
 from compare.collect.answer_store import read_answers
 from compare.collect.offline import read_long_answers
 from compare.collect.schema import Answer, TopAnswer
@@ -47,6 +48,7 @@ KEPT = (
     "a_predictions.parquet",
     "b_predictions.parquet",
     "thumbnails.parquet",
+    PICTURES,
     "mlflow.json",
 )
 """Files to continue and to redraw from; each is written by a module of its own."""

@@ -20,7 +20,7 @@ SAME_BYTES = ("summary.json", "per_image.parquet", "per_class.csv")
 ALL_FILES = {
     *SAME_BYTES,
     *("report.html", "summary.md", "run.json", "comparison.json"),
-    *("answers.jsonl", "images.parquet", "thumbnails.parquet"),
+    *("answers.jsonl", "images.parquet", "thumbnails.parquet", "differing.json"),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from classifier.store.comparisons import PICTURES, PICTURES_TAG
 from classifier.store.location import is_there_a_store
 from classifier.store.versions import UnknownVersion
 from compare.config.settings import RedrawConfig
@@ -108,7 +109,8 @@ def test_a_run_has_the_numbers_the_files_and_links_to_both_versions(
     assert run.data.metrics["top1.delta.low"] == top1.delta.low
     assert run.data.metrics["top1.broken"] == top1.broken
     artifacts = _client(own_store).list_artifacts(logged.run_id)
-    assert {artifact.path for artifact in artifacts} == set(REPORTS)
+    assert {artifact.path for artifact in artifacts} == {*REPORTS, PICTURES}
+    assert run.data.tags[PICTURES_TAG] == "12"
     inputs = _client(own_store).get_run(logged.run_id).inputs
     (dataset,) = inputs.dataset_inputs
     assert dataset.dataset.name == "digits"

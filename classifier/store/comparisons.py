@@ -1,0 +1,126 @@
+"""Comparisons that `python -m compare` logged: the latest runs, and their files.
+
+Imports MLflow only to read them, as the names are also of use without.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from classifier.store.registry import Registry
+
+EXPERIMENT = "compare"
+
+REPORT, PICTURES, MATRIX = "report.html", "differing.json", "matrix.html"
+"""Files of a run that the page of the service shows."""
+
+PICTURES_TAG = "pictures"
+"""Tag of a run: how many pictures its file PICTURES has."""
+
+MOST = 50
+
+NUMBERS = {
+    "images": "images",
+    "disagreement_rate": "disagreement_rate",
+    "broken": "top1.broken",
+    "fixed": "top1.fixed",
+    "delta": "top1.delta",
+    "delta_low": "top1.delta.low",
+    "delta_high": "top1.delta.high",
+}
+"""Names of numbers here, and the metrics of a run that have them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedVersion:
+    model: str | None
+    """Of a file its name, as `version`."""
+
+    version: str
+    run_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggedComparison:
+    """Two versions that were compared; or a matrix, of which only name and date."""
+
+    run_id: str
+    name: str
+    date: str
+    """When it began, as ISO 8601 in UTC."""
+
+    a: ComparedVersion | None
+    b: ComparedVersion | None
+    dataset: str | None
+    verdict: str | None
+    numbers: Mapping[str, float | None]
+    pictures: int
+    """Number of pictures on which the versions differ, with their answers."""
+
+    def is_of(self, models: tuple[str, ...]) -> bool:
+        """Whether a version of `models` was compared; a matrix always counts."""
+        sides = [side for side in (self.a, self.b) if side is not None]
+        return not sides or any(side.model in models for side in sides)
+
+
+def read_comparisons(registry: "Registry") -> list[LoggedComparison]:
+    """The latest finished comparisons and matrices, the newest first.
+
+    Raises StoreUnavailable.
+    """
+    from classifier.store.calls import store_call
+
+    with store_call("list the comparisons"):
+        experiment = registry.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return []
+        runs = registry.client.search_runs(
+            [experiment.experiment_id],
+            filter_string="attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            max_results=MOST,
+        )
+    return [_comparison(run) for run in runs]
+
+
+def _comparison(run: "Run") -> LoggedComparison:
+    tags: Mapping[str, str] = run.data.tags
+    metrics: Mapping[str, float] = run.data.metrics
+    numbers = {name: metrics.get(metric) for name, metric in NUMBERS.items()}
+    pictures = tags.get(PICTURES_TAG, "0")
+    return LoggedComparison(
+        run_id=str(run.info.run_id),
+        name=str(run.info.run_name),
+        date=iso_date(run.info.start_time),
+        a=_version(tags, "a"),
+        b=_version(tags, "b"),
+        dataset=tags.get("dataset.name"),
+        verdict=tags.get("verdict"),
+        numbers={
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in numbers.items()
+        },
+        pictures=int(pictures) if pictures.isdecimal() else 0,
+    )
+
+
+def _version(tags: Mapping[str, str], side: str) -> ComparedVersion | None:
+    version = tags.get(f"{side}.version")
+    if version is None:
+        return None
+    return ComparedVersion(
+        model=tags.get(f"{side}.model") or tags.get("model"),
+        version=version,
+        run_id=tags.get(f"{side}.run_id"),
+    )
+
+
+def iso_date(milliseconds: Any) -> str:
+    """A time of MLflow, such as `2026-11-30T08:15:00Z`."""
+    moment = datetime.fromtimestamp(int(milliseconds or 0) / 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -147,7 +147,7 @@ def build_once(
     if is_whole(folder):
         return folder
     make_folder(folder.parent, flag="--cache or XDG_CACHE_HOME")
-    with _locked(folder.parent / f".{folder.name}.lock", lock):
+    with locked(folder.parent / f".{folder.name}.lock", lock):
         if not is_whole(folder):
             if folder.is_dir():
                 logger.warning("damaged folder=%s is built again", folder)
@@ -167,7 +167,7 @@ def build_file_once(file: Path, build: Callable[[Path], None]) -> None:
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(file.parent):
+    with locked(file.parent):
         if not file.exists():
             with _staging(file) as folder:
                 build(folder / file.name)
@@ -175,7 +175,7 @@ def build_file_once(file: Path, build: Callable[[Path], None]) -> None:
 
 
 @contextmanager
-def _locked(
+def locked(
     path: Path, lock: Callable[[int, int], object] = fcntl.flock
 ) -> Iterator[None]:
     """Hold the kernel's lock on a folder or file. It ends with the process."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from classifier.datasets.archives import SUFFIXES, is_archive, stem, unpack
 from classifier.datasets.dataset import BadDataset, Dataset
+from classifier.datasets.flagged import is_flagged, read_flagged
 from classifier.datasets.flat_folders import read_flat_folders
 from classifier.datasets.layouts import (
     is_tiny_imagenet,
@@ -128,6 +129,9 @@ def _read_folder(
     labels: Path | None,
     splitting: Splitting,
 ) -> Dataset:
+    if is_flagged(folder):
+        flagged = _flagged(folder, want_train=want_train)
+        return replace(flagged, name=_plain_name(name))
     root = find_root(folder) or folder
     recorded = splitting.recorded
     flat = None
@@ -150,6 +154,15 @@ def _read_folder(
         notes.insert(0, f"the data set is in {root.relative_to(folder)}")
     own_notes = (*notes, *dataset.own_notes)
     return replace(dataset, source=str(folder), own_notes=own_notes)
+
+
+def _flagged(folder: Path, *, want_train: bool) -> Dataset:
+    if want_train:
+        raise BadDataset(
+            f"{folder} has flagged pictures, which are for compare and --evaluate; to "
+            "train on them, sort them into <class>/"
+        )
+    return read_flagged(folder)
 
 
 def _notes_about_parts(root: Path, *, is_flat: bool) -> Iterator[str]:

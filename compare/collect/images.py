@@ -15,6 +15,7 @@ from classifier.datasets.dataset import (
     file_sha256,
     part_digest,
 )
+from classifier.datasets.flagged import has_true_classes, is_flagged
 from classifier.datasets.listing import (
     describe_left_out,
     has_images,
@@ -158,7 +159,10 @@ def open_images(wanted: WantedImages, *, versions: Sequence[ModelAndVersion]) ->
         # Anybody can write there, and these images are sent to the service.
         logger.info("the registry names %s as the images", source)
     splitting = Splitting(takes_all=wanted.takes_all)
-    if may_be_split(source):
+    if is_flagged(_folder(source)):
+        if wanted.takes_all or not has_true_classes(_folder(source)):
+            return unlabelled_images(source, wanted.limit)
+    elif may_be_split(source):
         recorded = _recorded_split(versions)
         splitting = replace(splitting, recorded=recorded)
         has_labels = recorded or wanted.labels or wanted.takes_all
@@ -251,7 +255,8 @@ def unlabelled_images(source: str, limit: int | None) -> Images:
     for a name that is not valid text.
     """
     root = _folder(source)
-    listing = list_images(root)
+    notes = ".json" if is_flagged(root) else "\0"
+    listing = list_images(root, ignoring=lambda name: name.endswith(notes))
     names, files = listing.names, listing.files
     whole = Images(
         data_name=root.name or "images",

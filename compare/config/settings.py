@@ -160,7 +160,8 @@ class CompareConfig:
         Literal["validation", "all"],
         Flag(
             "of images without train/ and val/: those that the versions' runs recorded "
-            "for validation, or all"
+            "for validation, or all; of pictures flagged on a service's page: those "
+            "with a true class, or all, without"
         ),
     ] = "validation"
     limit: Annotated[

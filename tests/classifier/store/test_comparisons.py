@@ -85,6 +85,6 @@ def test_a_run_keeps_its_files(copy: Store, experiment: str) -> None:
     run = _log(copy, experiment, 1000, TAGS)
     MlflowClient(copy.uri).log_text(run, "{}", PICTURES)
 
-    assert copy.registry.file_of_run(run, PICTURES) == b"{}"
+    assert copy.registry.text_of_run(run, PICTURES) == "{}"
     assert copy.registry.file_of_run(run, "report.html") is None
     assert copy.registry.file_of_run("0" * 32, PICTURES) is None

@@ -9,6 +9,7 @@ import orjson
 from flask import Flask, Response, g, request
 
 from classifier.console.exits import WrongUsage
+from classifier.store.comparisons import iso_date
 from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import Keys, add_access
 from serving.http.bodies import MAX_BODY_BYTES, BadRequest, read_images
@@ -21,6 +22,8 @@ from serving.inference.native import is_patched
 from serving.inference.predictor import Proof
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
+from serving.protocols.comparisons import add_comparisons
+from serving.protocols.flagged import add_flagged
 from serving.protocols.predict import named, predict
 from serving.versions.loaded import VersionStatus
 from serving.versions.loading import open_pool, start_loading
@@ -87,7 +90,9 @@ def create_app(
     _add_served_as(app)
     _add_routes(app, service)
     open_inference.add_open_inference(app, service)
-    add_pages(app)
+    add_comparisons(app, service, every_seconds=config.follow_seconds)
+    add_flagged(app, service, config.flagged)
+    add_pages(app, keeps=config.flagged is not None)
     mlflow_scoring.add_mlflow_scoring(app, service)
     _add_errors(app, metrics)
     return app
@@ -219,6 +224,7 @@ def _entry(status: VersionStatus) -> dict[str, Any]:
         "precision_reason": None if proof is None else proof.reason,
         "run_id": version.run_id,
         "epoch": version.epoch,
+        "registered": version.created_ms and iso_date(version.created_ms),
         "val_top1_accuracy": version.val_top1_accuracy,
         "dataset": dataset,
     }

@@ -164,7 +164,7 @@ class ServingConfig:
         Path | None,
         Flag(
             "file of lines 'name predict|admin sha256-hex'",
-            group="keys and log",
+            group="keys, log and what is kept",
             metavar="FILE",
             default="none, anyone may send requests",
         ),
@@ -175,6 +175,15 @@ class ServingConfig:
             "host names besides its own to answer to on a loopback address without "
             "keys, such as a proxy's; * is any",
             default="none",
+        ),
+    ] = None
+    flagged: Annotated[
+        Path | None,
+        Flag(
+            "pictures that people mark on the page are kept here, with the answers to "
+            "them, for compare --data FOLDER",
+            metavar="FOLDER",
+            default="none, nothing is kept",
         ),
     ] = None
     log_format: Annotated[LogFormat, Flag("of the log on standard error")] = "json"
@@ -229,7 +238,7 @@ _GROUPS = (
     "how the network runs",
     "processes and batches",
     "limits and times",
-    "keys and log",
+    "keys, log and what is kept",
 )
 
 _EPILOG = """SERVING_MAX_LOADED=8 is --max-loaded 8, and so on for each flag; flags win.

@@ -23,6 +23,7 @@ from classifier.bundle.files import Bundle, read_bundle
 from classifier.datasets.dataset import Dataset
 from classifier.datasets.source import open_dataset
 from classifier.store.registry import Registry
+from compare.__main__ import main as compare
 from training.config.commands import QuantizeConfig
 from training.config.settings import TrainingConfig
 from training.publishing.quantization import quantise_version
@@ -158,6 +159,20 @@ def service(store: Store) -> Iterator[RunningService]:
     """A service of both versions."""
     with serving(store, "--versions", "v1,v2", "--drain-seconds", "0") as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def compared_store(
+    store: Store, service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """A copy of the store, with a comparison of its versions in MLflow."""
+    folder = tmp_path_factory.mktemp("compared-store")
+    made = store.copy(folder / "store")
+    command = ["--a", "v1", "--b", "v2", "--url", service.url, "--limit", "200"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", made.uri)
+        assert compare([*command, "--out", str(folder / "compare-v1-v2")]) == 0
+    return made
 
 
 def read_url(process: subprocess.Popen[str]) -> str:

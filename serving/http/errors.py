@@ -7,6 +7,7 @@ from flask import g, request
 from werkzeug.exceptions import HTTPException
 
 from classifier.console.text import printable_lines
+from classifier.datasets.flagged import FlaggedFull
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.store.versions import AmbiguousVersion, UnknownVersion
 from serving.http.auth import Forbidden, Unauthorized
@@ -24,6 +25,11 @@ from serving.versions.slot import NotReady, VersionFailed
 
 logger = logging.getLogger(__name__)
 
+
+class NotHere(LookupError):
+    """The service has no such thing."""
+
+
 KNOWN: dict[type[Exception], tuple[int, str]] = {
     BadRequest: (400, "bad_request"),
     BadTopK: (400, "bad_request"),
@@ -33,6 +39,7 @@ KNOWN: dict[type[Exception], tuple[int, str]] = {
     Unauthorized: (401, "unauthorized"),
     Forbidden: (403, "forbidden"),
     WrongModel: (404, "not_found"),
+    NotHere: (404, "not_found"),
     UnknownVersion: (404, "unknown_version"),
     RequestTimeout: (408, "request_timeout"),
     BodyTooLarge: (413, "body_too_large"),
@@ -41,6 +48,7 @@ KNOWN: dict[type[Exception], tuple[int, str]] = {
     VersionFailed: (503, "version_failed"),  # before its base class NotReady
     NotReady: (503, "not_ready"),
     DeadlinePassed: (504, "timeout"),
+    FlaggedFull: (507, "not_kept"),
 }
 
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}

@@ -36,15 +36,18 @@ DOCS_HEADERS = {
 }
 
 
-def add_pages(app: Flask) -> None:
-    """Adds the pages, and the files under /static that they are made of."""
+def add_pages(app: Flask, *, keeps: bool) -> None:
+    """Adds the pages, and the files under /static that they are made of.
+
+    `keeps` is whether pictures that people mark are kept.
+    """
     pages = Blueprint(
         "pages", __name__, static_folder="static", static_url_path="/static"
     )
 
     @pages.get("/")
     def page() -> Response:
-        text = render_template("index.html", most_bytes=MAX_BODY_BYTES)
+        text = render_template("index.html", most_bytes=MAX_BODY_BYTES, keeps=keeps)
         return Response(text, headers=HEADERS)
 
     @pages.get("/openapi.json")

@@ -74,7 +74,7 @@ class RegistryWatch:
 
     def __init__(self, registry: Registry, *models: str, every_seconds: float) -> None:
         """Reads the registry; raises StoreUnavailable. Later it may be unavailable."""
-        self._registry = registry
+        self.registry = registry
         self.models = models
         self._every_seconds = every_seconds
         self._of = {model: self._read_whole(model) for model in models}
@@ -129,7 +129,7 @@ class RegistryWatch:
         """Reads the version's files. Raises StoreUnavailable, BrokenBundle or
         OSError."""
         self._files.pop(version.name, None)
-        folder = self._registry.fetch(version)
+        folder = self.registry.fetch(version)
         self._files[version.name] = VersionFiles.of(folder)
         return read_bundle(folder)
 
@@ -201,10 +201,10 @@ class RegistryWatch:
         self._take(self._read_new, is_whole=False)
 
     def _read_whole(self, model: str) -> list[Version]:
-        return self._marked(self._registry.versions(model))
+        return self._marked(self.registry.versions(model))
 
     def _read_new(self, model: str, known: list[Version]) -> list[Version]:
-        found = self._registry.versions_since(model, known)
+        found = self.registry.versions_since(model, known)
         return self._read_whole(model) if found is None else self._marked(found)
 
     def _marked(self, versions: list[Version]) -> list[Version]:

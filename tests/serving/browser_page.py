@@ -30,11 +30,16 @@ GIVE = """
 
 
 READ = """
-    return [...document.querySelectorAll('#cards tbody')].map(body =>
-        [...body.rows].map(row => [
-            row.querySelector('.name').textContent,
-            Number(row.querySelector('data').value)]))
+    const table = document.querySelector('#answers table');
+    if (!table) return [];
+    return [...table.tHead.rows[0].cells].slice(1).map((_, at) =>
+        [...table.tBodies[0].rows].flatMap(row => {
+            const share = row.cells[at + 1].querySelector('data');
+            const name = row.querySelector('.name').textContent;
+            return share ? [[name, Number(share.value)]] : [];
+        }).sort((one, other) => other[1] - one[1])).filter(top => top.length);
 """
+"""For each version that has answered, its classes by probability."""
 
 
 class Page:
@@ -73,8 +78,8 @@ class Page:
 
     def tables(self, count: int) -> list[list[tuple[str, float]]]:
         """Of each version the names and probabilities that it shows."""
-        self.wait_for("#cards table", count=count)
-        return [[tuple(row) for row in table] for table in self.run(READ)]
+        self.wait_until(lambda: len(self.run(READ)) == count)
+        return [[tuple(row) for row in top] for top in self.run(READ)]
 
     def type(self, selector: str, *keys: str) -> None:
         (box,) = self.wait_for(selector)

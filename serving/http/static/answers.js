@@ -1,8 +1,6 @@
-// What versions answered about one picture: compared, and drawn side by side.
+// What versions answered about one picture: compared, and drawn as one table.
 // A column is {entry, answer}: a version of GET /versions, and its result of POST
 // /predict, or a Refusal, or undefined while it is asked.
-
-const COLOURS = 6; // of page.css
 
 export function el(name, properties = {}, ...children) {
   const element = Object.assign(document.createElement(name), properties);
@@ -14,18 +12,12 @@ export function el(name, properties = {}, ...children) {
 export const inWords = (words) =>
   [words.slice(0, -1).join(", "), ...words.slice(-1)].filter(Boolean).join(" and ");
 
-const percent = (share, digits) => `${(100 * share).toFixed(digits)}\u00a0%`;
+export const percent = (share, digits) => `${(100 * share).toFixed(digits)}\u00a0%`;
+export const day = (date) =>
+  new Date(date).toLocaleDateString("en-GB", { dateStyle: "medium" });
 const label = ({ entry }) => entry.name;
 const first = ({ answer }) => answer.top[0];
 const withAnswers = (columns) => columns.filter(({ answer }) => answer?.top);
-
-function grouped(items, keyOf) {
-  const groups = new Map();
-  for (const item of items) {
-    groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]);
-  }
-  return groups;
-}
 
 /** The columns, with a `sameAs` in each answer: its class's id, or the id of another
  * model's class of the same name. */
@@ -51,7 +43,7 @@ export function judge(columns) {
   const given = withAnswers(columns);
   if (!given.length) return null;
   const nameOf = namer(given);
-  const camps = [...grouped(given, (column) => first(column).sameAs).values()];
+  const camps = [...Map.groupBy(given, (column) => first(column).sameAs).values()];
   const names = camps.map(([column]) => nameOf(first(column)));
   const [who, said] = [inWords(given.map(label)), names.join(", ")];
   const verdict = (kind, sentence) => ({ kind, said, sentence });
@@ -76,86 +68,101 @@ export function overlap(columns) {
   return `In ${where}: ${common.length} of ${lists[0].length} classes${order}.`;
 }
 
-/** One card a column; `onServe` takes the name of a version that is not served. */
-export function cards(columns, onServe) {
-  const given = withAnswers(columns);
-  const look = { given, marks: marksOf(given), nameOf: namer(given) };
-  return columns.map((column) => {
-    const { entry, answer } = column;
-    if (!answer) return card(column, el("p", { className: "facts" }, "asking …"));
-    if (answer.top) return card(column, table(column, look));
-    const refusal = el("p", { className: "refusal" }, answer.message);
-    if (answer.code !== "unknown_version") return card(column, refusal);
-    const button = el("button", {}, `Serve ${label(column)} to everybody`);
-    button.addEventListener("click", () => onServe(entry.name));
-    return card(column, refusal, button);
-  });
+/** The table of all answers, and what each version without an answer says; `onServe`
+ * takes the name of a version that is not served, `truth` is the true class's id. */
+export function answersOf(columns, { truth, onServe }) {
+  const shown = columns.filter(({ answer }) => !answer || answer.top);
+  const refused = columns.filter((column) => !shown.includes(column));
+  return [
+    ...(shown.length ? [el("div", { className: "wide" }, table(shown, truth))] : []),
+    ...refused.map((column) => refusalOf(column, onServe)),
+  ];
 }
 
-function card(column, ...content) {
-  const id = `card-${encodeURIComponent(label(column))}`;
-  const title = el("h3", { id }, label(column), ...aliases(column.entry));
-  const known = el("p", { className: "facts" }, facts(column.entry));
-  const section = el("section", { className: "card" }, title, known, ...content);
-  section.setAttribute("aria-labelledby", id);
+function refusalOf({ entry, answer }, onServe) {
+  const words = el("p", {}, el("b", {}, entry.name), " ", answer.message);
+  const section = el("div", { className: "refusal" }, words);
+  if (answer.code === "unknown_version") {
+    const button = el("button", {}, `Serve ${entry.name} to everybody`);
+    button.addEventListener("click", () => onServe(entry.name));
+    section.append(button);
+  }
   return section;
 }
 
 export const aliases = (entry) =>
   entry.aliases.map((alias) => el("span", { className: "alias" }, alias));
 
-export function facts({ epoch, val_top1_accuracy: accuracy }) {
+/** "epoch 16 · validation 34.53 % · 24 Nov 2026" */
+export function facts({ epoch, val_top1_accuracy: accuracy, registered }) {
   const trained = epoch === null ? "" : `epoch ${epoch}`;
   const measured = accuracy === null ? "" : `validation ${percent(accuracy, 2)}`;
-  return [trained, measured].filter(Boolean).join(" · ");
+  const since = registered ? day(registered) : "";
+  return [trained, measured, since].filter(Boolean).join(" · ");
 }
 
-function table(column, look) {
-  const other = counterpart(column, look.given);
-  const titles = ["Class", "Probability", ...(other ? [`vs ${label(other)}`] : [])];
-  const head = titles.map((title) => el("th", { scope: "col" }, title));
-  const caption = `The likeliest classes of ${label(column)}`;
+/** A row for each class that a version names, a column for each version. */
+function table(columns, truth) {
+  const given = withAnswers(columns);
+  const [nameOf, rows] = [namer(given), classesOf(given)];
+  const isAgreed = judge(columns)?.kind !== "disagree";
+  const head = columns.map(({ entry }) => {
+    const known = el("small", {}, facts(entry));
+    return el("th", { scope: "col" }, el("b", {}, entry.name), ...aliases(entry), known);
+  });
+  const lines = rows.map((one) => {
+    const name = el("span", { className: "name", title: one.id }, nameOf(one));
+    const isTrue = truth !== undefined && [one.id, one.sameAs].includes(truth);
+    const mark = el("span", { className: "true" }, "true class");
+    const title = el("th", { scope: "row" }, name, ...(isTrue ? [mark] : []));
+    const cells = columns.map((column) => cell(column, one, { given, isAgreed }));
+    return el("tr", {}, title, ...cells);
+  });
+  const caption = el("caption", { className: "hidden" }, "The likeliest classes");
+  const titles = el("tr", {}, el("th", { scope: "col" }, "Class"), ...head);
   return el(
-    "table",
-    {},
-    el("caption", { className: "hidden" }, caption),
-    el("thead", {}, el("tr", {}, ...head)),
-    el("tbody", {}, ...column.answer.top.map((_, at) => row(column, at, other, look))),
+    "table", {}, caption, el("thead", {}, titles), el("tbody", {}, ...lines),
   );
 }
 
-/** Whose places those of a column are told against: the first's, or the other's. */
-function counterpart(column, given) {
-  if (column !== given[0]) return given[0];
-  return given.length === 2 ? given[1] : null;
+/** First answers in the versions' order, then the others by probability. */
+function classesOf(given) {
+  const firsts = given.map(first);
+  const others = given.flatMap(({ answer }) => answer.top.slice(1));
+  others.sort((one, other) => other.probability - one.probability);
+  const known = new Map();
+  for (const one of [...firsts, ...others]) {
+    if (!known.has(one.sameAs)) known.set(one.sameAs, one);
+  }
+  return [...known.values()];
 }
 
-function row(column, at, other, { given, marks, nameOf }) {
-  const answer = column.answer.top[at];
-  const { id, sameAs, probability } = answer;
-  const mark = marks.get(sameAs);
-  const isShared = mark !== undefined;
-  const unshared = given.length > 1 ? "mark-none" : "mark-alone";
-  const colour = isShared ? `mark-${mark % COLOURS}` : unshared;
-  const letter = isShared ? String.fromCharCode(65 + (mark % 26)) : "";
-  const fill = el("span", { className: colour });
-  fill.style.width = `${100 * probability}%`;
-  const differing = at > 0 ? [] : given.filter((one) => first(one).sameAs !== sameAs);
-  const title = el(
-    "span",
-    { className: "class" },
-    el("span", { className: `mark ${colour}`, ariaHidden: "true" }, letter),
-    el("span", { className: "name", title: id }, nameOf(answer)),
-    ...(differing.length ? [difference(differing)] : []),
-  );
-  const bar = el("span", { className: "bar", ariaHidden: "true" }, fill);
+function cell({ entry, answer }, { sameAs }, { given, isAgreed }) {
+  if (!answer) return el("td", { className: "absent" }, "…");
+  const placeIn = ({ top }) => top.findIndex((one) => one.sameAs === sameAs);
+  const place = placeIn(answer);
+  if (place < 0) {
+    const ofModel = given.filter((column) => column.entry.model === entry.model);
+    return absent(entry, answer, ofModel.some((one) => placeIn(one.answer) >= 0));
+  }
+  const { probability } = answer.top[place];
   const share = el("data", { value: probability }, inPercent(probability));
-  const head = el("th", { scope: "row" }, title, bar);
-  const line = el("tr", {}, head, el("td", {}, share));
-  if (other) line.append(el("td", {}, change(at, answer, other)));
-  line.dataset.id = sameAs;
-  line.classList.toggle("differs", differing.length > 0);
-  return line;
+  const fill = el("span");
+  fill.style.width = `${100 * probability}%`;
+  const bar = el("span", { className: "bar", ariaHidden: "true" }, fill);
+  const kind = isAgreed ? "first" : "first differs";
+  const said = place ? `answer ${place + 1}` : "first answer";
+  const words = el("span", { className: "hidden" }, `, ${said} of ${entry.name}`);
+  return el("td", { className: place ? "" : kind }, share, words, bar);
+}
+
+/** A class that is not listed is at most as likely as the last one that is; another
+ * model may not even have it. */
+function absent(entry, { top }, isOfModel) {
+  const title = `not among the ${top.length} likeliest of ${entry.name}`;
+  const last = inPercent(top.at(-1).probability);
+  const most = last.startsWith("<") ? last : `≤ ${last}`;
+  return el("td", { className: "absent", title }, isOfModel ? most : "–");
 }
 
 /** Of what is nearly 0 or 1 no more than is known to one digit. */
@@ -164,42 +171,10 @@ function inPercent(probability) {
   return (probability > 0.999 ? "> " : "") + percent(Math.min(probability, 0.999), 1);
 }
 
-function difference(differing) {
-  const many = differing.length > 3;
-  const who = many ? `${differing.length} others` : differing.map(label).join(", ");
-  return spoken(`≠ ${who}`, `differs from ${who}`, "difference");
-}
-
-/** Places up or down from another version's list. */
-function change(at, { sameAs }, other) {
-  const there = other.answer.top.findIndex((answer) => answer.sameAs === sameAs);
-  const absent = `not in ${label(other)}`;
-  if (there < 0 && other.entry.model) return spoken("not there", absent, "absent");
-  if (there < 0) return el("span", { className: "absent" }, absent);
-  const places = Math.abs(there - at);
-  if (!places) return spoken("=", `the same place as in ${label(other)}`);
-  const [arrow, word] = there > at ? ["▲", "higher"] : ["▼", "lower"];
-  return spoken(`${arrow} ${places}`, `${places} ${word} than in ${label(other)}`);
-}
-
-/** A sign for the eye, and the words for who hears the page. */
-function spoken(sign, words, className = "") {
-  const seen = el("span", { ariaHidden: "true" }, sign);
-  return el("span", { className }, seen, el("span", { className: "hidden" }, words));
-}
-
-const everyAnswer = (given) => given.flatMap(({ answer }) => answer.top);
-
-/** A number for each class that stands in two lists or more, in order of appearance. */
-function marksOf(given) {
-  const places = [...grouped(everyAnswer(given), ({ sameAs }) => sameAs)];
-  const shared = places.filter(([, answers]) => answers.length > 1);
-  return new Map(shared.map(([id], mark) => [id, mark]));
-}
-
 /** Names classes; two of the same name by their ids as well. */
 function namer(given) {
-  const ids = grouped(everyAnswer(given), ({ name }) => name);
+  const every = given.flatMap(({ answer }) => answer.top);
+  const ids = Map.groupBy(every, ({ name }) => name);
   const isShared = ({ name, sameAs }) =>
     ids.get(name).some((other) => other.sameAs !== sameAs);
   return (answer) => answer.name + (isShared(answer) ? ` (${answer.id})` : "");

@@ -1,16 +1,22 @@
-// THE STORY of the page: pictures come in, and are asked about one after the other.
+// THE STORY of the page: it opens on pictures of the last comparison; own pictures come
+// in, and are asked about one after the other.
 
+import { drawActions } from "./actions.js";
 import {
-  aliases, cards, el, facts, inWords, judge, overlap, withClasses,
+  aliases, answersOf, el, facts, inWords, judge, overlap, withClasses,
 } from "./answers.js";
-import { predict, readVersions, serve, useKey } from "./service.js";
+import { drawComparisons, picturesOf } from "./comparisons.js";
+import { predict, readComparisons, readVersions, serve, useKey } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
-const pictures = []; // {file, url, button, answers by version, times, problem, verdict}
+// {file, url, button, answers by version, times, problem, verdict, truth}, and `kept`,
+// the names of the versions, where a comparison has the picture and their answers.
+const pictures = [];
 const ticks = new Map(); // by a version's name: whether it is asked
 let versions = [];
 let shown = null;
 let isRunning = false;
+let isOpened = false;
 let lookAgain; // timer
 
 $("drop").addEventListener("click", () => $("file").click());
@@ -39,31 +45,39 @@ $("key-form").addEventListener("submit", (event) => {
 });
 $("again").addEventListener("click", run);
 for (const name of ["load", "error"]) $("picture").addEventListener(name, drawCaption);
-$("cards").addEventListener("pointerover", ({ target }) => {
-  const id = target.closest("tr")?.dataset.id;
-  for (const line of $("cards").querySelectorAll("tr[data-id]")) {
-    line.classList.toggle("linked", line.dataset.id === id);
-  }
-});
 run();
 
+/** Own pictures; those of a comparison leave. */
 function add(files) {
-  const added = Array.from(files, (file) => {
-    const url = URL.createObjectURL(file);
-    const image = el("img", { src: url, alt: "", loading: "lazy" });
+  if (!files.length) return;
+  enlist(Array.from(files, (file) => ({ file, answers: new Map() })));
+  $("finding").scrollIntoView({ block: "nearest" }); // on a phone it is further down
+  run();
+}
+
+function enlist(added) {
+  leave(pictures.filter(({ kept }) => kept));
+  for (const picture of added) {
+    picture.url = URL.createObjectURL(picture.file);
+    picture.times = [];
+    const image = el("img", { src: picture.url, alt: "", loading: "lazy" });
     image.addEventListener("error", () => image.classList.add("broken"));
-    const button = el("button", { type: "button" }, image, el("span"));
-    const picture = { file, url, button, answers: new Map(), times: [] };
-    button.addEventListener("click", () => show(picture));
-    $("pictures").append(el("li", {}, button));
-    return picture;
-  });
-  if (!added.length) return;
+    picture.button = el("button", { type: "button" }, image, el("span"));
+    picture.button.addEventListener("click", () => show(picture));
+    $("pictures").append(el("li", {}, picture.button));
+  }
   pictures.push(...added);
   $("history").hidden = pictures.length < 2;
   added.forEach(draw);
   show(added[0]);
-  run();
+}
+
+function leave(gone) {
+  for (const { button, url } of gone) {
+    button.parentElement.remove();
+    URL.revokeObjectURL(url);
+  }
+  pictures.splice(0, Infinity, ...pictures.filter((one) => !gone.includes(one)));
 }
 
 function show(picture) {
@@ -73,7 +87,37 @@ function show(picture) {
   Object.assign($("picture"), { src: picture.url, alt: picture.file.name });
   if (before) draw(before);
   draw(picture);
-  $("finding").scrollIntoView({ block: "nearest" }); // on a phone it is further down
+  if (isOpened) run();
+}
+
+/** The comparisons, and the pictures of the last one that has some. */
+async function openHome() {
+  isOpened = true;
+  const found = await readComparisons();
+  drawComparisons(found, versions, showDiffering);
+  const last = found.find(({ pictures: count, ...one }) => count && namesIn(one));
+  if (last && !pictures.length) await showDiffering(last);
+}
+
+async function showDiffering(comparison) {
+  try {
+    enlist(await picturesOf(comparison, namesIn(comparison)));
+  } catch (refusal) {
+    tell(refusal);
+  }
+}
+
+/** The names here of the two versions; null if one of them is not in the registry. */
+function namesIn({ a, b }) {
+  const [one, other] = [a, b].map((side) =>
+    versions.find(
+      ({ version, run_id, ...entry }) =>
+        side?.version === version &&
+        side.run_id === run_id &&
+        (entry.model ?? side.model) === side.model,
+    ),
+  );
+  return one && other ? { a: one.name, b: other.name } : null;
 }
 
 /** Asks whatever is not answered yet, and what is added meanwhile. */
@@ -86,8 +130,9 @@ async function run() {
     for (const { name, state } of versions) {
       if (state === "ready") forgetRefusals(name);
     }
-    for (let next = nextPicture(); next; next = nextPicture()) await ask(next);
     $("key-form").hidden = true;
+    if (!isOpened) await openHome();
+    for (let next = nextPicture(); next; next = nextPicture()) await ask(next);
   } catch (refusal) {
     tell(refusal);
   } finally {
@@ -110,11 +155,16 @@ async function refresh() {
   if (isLoading) lookAgain = setTimeout(run, 2000);
 }
 
-const asked = () => versions.filter(({ name }) => ticks.get(name));
-const missing = ({ answers, problem }) =>
-  problem ? [] : asked().filter(({ name }) => !answers.has(name));
+const asked = ({ kept }) =>
+  versions.filter(({ name }) => ticks.get(name) || kept?.includes(name));
+const missing = (picture) =>
+  picture.problem
+    ? []
+    : asked(picture).filter(({ name }) => !picture.answers.has(name));
 const nextPicture = () =>
-  [shown, ...pictures].find((picture) => picture && missing(picture).length);
+  [shown, ...pictures.filter(({ kept }) => !kept)].find(
+    (picture) => picture && missing(picture).length,
+  );
 
 /** One request for the versions in memory, and one for each that is to be loaded. */
 async function ask(picture) {
@@ -219,17 +269,19 @@ function draw(picture) {
   $("verdict").textContent = problem ? "No answer" : (verdict?.sentence ?? none);
   $("overlap").textContent = problem ?? overlap(columns);
   if (!columns.length) $("overlap").textContent = "No version is ticked.";
-  $("cards").replaceChildren(...(problem ? [] : cards(columns, serveToEverybody)));
+  const look = { truth: picture.truth?.id, onServe: serveToEverybody };
+  $("answers").replaceChildren(...(problem ? [] : answersOf(columns, look)));
+  drawActions(picture, columns, draw);
   drawCaption();
 }
 
-const columnsOf = ({ answers }) =>
+const columnsOf = (picture) =>
   withClasses(
-    asked().map((entry) => ({ entry, answer: answers.get(entry.name) })),
+    asked(picture).map((entry) => ({ entry, answer: picture.answers.get(entry.name) })),
   );
 
 function drawTally() {
-  const kinds = pictures.map(({ verdict }) => verdict?.kind);
+  const kinds = pictures.map(({ kept, verdict }) => !kept && verdict?.kind);
   const count = (kind) => kinds.filter((one) => one === kind).length;
   const compared = count("agree") + count("disagree");
   const words = `The first answers differ on ${count("disagree")} of ${compared}.`;
@@ -245,6 +297,13 @@ function drawCaption() {
       `${inWords(names)} in ${Math.round(milliseconds)}\u00a0ms`,
   );
   const size = width ? `${width} × ${height} pixels` : "";
-  const words = ["", size, ...times].filter((text, at) => !at || text).join(" · ");
-  $("caption").replaceChildren(el("b", {}, shown.file.name), words);
+  const truth = shown.truth ? `true class: ${shown.truth.name}` : "";
+  const words = ["", size, truth, shown.about, ...times]
+    .filter((text, at) => !at || text)
+    .join(" · ");
+  const { name } = shown.file;
+  const file = shown.kept
+    ? el("a", { href: shown.url, download: name, title: "save the picture" }, name)
+    : el("b", {}, name);
+  $("caption").replaceChildren(file, words);
 }

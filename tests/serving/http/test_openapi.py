@@ -18,9 +18,14 @@ from flask.testing import FlaskClient
 from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 
+from classifier.store.comparisons import read_comparisons
+from serving.app import create_app
+from serving.config import ServingConfig
 from serving.http.pages import WRITTEN_FOR, read_document
+from serving.metrics import Metrics
+from serving.versions.loading import open_pool
 from serving.versions.pool import PredictorPool
-from tests.conftest import RunningService, Store, encoded, npy, picture
+from tests.conftest import RunningService, Store, encoded, npy, picture, serving
 
 CONFIG = SchemathesisConfig.from_dict(
     {
@@ -38,7 +43,7 @@ CONFIG = SchemathesisConfig.from_dict(
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
-MODEL = "digits-tiny"
+MODEL, RUN = "digits-tiny", "RUN_ID"
 
 PNG = encoded(picture(16, 16), "PNG")
 
@@ -51,9 +56,12 @@ class _Wsgi:
     """The app, which is there later than the test cases that schemathesis makes."""
 
     app: Flask
+    run: str
+    """The comparison that the store has; the document cannot know its name."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ["REMOTE_ADDR"] = "127.0.0.1"  # of no other may versions be changed
+        environ["PATH_INFO"] = environ["PATH_INFO"].replace(RUN, self.run)
         return self.app(environ, start_response)
 
 
@@ -84,6 +92,8 @@ def _described() -> schemathesis.BaseSchema:
     known = document["components"]["schemas"]
     known["ModelName"]["enum"] = [MODEL]
     known["VersionName"]["enum"] = ["1", "v2", "@best", "latest", "v9"]
+    known["ComparisonRun"]["enum"] = [RUN, "another"]
+    del known["ClassId"]["type"]  # the digits' ids are numbers, which a query has too
     schema = schemathesis.openapi.from_dict(document, config=CONFIG)
     schema.app = WSGI
     return schema
@@ -92,10 +102,32 @@ def _described() -> schemathesis.BaseSchema:
 SCHEMA = _described()
 
 
+def _run(store: Store) -> str:
+    (comparison,) = read_comparisons(store.registry)
+    return comparison.run_id
+
+
+@pytest.fixture(scope="module")
+def pool(compared_store: Store) -> Iterator[PredictorPool]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", compared_store.uri)
+        pool = open_pool(ServingConfig(versions="v1,v2"), Metrics())
+    pool.load_wanted()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def app(pool: PredictorPool, tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    config = ServingConfig(flagged=tmp_path_factory.mktemp("flagged"))
+    return create_app(config, pool=pool)
+
+
 @pytest.fixture(autouse=True)
-def _serve(app: Flask, pool: PredictorPool) -> Iterator[None]:
+def _serve(app: Flask, pool: PredictorPool, compared_store: Store) -> Iterator[None]:
     """For schemathesis; what a test takes away is there for the next."""
     WSGI.app = app
+    WSGI.run = _run(compared_store)
     yield
     for version in ("v1", "v2"):
         pool.add(version)
@@ -225,6 +257,24 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
             "media_type": "application/x-npy",
         },
     ),
+    (
+        "POST",
+        "/flagged",
+        {
+            "query": {"version": ["v1", "v2"], "truth": "3"},
+            "body": PNG,
+            "media_type": "image/png",
+        },
+    ),
+    ("GET", "/comparisons", {}),
+    *(
+        (
+            "GET",
+            "/comparisons/{run}/{part}",
+            {"path_parameters": {"run": RUN, "part": part}},
+        )
+        for part in ("report", "pictures")
+    ),
     ("GET", "/versions", {}),
     ("GET", "/versions/{version}", {"path_parameters": {"version": "@best"}}),
     ("POST", "/versions/{version}", {"path_parameters": {"version": "v1"}}),
@@ -337,15 +387,23 @@ def test_no_version_of_ours_is_in_the_document() -> None:
     assert read_document()["info"]["version"] == "1"
 
 
+@pytest.fixture
+def own_service(compared_store: Store, tmp_path: Path) -> Iterator[RunningService]:
+    flags = ("--drain-seconds", "0", "--flagged", str(tmp_path / "flagged"))
+    with serving(compared_store, "--versions", "v1,v2", *flags) as service:
+        yield service
+
+
 def test_the_examples_of_the_page_work_as_they_stand(
-    service: RunningService, store: Store, tmp_path: Path
+    own_service: RunningService, compared_store: Store, tmp_path: Path
 ) -> None:
-    """But those that change what other tests are served with."""
+    """But those that change what is served."""
     assert shutil.which("curl"), "the examples are for curl"
     for name in ("x.jpg", "y.jpg"):
         (tmp_path / name).write_bytes(encoded(picture()))
     (tmp_path / ".curlrc").write_text("silent\nshow-error\nfail\n")
-    swaps = {WRITTEN_FOR: service.url, "MODEL": store.model}
+    swaps = {WRITTEN_FOR: own_service.url, "MODEL": compared_store.model}
+    swaps |= {RUN: _run(compared_store)}
     swaps |= {"v8": "v1", "v16": "v2", "versions/8": "versions/1", '"8"': '"1"'}
 
     for item in read_document()["paths"].values():

@@ -1,10 +1,14 @@
 """The page at /, in a real browser without a screen."""
 
 import hashlib
+import json
 import re
+import shlex
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,13 @@ import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 
 from classifier.datasets.dataset import Dataset
+from classifier.store.comparisons import read_comparisons
+from compare.collect.images import WantedImages, open_images
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.http.pages import WRITTEN_FOR, read_document
@@ -31,7 +39,7 @@ def page(driver: webdriver.Chrome) -> Iterator[Page]:
     page = Page(driver)
     yield page
     # Chromium writes down every refusal, and some tests ask for one.
-    refused = re.compile(r"\S+/(predict|versions)\S* - Failed to load resource")
+    refused = re.compile(r"\S+/(predict|versions|flagged)\S* - Failed to load resource")
     assert [line for line in page.log() if not refused.match(line)] == []
     entries = "performance.getEntriesByType('resource').map(e => e.name)"
     origin = page.run("return location.origin")
@@ -107,13 +115,15 @@ def test_a_picked_picture_is_answered_by_every_version_as_predict_does(
     assert page.text("#verdict") == f"v1 and v2 agree: {name}"
     size = "8 \N{MULTIPLICATION SIGN} 8 pixels"
     page.wait_for_text("#caption", f"{file.name} · {size} · v1 and v2 in ")
-    for number, card in zip("12", page.wait_for(".card", count=2), strict=True):
+    heads = page.wait_for("#answers thead th + th", count=2)
+    for number, head in zip("12", heads, strict=True):
         version = store.registry.resolve(store.model, number)
         accuracy = version.val_top1_accuracy
         assert accuracy is not None
-        assert f"epoch {number} · validation {100 * accuracy:.2f} %" in card.text
-        title = card.find_element(By.TAG_NAME, "h3").text.split()
-        assert title == [f"v{number}", *version.aliases]
+        assert f"epoch {number} · validation {100 * accuracy:.2f} % · " in head.text
+        assert head.text.endswith(f"{datetime.now(UTC):%Y}")
+        for word in (f"v{number}", *version.aliases):
+            assert word in head.text
 
 
 def test_where_first_answers_differ_words_and_marks_say_so(
@@ -129,24 +139,18 @@ def test_where_first_answers_differ_words_and_marks_say_so(
     assert page.text("#verdict") == f"v1 and v2 disagree: {names[0][0]}, {names[1][0]}"
     common = len({*names[0]} & {*names[1]})
     assert page.text("#overlap") == f"In both lists: {common} of 5 classes."
-    marks = page.wait_for("tr.differs .difference", count=2)
-    assert [mark.text.split("\n")[0] for mark in marks] == ["≠ v2", "≠ v1"]
-    letters: dict[str, str] = {}
-    for place, row in enumerate(page.wait_for("#cards tbody tr", count=10)):
-        mine, there = names[place // 5], names[1 - place // 5]
-        name = mine[place % 5]
-        change = row.find_elements(By.TAG_NAME, "td")[1].text.split("\n")[0]
-        assert change == _change(name, mine, there, other=f"v{2 - place // 5}")
-        letter = row.find_element(By.CLASS_NAME, "mark").text
-        assert (letter != "") is (name in there)
-        assert letters.setdefault(name, letter) == letter
-
-
-def _change(name: str, mine: list[str], there: list[str], *, other: str) -> str:
-    if name not in there:
-        return f"not in {other}"
-    up = there.index(name) - mine.index(name)
-    return "=" if up == 0 else f"{'▲' if up > 0 else '▼'} {abs(up)}"
+    rows = page.wait_for("#answers tbody tr", count=len({*names[0], *names[1]}))
+    shown = [row.find_element(By.CLASS_NAME, "name").text for row in rows]
+    assert shown[:2] == [names[0][0], names[1][0]]
+    assert {*shown} == {*names[0], *names[1]}
+    for row, name in zip(rows, shown, strict=True):
+        cells = row.find_elements(By.TAG_NAME, "td")
+        for cell, mine, top in zip(cells, names, answers[file], strict=True):
+            is_first = "differs" in (cell.get_attribute("class") or "")
+            assert is_first is (name == mine[0])
+            least = max(0.1, 100 * top[-1][1])
+            bound = f"{'≤' if least > 0.1 else '<'} {least:.1f} %"
+            assert (cell.text == bound) is (name not in mine), cell.text
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
@@ -178,12 +182,13 @@ def test_all_of_it_works_by_keyboard(
     page.wait_for("body[data-opened='2']")
     page.pick(*list(answers)[:2])
     page.wait_for("#pictures :is(.agree, .disagree)", count=2)
+    for key in (Keys.TAB, Keys.TAB, Keys.ENTER):  # the second picture
+        page.press(key)
+    second = answers[list(answers)[1]]
+    page.wait_until(lambda: page.tables(2) == second)
     for key in (Keys.TAB, Keys.SPACE):  # unticks the first version
         page.press(key)
-    assert page.tables(1) == [answers[next(iter(answers))][1]]
-    for key in (Keys.TAB, Keys.TAB, Keys.TAB, Keys.ENTER):  # v2, two pictures
-        page.press(key)
-    assert page.tables(1) == [answers[list(answers)[1]][1]]
+    assert page.tables(1) == [second[1]]
 
 
 def test_several_pictures_make_a_list_to_go_back_to(
@@ -244,14 +249,17 @@ def test_a_file_that_is_no_image_gets_the_services_message(
 
 
 @contextmanager
-def _serving(store: Store, config: ServingConfig, *, port: int = 0) -> Iterator[int]:
-    """Its port, while it serves."""
+def _serving(
+    store: Store, config: ServingConfig, *, port: int = 0, below: str = ""
+) -> Iterator[int]:
+    """Its port, while it serves; `below` is the path at which a proxy has it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.uri)
         pool = open_pool(config, Metrics())
     pool.load_wanted()
     app = create_app(config, pool=pool)
-    server = make_server("127.0.0.1", port, app, threaded=True)
+    mounted = DispatcherMiddleware(NotFound(), {below: app}) if below else app
+    server = make_server("127.0.0.1", port, mounted, threaded=True)
     thread = threading.Thread(target=server.serve_forever, name="test-service")
     thread.start()
     try:
@@ -313,8 +321,130 @@ def test_a_key_is_asked_for_and_what_is_served_may_be_changed(
         assert page.tables(1) == [answers[file][1]]
         page.wait_for("summary")[0].click()
         page.wait_for("#ask-v1")[0].click()
-        assert "version 'v1' is not served" in page.text(".card .refusal")
-        page.wait_for(".card button")[0].click()
+        assert "version 'v1' is not served" in page.text("#answers .refusal")
+        page.wait_for("#answers button")[0].click()
         assert page.tables(2) == answers[file]
 
         assert page.run("return [localStorage.length, document.cookie]") == [0, ""]
+
+
+def _differing(store: Store) -> dict[str, Any]:
+    """What the only comparison keeps of its first picture."""
+    (run,) = read_comparisons(store.registry)
+    kept = store.registry.file_of_run(run.run_id, "differing.json")
+    assert kept is not None
+    picture: dict[str, Any] = json.loads(kept)["pictures"][0]
+    return picture
+
+
+def _tops(picture: dict[str, Any]) -> list[list[tuple[str, float]]]:
+    return [
+        [(top["name"], top["probability"]) for top in picture[side]] for side in "ab"
+    ]
+
+
+@pytest.mark.parametrize("versions", ["v1,v2", "all"])
+def test_it_opens_on_a_picture_that_differs_and_asks_nothing(
+    page: Page, compared_store: Store, versions: str
+) -> None:
+    """Also if a version of the comparison is not loaded."""
+    picture = _differing(compared_store)
+    config = ServingConfig(versions=versions)
+    with _serving(compared_store, config, below="/flip") as port:
+        page.open(f"http://127.0.0.1:{port}/flip/")
+
+        assert page.tables(2) == _tops(picture)
+        names = [top[0][0] for top in _tops(picture)]
+        assert page.text("#verdict") == f"v1 and v2 disagree: {', '.join(names)}"
+        page.wait_for_text("#caption", f"true class: {picture['truth']['name']}")
+        page.wait_for_text("#caption", "of the comparison v1 → v2")
+        assert "% of first answers differ on 200 images" in page.text("#comparisons")
+        loaded = page.run("return performance.getEntriesByType('resource')")
+        assert not [entry for entry in loaded if "predict" in entry["name"]]
+
+
+def test_own_pictures_take_the_place_of_a_comparisons_which_come_back_by_a_click(
+    page: Page, compared_store: Store, answers: dict[Path, Any]
+) -> None:
+    picture, file = _differing(compared_store), _find(answers, agree=True)
+    with _serving(compared_store, ServingConfig(versions="v1,v2")) as port:
+        page.open(f"http://127.0.0.1:{port}")
+        page.wait_for("#pictures li", count=12)
+
+        page.pick(file)
+        page.wait_for("#history[hidden]")
+        assert page.tables(2) == answers[file]
+
+        page.wait_for("#comparisons button")[0].click()
+        page.wait_for("#pictures li", count=13)
+        assert page.tables(2) == _tops(picture)
+
+
+def test_the_report_opens_in_a_page_of_its_own(
+    page: Page, compared_store: Store
+) -> None:
+    with _serving(compared_store, ServingConfig(versions="v1,v2")) as port:
+        page.open(f"http://127.0.0.1:{port}")
+        (link,) = page.wait_for("#comparisons a")
+        page.driver.get(str(link.get_attribute("href")))
+
+        # Its script ran, and it is no page of the service.
+        page.wait_for("html.scripted")
+        assert page.run("return self.origin") == "null"
+        assert "v2 in place of v1" in page.text("h1")
+        page.open(f"http://127.0.0.1:{port}")
+        page.tables(2)
+
+
+def test_the_curl_line_asks_what_the_page_asked(
+    page: Page, service: RunningService, answers: dict[Path, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "a 'b' $(c).png"
+    source = _find(answers, agree=False)
+    file.write_bytes(source.read_bytes())
+    page.open(service.url)
+    page.pick(file)
+    page.tables(2)
+
+    page.wait_for("#copy")[0].click()
+
+    page.wait_for_text("#copy", "Copied")
+    command = ["sh", "-c", f"{page.text('#curl')} --silent"]
+    said = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    results = json.loads(said.stdout)["results"]
+    tops = [[(t["name"], t["probability"]) for t in r["top"]] for r in results]
+    assert tops == answers[source]
+    assert shlex.split(page.text("#curl"))[2] == f"@{file.name}"
+
+
+def test_a_picture_is_remembered_with_its_true_class(
+    page: Page, store: Store, answers: dict[Path, Any], tmp_path: Path
+) -> None:
+    file = _find(answers, agree=False)
+    config = ServingConfig(versions="v1,v2", flagged=tmp_path / "flagged")
+    with _serving(store, config) as port:
+        page.open(f"http://127.0.0.1:{port}")
+        page.pick(file)
+        page.tables(2)
+
+        page.type("#truth", "eleven", Keys.ENTER)
+        page.wait_for_text("#kept", "no class is called eleven")
+        page.type("#truth", "Seven", Keys.ENTER)
+        page.wait_for_text("#kept", "Remembered; 1 is kept.")
+
+        page.wait_for_text("#caption", "true class: seven")
+        assert page.run("return document.querySelectorAll('#classes option').length")
+    images = open_images(WantedImages(source=str(config.flagged)), versions=())
+    assert images.class_ids == ("7",)
+    assert images.files[0].read_bytes() == file.read_bytes()
+
+
+def test_without_a_folder_nothing_can_be_remembered(
+    page: Page, service: RunningService, answers: dict[Path, Any]
+) -> None:
+    page.open(service.url)
+    page.pick(_find(answers, agree=True))
+    page.tables(2)
+
+    page.wait_for("#curl")
+    page.wait_for("#keep", count=0)

@@ -27,7 +27,12 @@ def run(errand: Errand) -> int:
     if isinstance(errand, MatrixConfig):
         from compare.matrix.matrix import draw_matrix
 
-        return draw_matrix(errand.versions, model=errand.model, out=errand.out)
+        return draw_matrix(
+            errand.versions,
+            model=errand.model,
+            out=errand.out,
+            is_logged=not errand.no_mlflow,
+        )
     if isinstance(errand, CompareConfig):
         with early_service(
             url=errand.url,

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,45 @@ def try_to_log(drawn: Drawn) -> None:
         logger.warning("the candidate was not tagged: %s", logged.untagged)
 
 
+def try_to_log_matrix(files: Sequence[Path], *, name: str, model: str | None) -> None:
+    """Log the files of a matrix as a run, once; a store that fails is a warning.
+
+    `files` differ if the matrix does.
+    """
+    try:
+        registry = Registry()
+        with _store_or_disk(), sent_once():
+            _log_matrix(registry, files, {"model": model or "", "matrix": name})
+    except StoreUnavailable as error:
+        logger.warning("not logged in MLflow: %s", error)
+
+
+def _log_matrix(
+    registry: Registry, files: Sequence[Path], tags: Mapping[str, str]
+) -> None:
+    client = registry.client
+    advice = "leave MLflow out with --no-mlflow"
+    experiment = open_experiment(registry, EXPERIMENT, advice=advice)
+    digest = _digest_of(files)
+    known = f"tags.digest = '{digest}' AND attributes.status = 'FINISHED'"
+    if client.search_runs([experiment], filter_string=known, max_results=1):
+        return
+    kept = {name: value for name, value in tags.items() if value}
+    run = client.create_run(
+        experiment, tags={**kept, "digest": digest}, run_name=tags["matrix"]
+    )
+    for file in files:
+        client.log_artifact(run.info.run_id, str(file))
+    client.set_terminated(run.info.run_id, "FINISHED")
+    logger.info("logged in MLflow as run %s of %r", run.info.run_id, EXPERIMENT)
+
+
 def _digest(folder: Path) -> str:
     """Digest of the files that depend on answers and gates alone."""
-    found = (folder / name for name in ANSWERED if (folder / name).is_file())
+    return _digest_of([folder / name for name in ANSWERED if (folder / name).is_file()])
+
+
+def _digest_of(found: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in found)).hexdigest()
 
 

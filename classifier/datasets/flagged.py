@@ -26,6 +26,10 @@ MOST_BYTES = 500_000_000
 HASH_LETTERS = 20
 
 
+PICKED = "people picked these pictures, so no share here holds for other images"
+"""A note for every report."""
+
+
 class FlaggedFull(NotNow, RuntimeError):
     """The folder has as many pictures, or bytes, as it may have."""
 
@@ -101,14 +105,17 @@ def read_flagged(folder: Path) -> Dataset:
         tuple(folder / picture.name for picture in known),
     )
     others = len(pictures) - len(known)
-    note = f"left out {others:,} flagged pictures without a true class"
+    left_out = (
+        f"left out {others:,} flagged pictures without a true class; --part all takes "
+        "all, without classes"
+    )
     return Dataset(
         name=folder.name,
         source=str(folder),
         labels=Labels.from_ids(class_ids, names),
         val=part,
         train=None,
-        own_notes=(f"{note}; --part all takes all, without classes",) * bool(others),
+        own_notes=(PICKED, left_out) if others else (PICKED,),
     )
 
 

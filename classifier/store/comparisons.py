@@ -54,6 +54,9 @@ class LoggedComparison:
     date: str
     """When it began, as ISO 8601 in UTC."""
 
+    model: str | None
+    """None if versions of several models were compared."""
+
     a: ComparedVersion | None
     b: ComparedVersion | None
     dataset: str | None
@@ -63,9 +66,10 @@ class LoggedComparison:
     """Number of pictures on which the versions differ, with their answers."""
 
     def is_of(self, models: tuple[str, ...]) -> bool:
-        """Whether a version of `models` was compared; a matrix always counts."""
-        sides = [side for side in (self.a, self.b) if side is not None]
-        return not sides or any(side.model in models for side in sides)
+        """Whether a version of `models` was compared."""
+        sides = [side.model for side in (self.a, self.b) if side is not None]
+        of_matrix = [self.model or models[0]]
+        return any(model in models for model in sides or of_matrix)
 
 
 def read_comparisons(registry: "Registry") -> list[LoggedComparison]:
@@ -97,6 +101,7 @@ def _comparison(run: "Run") -> LoggedComparison:
         run_id=str(run.info.run_id),
         name=str(run.info.run_name),
         date=iso_date(run.info.start_time),
+        model=tags.get("model"),
         a=_version(tags, "a"),
         b=_version(tags, "b"),
         dataset=tags.get("dataset.name"),

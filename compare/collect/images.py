@@ -15,7 +15,7 @@ from classifier.datasets.dataset import (
     file_sha256,
     part_digest,
 )
-from classifier.datasets.flagged import has_true_classes, is_flagged
+from classifier.datasets.flagged import PICKED, has_true_classes, is_flagged
 from classifier.datasets.listing import (
     describe_left_out,
     has_images,
@@ -161,7 +161,8 @@ def open_images(wanted: WantedImages, *, versions: Sequence[ModelAndVersion]) ->
     splitting = Splitting(takes_all=wanted.takes_all)
     if is_flagged(_folder(source)):
         if wanted.takes_all or not has_true_classes(_folder(source)):
-            return unlabelled_images(source, wanted.limit)
+            images = unlabelled_images(source, wanted.limit)
+            return replace(images, notes=(PICKED, *images.notes))
     elif may_be_split(source):
         recorded = _recorded_split(versions)
         splitting = replace(splitting, recorded=recorded)

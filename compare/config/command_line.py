@@ -86,7 +86,7 @@ def _check_flags(kind: type[Errand], typed: dict[str, Any]) -> None:
             )
         return
     name = "from" if kind is RedrawConfig else "matrix"
-    # --no-mlflow changes nothing here: these commands log nothing.
+    # --no-mlflow changes nothing with --from, which logs nothing.
     others = (flag_names(kind) | {"no_mlflow"}) - {name}
     if wrong := sorted(set(typed) - others - {name}):
         raise ValueError(

@@ -280,6 +280,7 @@ class MatrixConfig:
     ]
     model: _Model = None
     out: _Out = None
+    no_mlflow: _NoMlflow = False
 
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:

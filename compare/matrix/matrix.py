@@ -20,6 +20,9 @@ from classifier.store.versions import (
 )
 from compare.collect.schema import is_file_name
 from compare.matrix.output import (
+    CSV,
+    JSON,
+    PAGE,
     Matrix,
     MatrixData,
     MatrixPair,
@@ -28,6 +31,7 @@ from compare.matrix.output import (
     write_matrix,
 )
 from compare.matrix.predictions import ValidatedVersion, read_side_by_side
+from compare.mlflow_log import try_to_log_matrix
 from compare.report.terminal import print_lines
 from compare.results.comparison import NotComparable
 from compare.results.record import ForeignFolder
@@ -47,8 +51,10 @@ DRAWN, NOT_COMPARABLE = 0, 3
 logger = logging.getLogger(__name__)
 
 
-def draw_matrix(names: str, *, model: str | None, out: Path | None) -> int:
-    """Write the folder, print the table, return the exit code.
+def draw_matrix(
+    names: str, *, model: str | None, out: Path | None, is_logged: bool = False
+) -> int:
+    """Write the folder, print the table, log both, return the exit code.
 
     The code is 3 if the versions were validated on different images or classes. Raises
     UnknownModel, UnknownVersion, ForeignFolder, StoreUnavailable or OSError.
@@ -69,6 +75,9 @@ def draw_matrix(names: str, *, model: str | None, out: Path | None) -> int:
     make_folder(folder, flag="--out")
     write_matrix(folder, matrix)
     print_lines(matrix_lines(matrix, folder))
+    if is_logged and registry is not None:
+        files = [folder / file for file in (JSON, CSV, PAGE)]
+        try_to_log_matrix(files, name=f"all pairs of {names}", model=matrix.model)
     return DRAWN
 
 

@@ -8,9 +8,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from classifier.store.comparisons import PICTURES, PICTURES_TAG
+from classifier.store.comparisons import (
+    MATRIX,
+    PICTURES,
+    PICTURES_TAG,
+    read_comparisons,
+)
 from classifier.store.location import is_there_a_store
 from classifier.store.versions import UnknownVersion
+from compare.__main__ import main
 from compare.config.settings import RedrawConfig
 from compare.mlflow_log import LOGGED, log_comparison, promote, scalars, try_to_log
 from compare.report.draw import Drawn, redraw
@@ -238,3 +244,19 @@ def test_scalars_are_the_numbers_that_exist_by_their_gates_names() -> None:
         "top1.delta": 0.5,
         "top1.delta.high": 0.75,
     }
+
+
+def test_a_matrix_is_logged_once(own_store: Store, tmp_path: Path) -> None:
+    for out in ("x", "y"):
+        command = ["--matrix", "v1,v2", "--out", str(tmp_path / out)]
+        assert main(command) == 0
+    assert main(["--matrix", "v2,v1", "--out", str(tmp_path / "z"), "--no-mlflow"]) == 0
+
+    (run,) = _runs(own_store)
+    assert run.info.run_name == "all pairs of v1,v2"
+    (listed,) = read_comparisons(own_store.registry)
+    assert (listed.model, listed.a, listed.b) == (own_store.model, None, None)
+    assert listed.is_of((own_store.model,))
+    assert not listed.is_of(("another",))
+    page = own_store.registry.file_of_run(listed.run_id, MATRIX)
+    assert page == (tmp_path / "y" / MATRIX).read_bytes()

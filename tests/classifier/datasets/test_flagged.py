@@ -10,6 +10,7 @@ import pytest
 from classifier.datasets import flagged
 from classifier.datasets.dataset import BadDataset
 from classifier.datasets.flagged import (
+    PICKED,
     FlaggedFull,
     is_flagged,
     keep_flagged,
@@ -98,7 +99,8 @@ def test_those_with_a_true_class_are_a_labelled_set_and_the_others_are_counted(
     classes = dict(zip(images.names, images.class_ids, strict=True))
     assert classes == {names[0]: "n01", names[2]: "n02"}
     assert images.class_names["n01"] == "goldfish"
-    (note,) = images.notes
+    picked, note = images.notes
+    assert picked == PICKED
     assert note.startswith("left out 1 flagged pictures without a true class; --part")
     whole = open_images(WantedImages(source=str(folder), takes_all=True), versions=())
     assert (sorted(whole.names), whole.class_ids) == (sorted(names), None)
@@ -111,7 +113,7 @@ def test_without_any_true_class_they_are_images_without_labels(folder: Path) -> 
 
     images = open_images(WantedImages(source=str(folder)), versions=())
 
-    assert (images.names, images.class_ids, images.notes) == ((name,), None, ())
+    assert (images.names, images.class_ids, images.notes) == ((name,), None, (PICKED,))
 
 
 def test_a_picture_that_the_operator_deleted_is_not_missed(folder: Path) -> None:

@@ -14,7 +14,9 @@ export const inWords = (words) =>
 
 export const percent = (share, digits) => `${(100 * share).toFixed(digits)}\u00a0%`;
 export const day = (date) =>
-  new Date(date).toLocaleDateString("en-GB", { dateStyle: "medium" });
+  new Date(date)
+    .toLocaleDateString("en-GB", { dateStyle: "medium" })
+    .replaceAll(" ", "\u00a0");
 const label = ({ entry }) => entry.name;
 const first = ({ answer }) => answer.top[0];
 const withAnswers = (columns) => columns.filter(({ answer }) => answer?.top);

@@ -210,17 +210,19 @@ def test_several_pictures_make_a_list_to_go_back_to(
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(
-    page: Page, service: RunningService, answers: dict[Path, Any]
+    page: Page, copy: Store, answers: dict[Path, Any]
 ) -> None:
+    """The table of four versions scrolls in itself."""
     phone = {"width": 360, "height": 760, "deviceScaleFactor": 1, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
-        page.open(service.url)
-        page.pick(*list(answers)[:9])
-        page.wait_for("#pictures :is(.agree, .disagree)", count=9)
-        page.tables(2)
-        width = page.run("return document.scrollingElement.scrollWidth")
-        seen = page.run("return innerWidth")
+        with _serving(copy, ServingConfig(versions="v1,v2,v3,v4")) as port:
+            page.open(f"http://127.0.0.1:{port}")
+            page.pick(*list(answers)[:9])
+            page.wait_for("#pictures :is(.agree, .disagree)", count=9)
+            page.tables(4)
+            width = page.run("return document.scrollingElement.scrollWidth")
+            seen = page.run("return innerWidth")
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

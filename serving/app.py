@@ -18,13 +18,15 @@ from serving.http.pages import add_pages
 from serving.http.request_log import add_request_log
 from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
-from serving.inference.native import is_patched
+from serving.inference.native import is_patched, run_natively
 from serving.inference.predictor import Proof
 from serving.metrics import Metrics
 from serving.protocols import mlflow_scoring, open_inference
 from serving.protocols.comparisons import add_comparisons
 from serving.protocols.flagged import add_flagged
 from serving.protocols.predict import named, predict
+from serving.shadow.kept import KeptImages, NothingKept
+from serving.shadow.shadow import Shadow, open_shadow
 from serving.versions.loaded import VersionStatus
 from serving.versions.loading import open_pool, start_loading
 from serving.versions.pool import PredictorPool
@@ -79,6 +81,7 @@ def create_app(
         timeout_seconds=config.timeout_seconds,
         is_draining=is_draining,
         all_ready=all_ready,
+        shadow=open_shadow(config, pool, metrics),
     )
     app = Flask(__name__, static_folder=None, template_folder="http/templates")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -89,6 +92,7 @@ def create_app(
     _add_query_check(app)
     _add_served_as(app)
     _add_routes(app, service)
+    _add_shadow(app, service.shadow)
     open_inference.add_open_inference(app, service)
     add_comparisons(app, service, every_seconds=config.follow_seconds)
     add_flagged(app, service, config.flagged)
@@ -138,6 +142,7 @@ def _add_routes(app: Flask, service: Service) -> None:
                 top=top,
                 decode=service.decode(request, deadline),
                 deadline=deadline,
+                shadow=service.shadow,
             )
         model = predictors[0].version.model
         return _json({"model": model, "results": results})
@@ -178,8 +183,41 @@ def _add_routes(app: Flask, service: Service) -> None:
         service.metrics.registry_up.set(pool.watch.is_up)
         loaded = pool.loaded()
         flips = {s.version.name: proof.flips for s in loaded if (proof := _proof(s))}
-        text = service.metrics.text([_info(status) for status in loaded], flips)
+        rates = {} if service.shadow is None else service.shadow.rates()
+        text = service.metrics.text(
+            [_info(status) for status in loaded],
+            flips,
+            {pair: vars(rate) for pair, rate in rates.items()},
+        )
         return Response(text, mimetype="text/plain; version=0.0.4")
+
+
+def _add_shadow(app: Flask, shadow: Shadow | None) -> None:
+    def kept() -> KeptImages:
+        if shadow is None or shadow.kept is None:
+            raise NothingKept(
+                "this service keeps no images; start it with --shadow VERSION "
+                "--shadow-keep FOLDER"
+            )
+        return shadow.kept
+
+    @app.get("/shadow")
+    def shadow_() -> Response:
+        return _json({"version": None} if shadow is None else shadow.to_json())
+
+    @app.get("/shadow/images")
+    def kept_images() -> Response:
+        return _json({"images": run_natively(kept().entries)})
+
+    @app.get("/shadow/images/<name>")
+    def kept_image(name: str) -> Response:
+        image = run_natively(kept().image, name)
+        # Bytes that a user sent: no browser shall guess what they are, or show them.
+        headers = {
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": "attachment",
+        }
+        return Response(image, headers=headers, mimetype="application/octet-stream")
 
 
 def _query() -> tuple[list[str | None], int | None]:

@@ -52,6 +52,27 @@ class ServingConfig:
             least=1,
         ),
     ] = 4
+    shadow: Annotated[
+        str | None,
+        Flag(
+            "version that is asked again about a share of what the default version "
+            "answers, after the answer; GET /shadow counts disagreements",
+            metavar="VERSION",
+            default="none",
+        ),
+    ] = None
+    shadow_rate: Annotated[
+        float, Flag("that share; dropped while others wait", least=0, most=1)
+    ] = 0.1
+    shadow_keep: Annotated[
+        Path | None,
+        Flag(
+            "keeps the last 1,000 images on which the two disagree; they are pictures "
+            "of users",
+            metavar="FOLDER",
+            default="none is kept",
+        ),
+    ] = None
     host: Annotated[str, Flag("address to listen on", group="where it listens")] = (
         "127.0.0.1"
     )
@@ -217,6 +238,8 @@ class ServingConfig:
         """The form in which versions are loaded; with auto another may replace it."""
         precision = self.precision
         return Form(self.backend, "fp32" if precision == "auto" else precision)
+        if self.shadow_keep is not None and self.shadow is None:
+            raise ValueError("shadow_keep needs shadow, the version to compare with")
 
     @property
     def own_names(self) -> frozenset[str]:
@@ -248,6 +271,7 @@ examples:
   python -m serving --model digits-resnet18 --versions v8,v16
   python -m serving --versions birds/v3,birds/@best,other/v1
   python -m serving --versions @best,v8 --host 0.0.0.0 --keys keys.txt
+  python -m serving --versions @best --shadow @candidate --shadow-rate 0.1
   python -m serving --backend torch --device cuda --port 0
 
 exit codes: 0 stopped, 2 wrong usage, 3 not now (store, address, device, a version that

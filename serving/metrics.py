@@ -49,6 +49,12 @@ class Metrics:
         self.rejected = counter(
             "rejected", "Requests refused, by the error's code.", ("reason",)
         )
+        self.shadow_images = counter(
+            "shadow_images",
+            "Images that the shadow version was to be asked: agreed or disagreed with "
+            "the default version's first answer, dropped (busy) or failed.",
+            ("version", "shadow", "result"),
+        )
         self.loads = counter("model_loads", "Versions loaded.", ("version", "result"))
         self.request_seconds = histogram(
             "request_duration_seconds",
@@ -112,6 +118,9 @@ class Metrics:
             still_queued=self.queue_depth.labels(version).set,
         )
 
+    def count_shadow(self, pair: tuple[str, str], result: str, images: int) -> None:
+        self.shadow_images.labels(*pair, result).inc(images)
+
     @contextmanager
     def load(self, version: str) -> Iterator[None]:
         try:
@@ -122,36 +131,62 @@ class Metrics:
         self.loads.labels(version, "loaded").inc()
 
     def text(
-        self, served: Sequence[Mapping[str, str]], flips: Mapping[str, float | None]
+        self,
+        served: Sequence[Mapping[str, str]],
+        flips: Mapping[str, float | None],
+        rates: Mapping[tuple[str, str], Mapping[str, float | None]],
     ) -> bytes:
         """The text that Prometheus reads; `served` has the labels of each version in
-        memory, and `flips` the proved ones' share of first answers that differ."""
+        memory, `flips` the proved ones' share of first answers that differ, `rates` the
+        disagreement of default and shadow version this hour."""
         registry = self._registry
         if METRICS_FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         info = CollectorRegistry()
-        info.register(_ModelInfo(served, flips))
+        info.register(_Now(served, flips, rates))
         return generate_latest(registry) + generate_latest(info)
 
 
-class _ModelInfo(Collector):
-    """The metrics of versions in memory; new for each reading, as versions change."""
+class _Now(Collector):
+    """Metrics that are made anew for each reading: versions and hours change."""
 
     def __init__(
-        self, served: Sequence[Mapping[str, str]], flips: Mapping[str, float | None]
+        self,
+        served: Sequence[Mapping[str, str]],
+        flips: Mapping[str, float | None],
+        rates: Mapping[tuple[str, str], Mapping[str, float | None]],
     ) -> None:
         self._served = served
         self._flips = flips
+        self._rates = rates
 
     def collect(self) -> Iterator[Metric]:
+        yield self._model_info()
+        yield self._model_flips()
+        family = GaugeMetricFamily(
+            "serving_shadow_disagreement_rate",
+            "Share of this hour's images (UTC) on which the first answers of default "
+            "and shadow version differ, and its 95 % interval.",
+            labels=("version", "shadow", "bound"),
+        )
+        for pair, bounds in self._rates.items():
+            for bound, value in bounds.items():
+                if value is not None:
+                    family.add_metric((*pair, bound), value)
+        if family.samples:
+            yield family
+
+    def _model_info(self) -> Metric:
         names = list(self._served[0]) if self._served else []
         family = GaugeMetricFamily(
             "serving_model_info", "The versions in memory.", labels=names
         )
         for labels in self._served:
             family.add_metric(list(labels.values()), 1)
-        yield family
+        return family
+
+    def _model_flips(self) -> Metric:
         family = GaugeMetricFamily(
             "serving_model_flips",
             "Share of the kept images whose first answer is not fp32's.",
@@ -160,4 +195,4 @@ class _ModelInfo(Collector):
         for version, share in self._flips.items():
             if share is not None:
                 family.add_metric([version], share)
-        yield family
+        return family

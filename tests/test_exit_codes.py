@@ -11,6 +11,7 @@ import compare.report.draw
 import compare.results.record
 import serving.http.auth
 import serving.server.supervisor
+import serving.shadow.shadow
 import training.compute
 import training.optimization.layers
 import training.optimization.trainer
@@ -54,6 +55,7 @@ CODES: dict[type[Exception], int] = {
     training.run.preflight.TooManyProcesses: 2,
     serving.http.auth.BadKeys: 2,
     serving.http.auth.NoKeys: 2,
+    serving.shadow.shadow.UnfitShadow: 2,
     compare.results.record.ForeignFolder: 2,
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,

@@ -33,8 +33,10 @@ OPEN = PROBES | {
 }
 """Routes without a key: health checks, and pages without data of the models."""
 
-CHANGES = frozenset(
+ADMIN = frozenset(
     (
+        ("GET", "/shadow/images"),
+        ("GET", "/shadow/images/<name>"),
         ("POST", "/versions/<asked>"),
         ("DELETE", "/versions/<asked>"),
         ("POST", "/versions/<path:asked>"),
@@ -43,6 +45,8 @@ CHANGES = frozenset(
         ("POST", "/v2/repository/models/<model>/unload"),
     )
 )
+"""Routes that change what is served, or show pictures of users. They need a key of
+scope admin; without keys, a caller on this machine."""
 
 PROXIES = (
     *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
@@ -114,7 +118,8 @@ class Keys:
         if scope == "admin" and all(key.scope != "admin" for key in found):
             raise Forbidden(
                 f"the key {found[0].name!r} may ask for predictions alone; changing "
-                f"what is served takes a key of scope 'admin'"
+                f"what is served, or reading images that are kept, takes a key of "
+                f"scope 'admin'"
             )
         return found[0].name
 
@@ -189,14 +194,14 @@ def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> N
         rule = None if url_rule is None else url_rule.rule
         if rule is None or rule in PROBES:
             return
-        is_change = (request.method, rule) in CHANGES
+        is_admins = (request.method, rule) in ADMIN
         if keys is None:
             _check_name(own_names)
-            if is_change:
+            if is_admins:
                 _check_local()
         elif rule not in OPEN:
             authorization = request.headers.get("Authorization")
-            keys.check(authorization, "admin" if is_change else "predict")
+            keys.check(authorization, "admin" if is_admins else "predict")
 
 
 def _check_name(own_names: frozenset[str]) -> None:
@@ -223,8 +228,9 @@ def _check_local() -> None:
     server = request.environ.get("SERVER_NAME", "")
     if not (_is_loopback(server) and _is_loopback(request.remote_addr or "")):
         raise Forbidden(
-            "without keys, what is served is changed from this machine alone, and on a "
-            "service that listens on a loopback address; start it with --keys FILE"
+            "without keys, what is served is changed, and images that are kept are "
+            "read, from this machine alone, and on a service that listens on a "
+            "loopback address; start it with --keys FILE"
         )
     found = [header for header in PROXIES if header in request.headers]
     if found:
@@ -244,7 +250,9 @@ def _check_local() -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     is_foreign = origin is not None and origin.partition("://")[2] != request.host
     if is_foreign or site not in ("same-origin", "none"):
-        raise Forbidden("a page of another site may not load or unload versions")
+        raise Forbidden(
+            "a page of another site may not load or unload versions, or read images"
+        )
 
 
 @lru_cache(maxsize=256)

@@ -21,6 +21,7 @@ from serving.http.bodies import (
 from serving.http.service import WrongModel
 from serving.inference.batcher import DeadlinePassed, Overloaded
 from serving.inference.predictor import BadTopK
+from serving.shadow.kept import NothingKept
 from serving.versions.slot import NotReady, VersionFailed
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ KNOWN: dict[type[Exception], tuple[int, str]] = {
     Forbidden: (403, "forbidden"),
     WrongModel: (404, "not_found"),
     NotHere: (404, "not_found"),
+    NothingKept: (404, "not_found"),
     UnknownVersion: (404, "unknown_version"),
     RequestTimeout: (408, "request_timeout"),
     BodyTooLarge: (413, "body_too_large"),

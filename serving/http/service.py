@@ -19,6 +19,7 @@ from serving.inference.batcher import overloaded
 from serving.inference.decoding import ClientWait, DecodeAll, Decoder
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
+from serving.shadow.shadow import Shadow
 from serving.versions.pool import PredictorPool
 from serving.versions.slot import NotReady
 from serving.worker_sync import Control
@@ -69,6 +70,8 @@ class Service:
 
     all_ready: Callable[[], bool]
     """Whether all processes have loaded their versions; once true, always true."""
+
+    shadow: Shadow | None = None
 
     def check_model(self, name: str) -> None:
         """Raises WrongModel; for protocols whose requests name a model."""

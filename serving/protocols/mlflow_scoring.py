@@ -78,6 +78,7 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
                 predictor,
                 decode=service.decode(request, deadline),
                 deadline=deadline,
+                shadow=service.shadow,
             )
             if isinstance(payload.images, ImageArray):
                 logits = answer.logits.tolist()

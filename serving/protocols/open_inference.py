@@ -193,6 +193,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
                 predictor,
                 decode=service.decode(request, deadline),
                 deadline=deadline,
+                shadow=service.shadow,
             )
             body, json_length = write_inference(inference, predictor, answer)
         if json_length is None:

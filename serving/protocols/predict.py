@@ -2,10 +2,13 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
+from flask import Response, after_this_request
 
 from classifier.images.decoding import ImageTooLarge, UndecodableImage
 from classifier.images.resizing import Resizing
@@ -15,6 +18,7 @@ from serving.http.bodies import ImageArray, check_size
 from serving.inference.batcher import DeadlinePassed, Images, Inference, Request
 from serving.inference.decoding import DecodeAll, Decoded
 from serving.inference.predictor import BadTopK, Predictor
+from serving.shadow.shadow import Shadow
 
 DEFAULT_TOP_K = 5
 
@@ -35,6 +39,7 @@ def predict(
     top: int | None,
     decode: DecodeAll,
     deadline: float,
+    shadow: Shadow | None = None,
 ) -> list[dict[str, Any]]:
     """The `results` of POST /predict, ordered by image, then by version as requested.
 
@@ -43,7 +48,7 @@ def predict(
     or DeadlinePassed (`deadline` is a time of time.monotonic()).
     """
     tops = [top_of(predictor, top) for predictor in predictors]
-    answers = infer(images, predictors, decode=decode, deadline=deadline)
+    answers = infer(images, predictors, decode=decode, deadline=deadline, shadow=shadow)
     rows = [
         _row(predictor, answer, count)
         for predictor, answer, count in zip(predictors, answers, tops, strict=True)
@@ -61,18 +66,37 @@ def infer(
     *,
     decode: DecodeAll,
     deadline: float,
+    shadow: Shadow | None = None,
 ) -> list[Inference]:
-    """Logits and failures of all images, for each version. Raises as `predict` does."""
+    """Logits and failures of all images, for each version. Raises as `predict` does.
+
+    `shadow` gets a share of the images when the answer has been sent; it needs a
+    request of flask.
+    """
     resizings = {predictor.resizing for predictor in predictors}
-    decoded = images if isinstance(images, ImageArray) else decode(images, resizings)
-    answers = _run_versions(
-        [(p, *_for_version(decoded, p)) for p in predictors], deadline
-    )
+    with shadow or nullcontext():
+        decoded = (
+            images if isinstance(images, ImageArray) else decode(images, resizings)
+        )
+        work = [(p, *_for_version(decoded, p)) for p in predictors]
+        answers = _run_versions(work, deadline)
     if len(answers[0].logits) == 1:
         for answer in answers:
             for error in answer.failures.values():
                 raise error
+    if shadow is not None and shadow.samples(predictors):
+        files = None if isinstance(images, ImageArray) else images
+        _when_sent(partial(shadow.offer, files, *work[0], answers[0]))
     return answers
+
+
+def _when_sent(act: Callable[[], object]) -> None:
+    """Calls `act` when the answer to this request has been sent."""
+
+    @after_this_request
+    def add(response: Response) -> Response:
+        response.call_on_close(act)
+        return response
 
 
 def infer_or_fail(
@@ -81,6 +105,7 @@ def infer_or_fail(
     *,
     decode: DecodeAll,
     deadline: float,
+    shadow: Shadow | None = None,
 ) -> Inference:
     """Logits of all images. Raises the first failure, with the image's place.
 
@@ -94,7 +119,9 @@ def infer_or_fail(
                 raise _at(place, image) from image
         return decoded
 
-    (answer,) = infer(images, [predictor], decode=decode_whole, deadline=deadline)
+    (answer,) = infer(
+        images, [predictor], decode=decode_whole, deadline=deadline, shadow=shadow
+    )
     for _, failure in sorted(answer.failures.items()):
         raise failure
     return answer

@@ -53,6 +53,7 @@ class PredictorPool:
         because that one cannot be loaded.
         """
         self._observe_default = observe_default
+        self.open_predictor = open_predictor
         self.watch = watch
         self.stop_loads = stop_loads  # called when the process stops
         self.names = ServedNames(watch, model=model, listed=listed)
@@ -113,6 +114,9 @@ class PredictorPool:
     @property
     def is_ready(self) -> bool:
         return self.started.is_set()
+
+    def wait_until_ready(self) -> None:
+        self._started.wait()
 
     def get(self, name: str | None, *, deadline: float = math.inf) -> Predictor:
         """The predictor of a version; of the default one if `name` is None.

@@ -43,6 +43,8 @@ def test_all_is_no_list() -> None:
         ("SERVING_MAX_FLIPS", "1.5", "max_flips must be 0 to 1, got 1.5"),
         ("SERVING_VERSIONS", ",", "versions must be 'all' or a list"),
         ("SERVING_VERSIONS", "a/v1,all", "versions must be 'all' alone or a list"),
+        ("SERVING_SHADOW_RATE", "1.5", "shadow_rate must be 0 to 1"),
+        ("SERVING_SHADOW_KEEP", "x", "shadow_keep needs shadow"),
     ],
 )
 def test_wrong_variables_are_named(variable: str, value: str, message: str) -> None:

@@ -19,6 +19,7 @@ from classifier.store.versions import UnknownModel, UnknownVersion
 from compare.__main__ import main as compare
 from serving.config import ServingConfig
 from serving.metrics import Metrics
+from serving.shadow.shadow import UnfitShadow, open_shadow
 from serving.versions.loading import open_pool
 from serving.versions.registry_watch import RegistryWatch
 from tests.conftest import (
@@ -294,6 +295,17 @@ def _pool_of(store: Store, versions: str, *, model: str | None = None) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", store.uri)
         return open_pool(ServingConfig(versions=versions, model=model), Metrics())
+
+
+def test_a_shadow_that_has_other_classes_is_refused_at_the_start(
+    both: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", both.uri)
+    config = ServingConfig(versions=f"{DIGITS}/v1", shadow=f"{FLOWERS}/@live")
+    pool = open_pool(config, Metrics())
+
+    with pytest.raises(UnfitShadow, match=r"3 and 10.*it knows 'daisy'.*same classes"):
+        open_shadow(config, pool, Metrics())
 
 
 def test_a_listed_name_without_its_model_is_of_the_model_flag(both: Store) -> None:

@@ -61,6 +61,8 @@ export async function keep(file, names, truth) {
   if (truth) query.append("truth", truth);
   return call(`flagged?${query}`, await posted(file));
 }
+/** How often the shadow version disagrees; its version is null without one. */
+export const readShadow = () => call("shadow");
 
 /** Has a version served to everybody. */
 export const serve = (name) =>

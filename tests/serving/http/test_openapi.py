@@ -1,6 +1,7 @@
 """The OpenAPI document against the app."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,8 @@ MODEL, RUN = "digits-tiny", "RUN_ID"
 PNG = encoded(picture(16, 16), "PNG")
 
 IMAGE = base64.b64encode(PNG).decode()
+
+KEPT = f"20261130T161500000000Z-{'0' * 8}.png"
 
 PATIENT_MS = 60_000
 
@@ -119,7 +122,19 @@ def pool(compared_store: Store) -> Iterator[PredictorPool]:
 
 @pytest.fixture(scope="module")
 def app(pool: PredictorPool, tmp_path_factory: pytest.TempPathFactory) -> Flask:
-    config = ServingConfig(flagged=tmp_path_factory.mktemp("flagged"))
+    """With a shadow and an image that is kept."""
+    folder = tmp_path_factory.mktemp("kept")
+    answer: dict[str, Any] = {"model": MODEL, "version": "1", "run_id": None}
+    answer |= {"epoch": 1, "dataset_digest": None, "top": []}
+    document = {"image": KEPT, "time": "", "default": answer, "shadow": answer}
+    (folder / KEPT).write_bytes(PNG)
+    (folder / KEPT).with_suffix(".json").write_text(json.dumps(document))
+    config = ServingConfig(
+        flagged=tmp_path_factory.mktemp("flagged"),
+        shadow="v2",
+        shadow_rate=1,
+        shadow_keep=folder,
+    )
     return create_app(config, pool=pool)
 
 
@@ -275,7 +290,8 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
         )
         for part in ("report", "pictures")
     ),
-    ("GET", "/versions", {}),
+    *(("GET", path, {}) for path in ("/versions", "/shadow", "/shadow/images")),
+    ("GET", "/shadow/images/{image}", {"path_parameters": {"image": KEPT}}),
     ("GET", "/versions/{version}", {"path_parameters": {"version": "@best"}}),
     ("POST", "/versions/{version}", {"path_parameters": {"version": "v1"}}),
     ("DELETE", "/versions/{version}", {"path_parameters": {"version": "v2"}}),

@@ -29,7 +29,7 @@ from serving.config import ServingConfig
 from serving.http.pages import WRITTEN_FOR, read_document
 from serving.metrics import Metrics
 from serving.versions.loading import open_pool
-from tests.conftest import WAIT_SECONDS, RunningService, Store
+from tests.conftest import WAIT_SECONDS, RunningService, Store, until
 from tests.serving.browser_page import GIVE, Page
 
 
@@ -39,7 +39,9 @@ def page(driver: webdriver.Chrome) -> Iterator[Page]:
     page = Page(driver)
     yield page
     # Chromium writes down every refusal, and some tests ask for one.
-    refused = re.compile(r"\S+/(predict|versions|flagged)\S* - Failed to load resource")
+    refused = re.compile(
+        r"\S+/(predict|versions|flagged|shadow)\S* - Failed to load resource"
+    )
     assert [line for line in page.log() if not refused.match(line)] == []
     entries = "performance.getEntriesByType('resource').map(e => e.name)"
     origin = page.run("return location.origin")
@@ -333,7 +335,7 @@ def test_a_key_is_asked_for_and_what_is_served_may_be_changed(
 def _differing(store: Store) -> dict[str, Any]:
     """What the only comparison keeps of its first picture."""
     (run,) = read_comparisons(store.registry)
-    kept = store.registry.file_of_run(run.run_id, "differing.json")
+    kept = store.registry.text_of_run(run.run_id, "differing.json")
     assert kept is not None
     picture: dict[str, Any] = json.loads(kept)["pictures"][0]
     return picture
@@ -450,3 +452,25 @@ def test_without_a_folder_nothing_can_be_remembered(
 
     page.wait_for("#curl")
     page.wait_for("#keep", count=0)
+
+
+def test_how_often_a_shadow_version_disagrees_is_shown(
+    page: Page, store: Store, answers: dict[Path, Any]
+) -> None:
+    file = _find(answers, agree=False)
+    config = ServingConfig(versions="v1", shadow="v2", shadow_rate=1)
+    with _serving(store, config) as port:
+        url = f"http://127.0.0.1:{port}"
+
+        def shadow() -> Any:
+            return requests.get(f"{url}/shadow", timeout=WAIT_SECONDS).json()
+
+        until(lambda: shadow()["state"] == "ready")
+        page.open(url)
+        page.wait_for_text("#shadow", "v2 behind v1 no image was asked yet.")
+        page.pick(file)
+        page.tables(1)
+        until(lambda: shadow()["images"] == 1)
+        page.open(url)
+        page.wait_for_text("#shadow p", "disagrees on 100.0 % (20.7 % to 100.0")
+        assert page.text("#shadow tbody td:last-child") == "1"

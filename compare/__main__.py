@@ -12,7 +12,7 @@ from classifier.console.exits import INTERRUPTED, NotNow, report_failure
 from classifier.console.text import plain_handler
 from compare.collect.local_service import early_service
 from compare.config.command_line import Errand, parse_arguments
-from compare.config.settings import CompareConfig, MatrixConfig
+from compare.config.settings import CompareConfig, MatrixConfig, ShadowConfig
 
 VERDICT_CODES = {
     "pass": 0,
@@ -43,6 +43,10 @@ def run(errand: Errand) -> int:
             from compare.run import compare_versions
 
             return VERDICT_CODES[compare_versions(errand, early).verdict.name]
+    if isinstance(errand, ShadowConfig):
+        from compare.shadow import compare_shadow
+
+        return VERDICT_CODES[compare_shadow(errand).verdict.name]
     from compare.report.draw import redraw
 
     return VERDICT_CODES[redraw(errand).verdict.name]

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from classifier.bundle.labels import ClassMap, read_class_map
@@ -51,6 +52,18 @@ SHORT_PATIENCE_SECONDS = 3.0
 """Patience while the latency is measured: a request that is retried does not count."""
 
 
+@dataclass(frozen=True)
+class Collected:
+    """Both versions' answers in a folder, before anything is drawn."""
+
+    folder: Path
+    images: Images
+    record: Record
+    found: Comparison | NotComparable
+    measured: Mapping[str, object]
+    sources: Sources
+
+
 def compare_versions(config: CompareConfig, early: OwnService | None = None) -> Drawn:
     """Compare, and write, print and log the result.
 
@@ -79,12 +92,33 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
         images = images or _find_images(config, answered, sides, class_map)
         images = with_truths(images, answered, class_map)
         a, b = with_all_classes(*sides, images, class_map)
-        sources = Sources({side.version.key: side.source for side in (a, b)})
         if is_logged is None:
             is_logged = _prepare_store(config)
-        folder = config.out or _default_folder(a.version, b.version)
-        images, record = _open(folder, images, a, b, class_map, config)
-        found, measured = _compare(sources, images, folder, record, config)
+        collected = collect(images, a, b, config, class_map=class_map)
+    return report(collected, config, started=started, seen=seen, is_logged=is_logged)
+
+
+def collect(
+    images: Images, a: Side, b: Side, config: CompareConfig, *, class_map: ClassMap = ()
+) -> Collected:
+    """Make or continue the folder, and add the answers that it lacks."""
+    sources = Sources({side.version.key: side.source for side in (a, b)})
+    folder = config.out or _default_folder(a.version, b.version)
+    images, record = _open(folder, images, a, b, class_map, config)
+    found, measured = _compare(sources, images, folder, record, config)
+    return Collected(folder, images, record, found, measured, sources)
+
+
+def report(
+    collected: Collected,
+    config: CompareConfig,
+    *,
+    started: float,
+    seen: Mapping[str, Look],
+    is_logged: bool,
+) -> Drawn:
+    """Draw and print the reports, then log, promote and copy as `config` says."""
+    folder, images, found = collected.folder, collected.images, collected.found
     if isinstance(found, Comparison) and images.files:
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
@@ -93,12 +127,12 @@ def compare_versions(config: CompareConfig, early: OwnService | None = None) -> 
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,
-        "url": sources.url,
-        "retries": sources.retries,
+        "url": collected.sources.url,
+        "retries": collected.sources.retries,
         "data": images.source,
-        **measured,
+        **collected.measured,
     }
-    drawn = draw(folder, record, found, gates=config.gates, facts=facts)
+    drawn = draw(folder, collected.record, found, gates=config.gates, facts=facts)
     print_drawn(drawn, show=config.show)
     try:
         _log_and_promote(drawn, is_logged=is_logged, alias=config.promote)
@@ -250,7 +284,7 @@ def _compare(
         comparison = set_side_by_side(folder, record, answers)
     except (NotComparable, ServedOtherwise) as error:
         return NotComparable(str(error)), {}
-    if not sources.reads_images:  # files alone: nobody could be asked twice
+    if not sources.reads_images:  # kept answers alone: nobody could be asked twice
         return comparison, {"probe": None, **_no_latency(record)}
     names = "\n".join(comparison.names).encode()
     measured_of = hashlib.sha256(names).hexdigest()
@@ -327,6 +361,8 @@ def _measure(
 
 
 def _no_latency(record: Record) -> dict[str, object]:
-    name = (record.b if record.a.file_sha256 is None else record.a).number
-    note = f"not measured: {name} is a file, which no service answers with"
+    files = [v.number for v in (record.a, record.b) if v.file_sha256 is not None]
+    note = "not measured: the answers are from a service's users"
+    if files:
+        note = f"not measured: {files[0]} is a file, which no service answers with"
     return {"latency": None, "latency_note": note}

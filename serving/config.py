@@ -212,6 +212,8 @@ class ServingConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_max_megapixels(self.max_megapixels)
+        if self.shadow_keep is not None and self.shadow is None:
+            raise ValueError("shadow_keep needs shadow, the version to compare with")
         self._check_form()
         if not self.listed and self.versions.strip() != "all":
             raise ValueError("versions must be 'all' or a list such as v8,v16")
@@ -238,8 +240,6 @@ class ServingConfig:
         """The form in which versions are loaded; with auto another may replace it."""
         precision = self.precision
         return Form(self.backend, "fp32" if precision == "auto" else precision)
-        if self.shadow_keep is not None and self.shadow is None:
-            raise ValueError("shadow_keep needs shadow, the version to compare with")
 
     @property
     def own_names(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ import compare.collect.client
 import compare.collect.offline
 import compare.report.draw
 import compare.results.record
+import compare.shadow
 import serving.http.auth
 import serving.server.supervisor
 import serving.shadow.shadow
@@ -79,6 +80,7 @@ CODES: dict[type[Exception], int] = {
     compare.collect.client.VersionFailed: 3,
     compare.collect.offline.NoRuntime: 3,
     compare.report.draw.Unfinished: 3,
+    compare.shadow.NothingKept: 3,
     OSError: 3,
     training.publishing.export.ExportMismatch: 4,
     training.run.preflight.NetworkUnfit: 4,

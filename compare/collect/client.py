@@ -152,6 +152,25 @@ class Service:
             )
         return listed
 
+    def read(self, path: str) -> Mapping[str, Any]:
+        """The JSON of another route. Raises as `list_versions`."""
+        limit = min(FIRST_ANSWER_SECONDS, self._patience_seconds)
+        return self._retry(lambda: self._send("GET", path), silence_seconds=limit)
+
+    def download(self, path: str) -> bytes | None:
+        """The bytes of a file; None if there is none."""
+
+        def attempt() -> bytes | None:
+            response = self._respond("GET", path)
+            if response.status_code == HTTPStatus.OK:
+                return response.content
+            if response.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            _read_response(response, f"GET {path}", has_images=False)
+            return None
+
+        return self._retry(attempt)
+
     def version(self, name: str) -> ServedVersion:
         """One version as the service shows it. Raises UnknownServed."""
         listed = self.list_versions()
@@ -278,6 +297,19 @@ class Service:
         Raises TransientFailure if another try may help. If none will, raises
         ImageRefused, UnknownServed, KeyRefused or ServiceUnavailable.
         """
+        response = self._respond(method, path, read_seconds=read_seconds, **options)
+        check(response)
+        return _read_response(response, f"{method} {path}", has_images=method == "POST")
+
+    def _respond(
+        self,
+        method: str,
+        path: str,
+        *,
+        read_seconds: float = READ_SECONDS,
+        **options: Any,
+    ) -> requests.Response:
+        """Raises TransientFailure, KeyRefused or ServiceUnavailable."""
         # An answer that takes longer than patience lasts is none.
         longest = max(SHORTEST_READ_SECONDS, self._patience_seconds)
         try:
@@ -299,9 +331,10 @@ class Service:
                 f"the request to {self.url} failed: {error}"
             ) from error
         if response.status_code in (401, 403):
-            raise KeyRefused(_key_advice(self.url, response.status_code, self._key))
-        check(response)
-        return _read_response(response, f"{method} {path}", has_images=method == "POST")
+            scope = "read images" if path.startswith("/shadow/") else "predict"
+            status = response.status_code
+            raise KeyRefused(_key_advice(self.url, status, self._key, scope))
+        return response
 
     @property
     def _session(self) -> requests.Session:
@@ -324,7 +357,7 @@ class Service:
         return request
 
 
-def _key_advice(url: str, status: int, key: str | None) -> str:
+def _key_advice(url: str, status: int, key: str | None, may: str) -> str:
     if key is None:
         return (
             f"{url} wants a key (status {status}); name a file whose first line is "
@@ -332,7 +365,7 @@ def _key_advice(url: str, status: int, key: str | None) -> str:
         )
     return (
         f"{url} does not take the key of --key (status {status}); ask who runs it for "
-        "one that may predict"
+        f"one that may {may}"
     )
 
 

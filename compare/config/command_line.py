@@ -13,15 +13,23 @@ from compare.config.settings import (
     CompareConfig,
     MatrixConfig,
     RedrawConfig,
+    ShadowConfig,
 )
 from compare.results.gates import gate_names
 
-Errand = CompareConfig | RedrawConfig | MatrixConfig
+Errand = CompareConfig | RedrawConfig | MatrixConfig | ShadowConfig
 
+_NAMED: dict[str, type[RedrawConfig | MatrixConfig | ShadowConfig]] = {
+    "from": RedrawConfig,
+    "matrix": MatrixConfig,
+    "shadow": ShadowConfig,
+}
+"""The other commands, by the flag that stands for --a and --b."""
 
 _USAGE = """python -m compare --a VERSION --b VERSION [flags]
        python -m compare --from FOLDER [flags]
-       python -m compare --matrix VERSIONS [flags]"""
+       python -m compare --matrix VERSIONS [flags]
+       python -m compare --shadow URL [flags]"""
 
 _EXAMPLES = """examples:
   python -m compare --a v8 --b v16
@@ -29,7 +37,8 @@ _EXAMPLES = """examples:
   python -m compare --a v8 --b v16 --fail-on "negative_flip_rate>0.06"
   python -m compare --a v8 --b v16 --non-inferior 0.005 --promote champion
   python -m compare --from compare-v8-v16 --summary-md comment.md
-  python -m compare --matrix v1..v16"""
+  python -m compare --matrix v1..v16
+  python -m compare --shadow http://127.0.0.1:8000"""
 
 _EXIT_CODES = """exit codes: 0 done, and no gate tripped; 1 a gate tripped; 2 wrong
 usage or bad data; 3 not now (store, service, disk) or not comparable; 4 a fault
@@ -56,38 +65,34 @@ def parse_arguments(arguments: list[str]) -> Errand:
     """The command's settings. Wrong usage ends the program with 2 and a message."""
     parser = new_parser(
         "compare",
-        (CompareConfig, RedrawConfig, MatrixConfig),
+        (CompareConfig, *_NAMED.values()),
         groups=(SUBJECT, VERDICT, SERVICE, OTHERS),
         usage=_USAGE,
         description="What changes for users if version B replaces version A?",
         epilog=f"{_EXAMPLES}\n\n{_gates_text()}\n\n{_EXIT_CODES}",
     )
     typed = vars(parser.parse_args(arguments))
-    kind: type[Errand] = CompareConfig
-    if "matrix" in typed:
-        kind = MatrixConfig
-    if "from" in typed:
-        kind = RedrawConfig
+    name = next((name for name in _NAMED if name in typed), None)
+    kind = CompareConfig if name is None else _NAMED[name]
     try:
-        _check_flags(kind, typed)
+        _check_flags(name, typed)
         return kind(**field_values(kind, typed))
     except ValueError as error:
         parser.error(str(error))
 
 
-def _check_flags(kind: type[Errand], typed: dict[str, Any]) -> None:
+def _check_flags(name: str | None, typed: dict[str, Any]) -> None:
     """ValueError if the flags are not those of one command."""
-    if kind is CompareConfig:
+    if name is None:
         if lack := sorted({"a", "b"} - set(typed)):
             raise ValueError(
                 f"{_flags(lack)} is missing; name the baseline with --a and the "
                 "candidate with --b, or a folder to draw again with --from, or "
-                "versions with --matrix"
+                "versions with --matrix, or a service with --shadow"
             )
         return
-    name = "from" if kind is RedrawConfig else "matrix"
-    # --no-mlflow changes nothing with --from, which logs nothing.
-    others = (flag_names(kind) | {"no_mlflow"}) - {name}
+    # --no-mlflow changes nothing with --from and --shadow, which log nothing.
+    others = (flag_names(_NAMED[name]) | {"no_mlflow"}) - {name}
     if wrong := sorted(set(typed) - others - {name}):
         raise ValueError(
             f"--{name} does not go with {_flags(wrong)}; it takes "

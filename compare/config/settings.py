@@ -1,4 +1,4 @@
-"""The settings of compare's three commands, each with its flag."""
+"""The settings of compare's four commands, each with its flag."""
 
 import math
 import re
@@ -113,6 +113,20 @@ _Exports = Annotated[
         repeated=True,
     ),
 ]
+_Fresh = Annotated[bool, Flag("delete the comparison in --out", default="continue it")]
+_Key = Annotated[
+    str | None,
+    Flag(
+        "its first line is sent as the key",
+        metavar="FILE",
+        default="none",
+        read=read_key,
+    ),
+]
+_Patience = Annotated[
+    float,
+    Flag("without progress, before the service is given up", metavar="SECONDS"),
+]
 _NoMlflow = Annotated[
     bool,
     Flag("log no run, tag no version", default="both, where there is a store"),
@@ -174,9 +188,7 @@ class CompareConfig:
         Flag("larger images count as unanswered, where no --url is given", metavar="N"),
     ] = OWN_FILES_MEGAPIXELS
     out: _Out = None
-    fresh: Annotated[
-        bool, Flag("delete the comparison in --out", default="continue it")
-    ] = False
+    fresh: _Fresh = False
     cache: Annotated[
         Path | None,
         Flag(
@@ -208,34 +220,18 @@ class CompareConfig:
         ),
     ] = None
     # A secret: without `repr`, no log shows it.
-    key: Annotated[
-        str | None,
-        Flag(
-            "its first line is sent as the key",
-            metavar="FILE",
-            default="none",
-            read=read_key,
-        ),
-    ] = field(default=None, repr=False)
+    key: _Key = field(default=None, repr=False)
     allow_missing: Annotated[int, Flag("images that may go unanswered", least=0)] = 0
     concurrency: Annotated[int, Flag("requests at once", least=1)] = 2
     batch_size: Annotated[int, Flag("images in a request", least=1, most=256)] = (
         BATCH_SIZE
     )
-    patience: Annotated[
-        float,
-        Flag("without progress, before the service is given up", metavar="SECONDS"),
-    ] = 60.0
+    patience: _Patience = 60.0
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_max_megapixels(self.max_megapixels)
-        if self.url is not None and not re.match(r"https?://[^/]", self.url):
-            raise ValueError(
-                f"url must begin with http:// or https://, got {self.url!r}"
-            )
-        if not (math.isfinite(self.patience) and self.patience >= 0):
-            raise ValueError(f"patience must be 0 or more, got {self.patience}")
+        _check_service(self.url, self.patience)
         if self.promote is not None:
             _check_alias(self.promote)
             _check_promotable(self.promote, self.b, self.gates)
@@ -281,6 +277,41 @@ class MatrixConfig:
     model: _Model = None
     out: _Out = None
     no_mlflow: _NoMlflow = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowConfig:
+    """A service that keeps images on which its shadow version disagrees."""
+
+    url: Annotated[
+        str,
+        Flag(
+            "report of the images of users on which the shadow version of a service "
+            "disagrees; logs nothing",
+            name="shadow",
+            group=OTHERS,
+            metavar="URL",
+        ),
+    ]
+    key: _Key = field(default=None, repr=False)
+    patience: _Patience = 60.0
+    out: _Out = None
+    fresh: _Fresh = False
+    show: _Show = 0
+    summary_md: _SummaryFile = None
+    exports: _Exports = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_service(self.url, self.patience)
+
+
+def _check_service(url: str | None, patience: float) -> None:
+    """ValueError if one of the two is wrong."""
+    if url is not None and not re.match(r"https?://[^/]", url):
+        raise ValueError(f"url must begin with http:// or https://, got {url!r}")
+    if not (math.isfinite(patience) and patience >= 0):
+        raise ValueError(f"patience must be 0 or more, got {patience}")
 
 
 def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:

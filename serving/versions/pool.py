@@ -116,7 +116,7 @@ class PredictorPool:
         return self.started.is_set()
 
     def wait_until_ready(self) -> None:
-        self._started.wait()
+        self.started.wait()
 
     def get(self, name: str | None, *, deadline: float = math.inf) -> Predictor:
         """The predictor of a version; of the default one if `name` is None.

@@ -138,7 +138,7 @@ class RegistryWatch:
         StoreUnavailable."""
         if version.run_id is None:
             return None
-        return self._registry.file_of_run(version.run_id, KEPT_IMAGES)
+        return self.registry.file_of_run(version.run_id, KEPT_IMAGES)
 
     def files(self, version: Version) -> VersionFiles | None:
         """The state before `bundle` last read the files; None if it found none."""

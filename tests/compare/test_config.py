@@ -84,6 +84,8 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         (["--from", "x", "--matrix", "v1..v2"], "not go with --matrix"),
         (["--from", "x", "--show", "-1"], "show must be at least 0"),
         (["--matrix", "v1..v2", "--a", "v1"], "not go with --a"),
+        (["--shadow", "http://x", "--promote", "y"], "not go with --promote"),
+        (["--shadow", "x"], "url must begin with http:// or https://"),
         ([*PAIR, "--promote", "latest"], "names a version"),
         ([*PAIR, "--promote", "LATEST"], "names a version"),
         ([*PAIR, "--promote", "v8"], "names a version"),
@@ -119,9 +121,8 @@ def test_what_does_not_go_together_is_wrong_usage(
     assert message in capsys.readouterr().err
 
 
-def test_what_logs_nothing_may_be_told_not_to() -> None:
-    errand = ["--from", "x"]
-
+@pytest.mark.parametrize("errand", [["--from", "x"], ["--shadow", "http://x"]])
+def test_what_logs_nothing_may_be_told_not_to(errand: list[str]) -> None:
     assert parse_arguments([*errand, "--no-mlflow"]) == parse_arguments(errand)
 
 

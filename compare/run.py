@@ -123,7 +123,7 @@ def report(
         keep_pictures(
             folder, images, found, seen=seen, max_megapixels=config.max_megapixels
         )
-        write_differing(folder, record, images, found)
+        write_differing(folder, collected.record, images, found)
     facts = {
         "started_unix_seconds": started,
         "seconds": time.time() - started,

@@ -81,7 +81,7 @@ class Comparisons:
                 f"no comparison {run!r:.80} of the models here; see GET /comparisons"
             )
         try:
-            data = run_natively(self._read, run, name)
+            data = run_natively(self._read_file, run, name)
         except (StoreUnavailable, OSError) as error:
             logger.warning("comparison run=%s not read reason=%s", run, error)
             raise NotReady(
@@ -91,7 +91,7 @@ class Comparisons:
             raise NotHere(f"comparison {run} has no {name}; see GET /comparisons")
         return data
 
-    def _read(self, run: str, name: str) -> bytes | None:
+    def _read_file(self, run: str, name: str) -> bytes | None:
         file = self._registry.file_of_run(run, name)
         return None if file is None else file.read_bytes()
 

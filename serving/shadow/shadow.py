@@ -371,7 +371,10 @@ class NoFile(ValueError):
 @lru_cache(maxsize=8)
 def misfit(shadow: Labels, default: Labels) -> str:
     """What makes the classes differ; empty if the ids are the same, in any order."""
-    lacking, other = set(default.ids) - set(shadow.ids), set(shadow.ids) - set(default)
+    lacking, other = (
+        set(default.ids) - set(shadow.ids),
+        set(shadow.ids) - set(default.ids),
+    )
     if not (lacking or other):
         return ""
     found = "knows" if other else "lacks"

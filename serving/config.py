@@ -29,6 +29,9 @@ PRECISIONS: Mapping[BackendKind, tuple[PrecisionSetting, ...]] = {
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """The variable of prometheus_client: where several processes count together."""
 
+BODY_SECONDS = 60.0
+"""Limit for a whole body: 64 MiB at 9 Mbit/s."""
+
 _MOST = 1_000_000
 
 

@@ -18,6 +18,7 @@ from werkzeug.exceptions import ClientDisconnected
 
 from classifier.images.base64_text import from_base64
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
+from serving.config import BODY_SECONDS
 from serving.inference.batcher import DeadlinePassed
 from serving.inference.native import run_natively, within
 
@@ -32,9 +33,6 @@ PART_BYTES = 64 * 1024
 
 STALL_SECONDS = 10.0
 """Limit for PART_BYTES of a body, or its last bytes: 7 kB/s at least."""
-
-BODY_SECONDS = 60.0
-"""Limit for a whole body: 64 MiB at 9 Mbit/s."""
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
 

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableSequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -207,23 +207,37 @@ class BatchMetrics:
 
 
 class RunningBatches:
-    """The number of batches that run now, over all versions of a process."""
+    """The number of batches that run now, over all versions and processes."""
 
-    def __init__(self, cores: int) -> None:
-        """A batch that runs alone may use all `cores`; several use one each."""
+    def __init__(
+        self,
+        cores: int,
+        *,
+        processes: int = 1,
+        counts: MutableSequence[int] | None = None,
+        own: int = 0,
+    ) -> None:
+        """A batch that runs alone may use all `cores`; several use one each.
+
+        `counts` has the batches of each process, and `own` is the place of this one.
+        """
         self.cores = cores
+        self.at_once = max(1, cores // processes)
+        """Batches that a version may run at once in this process."""
+
+        self._counts = [0] if counts is None else counts
+        self._own = own
         self._changed = new_lock()
-        self._count = 0
 
     def begin(self) -> bool:
         """Counts one batch more; returns whether no other runs."""
         with self._changed:
-            self._count += 1
-            return self._count == 1
+            self._counts[self._own] += 1
+            return sum(self._counts) == 1
 
     def end(self) -> None:
         with self._changed:
-            self._count -= 1
+            self._counts[self._own] -= 1
 
 
 class MicroBatcher:
@@ -261,7 +275,7 @@ class MicroBatcher:
         self._queue = RequestQueue()
         self._images_per_second = 0.0
         self._running = running or RunningBatches(1)
-        self._at_once = self._running.cores if on_one_core else 1
+        self._at_once = self._running.at_once if on_one_core else 1
         self._free = self._at_once  # of batches that may run at once
         self._running_images = 0
         self._is_beginning = False

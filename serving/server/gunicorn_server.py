@@ -6,9 +6,8 @@ import os
 import time
 from functools import partial
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from flask import Flask
 from gevent.socket import wait_read
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -17,15 +16,16 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from classifier.bundle.files import QuantisedBundle
 from classifier.console.exits import NotNow, OurFault, WrongUsage, exit_code
-from serving.app import create_app
-from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
-from serving.http.bodies import BODY_SECONDS
+from classifier.hardware import usable_cores
+from serving.config import BODY_SECONDS, METRICS_FOLDER_VARIABLE, ServingConfig
+from serving.inference.batcher import RunningBatches
 from serving.inference.native import start
-from serving.metrics import Metrics
-from serving.server.supervisor import WorkerLine
-from serving.versions.loading import open_pool, start_loading
-from serving.versions.pool import PredictorPool
-from serving.worker_sync import Control, service_of_parent
+from serving.server.supervisor import MOST_WORKERS, WorkerLine
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from serving.versions.pool import PredictorPool
 
 RESTART_SECONDS = 1.0
 """Between tries to start a worker that cannot be started now."""
@@ -69,14 +69,14 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             "bind": f"fd://{self._descriptor}",
             "workers": self._config.workers,
             "post_fork": self._note_worker,
-            "child_exit": forget_worker,
+            "child_exit": self._forget_worker,
             # What was taken may be worked on, after its body came as late as it may.
             "graceful_timeout": int(self._config.timeout_seconds + BODY_SECONDS) + 5,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> "Flask":
         """In a worker. What cannot be served ends the service, with the reason."""
         try:
             app = self._app()
@@ -92,9 +92,22 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             self._loading.join(NOTIFY_SECONDS)
         return app
 
-    def _app(self) -> Flask:
+    def _app(self) -> "Flask":
+        """Imported here: what gunicorn's first process has in memory, each worker has
+        again as soon as Python counts references to it."""
+        from serving.app import create_app
+        from serving.metrics import Metrics
+        from serving.versions.loading import open_pool, start_loading
+        from serving.worker_sync import Control, service_of_parent
+
         metrics = Metrics()
-        pool = open_pool(self._config, metrics)
+        running = RunningBatches(
+            usable_cores(),
+            processes=self._config.workers,
+            counts=self._line.running,
+            own=_place(self._worker),
+        )
+        pool = open_pool(self._config, metrics, running=running)
         control = Control(pool, service=service_of_parent())
         start(partial(self._stop_loads_at_end, pool))
         app = create_app(
@@ -113,7 +126,13 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
     def _note_worker(self, arbiter: Any, worker: Any) -> None:
         self._worker = worker
 
-    def _stop_loads_at_end(self, pool: PredictorPool) -> None:
+    def _forget_worker(self, arbiter: Any, worker: Any) -> None:
+        """Its gauges and its batches; what it counted stays."""
+        self._line.running[_place(worker)] = 0
+        if METRICS_FOLDER_VARIABLE in os.environ:
+            mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
+
+    def _stop_loads_at_end(self, pool: "PredictorPool") -> None:
         """Tells those who wait for a version that is loading."""
         wait_read(self._line.end)
         self._is_ending = True
@@ -145,10 +164,9 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             time.sleep(NOTIFY_SECONDS)
 
 
-def forget_worker(arbiter: Arbiter, worker: Any) -> None:
-    """Its gauges; what it counted stays."""
-    if METRICS_FOLDER_VARIABLE in os.environ:
-        mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs
+def _place(worker: Any) -> int:
+    """The worker's place in what all processes share."""
+    return int(worker.age) % MOST_WORKERS
 
 
 def _settings(module: ModuleType) -> dict[str, Any]:

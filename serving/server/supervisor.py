@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.sharedctypes import RawValue
+from multiprocessing.sharedctypes import RawArray, RawValue
 from typing import Any
 
 from classifier.console.exits import INTERRUPTED, NotNow
@@ -30,6 +30,9 @@ BACKLOG = 2048
 ANSWER_MILLISECONDS = 30_000
 """How long a client may leave an answer unread before its connection is cut (tcp(7),
 TCP_USER_TIMEOUT); accepted sockets inherit it."""
+
+MOST_WORKERS = 64
+"""Workers at a time that have a place of their own in what is shared."""
 
 MESSAGE_BYTES = 4096
 """Writes of this length to a pipe are whole (pipe(7))."""
@@ -50,6 +53,9 @@ class WorkerLine:
     def __init__(self) -> None:
         self._has_started = RawValue("b", 0)
         self._is_draining = RawValue("b", 0)
+        self.running = RawArray("i", MOST_WORKERS)
+        """Batches that run now, by the place of their worker."""
+
         self.messages, self._writer = os.pipe()
         self.end, self._end_writer = os.pipe()
         """Readable when the service ends, also where its first process was killed."""

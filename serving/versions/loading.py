@@ -27,8 +27,13 @@ class NoInt8Form(DeviceUnavailable):
     """--precision int8 was asked for, and the version has no int8 form yet."""
 
 
-def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
+def open_pool(
+    config: ServingConfig, metrics: Metrics, *, running: RunningBatches | None = None
+) -> PredictorPool:
     """Finds the versions to serve, without loading them.
+
+    `running` counts the batches of all processes; without it each process has its own
+    share of the cores.
 
     Raises StoreUnavailable, UnknownModel, UnknownVersion, or DeviceUnavailable for CUDA
     without a GPU, or for an engine or precision that this machine has not.
@@ -38,8 +43,7 @@ def open_pool(config: ServingConfig, metrics: Metrics) -> PredictorPool:
     registry = Registry()
     models = _models(registry, config)
     watch = RegistryWatch(registry, *models, every_seconds=config.follow_seconds)
-    # ONNX Runtime's cores in this process: a lone batch uses all, several one each.
-    running = RunningBatches(max(1, usable_cores() // config.workers))
+    running = running or RunningBatches(max(1, usable_cores() // config.workers))
     limits = LoadLimits(seconds=config.load_seconds, megabytes=config.load_megabytes)
     guard = LoadGuard(limits, threads=running.cores)
 
@@ -157,7 +161,9 @@ def _load(
     running: RunningBatches,
     metrics: Metrics,
 ) -> Predictor:
-    backend = _open(bundle, config.form, config, threads=running.cores)
+    # torch and its threads know nothing of other processes' batches.
+    threads = running.at_once if config.backend == "torch" else running.cores
+    backend = _open(bundle, config.form, config, threads=threads)
     fell_back = config.device == "auto" and backend.device == "cpu"
     metrics.device_fallback.set(fell_back)
     return Predictor(

@@ -1,5 +1,6 @@
 """gunicorn with our settings: its workers load the versions and serve the app."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -100,6 +101,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         from serving.versions.loading import open_pool, start_loading
         from serving.worker_sync import Control, service_of_parent
 
+        _bound_freed_memory()
         metrics = Metrics()
         running = RunningBatches(
             usable_cores(),
@@ -162,6 +164,19 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         self._line.say_failed(str(error), exit_code)
         while True:  # until the first process has ended all
             time.sleep(NOTIFY_SECONDS)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt(3)
+
+
+def _bound_freed_memory() -> None:
+    """Lets glibc give back what images took: with its defaults a service that decoded
+    18 images of 25 megapixels kept 740 MB. Does nothing with other C libraries."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)  # a batch of small images is below
+        mallopt(_M_TRIM_THRESHOLD, 16 * 2**20)
 
 
 def _place(worker: Any) -> int:

@@ -21,6 +21,7 @@ from classifier.images.resizing import Resizing
 from classifier.inference.predict import predict as predict_files
 from classifier.metrics import softmax
 from classifier.networks.image_classifier import ImageClassifier
+from classifier.store.comparisons import iso_date
 from serving.app import create_app
 from serving.config import ServingConfig
 from serving.inference.decoding import ClientWait, Decoded, Decoder
@@ -608,6 +609,7 @@ def test_versions_shows_what_is_served(client: FlaskClient, store: Store) -> Non
         "precision_reason": None,
         "run_id": version.run_id,
         "epoch": 2,
+        "registered": iso_date(version.created_ms),
         "val_top1_accuracy": version.val_top1_accuracy,
         "dataset": {"name": "digits", "digest": version.tags["dataset_digest"]},
     }

@@ -13,6 +13,7 @@ import compare.shadow
 import serving.http.auth
 import serving.server.supervisor
 import serving.shadow.shadow
+import serving.versions.loading
 import training.compute
 import training.optimization.layers
 import training.optimization.trainer
@@ -30,7 +31,7 @@ from classifier.console.exits import (
     exit_code,
     report_failure,
 )
-from classifier.datasets import dataset
+from classifier.datasets import dataset, flagged
 from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
@@ -76,7 +77,10 @@ CODES: dict[type[Exception], int] = {
     training.optimization.trainer.TrainingDiverged: 3,
     training.run.preflight.StoreInTheWay: 3,
     serving.server.supervisor.AddressUnavailable: 3,
+    compare.collect.client.ServedOtherwise: 3,
     compare.collect.client.ServiceUnavailable: 3,
+    flagged.FlaggedFull: 3,
+    serving.versions.loading.NoInt8Form: 3,
     compare.collect.client.VersionFailed: 3,
     compare.collect.offline.NoRuntime: 3,
     compare.report.draw.Unfinished: 3,

@@ -59,7 +59,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         self._descriptor = descriptor
         self._line = line
         self._worker: Any = None  # gunicorn's, in its process
-        self._is_loaded = self._is_ending = False
+        self._is_ending = False
         super().__init__()
 
     def load_config(self) -> None:
@@ -88,7 +88,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             self._give_up(error, code or OurFault.exit_code)
         # At the start the workers answer that they are not ready; later on one that
         # cannot answer yet leaves it to those who can.
-        while self._line.has_started() and not self._is_loaded:
+        while self._line.has_started() and self._loading.is_alive():
             self._worker.notify()
             self._loading.join(NOTIFY_SECONDS)
         return app
@@ -141,7 +141,6 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
         pool.stop_loads()
 
     def _announce(self) -> None:
-        self._is_loaded = True
         gc.collect()
         gc.freeze()
         self._line.say_ready()

@@ -118,7 +118,6 @@ class FastForms:
         watch: RegistryWatch,
         *,
         first: Form,
-        threads: int,
         max_flips: float,
         wait_until_ready: Callable[[], object],
         open_warm: Callable[[Form, Bundle, int], Backend],
@@ -128,7 +127,6 @@ class FastForms:
         self._guard = guard
         self._watch = watch
         self._first = first
-        self._threads = threads
         self._max_flips = max_flips
         self._wait_until_ready = wait_until_ready
         self._open_warm = open_warm
@@ -214,7 +212,7 @@ class FastForms:
 
     def _find(self, job: _Job, files: Mapping[Form, Bundle]) -> Finding:
         """What was found before, or is now. Raises NotProved."""
-        key = run_natively(_key, files, self._threads, job.largest)
+        key = run_natively(_key, files, self._guard.threads, job.largest)
         try:
             folder = build_once(
                 default_cache() / "forms" / key,

@@ -114,7 +114,7 @@ class LoadGuard:
     def __init__(self, limits: LoadLimits, *, threads: int) -> None:
         """`threads` is the number of cores for a network."""
         self._limits = limits
-        self._threads = threads
+        self.threads = threads
         self._passed: set[str] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._changed = threading.Lock()
@@ -149,7 +149,7 @@ class LoadGuard:
         passed.
         """
         limits = self._limits.seconds, self._limits.megabytes
-        key = run_natively(trial_key, bundle, form, *limits, self._threads, largest)
+        key = run_natively(trial_key, bundle, form, *limits, self.threads, largest)
         job = self._job(bundle, form, largest)
 
         def build(folder: Path) -> None:
@@ -187,7 +187,7 @@ class LoadGuard:
             "niceness": 5,
             "folder": str(bundle.folder.absolute()),
             "megabytes": self._limits.megabytes,
-            "threads": self._threads,
+            "threads": self.threads,
             "largest": largest,
             "images": None,
             **asdict(form),

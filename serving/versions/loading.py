@@ -82,22 +82,8 @@ def open_pool(
                 forms.improve(predictor, largest=largest)
         return predictor
 
-    def open_warm(form: Form, bundle: Bundle, largest: int) -> Backend:
-        return guard.within(
-            lambda: run_natively(
-                _open_warm, bundle, form, config, running.cores, largest
-            ),
-            late=limits.took_too_long,
-        )
-
-    forms = FastForms(
-        guard,
-        watch,
-        first=config.form,
-        threads=running.cores,
-        max_flips=config.max_flips,
-        wait_until_ready=lambda: pool.started.wait(),
-        open_warm=open_warm,
+    forms = _fast_forms(
+        config, guard, limits, watch, wait_until_ready=lambda: pool.started.wait()
     )
     pool = PredictorPool(
         watch,
@@ -188,6 +174,32 @@ def _open(
         precision=form.precision,
         threads=threads,
         allowed=[name.strip() for name in config.allow_network.split(",")],
+    )
+
+
+def _fast_forms(
+    config: ServingConfig,
+    guard: LoadGuard,
+    limits: LoadLimits,
+    watch: RegistryWatch,
+    *,
+    wait_until_ready: Callable[[], object],
+) -> FastForms:
+    def open_warm(form: Form, bundle: Bundle, largest: int) -> Backend:
+        return guard.within(
+            lambda: run_natively(
+                _open_warm, bundle, form, config, guard.threads, largest
+            ),
+            late=limits.took_too_long,
+        )
+
+    return FastForms(
+        guard,
+        watch,
+        first=config.form,
+        max_flips=config.max_flips,
+        wait_until_ready=wait_until_ready,
+        open_warm=open_warm,
     )
 
 

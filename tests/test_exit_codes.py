@@ -12,7 +12,7 @@ import compare.results.record
 import compare.shadow
 import serving.http.auth
 import serving.server.supervisor
-import serving.shadow.shadow
+import serving.shadow.version
 import serving.versions.loading
 import training.compute
 import training.optimization.layers
@@ -57,7 +57,7 @@ CODES: dict[type[Exception], int] = {
     training.run.preflight.TooManyProcesses: 2,
     serving.http.auth.BadKeys: 2,
     serving.http.auth.NoKeys: 2,
-    serving.shadow.shadow.UnfitShadow: 2,
+    serving.shadow.version.UnfitShadow: 2,
     compare.results.record.ForeignFolder: 2,
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,

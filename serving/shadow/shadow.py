@@ -7,27 +7,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.bundle.files import BrokenBundle
 from classifier.bundle.labels import Labels
-from classifier.console.exits import WrongUsage
 from classifier.images.decoding import decode_image
 from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
-from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import (
-    UnknownVersion,
     Version,
-    find_among,
     qualified,
     split_name,
-    typed_name,
 )
 from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
 from serving.inference.batcher import Images, Inference, Logits
@@ -36,10 +28,9 @@ from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.shadow.counts import HourlyCounts, Pair, Rate, Result, summed
 from serving.shadow.kept import KeptImages
-from serving.versions.loaded import TRY_AGAIN_SECONDS
+from serving.shadow.version import ShadowVersion
 from serving.versions.pool import PredictorPool
 from serving.versions.registry_watch import RegistryWatch
-from serving.versions.slot import Slot, is_final
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +46,6 @@ ANSWER_SECONDS = 30.0
 
 TOP = 5
 """Classes of each answer that are kept with an image."""
-
-
-class UnfitShadow(WrongUsage, ValueError):
-    """The shadow version has other classes than the default version."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +80,9 @@ class Shadow:
 
     def __init__(
         self,
+        version: ShadowVersion,
         pool: PredictorPool,
-        name: str,
         *,
-        watch: RegistryWatch,
         rate: float,
         follow_seconds: float,
         max_megapixels: float,
@@ -104,21 +90,15 @@ class Shadow:
         kept: KeptImages | None,
         observe: Callable[[Pair, Result, int], None],
     ) -> None:
-        """`name` has its model, which is one of `watch`. `observe` gets each count.
-
-        Raises UnknownVersion.
-        """
+        """`observe` gets each count."""
         self.rate = rate
         self.kept = kept
         self.counts = counts
+        self._version = version
         self._pool = pool
-        self._name = name
-        self._watch = watch
         self._follow_seconds = follow_seconds
         self._max_megapixels = max_megapixels
         self._observe = observe
-        self._slot = self._tried = Slot(self._target(), pool.open_predictor)
-        self._tried_at: float | None = None
         self._in_work: list[None] = []  # a list, as `+=` is not atomic
         self._quiet_since = 0.0
         self._queue: deque[Asked] = deque()
@@ -131,27 +111,13 @@ class Shadow:
         """Starts the thread, which loads the version when the pool is ready."""
         self._thread.start()
 
-    def check_classes(self) -> None:
-        """Raises UnfitShadow; nothing if files cannot be read now, as loading says."""
-        default = self._pool.served_status(None).version
-        with suppress(BrokenBundle, StoreUnavailable, OSError):
-            own, theirs = (
-                run_natively(self._pool.watch.bundle, version).labels
-                for version in (self._slot.version, default)
-            )
-            if why := misfit(own, theirs):
-                raise UnfitShadow(
-                    f"--shadow {self._name}: {why}; name a version that has the same "
-                    f"classes"
-                )
-
     def close(self) -> None:
         """Ends the thread; the pool must be ready, or it would not end."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
         self._thread.join()
-        self._slot.unload()
+        self._version.unload()
 
     def __enter__(self) -> None:
         self._in_work.append(None)
@@ -168,13 +134,9 @@ class Shadow:
         """
         if random.random() >= self.rate or len(predictors) != 1:
             return False
-        shadow, (default,) = self._slot.predictor, predictors
-        return (
-            shadow is not None
-            and [default.version.name] == self._pool.names.numbers[:1]
-            and default.version.name != shadow.version.name
-            and not misfit(shadow.bundle.labels, default.bundle.labels)
-        )
+        (default,) = predictors
+        is_default = [default.version.name] == self._pool.names.numbers[:1]
+        return is_default and self._version.fits(default)
 
     def offer(
         self,
@@ -188,7 +150,7 @@ class Shadow:
 
         `files` are all images of the request, `pixels` those that are not `undecoded`.
         """
-        shadow = self._slot.predictor
+        shadow = self._version.predictor
         if shadow is None:
             return
         needs_files = self.kept is not None or shadow.resizing != default.resizing
@@ -222,16 +184,16 @@ class Shadow:
             return True
 
     def to_json(self) -> dict[str, Any]:
-        slot, default = self._slot, next(iter(self._pool.names.numbers), "")
+        version, default = self._version, next(iter(self._pool.names.numbers), "")
         hours = self.counts.hours()
         return {
-            "version": slot.version.name,
+            "version": version.name,
             "default": default,
-            "state": slot.state,
-            "reason": self._reason(default),
+            "state": version.state,
+            "reason": version.reason(default),
             "rate": self.rate,
             "keeps_images": self.kept is not None,
-            **summed(hours, (default, slot.version.name)).to_json(),
+            **summed(hours, (default, version.name)).to_json(),
             "hours": [hour.to_json() for hour in hours],
         }
 
@@ -239,20 +201,6 @@ class Shadow:
         """Of this hour."""
         hours = self.counts.hours()
         return {h.pair: h.counts.rate for h in hours if h.number == self.counts.hour}
-
-    def _reason(self, default: str) -> str | None:
-        """Why nothing is asked, or another version than the name means."""
-        slot, tried = self._slot, self._tried
-        if tried.failure is not None:
-            still = f"; {self._name} is still {typed_name(slot.version.name)}"
-            return f"{tried.failure}{still if tried is not slot else ''}"
-        if slot.version.name == default:
-            return f"{typed_name(default)} is the default version itself"
-        answering = self._pool.memory.slots.get(default)
-        if slot.predictor is None or answering is None or answering.predictor is None:
-            return None
-        labels = slot.predictor.bundle.labels
-        return misfit(labels, answering.predictor.bundle.labels) or None
 
     def _run(self) -> None:
         """Never ends by an error: nothing would be asked any more."""
@@ -262,40 +210,10 @@ class Shadow:
             try:
                 if time.monotonic() >= follow_at:
                     follow_at = time.monotonic() + self._follow_seconds
-                    self._follow()
+                    self._version.follow()
                 self._ask_next(until=follow_at)
             except Exception:
                 logger.exception("the shadow was not asked")
-
-    def _target(self) -> Version:
-        watch = self._watch
-        found = find_among(watch.versions, self._name, models=watch.models)
-        # A version 1 of another model is not the pool's version 1.
-        return found if watch is self._pool.watch else replace(found, is_qualified=True)
-
-    def _follow(self) -> None:
-        """Loads the version that the name means now, then lets it replace the old one.
-
-        After a failure the old one stays, and the new one is tried again.
-        """
-        with suppress(UnknownVersion):  # the alias is gone
-            self._load(self._target())
-
-    def _load(self, version: Version) -> None:
-        if self._slot.predictor is not None and _is_same(self._slot.version, version):
-            self._tried = self._slot
-            return
-        error, now = self._tried.error, time.monotonic()
-        if self._tried_at is not None and _is_same(self._tried.version, version):
-            is_too_early = now - self._tried_at < TRY_AGAIN_SECONDS
-            if is_too_early or (error is not None and is_final(error)):
-                return
-        self._tried, self._tried_at = Slot(version, self._pool.open_predictor), now
-        if self._slot.predictor is None:
-            self._slot = self._tried
-        if self._tried.load() is not None and self._tried is not self._slot:
-            old, self._slot = self._slot, self._tried
-            old.unload()
 
     def _ask_next(self, *, until: float) -> None:
         """Waits for an image and a quiet moment until a time of time.monotonic()."""
@@ -307,7 +225,7 @@ class Shadow:
         with self._changed:
             asked = self._queue.popleft()
             self._queued_bytes -= asked.size
-        shadow = self._slot.predictor
+        shadow = self._version.predictor
         if shadow is not None and not self._is_closed:
             self._ask(asked, shadow)
 
@@ -368,28 +286,6 @@ class NoFile(ValueError):
     """The shadow cannot be asked without the image's file."""
 
 
-@lru_cache(maxsize=8)
-def misfit(shadow: Labels, default: Labels) -> str:
-    """What makes the classes differ; empty if the ids are the same, in any order."""
-    lacking, other = (
-        set(default.ids) - set(shadow.ids),
-        set(shadow.ids) - set(default.ids),
-    )
-    if not (lacking or other):
-        return ""
-    found = "knows" if other else "lacks"
-    examples = ", ".join(map(repr, sorted(other or lacking)[:3]))
-    return (
-        f"its classes are not those of the default version ({len(shadow)} and "
-        f"{len(default)}): it {found} {examples}"
-    )
-
-
-def _is_same(one: Version, other: Version) -> bool:
-    # An int8 form that was made again has another logged model.
-    return (one.name, one.model_id) == (other.name, other.model_id)
-
-
 def _top(labels: Labels, logits: Logits) -> tuple[Prediction, ...]:
     return top_classes(labels, logits, min(TOP, len(labels)))[0]
 
@@ -424,10 +320,12 @@ def open_shadow(
         watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
         watch.start(lambda: None)
     folder = os.environ.get(METRICS_FOLDER_VARIABLE)
+    version = ShadowVersion(pool, qualified(model, name), watch)
+    if model != pool.model:
+        version.check_classes()
     shadow = Shadow(
+        version,
         pool,
-        qualified(model, name),
-        watch=watch,
         rate=config.shadow_rate,
         follow_seconds=config.follow_seconds,
         max_megapixels=config.max_megapixels,
@@ -435,7 +333,5 @@ def open_shadow(
         kept=None if config.shadow_keep is None else KeptImages(config.shadow_keep),
         observe=metrics.count_shadow,
     )
-    if model != pool.model:
-        shadow.check_classes()
     shadow.start()
     return shadow

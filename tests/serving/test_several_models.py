@@ -19,7 +19,8 @@ from classifier.store.versions import UnknownModel, UnknownVersion
 from compare.__main__ import main as compare
 from serving.config import ServingConfig
 from serving.metrics import Metrics
-from serving.shadow.shadow import UnfitShadow, open_shadow
+from serving.shadow.shadow import open_shadow
+from serving.shadow.version import UnfitShadow
 from serving.versions.loading import open_pool
 from serving.versions.registry_watch import RegistryWatch
 from tests.conftest import (

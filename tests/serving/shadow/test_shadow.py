@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -327,7 +328,6 @@ def test_two_processes_count_together_and_leave_no_image_on_the_disk(
 ) -> None:
     image = encoded(picture(40, 40, seed=5), quality=99)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     flags = ("--workers", "2", "--shadow", "v2", "--shadow-rate", "1")
     with serving(store, "--versions", "v1", "--drain-seconds", "0", *flags) as service:
 
@@ -351,12 +351,14 @@ def test_two_processes_count_together_and_leave_no_image_on_the_disk(
         until(lambda: counts()["images"] + counts()["dropped"] == 60)
         same = {json.dumps(counts(), sort_keys=True) for _ in range(20)}
         metrics = requests.get(f"{service.url}/metrics", timeout=9).text
-        written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+        folders = tmp_path, Path(os.environ["XDG_CACHE_HOME"])
+        found = [file for folder in folders for file in folder.rglob("*")]
+        written = [file.read_bytes() for file in found if file.is_file()]
 
     assert len(same) == 1
-    found = json.loads(same.pop())
+    counted = json.loads(same.pop())
     lines = [x for x in metrics.splitlines() if x.startswith("serving_shadow_images_t")]
     assert sum(float(line.split()[-1]) for line in lines) == 60
-    assert found["failed"] == 0
+    assert counted["failed"] == 0
     assert written
     assert not any(image[200:400] in data for data in written)

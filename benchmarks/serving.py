@@ -6,6 +6,7 @@ first time; a peer that cannot be installed is reported as not measured.
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import tempfile
@@ -146,6 +147,7 @@ class Plan:
 
 def main() -> None:
     plan = _plan()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are stopped, too
     with tempfile.TemporaryDirectory(prefix="flipside-bench-") as folder:
         contest = _contest(plan, Path(folder))
         files = [file.read_bytes() for file in _images(plan.images)]

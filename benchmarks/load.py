@@ -167,6 +167,10 @@ class Exchange:
     ended: float
     status: int
 
+    @property
+    def ms(self) -> float:
+        return 1000 * (self.ended - self.due)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -381,11 +380,11 @@ def test_the_page_shows_the_answers_of_all_models_with_their_names(
 
     assert len(page.tables(3)) == 3
     assert page.text("#model") == f"{DIGITS}, {FLOWERS}"
-    titles = page.run("return [...document.querySelectorAll('h3')].map(h => h.id)")
-    assert [unquote(title) for title in titles] == [f"card-{name}" for name in served]
+    titles = "return [...document.querySelectorAll('thead th b')].map(b => b.innerText)"
+    assert page.run(titles) == served
     page.wait_for("summary")[0].click()
     page.wait_for(f"[id='ask-{FLOWERS}/v2']")[0].click()
-    page.wait_for(".card button")[0].click()  # Serve flowers/v2 to everybody
+    page.wait_for(".refusal button")[0].click()  # Serve flowers/v2 to everybody
     assert len(page.tables(4)) == 4
     assert _who(live, f"{FLOWERS}/v2") == [(FLOWERS, "2")]
     assert _ask(live, f"/versions/{FLOWERS}/v2", "DELETE").status_code == 200

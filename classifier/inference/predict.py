@@ -73,16 +73,15 @@ def top_classes(
 ) -> list[tuple[Prediction, ...]]:
     """The `count` likeliest classes of each row of [N, K], by falling probability."""
     probabilities = softmax(logits)
-    top = top_k(probabilities, count)
-    values = np.take_along_axis(probabilities, top, axis=1)
+    likeliest = top_k(probabilities, count).tolist()
     ids, names = labels.ids, labels.names
     # Python's own numbers: numpy's take twice as long to look up and to print.
     return [
         tuple(
-            Prediction(index, ids[index], names[index], float(f"{value:.7g}"))
-            for index, value in zip(*row, strict=True)
+            Prediction(index, ids[index], names[index], float(f"{row[index]:.7g}"))
+            for index in top
         )
-        for row in zip(top.tolist(), values.tolist(), strict=True)
+        for row, top in zip(probabilities, likeliest, strict=True)
     ]
 
 

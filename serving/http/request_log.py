@@ -53,6 +53,9 @@ class LogWriter(logging.Handler):
             start(self._write)
 
     def flush(self) -> None:
+        _write_out(self._lines())
+
+    def _lines(self) -> str:
         lines = []
         while self._records:
             with suppress(IndexError):  # another was quicker
@@ -61,12 +64,7 @@ class LogWriter(logging.Handler):
                     lines.append(f"{self.format(record)}\n")
                 except Exception:
                     self.handleError(record)
-        if lines:
-            # A full disk or a closed pipe must end neither the writer nor the request;
-            # logging's own handlers are silent too.
-            with suppress(OSError, ValueError):
-                sys.stderr.write("".join(lines))
-                sys.stderr.flush()
+        return "".join(lines)
 
     def _write(self) -> None:
         try:
@@ -74,9 +72,18 @@ class LogWriter(logging.Handler):
                 if self._records[-1].levelno < logging.WARNING:
                     time.sleep(GATHER_SECONDS)
                 # A reader of the log that stalls must not hold up the requests.
-                run_natively(self.flush)
+                run_natively(_write_out, self._lines())
         finally:
             self._is_writing = False
+
+
+def _write_out(text: str) -> None:
+    """A full disk or a closed pipe must end neither the writer nor the request;
+    logging's own handlers are silent too."""
+    if text:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 logger = logging.getLogger(__name__)

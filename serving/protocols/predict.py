@@ -164,7 +164,7 @@ def _for_version(
     ]
     if not images:
         return np.empty((0, height, width, 3), np.uint8), failures
-    return np.stack(images), failures
+    return images[0][None] if len(images) == 1 else np.stack(images), failures
 
 
 def _run_versions(

@@ -53,7 +53,9 @@ class TorchBackend:
 
     @torch.inference_mode()
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        inputs = torch.from_numpy(images).to(self.device)
+        # torch warns of an array that it could not write to.
+        own = images if images.flags.writeable else images.copy()
+        inputs = torch.from_numpy(own).to(self.device)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._is_bf16):
             logits = self._classifier(inputs)
         answer: NDArray[np.float32] = logits.float().cpu().numpy()

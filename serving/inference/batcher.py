@@ -388,6 +388,8 @@ class MicroBatcher:
         if self._max_wait_s == 0:
             return
         with self._lock:
+            if not self._queue:  # a batch that ended has taken what waited
+                return
             self._is_full.clear()
             left = self._queue.first.arrived + self._max_wait_s - time.monotonic()
             self._note_if_full()

@@ -121,6 +121,30 @@ def test_a_batch_that_waits_for_company_is_answered_when_the_end_comes() -> None
     assert _first(answer) == [1]
 
 
+def test_a_batch_that_takes_all_while_another_begins_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = Held()
+    with _batching(
+        held, on_one_core=held, running=RunningBatches(2), max_wait_ms=1
+    ) as batcher:
+        first = batcher.submit(_images(1))
+        assert held.started.wait(5)
+
+        def let_the_first_end(seconds: float) -> None:
+            held.release.set()
+            while batcher.queued:
+                time.sleep(0.001)
+
+        patched = "serving.inference.batcher.wait_until_idle"
+        monkeypatch.setattr(patched, let_the_first_end)
+        second = batcher.submit(_images(2))
+        assert [_first(first), _first(second)] == [[1], [2]]
+        monkeypatch.undo()
+
+        assert _first(batcher.submit(_images(3))) == [3]
+
+
 def test_an_image_the_network_fails_about_fails_alone() -> None:
     held = Held()
 

@@ -20,7 +20,7 @@ from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from serving.http.errors import NotHere
 from serving.http.service import Service
-from serving.inference.native import run_natively
+from serving.versions.registry_watch import ask_store
 from serving.versions.slot import NotReady
 
 FILES: Mapping[str, tuple[str, str]] = {
@@ -68,7 +68,7 @@ class Comparisons:
 
     def _read(self) -> None:
         try:
-            found = run_natively(read_comparisons, self._registry)
+            found = ask_store(self._registry, read_comparisons, self._registry)
         except StoreUnavailable as error:
             logger.warning("comparisons not read reason=%s", error)
         else:
@@ -81,7 +81,7 @@ class Comparisons:
                 f"no comparison {run!r:.80} of the models here; see GET /comparisons"
             )
         try:
-            data = run_natively(self._read_file, run, name)
+            data = ask_store(self._registry, self._read_file, run, name)
         except (StoreUnavailable, OSError) as error:
             logger.warning("comparison run=%s not read reason=%s", run, error)
             raise NotReady(

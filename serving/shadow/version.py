@@ -10,7 +10,6 @@ from classifier.bundle.labels import Labels
 from classifier.console.exits import WrongUsage
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import UnknownVersion, Version, find_among, typed_name
-from serving.inference.native import run_natively
 from serving.inference.predictor import Predictor
 from serving.versions.loaded import TRY_AGAIN_SECONDS
 from serving.versions.pool import PredictorPool
@@ -60,7 +59,7 @@ class ShadowVersion:
         default = self._pool.served_status(None).version
         with suppress(BrokenBundle, StoreUnavailable, OSError):
             own, theirs = (
-                run_natively(self._pool.watch.bundle, version).labels
+                self._pool.watch.bundle(version).labels
                 for version in (self._slot.version, default)
             )
             if why := misfit(own, theirs):

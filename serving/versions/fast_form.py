@@ -161,7 +161,7 @@ class FastForms:
             return
         backend = None
         try:
-            files = run_natively(self._files, job)
+            files = self._files(job)
             finding = self._find(job, files)
             form = finding.best(self._max_flips).form
             if form != self._first and job.predictor() is not None:
@@ -230,7 +230,7 @@ class FastForms:
 
     def _measure(self, job: _Job, files: Mapping[Form, Bundle]) -> Finding:
         """Asks every form about the kept images. Raises NotProved."""
-        kept = run_natively(self._watch.kept_images, job.version)
+        kept = self._watch.kept_images(job.version)
         if kept is None:
             raise NotProved(
                 f"its run has kept no images to prove one on, {KEPT_IMAGES}"

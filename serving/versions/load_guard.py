@@ -200,13 +200,14 @@ class LoadGuard:
         late: Exception,
         drop: Callable[[T], object] = lambda loaded: None,
     ) -> T:
-        """Runs `load` in a thread and returns its result. If it takes too long, raises
-        `late`, and calls `drop` with the result when it comes."""
+        """Runs `load`, which lets the event loop go on, in a thread and returns its
+        result. If it takes too long, raises `late`, and calls `drop` with the result
+        when it comes."""
         future: Future[T] = Future()
 
         def run() -> None:
             try:
-                loaded = run_natively(load)
+                loaded = load()
             except BaseException as error:
                 with suppress(InvalidStateError):
                     future.set_exception(error)

@@ -68,8 +68,8 @@ def open_pool(
                 largest = guard.largest_batch(bundle, largest=largest, form=config.form)
             settings = replace(config, max_batch_size=largest)
             predictor = guard.within(
-                lambda: _load(
-                    version, bundle, settings, running=running, metrics=metrics
+                lambda: run_natively(
+                    _load, version, bundle, settings, running=running, metrics=metrics
                 ),
                 late=limits.took_too_long,
                 drop=Predictor.close,

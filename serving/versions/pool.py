@@ -12,7 +12,6 @@ from typing import Any
 from classifier.bundle.files import BrokenBundle, Bundle
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import Version, with_int8_forms
-from serving.inference.native import run_natively
 from serving.inference.predictor import Predictor
 from serving.versions.loaded import LoadedVersions, Removed, VersionStatus
 from serving.versions.names import DEFAULT, Moves, ServedNames
@@ -225,7 +224,7 @@ class PredictorPool:
         if status.predictor is not None:
             return status.predictor.bundle
         try:
-            return run_natively(self.watch.bundle, status.version)
+            return self.watch.bundle(status.version)
         except (BrokenBundle, StoreUnavailable, OSError) as error:
             number = status.version.name
             logger.error("unreadable version=%s reason=%s", number, error)

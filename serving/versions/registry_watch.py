@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from classifier.bundle.files import KEPT_IMAGES, Bundle, read_bundle
-from classifier.store.location import StoreUnavailable
+from classifier.store.location import StoreUnavailable, is_remote
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from serving.inference.native import run_natively
@@ -33,6 +34,24 @@ MOST_WAITING = 8
 """Most threads that wait for a reading: unknown names could occupy all threads."""
 
 logger = logging.getLogger(__name__)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def ask_store(
+    registry: Registry, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """What the store answers, while other greenlets go on.
+
+    Over HTTP this greenlet asks: MLflow keeps connections for all threads, and on an
+    event loop one belongs to the native thread that opened it. A database or a disk
+    blocks, and is asked in a native thread.
+    """
+    if is_remote(registry.uri):
+        return question(*args, **kwargs)
+    return run_natively(question, *args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -126,19 +145,20 @@ class RegistryWatch:
                 self.waiting -= 1
 
     def bundle(self, version: Version) -> Bundle:
-        """Reads the version's files. Raises StoreUnavailable, BrokenBundle or
-        OSError."""
+        """Reads the version's files, while other greenlets go on. Raises
+        StoreUnavailable, BrokenBundle or OSError."""
         self._files.pop(version.name, None)
-        folder = self.registry.fetch(version)
-        self._files[version.name] = VersionFiles.of(folder)
-        return read_bundle(folder)
+        folder = ask_store(self.registry, self.registry.fetch, version)
+        self._files[version.name] = run_natively(VersionFiles.of, folder)
+        return run_natively(read_bundle, folder)
 
     def kept_images(self, version: Version) -> Path | None:
         """The images that the version's run has kept, or None. Raises
         StoreUnavailable."""
         if version.run_id is None:
             return None
-        return self.registry.file_of_run(version.run_id, KEPT_IMAGES)
+        find = self.registry.file_of_run
+        return ask_store(self.registry, find, version.run_id, KEPT_IMAGES)
 
     def files(self, version: Version) -> VersionFiles | None:
         """The state before `bundle` last read the files; None if it found none."""
@@ -239,7 +259,7 @@ class RegistryWatch:
     def _try(self, ask: Callable[[], list[Version]]) -> list[Version] | None:
         """The result of `ask`; None if the registry cannot be read."""
         try:
-            return run_natively(ask)
+            return ask_store(self.registry, ask)
         except StoreUnavailable as error:
             if self.is_up:
                 logger.warning("registry is away reason=%s", error)

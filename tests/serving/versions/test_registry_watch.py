@@ -1,5 +1,7 @@
 """The thread that reads the registry: what it asks for, and that it goes on."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -187,3 +189,28 @@ def test_a_model_that_is_gone_is_a_registry_that_is_away(
     watching.wait_for(lambda found: not watching.watch.is_up)
 
     assert _numbers(watching.watch.versions) == ["1", "2", "3", "4"]
+
+
+ASKED_ON_A_LOOP = """
+from gevent import monkey
+monkey.patch_all()
+from types import SimpleNamespace
+from serving.inference.native import thread_ident
+from serving.versions.registry_watch import ask_store
+
+loop = thread_ident()
+for uri in ("sqlite:////tmp/mlflow.db", "http://localhost", "https://localhost"):
+    print(ask_store(SimpleNamespace(uri=uri), thread_ident) == loop)
+"""
+
+
+def test_a_store_over_http_is_asked_on_the_loop_as_its_connections_are_kept() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_ON_A_LOOP],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+
+    assert (done.stdout.split(), done.stderr) == (["False", "True", "True"], "")

@@ -32,9 +32,9 @@ def add_flagged(app: Flask, service: Service, folder: Path | None) -> None:
             )
         _check_type()
         truth = _truth_asked()
+        deadline = service.deadline(request)
+        image = read_body(request, deadline=deadline)
         with service.admission.place():
-            deadline = service.deadline(request)
-            image = read_body(request, deadline=deadline)
             names: list[str | None] = list(request.args.getlist("version"))
             predictors = service.predictors(names or [None], deadline=deadline)
             true_class = None if truth is None else _class(truth, predictors)

@@ -110,3 +110,18 @@ def test_without_the_flag_nothing_is_kept(client: FlaskClient) -> None:
 
     assert answer.status_code == 404
     assert "--flagged FOLDER" in answer.get_json()["error"]["message"]
+
+
+def test_a_picture_that_is_coming_takes_no_place(
+    pool: PredictorPool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServingConfig(flagged=folder, threads=1)
+    client = create_app(settings, pool=pool).test_client()
+
+    def read(*args: object, **kwargs: object) -> bytes:
+        assert client.post("/predict", data=IMAGE).status_code == 200
+        return IMAGE
+
+    monkeypatch.setattr("serving.protocols.flagged.read_body", read)
+
+    assert client.post("/flagged", data=IMAGE, headers=JPEG).status_code == 200

@@ -2,16 +2,18 @@
 
 import io
 import math
+import socket
 import time
 import tokenize
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import Any, NoReturn
 
 import numpy as np
 import orjson
-from flask import Request
+from flask import Request, Response, after_this_request
 from gunicorn.http.errors import ParseException
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
@@ -33,6 +35,9 @@ PART_BYTES = 64 * 1024
 
 STALL_SECONDS = 10.0
 """Limit for PART_BYTES of a body, or its last bytes: 7 kB/s at least."""
+
+LINGER_SECONDS = 2.0
+"""How long what a client still sends is thrown away after an early answer."""
 
 JSON_HINT = '{"instances": [{"b64": "…"}]}'
 
@@ -212,7 +217,7 @@ def read_body(
         raise _too_large(f"a body of {length:,} bytes", most)
     # One byte above the limit: werkzeug silently cuts a body without a length there.
     request.max_content_length = most + 1
-    body = _receive(request.stream, length, deadline)
+    body = _receive(request, length, deadline)
     if len(body) > most:
         raise _too_large("a body that is larger", most)
     if length is not None and len(body) != length:
@@ -223,8 +228,9 @@ def read_body(
     return body if encoding in ("", "identity") else _unpack(body, encoding, most)
 
 
-def _receive(stream: IO[bytes], length: int | None, deadline: float) -> bytes:
+def _receive(request: Request, length: int | None, deadline: float) -> bytes:
     """The body, part by part, so that each has its time."""
+    stream = request.stream
     ends = min(time.monotonic() + BODY_SECONDS, deadline)
     parts: list[bytes] = []
     received = 0
@@ -239,6 +245,7 @@ def _receive(stream: IO[bytes], length: int | None, deadline: float) -> bytes:
     except ClientDisconnected:
         pass  # werkzeug's, for an early end; the length tells
     except TimeoutError as error:
+        _end_connection(request)
         if time.monotonic() >= deadline:
             raise DeadlinePassed(
                 "the body had not come when the time for the request was over; ask "
@@ -250,11 +257,37 @@ def _receive(stream: IO[bytes], length: int | None, deadline: float) -> bytes:
             f"again"
         ) from error
     except ParseException as error:  # gunicorn, for a bad trailer after the last chunk
+        _end_connection(request)
         raise BadRequest(
             f"the body's chunks cannot be read: {error!s:.80}; send it with a "
             "Content-Length"
         ) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _end_connection(request: Request) -> None:
+    """Lets the connection end after the answer: of a body that was given up in its
+    midst nobody knows the end, and its rest would be taken for the next request."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return
+
+    def end() -> NoReturn:
+        with suppress(OSError, TimeoutError):
+            connection.shutdown(socket.SHUT_WR)
+            within(LINGER_SECONDS, partial(_drain, connection))
+        raise StopIteration  # gunicorn's workers then close the connection
+
+    @after_this_request
+    def add(response: Response) -> Response:
+        response.call_on_close(end)
+        return response
+
+
+def _drain(connection: socket.socket) -> None:
+    """Bytes that nobody reads would make the kernel take back the answer."""
+    while connection.recv(PART_BYTES):
+        pass
 
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -180,6 +180,27 @@ def test_a_body_that_is_late_ends_when_its_sender_has_no_time_left(
         connection.sendall(head(*lines, target=target) + JPEG[:100])
 
         assert _only(connection).status == 504
+
+
+@pytest.mark.parametrize(
+    ("lines", "begun"),
+    [
+        (["Transfer-Encoding: chunked"], b"5\r\nabc"),
+        (["Transfer-Encoding: chunked"], b"zz\r\n"),
+        ([WITH_LENGTH], JPEG[:100]),
+    ],
+)
+def test_what_follows_a_body_that_was_given_up_is_no_request(
+    lines: list[str], begun: bytes, service: RunningService
+) -> None:
+    with connect(service) as connection:
+        connection.sendall(head(*lines, "X-Request-Timeout-Ms: 100") + begun)
+        connection.recv(1, socket.MSG_PEEK)  # its answer is here
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(head(target="/livez", method="GET"))
+        answer = _only(connection)
+
+    assert answer.status in (400, 504)
 
 
 def test_a_client_that_only_listens_any_more_is_answered(

@@ -144,7 +144,15 @@ class Supervisor:
                 for heard in os.read(reader, 4096):
                     self._handle(signal.Signals(heard))
             if (code := self._reap()) is not None:
-                return code if self._exit_code is None else self._exit_code
+                return self._final(code)
+
+    def _final(self, code: int) -> int:
+        """The exit code of the service, from gunicorn's; below 0 a signal ended it."""
+        if self._exit_code is not None:
+            return self._exit_code
+        if code == -signal.SIGTERM and self._line.is_draining():
+            return 0  # it was told to stop before it could hear that
+        return code if code >= 0 else 128 - code  # as shells say it
 
     def _hear(self, message: dict[str, Any]) -> None:
         if "failed" in message:

@@ -96,6 +96,41 @@ def test_an_interrupted_service_ends_without_a_traceback(store: Store) -> None:
     assert "Traceback" not in error
 
 
+DEAF = """
+import os, signal, sys, time
+from serving.server.supervisor import Supervisor
+
+def gunicorn(descriptor, line):
+    line.say_ready()
+    time.sleep(60)
+
+service = Supervisor(host="127.0.0.1", port=0, workers=1, drain_seconds=0)
+sys.exit(service.serve(gunicorn))
+"""
+"""A service whose gunicorn does not hear signals yet, so that they end it."""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGQUIT, 131)],
+)
+def test_a_signal_at_the_start_ends_the_service_with_a_plain_code(
+    number: signal.Signals, code: int
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=WAIT_SECONDS)
+
+    assert process.returncode == code
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -282,7 +282,9 @@ def _compare(
         check_record(record)
         answers, is_new = _collect(sources, images, folder, record, config)
         comparison = set_side_by_side(folder, record, answers)
-    except (NotComparable, ServedOtherwise) as error:
+    except NotComparable as error:
+        return error, {}
+    except ServedOtherwise as error:
         return NotComparable(str(error)), {}
     if not sources.reads_images:  # kept answers alone: nobody could be asked twice
         return comparison, {"probe": None, **_no_latency(record)}

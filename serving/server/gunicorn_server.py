@@ -40,12 +40,22 @@ logger = logging.getLogger(__name__)
 def run_gunicorn(config: ServingConfig, descriptor: int, line: WorkerLine) -> int:
     """Serves on a listening socket until told to stop; returns the exit code."""
     try:
-        Arbiter(GunicornServer(config, descriptor, line)).run()
+        arbiter = Arbiter(GunicornServer(config, descriptor, line))
+        _log_as_we_do()
+        arbiter.run()
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else 0
     finally:
         logging.shutdown()
     return 0
+
+
+def _log_as_we_do() -> None:
+    """Lets gunicorn's lines go where ours go: its own handler writes on the event loop,
+    and a reader of the log that stalls held up all requests after 590 bad ones."""
+    log = logging.getLogger("gunicorn.error")
+    log.handlers.clear()
+    log.propagate = True
 
 
 class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

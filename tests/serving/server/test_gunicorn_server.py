@@ -96,6 +96,22 @@ def test_an_interrupted_service_ends_without_a_traceback(store: Store) -> None:
     assert "Traceback" not in error
 
 
+def test_a_log_that_nobody_reads_holds_up_no_request(store: Store) -> None:
+    with _start(store.uri, "--port", "0") as process:
+        url = read_url(process)
+        port = int(url.rpartition(":")[2])
+        for _ in range(1500):  # 590 of gunicorn's lines fill a pipe
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(b"GET /\1 HTTP/9.1\r\n\r\n")
+                assert connection.recv(1) == b"H"
+
+        assert _answers(port)
+        process.terminate()
+        _, error = process.communicate(timeout=WAIT_SECONDS)
+
+    assert "gunicorn.error" in error
+
+
 DEAF = """
 import os, signal, sys, time
 from serving.server.supervisor import Supervisor

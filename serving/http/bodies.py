@@ -242,8 +242,12 @@ def _receive(request: Request, length: int | None, deadline: float) -> bytes:
                 break
             parts.append(part)
             received += len(part)
-    except ClientDisconnected:
-        pass  # werkzeug's, for an early end; the length tells
+    except ClientDisconnected as error:  # werkzeug's: an early end, or a wrong chunk
+        _end_connection(request)
+        if length is None:
+            raise BadRequest(
+                "the body's chunks are wrong, or end before the last; send all of it"
+            ) from error
     except TimeoutError as error:
         _end_connection(request)
         if time.monotonic() >= deadline:

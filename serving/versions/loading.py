@@ -7,7 +7,11 @@ from dataclasses import replace
 from classifier.bundle.files import Bundle
 from classifier.hardware import DeviceUnavailable, Form, has_gpu, usable_cores
 from classifier.inference.backends.base import Backend
-from classifier.inference.backends.open import check_form, open_backend
+from classifier.inference.backends.open import (
+    check_form,
+    import_engine,
+    open_backend,
+)
 from classifier.inference.predict import warm_up
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
@@ -40,6 +44,7 @@ def open_pool(
     """
     _check_device(config)
     check_form(config.form)
+    import_engine(config.backend)
     registry = Registry()
     models = _models(registry, config)
     watch = RegistryWatch(registry, *models, every_seconds=config.follow_seconds)

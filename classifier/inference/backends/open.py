@@ -1,6 +1,7 @@
 """Opens a bundle with a backend: one line for each."""
 
 import functools
+import importlib
 from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,6 +17,13 @@ from classifier.hardware import (
 from classifier.inference.backends.base import Backend
 
 OPENVINO = "onnxruntime-ep-openvino"
+
+
+def import_engine(kind: BackendKind) -> None:
+    """Imports what `open_backend` needs: some libraries start a program to find others,
+    which an event loop allows on its own native thread alone."""
+    name = {"onnx": "onnx_runtime", "openvino": "openvino", "torch": "pytorch"}[kind]
+    importlib.import_module(f"classifier.inference.backends.{name}")
 
 
 def open_backend(

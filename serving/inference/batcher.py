@@ -346,13 +346,15 @@ class MicroBatcher:
 
     def _begin(self) -> None:
         """Begins as many batches as may run."""
-        wait_until_idle(MOST_IDLE_SECONDS)
-        self._wait_for_others()
-        with self._lock:
-            self._is_beginning = False
-            batches = self._next_batches()
-            is_over = self._is_over()
-        self._start(batches, is_over=is_over)
+        try:
+            wait_until_idle(MOST_IDLE_SECONDS)
+            self._wait_for_others()
+        finally:  # else no batch would ever begin again
+            with self._lock:
+                self._is_beginning = False
+                batches = self._next_batches()
+                is_over = self._is_over()
+            self._start(batches, is_over=is_over)
 
     def _next_batches(self) -> list[list[Piece]]:
         """The batches to be begun. The caller holds the lock."""

@@ -124,7 +124,7 @@ def test_a_batch_that_waits_for_company_is_answered_when_the_end_comes() -> None
 def test_a_batch_that_takes_all_while_another_begins_ends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    held = Held()
+    held, left = Held(), Event()
     with _batching(
         held, on_one_core=held, running=RunningBatches(2), max_wait_ms=1
     ) as batcher:
@@ -135,11 +135,13 @@ def test_a_batch_that_takes_all_while_another_begins_ends_nothing(
             held.release.set()
             while batcher.queued:
                 time.sleep(0.001)
+            left.set()
 
         patched = "serving.inference.batcher.wait_until_idle"
         monkeypatch.setattr(patched, let_the_first_end)
         second = batcher.submit(_images(2))
         assert [_first(first), _first(second)] == [[1], [2]]
+        assert left.wait(5)  # else it would wait for what comes next
         monkeypatch.undo()
 
         assert _first(batcher.submit(_images(3))) == [3]

@@ -14,6 +14,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
+import urllib3
 from PIL import Image
 
 from benchmarks import servers
@@ -55,7 +56,15 @@ class Trial:
         log, probe = self.work / "server.log", self.bodies.contents[0]
         with running(launch, log=log, probe=probe) as server:
             post(launch, probe, self.bodies.content_type)
+            # The first version answers before the second one is loaded.
+            ready = f"http://127.0.0.1:{launch.port}/readyz"
+            urllib3.request("GET", ready, retries=UNTIL_READY)
             yield launch, server.pid
+
+
+UNTIL_READY = urllib3.Retry(
+    60, status_forcelist=[503], backoff_factor=0.1, backoff_max=1
+)
 
 
 def bystander_rows(trial: Trial) -> list[Row]:

@@ -80,7 +80,7 @@ PrecisionKind = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class Form:
-    """What a network is run by, and the precision it is run in."""
+    """Engine and precision of a network."""
 
     backend: BackendKind = "onnx"
     precision: PrecisionKind = "fp32"

@@ -22,7 +22,7 @@ from compare.statistics.top_five import TopFive
 
 MOST = 12
 MOST_BYTES = 8_000_000
-"""Of all pictures together; those that exceed it are left out."""
+"""Limit of all pictures together; pictures beyond it are left out."""
 
 
 def write_differing(

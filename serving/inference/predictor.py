@@ -31,7 +31,7 @@ class Proof:
 
 
 class _Network:
-    """What runs a version's batches, as it is when each begins."""
+    """The network of a version; a batch uses the one in place when it begins."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -91,7 +91,7 @@ class Predictor:
 
     @property
     def form(self) -> Form:
-        """What answers now."""
+        """Engine and precision in use."""
         return Form(self.backend.name, self.backend.precision)
 
     def use(self, backend: Backend, proof: Proof) -> None:

@@ -47,8 +47,10 @@ class AddressUnavailable(NotNow, RuntimeError):
 
 
 class WorkerLine:
-    """What the workers and the first process tell each other; without locks, which a
-    worker that is killed would hold for ever."""
+    """Shared memory and pipes between the first process and the workers.
+
+    There are no locks: a killed worker would hold one for ever.
+    """
 
     def __init__(self) -> None:
         self._has_started = RawValue("b", 0)

@@ -33,7 +33,7 @@ _SHAPE = (HOURS, 1 + len(RESULTS))
 of an hour is taken again 24 hours later."""
 
 _HEAD_BYTES = 4096
-"""Of a file of counts: the pair as JSON, filled up with blanks."""
+"""Length of a file's head: the pair as JSON, filled up with blanks."""
 
 _Z = NormalDist().inv_cdf(0.975)
 

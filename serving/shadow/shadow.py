@@ -198,7 +198,7 @@ class Shadow:
         }
 
     def rates(self) -> dict[Pair, Rate]:
-        """Of this hour."""
+        """Disagreement rates of this hour."""
         hours = self.counts.hours()
         return {h.pair: h.counts.rate for h in hours if h.number == self.counts.hour}
 

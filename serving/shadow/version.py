@@ -34,7 +34,7 @@ class ShadowVersion:
 
     @property
     def name(self) -> str:
-        """Of the version that is asked, or that is being loaded."""
+        """Name of the version in use, or being loaded."""
         return self._slot.version.name
 
     @property
@@ -115,7 +115,7 @@ class ShadowVersion:
 
 @lru_cache(maxsize=8)
 def misfit(shadow: Labels, default: Labels) -> str:
-    """What makes the classes differ; empty if the ids are the same, in any order."""
+    """How the classes differ; empty if the ids are the same, in any order."""
     lacking, other = (
         set(default.ids) - set(shadow.ids),
         set(shadow.ids) - set(default.ids),

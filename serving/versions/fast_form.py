@@ -47,7 +47,7 @@ class NotProved(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the kept images showed of a form."""
+    """Speed and flips of a form on the kept images."""
 
     form: Form
     images_per_second: float
@@ -211,7 +211,7 @@ class FastForms:
         return files if is_same else None
 
     def _find(self, job: _Job, files: Mapping[Form, Bundle]) -> Finding:
-        """What was found before, or is now. Raises NotProved."""
+        """The finding in the cache, or a new one. Raises NotProved."""
         key = run_natively(_key, files, self._guard.threads, job.largest)
         try:
             folder = build_once(

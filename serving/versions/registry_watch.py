@@ -43,7 +43,7 @@ T = TypeVar("T")
 def ask_store(
     registry: Registry, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """What the store answers, while other greenlets go on.
+    """The answer of the store; other greenlets go on meanwhile.
 
     Over HTTP this greenlet asks: MLflow keeps connections for all threads, and on an
     event loop one belongs to the native thread that opened it. A database or a disk

@@ -124,6 +124,8 @@ class Supervisor:
         if self._child == 0:
             _end_with(parent)
             self._line.in_child()
+            for number in _DEADLY:
+                signal.signal(number, signal.SIG_DFL)
             os._exit(gunicorn(self._listening.detach(), self._line))
         self._listening.close()  # it would take connections that nobody accepts
         reader, writer = os.pipe()
@@ -226,6 +228,10 @@ class Supervisor:
             if process == self._child:
                 return os.waitstatus_to_exitcode(status)
 
+
+_DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""Signals that end gunicorn until it hears them itself. A shell has programs in the
+background ignore the last two, and their children inherit that."""
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 

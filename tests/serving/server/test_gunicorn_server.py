@@ -120,6 +120,8 @@ def gunicorn(descriptor, line):
     line.say_ready()
     time.sleep(60)
 
+for ignored in (signal.SIGINT, signal.SIGQUIT):  # as in the background of a shell
+    signal.signal(ignored, signal.SIG_IGN)
 service = Supervisor(host="127.0.0.1", port=0, workers=1, drain_seconds=0)
 sys.exit(service.serve(gunicorn))
 """

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -78,6 +78,9 @@ class Metrics:
             "batch_size", "Images of a batch.", ("version",), buckets=IMAGES
         )
         self._add_gauges(partial(Gauge, namespace="serving", registry=registry))
+        # prometheus_client makes a key of the labels anew each time.
+        self._requests_of = lru_cache(self.requests.labels)
+        self._seconds_of = lru_cache(self.request_seconds.labels)
 
     def _add_gauges(self, gauge: Callable[..., Gauge]) -> None:
         self.queue_depth = gauge(
@@ -117,6 +120,13 @@ class Metrics:
             inference_seconds=self.inference_seconds.labels(version).observe,
             still_queued=self.queue_depth.labels(version).set,
         )
+
+    def count_request(
+        self, route: str, versions: Sequence[str], status: int, seconds: float
+    ) -> None:
+        for version in versions or ("",):
+            self._requests_of(route, version, status).inc()
+        self._seconds_of(route).observe(seconds)
 
     def count_shadow(self, pair: tuple[str, str], result: str, images: int) -> None:
         self.shadow_images.labels(*pair, result).inc(images)

@@ -27,12 +27,12 @@ Injection"). Leading apostrophes count too, so that `csv_text` can undo `csv_row
 
 def printable(text: str) -> str:
     """One line for a terminal: control characters become escapes such as `\\x1b`."""
-    return _NOT_PRINTABLE.sub(_escape, text)
+    return text if text.isprintable() else _NOT_PRINTABLE.sub(_escape, text)
 
 
 def printable_lines(text: str) -> str:
     """The same for text of several lines; line feeds stay."""
-    return _NOT_PRINTABLE_IN_LINES.sub(_escape, text)
+    return text if text.isprintable() else _NOT_PRINTABLE_IN_LINES.sub(_escape, text)
 
 
 def printable_json(text: str) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from flask import Flask, request
+from flask import Flask, Request
 
 from classifier.console.exits import WrongUsage
+from serving.http.answers import this_request
 
 logger = logging.getLogger(__name__)
 
@@ -190,30 +191,30 @@ def add_access(app: Flask, keys: Keys | None, *, own_names: frozenset[str]) -> N
 
     @app.before_request
     def check() -> None:
-        url_rule = request.url_rule
-        rule = None if url_rule is None else url_rule.rule
+        asked = this_request()
+        rule = None if asked.url_rule is None else asked.url_rule.rule
         if rule is None or rule in PROBES:
             return
-        is_admins = (request.method, rule) in ADMIN
+        is_admins = (asked.method, rule) in ADMIN
         if keys is None:
-            _check_name(own_names)
+            _check_name(asked, own_names)
             if is_admins:
-                _check_local()
+                _check_local(asked)
         elif rule not in OPEN:
-            authorization = request.headers.get("Authorization")
+            authorization = asked.environ.get("HTTP_AUTHORIZATION")
             keys.check(authorization, "admin" if is_admins else "predict")
 
 
-def _check_name(own_names: frozenset[str]) -> None:
+def _check_name(request: Request, own_names: frozenset[str]) -> None:
     """Refuses unknown host names on a loopback address, against DNS rebinding.
 
     Another site can resolve its own name to this machine; the browser then lets its
     page read the answers, and sends that name as Host. The names of a service for
     other machines are not known here.
     """
-    name = _name_of(request.host)
     if not _is_loopback(request.environ.get("SERVER_NAME", "")):
         return
+    name = _name_of(request.host)
     if not (_is_loopback(name) or name in own_names or "*" in own_names):
         raise Forbidden(
             f"the service listens on a loopback address without keys and is asked as "
@@ -223,7 +224,7 @@ def _check_name(own_names: frozenset[str]) -> None:
         )
 
 
-def _check_local() -> None:
+def _check_local(request: Request) -> None:
     """Refuses changes from another machine, or from a page of another site."""
     server = request.environ.get("SERVER_NAME", "")
     if not (_is_loopback(server) and _is_loopback(request.remote_addr or "")):

@@ -17,6 +17,7 @@ from flask import Request, Response, after_this_request
 from gunicorn.http.errors import ParseException
 from numpy.typing import NDArray
 from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_content_length
 
 from classifier.images.base64_text import from_base64
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
@@ -212,15 +213,16 @@ def read_body(
     Raises BodyTooLarge, RequestTimeout if it arrives too slowly, DeadlinePassed after
     `deadline` (a time of time.monotonic()), BadRequest or UnsupportedMediaType.
     """
-    length = request.content_length
+    length = get_content_length(request.environ)
     if length is not None and length > most:
         raise _too_large(f"a body of {length:,} bytes", most)
-    # One byte above the limit: werkzeug silently cuts a body without a length there.
-    request.max_content_length = most + 1
+    if length is None:  # one byte more than may come: werkzeug silently cuts it there
+        request.max_content_length = most + 1
     body = _receive(request, length, deadline)
     if len(body) > most:
         raise _too_large("a body that is larger", most)
     if length is not None and len(body) != length:
+        _end_connection(request)
         raise BadRequest(
             f"the body ended after {len(body):,} of {length:,} bytes; send all of it"
         )
@@ -230,24 +232,19 @@ def read_body(
 
 def _receive(request: Request, length: int | None, deadline: float) -> bytes:
     """The body, part by part, so that each has its time."""
-    stream = request.stream
+    stream = request.stream if length is None else request.environ["wsgi.input"]
     ends = min(time.monotonic() + BODY_SECONDS, deadline)
     parts: list[bytes] = []
     received = 0
     try:
         while received != length:
             left = min(ends - time.monotonic(), STALL_SECONDS)
-            part = within(left, partial(stream.read, PART_BYTES))
+            most = PART_BYTES if length is None else min(length - received, PART_BYTES)
+            part = within(left, partial(stream.read, most))
             if not part:
                 break
             parts.append(part)
             received += len(part)
-    except ClientDisconnected as error:  # werkzeug's: an early end, or a wrong chunk
-        _end_connection(request)
-        if length is None:
-            raise BadRequest(
-                "the body's chunks are wrong, or end before the last; send all of it"
-            ) from error
     except TimeoutError as error:
         _end_connection(request)
         if time.monotonic() >= deadline:
@@ -260,6 +257,13 @@ def _receive(request: Request, length: int | None, deadline: float) -> bytes:
             f"{STALL_SECONDS:.0f} s, or all of it in {BODY_SECONDS:.0f} s; send it "
             f"again"
         ) from error
+    except ClientDisconnected as error:  # werkzeug's, without a length
+        _end_connection(request)
+        raise BadRequest(
+            "the body's chunks are wrong, or end before the last; send all of it"
+        ) from error
+    except ConnectionError:  # what came is too short
+        pass
     except ParseException as error:  # gunicorn, for a bad trailer after the last chunk
         _end_connection(request)
         raise BadRequest(

@@ -79,10 +79,8 @@ def http_error_of(error: Exception) -> HttpError:
         code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal")
         allowed = {k: v for k, v in error.get_headers() if k.lower() == "allow"}
         return HttpError(status, code, _http_message(status), allowed)
-    logger.error("internal error id=%s", g.request_id, exc_info=error)
-    return HttpError(
-        500, "internal", f"a fault of the service, logged as {g.request_id}"
-    )
+    logger.error("internal error id=%s", g.state.id, exc_info=error)
+    return HttpError(500, "internal", f"a fault of the service, logged as {g.state.id}")
 
 
 def _headers(error: Exception) -> dict[str, str]:

@@ -12,11 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Response, g
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from classifier.console.text import PlainFormatter, printable_lines
 from serving.config import LogFormat
+from serving.http.answers import RequestState, this_request
 from serving.inference.native import is_patched, run_natively, start
 from serving.metrics import Metrics
 
@@ -98,13 +99,17 @@ class JsonFormatter(OrjsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         if not isinstance(record, RequestRecord):
             return super().format(record)
-        head = {
+        fields = record.fields
+        line = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "name": record.name,
-            "message": record.msg,
+            "message": record.getMessage(),
+            **fields,
+            "method": printable_lines(fields["method"]),
+            "path": printable_lines(fields["path"]),
         }
-        return orjson.dumps(self.process_log_record({**head, **record.fields})).decode()
+        return orjson.dumps(line).decode()
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -129,41 +134,46 @@ def configure_logging(kind: LogFormat) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
+_SAME = vars(
+    logging.LogRecord(__name__, logging.INFO, __file__, 0, "request", None, None)
+)
+"""What the records of all requests share."""
+
+
 class RequestRecord(logging.LogRecord):
-    """One answered request. logging's own way, which looks for the caller and keeps
-    arguments to be formatted, took a tenth of a request's time."""
+    """One answered request. logging's own way, which looks for the caller, the thread
+    and the process, took a tenth of a request's time."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
-        message = (
-            # As a literal: %0A in a path would begin a line of its own.
-            "request method={method} path={path!r} status={status} ms={ms} "
-            "id={request_id}".format(**fields)
-        )
-        super().__init__(__name__, logging.INFO, __file__, 0, message, None, None)
+        now = time.time()
+        vars(self).update(_SAME, created=now, msecs=now % 1 * 1000)
         self.fields = fields
+
+    def getMessage(self) -> str:  # noqa: N802 (logging's name)
+        # The path as a literal: %0A in it would begin a line of its own.
+        return (
+            "request method={method} path={path!r} status={status} ms={ms} "
+            "id={request_id}".format(**self.fields)
+        )
 
 
 def add_request_log(app: Flask, metrics: Metrics) -> None:
-    """Logs each request and gives it an id: `g.request_id`, header X-Request-ID."""
+    """Logs each request and gives it an id: `g.state`, header X-Request-ID."""
 
     @app.before_request
     def begin() -> None:
-        g.started = time.perf_counter()
-        g.request_id = _request_id(request.environ.get("HTTP_X_REQUEST_ID"))
-        g.versions = ()
+        given = this_request().environ.get("HTTP_X_REQUEST_ID")
+        g.state = RequestState(_request_id(given))
 
     @app.after_request
     def end(response: Response) -> Response:
-        # The object itself, as each use of the proxy looks it up.
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        seconds = time.perf_counter() - g.started
-        request_id, versions = g.request_id, g.versions
-        response.headers["X-Request-ID"] = request_id
+        asked, state = this_request(), g.state
+        seconds = time.perf_counter() - state.started
+        versions = [predictor.version.name for predictor in state.predictors]
+        response.headers.add("X-Request-ID", state.id)
         route = "none" if asked.url_rule is None else asked.url_rule.rule
         status = response.status_code
-        for version in versions or ("",):
-            metrics.requests.labels(route, version, status).inc()
-        metrics.request_seconds.labels(route).observe(seconds)
+        metrics.count_request(route, versions, status, seconds)
         is_probe = status < 400 and asked.path.startswith(PROBES)
         if not is_probe and logger.isEnabledFor(logging.INFO):
             fields = {
@@ -171,8 +181,8 @@ def add_request_log(app: Flask, metrics: Metrics) -> None:
                 "path": asked.path,
                 "status": status,
                 "ms": round(1000 * seconds, 1),
-                "request_id": request_id,
-                "versions": list(versions),
+                "request_id": state.id,
+                "versions": versions,
             }
             logger.handle(RequestRecord(fields))
         return response

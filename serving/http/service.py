@@ -4,10 +4,8 @@ import math
 import re
 import select
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +13,7 @@ from flask import Request, g
 from gevent import monkey
 
 from serving.http.bodies import BadRequest
-from serving.inference.batcher import overloaded
+from serving.inference.batcher import new_lock, overloaded
 from serving.inference.decoding import ClientWait, DecodeAll, Decoder
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
@@ -33,20 +31,23 @@ class Admission:
         """`seconds_to_wait` estimates the time of the requests in work."""
         self.places = places
         self._seconds_to_wait = seconds_to_wait
-        self._free = threading.Semaphore(places)
+        self._taken = 0
+        self._changed = new_lock()
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Raises Overloaded if all places are taken."""
-        if not self._free.acquire(blocking=False):
+    def __enter__(self) -> None:
+        """Takes a place. Raises Overloaded if there is none."""
+        with self._changed:
+            has_place = self._taken < self.places
+            self._taken += has_place
+        if not has_place:
             raise overloaded(
                 f"{self.places} requests are being worked on, and no more may",
                 self._seconds_to_wait(),
             )
-        try:
-            yield
-        finally:
-            self._free.release()
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._taken -= 1
 
 
 new_poll: Callable[[], select.poll] = monkey.get_original("select", "poll")
@@ -95,10 +96,10 @@ class Service:
             # look-ups.
             names = list({n and self.pool.names.spelling(n): n for n in names}.values())
             self._check_number(names)
-        found = [self.pool.get(name, deadline=deadline) for name in names]
-        unique = list({p.version.name: p for p in found}.values())
-        g.versions = [predictor.version.name for predictor in unique]
-        g.predictors = unique
+        unique = [self.pool.get(name, deadline=deadline) for name in names]
+        if len(names) > 1:
+            unique = list({p.version.name: p for p in unique}.values())
+        g.state.predictors = unique
         return unique
 
     def _check_number(self, names: Sequence[str | None]) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, MutableSequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from gevent import monkey
 from numpy.typing import NDArray
 
-from classifier.inference.predict import logits_or_failures
+from classifier.inference.predict import Likeliest, likeliest, logits_or_failures
 from serving.inference.native import (
     LoopFuture,
     NativeThreads,
@@ -30,6 +31,9 @@ Images = NDArray[np.uint8]
 
 Logits = NDArray[np.float32]
 """Shape [N, K]."""
+
+RANKED = 5
+"""Likeliest classes found for a whole batch; for more a request has its own search."""
 
 LONGEST_RETRY_AFTER_SECONDS = 60
 
@@ -65,13 +69,36 @@ class BatchFailed(RuntimeError):
     """An unexpected error while a batch was run or split into answers."""
 
 
-@dataclass(frozen=True)
+class Rows(NamedTuple):
+    """What a batch found about its images."""
+
+    logits: Logits
+    classes: NDArray[np.int64]
+    """The RANKED likeliest of each image, and their probabilities: for a batch these
+    cost little more than for one image."""
+
+    probabilities: NDArray[np.float64]
+
+    def part(self, first: int, last: int) -> "Rows":
+        logits, classes, probabilities = self
+        place = slice(first, last)
+        return Rows(logits[place], classes[place], probabilities[place])
+
+
+def _rows(logits: Logits) -> Rows:
+    return Rows(logits, *likeliest(logits, RANKED))
+
+
+@dataclass
 class Inference:
     """Logits of a request's images, and the images that failed."""
 
     logits: Logits
     failures: Mapping[int, Exception]
     """Errors by the image's place. The logits of that row are 0."""
+
+    likeliest: Likeliest | None = None
+    """The RANKED likeliest classes; None if they are not known yet."""
 
 
 @dataclass(eq=False)
@@ -92,8 +119,8 @@ class Request:
     is_cancelled: bool = False
     """Nobody waits for the answer any more."""
 
-    _pieces: dict[int, Logits] = field(default_factory=dict)
-    """Logits by the place of the piece's first image; pieces end in any order."""
+    _pieces: dict[int, Rows] = field(default_factory=dict)
+    """Rows by the place of the piece's first image; pieces end in any order."""
 
     _failures: dict[int, Exception] = field(default_factory=dict)
 
@@ -123,10 +150,8 @@ class Request:
         )
         return False
 
-    def take(
-        self, start: int, logits: Logits, failures: Mapping[int, Exception]
-    ) -> None:
-        """Takes the logits of the images from `start` on, and their failures.
+    def take(self, start: int, rows: Rows, failures: Mapping[int, Exception]) -> None:
+        """Takes the rows of the images from `start` on, and their failures.
 
         The failures are by place among these images.
 
@@ -134,12 +159,14 @@ class Request:
         """
         if self.answer.done():
             return
-        self._pieces[start] = logits
+        self._pieces[start] = rows
         self._failures |= {start + place: e for place, e in failures.items()}
-        if sum(map(len, self._pieces.values())) == len(self.images):
-            parts = [rows for _, rows in sorted(self._pieces.items())]
-            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            self.answer.set_result(Inference(whole, self._failures))
+        if sum(len(part.logits) for part in self._pieces.values()) == len(self.images):
+            if len(self._pieces) > 1:
+                parts = [self._pieces[start] for start in sorted(self._pieces)]
+                rows = Rows(*map(np.concatenate, zip(*parts, strict=True)))
+            found = Likeliest(rows.classes, rows.probabilities)
+            self.answer.set_result(Inference(rows.logits, self._failures, found))
 
     def fail(self, error: Exception) -> None:
         """Fails the whole request. Does nothing if it has its result."""
@@ -309,7 +336,7 @@ class MicroBatcher:
         """
         request = Request(images, deadline)
         if len(images) == 0:
-            request.take(0, np.empty((0, self._classes), np.float32), {})
+            request.take(0, _rows(np.empty((0, self._classes), np.float32)), {})
             return request
         with self._lock:
             waiting = self._queue.images
@@ -404,11 +431,11 @@ class MicroBatcher:
 
     def _run(self, pieces: list[Piece]) -> None:
         started = time.monotonic()
-        logits: Logits | None = None
+        rows: Rows | None = None
         failures: dict[int, Exception] = {}
         failure: BatchFailed | None = None
         try:
-            logits, failures = self._infer(pieces)
+            rows, failures = self._infer(pieces)
         except BaseException as error:
             logger.exception("a batch failed requests=%d", len(pieces))
             failure = BatchFailed(f"a batch failed: {error!r}")
@@ -426,27 +453,29 @@ class MicroBatcher:
             is_over = self._is_over()
         # Before those who wait for this batch are woken: else its core waits for them.
         self._start(batches, is_over=is_over)
-        if logits is not None:
+        if rows is not None:
             self._measure(pieces, started=started, seconds=seconds)
             with self._lock:
-                _answer(pieces, logits, failures)
+                _answer(pieces, rows, failures)
 
     def _is_over(self) -> bool:
         return self._is_closed and not self.is_busy and not self._is_beginning
 
-    def _infer(self, pieces: list[Piece]) -> tuple[Logits, dict[int, Exception]]:
+    def _infer(self, pieces: list[Piece]) -> tuple[Rows, dict[int, Exception]]:
         parts = [piece.images for piece in pieces]
         images = parts[0] if len(parts) == 1 else np.concatenate(parts)
         is_alone = self._running.begin()
         try:
-            return self._threads.run(
-                logits_or_failures,
-                self._logits if is_alone else self._on_one_core,
-                images,
-                classes=self._classes,
-            )
+            network = self._logits if is_alone else self._on_one_core
+            return self._threads.run(self._run_network, network, images)
         finally:
             self._running.end()
+
+    def _run_network(
+        self, network: Callable[[Images], Logits], images: Images
+    ) -> tuple[Rows, dict[int, Exception]]:
+        logits, failures = logits_or_failures(network, images, classes=self._classes)
+        return _rows(logits), failures
 
     def _measure(self, pieces: list[Piece], *, started: float, seconds: float) -> None:
         if self._metrics is None:
@@ -471,14 +500,12 @@ def _count(pieces: list[Piece]) -> int:
     return sum(len(piece.images) for piece in pieces)
 
 
-def _answer(
-    pieces: list[Piece], logits: Logits, failures: Mapping[int, Exception]
-) -> None:
+def _answer(pieces: list[Piece], rows: Rows, failures: Mapping[int, Exception]) -> None:
     first = 0
     for piece in pieces:
         last = first + len(piece.images)
         own = {k - first: e for k, e in failures.items() if first <= k < last}
-        piece.request.take(piece.start, logits[first:last], own)
+        piece.request.take(piece.start, rows.part(first, last), own)
         first = last
 
 

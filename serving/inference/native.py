@@ -29,30 +29,27 @@ thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 """Identifies the native thread, also where threads are greenlets."""
 
 
+_is_patched = False
+
+
 def is_patched() -> bool:
     """Whether the threads of this process are greenlets of an event loop."""
-    return bool(monkey.is_module_patched("threading"))
+    global _is_patched
+    if not _is_patched:  # asked ten times a request, and once true for good
+        _is_patched = bool(monkey.is_module_patched("threading"))
+    return _is_patched
 
 
-class LoopFuture(Generic[T]):
+class LoopFuture(AsyncResult, Generic[T]):  # type: ignore[type-arg]  # not at run time
     """The part of Future that is needed, on an event loop: a tenth of its cost."""
 
-    def __init__(self) -> None:
-        self._result: AsyncResult[T] = AsyncResult()
-
-    def done(self) -> bool:
-        return bool(self._result.ready())
-
-    def set_result(self, result: T) -> None:
-        self._result.set(result)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._result.set_exception(error)
+    done = AsyncResult.ready
+    set_result = AsyncResult.set
 
     def result(self, timeout: float | None = None) -> T:
         """Raises TimeoutError if nothing has been set after `timeout` seconds."""
         try:
-            return self._result.get(timeout=timeout)  # type: ignore[return-value]  # None is no time-out
+            return self.get(timeout=timeout)  # type: ignore[return-value]  # None is no time-out
         except gevent.Timeout as error:
             raise TimeoutError(f"no result after {timeout} s") from error
 

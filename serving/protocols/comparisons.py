@@ -18,6 +18,7 @@ from classifier.store.comparisons import (
 )
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
+from serving.http.answers import JsonAnswer
 from serving.http.errors import NotHere
 from serving.http.service import Service
 from serving.versions.registry_watch import ask_store
@@ -104,11 +105,11 @@ def add_comparisons(app: Flask, service: Service, *, every_seconds: float) -> No
     def list_comparisons() -> Response:
         found = [asdict(each) for each in comparisons.latest()]
         body = orjson.dumps({"comparisons": found})
-        return Response(body, mimetype="application/json")
+        return JsonAnswer(body)
 
     @app.get("/comparisons/<run>/<any(report, matrix, pictures):part>")
     def comparison_file(run: str, part: str) -> Response:
         name, kind = FILES[part]
-        with service.admission.place():  # a report has up to 10 MB
+        with service.admission:  # a report has up to 10 MB
             data = comparisons.file(run, name)
         return Response(data, mimetype=kind, headers=HEADERS)

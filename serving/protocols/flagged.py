@@ -9,6 +9,7 @@ import orjson
 from flask import Flask, Response, request
 
 from classifier.datasets.flagged import FlaggedFull, keep_flagged, make_flagged_folder
+from serving.http.answers import JsonAnswer
 from serving.http.bodies import BadRequest, UnsupportedMediaType, read_body
 from serving.http.errors import NotHere
 from serving.http.service import Service
@@ -34,7 +35,7 @@ def add_flagged(app: Flask, service: Service, folder: Path | None) -> None:
         truth = _truth_asked()
         deadline = service.deadline(request)
         image = read_body(request, deadline=deadline)
-        with service.admission.place():
+        with service.admission:
             names: list[str | None] = list(request.args.getlist("version"))
             predictors = service.predictors(names or [None], deadline=deadline)
             true_class = None if truth is None else _class(truth, predictors)
@@ -52,7 +53,7 @@ def add_flagged(app: Flask, service: Service, folder: Path | None) -> None:
             }
             name, count = _keep(folder, image, answer)
         body = orjson.dumps({"image": name, "kept": count, **answer})
-        return Response(body, mimetype="application/json")
+        return JsonAnswer(body)
 
 
 def _check_type() -> None:

@@ -13,6 +13,7 @@ from flask import Blueprint, Flask, Request, Response, request
 from numpy.typing import NDArray
 
 from classifier.inference.predict import top_classes
+from serving.http.answers import JsonAnswer
 from serving.http.bodies import (
     BadRequest,
     ImageArray,
@@ -68,7 +69,7 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
         _check_head(request)
         deadline = service.deadline(request)
         body = read_body(request, deadline=deadline)
-        with service.admission.place():
+        with service.admission:
             payload = read_payload(body)
             (predictor,) = service.predictors([payload.version], deadline=deadline)
             # One bad image fails the request, and the message names it: the contract
@@ -84,7 +85,8 @@ def add_mlflow_scoring(app: Flask, service: Service) -> None:
                 logits = answer.logits.tolist()
                 predictions: object = {"logits": logits}  # as MLflow's does
             else:
-                tops = top_classes(predictor.bundle.labels, answer.logits, 1)
+                labels, found = predictor.bundle.labels, answer.likeliest
+                tops = top_classes(labels, answer.logits, 1, found=found)
                 predictions = [best for (best,) in tops]
         return _answer(orjson.dumps({"predictions": predictions}))
 
@@ -116,7 +118,7 @@ def _check_head(request: Request) -> None:
 
 
 def _answer(body: bytes) -> Response:
-    return Response(body, mimetype="application/json")
+    return JsonAnswer(body)
 
 
 def _mlflow_version() -> str:

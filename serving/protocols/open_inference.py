@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request
 
 from classifier.hardware import BackendKind
+from serving.http.answers import JsonAnswer
 from serving.http.bodies import (
     MAX_IMAGES,
     SMALL_BODY_BYTES,
@@ -181,7 +182,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
     def infer(model: str, version: str | None = None) -> Response:
         deadline = service.deadline(request)
         body = read_body(request, deadline=deadline)
-        with service.admission.place():
+        with service.admission:
             inference = read_inference(body, request.headers.get(HEADER))
             # The version is resolved, and maybe loaded, after the body has arrived.
             name = asked(service, model, version)
@@ -197,7 +198,7 @@ def _add_inference(routes: Blueprint, service: Service) -> None:
             )
             body, json_length = write_inference(inference, predictor, answer)
         if json_length is None:
-            return Response(body, mimetype="application/json")
+            return JsonAnswer(body)
         return Response(
             body,
             headers={HEADER: str(json_length)},

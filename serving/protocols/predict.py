@@ -15,7 +15,13 @@ from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
 from classifier.store.versions import Version
 from serving.http.bodies import ImageArray, check_size
-from serving.inference.batcher import DeadlinePassed, Images, Inference, Request
+from serving.inference.batcher import (
+    RANKED,
+    DeadlinePassed,
+    Images,
+    Inference,
+    Request,
+)
 from serving.inference.decoding import DecodeAll, Decoded
 from serving.inference.predictor import BadTopK, Predictor
 from serving.shadow.shadow import Shadow
@@ -212,7 +218,8 @@ def _with_failures(answer: Inference, failures: Mapping[int, Exception]) -> Infe
 
 
 def _row(predictor: Predictor, answer: Inference, count: int) -> Row:
-    tops = top_classes(predictor.bundle.labels, answer.logits, count)
+    found = answer.likeliest if count <= RANKED else None
+    tops = top_classes(predictor.bundle.labels, answer.logits, count, found=found)
     return [answer.failures.get(place, top) for place, top in enumerate(tops)]
 
 

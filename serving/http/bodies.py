@@ -22,8 +22,8 @@ from werkzeug.wsgi import get_content_length
 from classifier.images.base64_text import from_base64
 from classifier.images.decoding import FORMATS_IN_WORDS, is_image
 from serving.config import BODY_SECONDS
-from serving.inference.batcher import DeadlinePassed
 from serving.inference.native import run_natively, within
+from serving.inference.requests import DeadlinePassed
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 

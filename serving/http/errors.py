@@ -19,8 +19,9 @@ from serving.http.bodies import (
     UnsupportedMediaType,
 )
 from serving.http.service import WrongModel
-from serving.inference.batcher import DeadlinePassed, Overloaded
+from serving.inference.batcher import Overloaded
 from serving.inference.predictor import BadTopK
+from serving.inference.requests import DeadlinePassed
 from serving.shadow.kept import NothingKept
 from serving.versions.slot import NotReady, VersionFailed
 

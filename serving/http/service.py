@@ -13,8 +13,9 @@ from flask import Request, g
 from gevent import monkey
 
 from serving.http.bodies import BadRequest
-from serving.inference.batcher import new_lock, overloaded
+from serving.inference.batcher import overloaded
 from serving.inference.decoding import ClientWait, DecodeAll, Decoder
+from serving.inference.native import new_lock
 from serving.inference.predictor import Predictor
 from serving.metrics import Metrics
 from serving.shadow.shadow import Shadow

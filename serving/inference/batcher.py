@@ -4,36 +4,36 @@ import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, MutableSequence
+from collections.abc import Callable, MutableSequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
-from gevent import monkey
-from numpy.typing import NDArray
 
-from classifier.inference.predict import Likeliest, likeliest, logits_or_failures
+from classifier.inference.predict import logits_or_failures
 from serving.inference.native import (
     LoopFuture,
     NativeThreads,
     new_future,
+    new_lock,
     start,
     wait_until_idle,
 )
+from serving.inference.requests import (
+    Images,
+    Logits,
+    Piece,
+    Request,
+    RequestQueue,
+    Rows,
+    answer_all,
+    count_images,
+    fail_all,
+    rows_of,
+)
 
 logger = logging.getLogger(__name__)
-
-Images = NDArray[np.uint8]
-"""Shape [N, H, W, 3]."""
-
-Logits = NDArray[np.float32]
-"""Shape [N, K]."""
-
-RANKED = 5
-"""Likeliest classes found for a whole batch; for more a request has its own search."""
 
 LONGEST_RETRY_AFTER_SECONDS = 60
 
@@ -42,13 +42,6 @@ BATCHES_REMEMBERED = 10
 
 MOST_IDLE_SECONDS = 0.005
 """How long a batch waits at most until the event loop has nothing else to do."""
-
-new_lock: Callable[[], threading.Lock] = monkey.get_original("_thread", "allocate_lock")
-"""A lock of native threads; no greenlet may leave it to another while it holds one."""
-
-
-class DeadlinePassed(TimeoutError):
-    """The request was not answered in the time it had."""
 
 
 class Overloaded(RuntimeError):
@@ -67,157 +60,6 @@ def overloaded(what: str, seconds_to_wait: float) -> Overloaded:
 
 class BatchFailed(RuntimeError):
     """An unexpected error while a batch was run or split into answers."""
-
-
-class Rows(NamedTuple):
-    """What a batch found about its images."""
-
-    logits: Logits
-    classes: NDArray[np.int64]
-    """The RANKED likeliest of each image, and their probabilities: for a batch these
-    cost little more than for one image."""
-
-    probabilities: NDArray[np.float64]
-
-    def part(self, first: int, last: int) -> "Rows":
-        logits, classes, probabilities = self
-        place = slice(first, last)
-        return Rows(logits[place], classes[place], probabilities[place])
-
-
-def _rows(logits: Logits) -> Rows:
-    return Rows(logits, *likeliest(logits, RANKED))
-
-
-@dataclass
-class Inference:
-    """Logits of a request's images, and the images that failed."""
-
-    logits: Logits
-    failures: Mapping[int, Exception]
-    """Errors by the image's place. The logits of that row are 0."""
-
-    likeliest: Likeliest | None = None
-    """The RANKED likeliest classes; None if they are not known yet."""
-
-
-@dataclass(eq=False)
-class Request:
-    """Images that wait for the network; the batcher's lock guards it."""
-
-    images: Images
-    deadline: float
-    """A time of time.monotonic()."""
-
-    arrived: float = field(default_factory=time.monotonic)
-    answer: "LoopFuture[Inference] | Future[Inference]" = field(
-        default_factory=new_future
-    )
-    taken: int = 0
-    """Number of images that batches have taken; the others wait."""
-
-    is_cancelled: bool = False
-    """Nobody waits for the answer any more."""
-
-    _pieces: dict[int, Rows] = field(default_factory=dict)
-    """Rows by the place of the piece's first image; pieces end in any order."""
-
-    _failures: dict[int, Exception] = field(default_factory=dict)
-
-    def result(self, timeout: float | None = None) -> Inference:
-        """Raises TimeoutError if there is no answer after `timeout` seconds."""
-        return self.answer.result(timeout)
-
-    def cancel(self) -> None:
-        """Spares the network what it has not begun."""
-        self.is_cancelled = True
-
-    def begins_or_continues(self, now: float) -> bool:
-        """Whether a batch may take images of it.
-
-        False if the caller cancelled it, the deadline has passed (the answer then is
-        DeadlinePassed), or a batch with a part of it has failed.
-        """
-        if self.is_cancelled or self.answer.done():
-            return False
-        if self.taken > 0 or now < self.deadline:
-            return True
-        self.answer.set_exception(
-            DeadlinePassed(
-                f"it waited {now - self.arrived:.1f} s for the network and was not "
-                f"begun; ask again with more time, or fewer images"
-            )
-        )
-        return False
-
-    def take(self, start: int, rows: Rows, failures: Mapping[int, Exception]) -> None:
-        """Takes the rows of the images from `start` on, and their failures.
-
-        The failures are by place among these images.
-
-        Sets the result if no image is missing. A failed request ignores them.
-        """
-        if self.answer.done():
-            return
-        self._pieces[start] = rows
-        self._failures |= {start + place: e for place, e in failures.items()}
-        if sum(len(part.logits) for part in self._pieces.values()) == len(self.images):
-            if len(self._pieces) > 1:
-                parts = [self._pieces[start] for start in sorted(self._pieces)]
-                rows = Rows(*map(np.concatenate, zip(*parts, strict=True)))
-            found = Likeliest(rows.classes, rows.probabilities)
-            self.answer.set_result(Inference(rows.logits, self._failures, found))
-
-    def fail(self, error: Exception) -> None:
-        """Fails the whole request. Does nothing if it has its result."""
-        if not self.answer.done():
-            self.answer.set_exception(error)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The images of one request that are in one batch."""
-
-    request: Request
-    start: int
-    images: Images
-
-
-class RequestQueue:
-    """Requests in order of arrival. The caller holds the lock."""
-
-    def __init__(self, *requests: Request) -> None:
-        self._requests = deque(requests)
-        self.images = sum(len(request.images) for request in requests)
-        """Number of images that wait."""
-
-    def __bool__(self) -> bool:
-        return bool(self._requests)
-
-    @property
-    def first(self) -> Request:
-        return self._requests[0]
-
-    def append(self, request: Request) -> None:
-        self._requests.append(request)
-        self.images += len(request.images)
-
-    def next_batch(self, room: int) -> list[Piece]:
-        """Takes the next batch, of at most `room` images. It may be empty."""
-        pieces: list[Piece] = []
-        now = time.monotonic()
-        while self._requests and room:
-            request, start = self.first, self.first.taken
-            images = request.images[start:]
-            if request.begins_or_continues(now):
-                images = images[:room]
-                pieces.append(Piece(request, start, images))
-                room -= len(images)
-            self.images -= len(images)
-            request.taken += len(images)
-            if request.taken == len(request.images):
-                self._requests.popleft()
-        return pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,7 +178,7 @@ class MicroBatcher:
         """
         request = Request(images, deadline)
         if len(images) == 0:
-            request.take(0, _rows(np.empty((0, self._classes), np.float32)), {})
+            request.take(0, rows_of(np.empty((0, self._classes), np.float32)), {})
             return request
         with self._lock:
             waiting = self._queue.images
@@ -391,7 +233,7 @@ class MicroBatcher:
             if pieces := self._queue.next_batch(self._room()):
                 batches.append(pieces)
                 self._free -= 1
-                self._running_images += _count(pieces)
+                self._running_images += count_images(pieces)
         return batches
 
     def _room(self) -> int:
@@ -444,11 +286,11 @@ class MicroBatcher:
         with self._lock:
             at_once = max(1, self._at_once - self._free)
             self._free += 1
-            self._running_images -= _count(pieces)
+            self._running_images -= count_images(pieces)
             if failure is None:
-                self._remember(at_once * _count(pieces) / max(seconds, 1e-6))
+                self._remember(at_once * count_images(pieces) / max(seconds, 1e-6))
             else:  # before the next batch, which may hold another part of a request
-                _fail(pieces, failure)
+                fail_all(pieces, failure)
             batches = self._next_batches()
             is_over = self._is_over()
         # Before those who wait for this batch are woken: else its core waits for them.
@@ -456,7 +298,7 @@ class MicroBatcher:
         if rows is not None:
             self._measure(pieces, started=started, seconds=seconds)
             with self._lock:
-                _answer(pieces, rows, failures)
+                answer_all(pieces, rows, failures)
 
     def _is_over(self) -> bool:
         return self._is_closed and not self.is_busy and not self._is_beginning
@@ -475,7 +317,7 @@ class MicroBatcher:
         self, network: Callable[[Images], Logits], images: Images
     ) -> tuple[Rows, dict[int, Exception]]:
         logits, failures = logits_or_failures(network, images, classes=self._classes)
-        return _rows(logits), failures
+        return rows_of(logits), failures
 
     def _measure(self, pieces: list[Piece], *, started: float, seconds: float) -> None:
         if self._metrics is None:
@@ -485,7 +327,7 @@ class MicroBatcher:
                 if piece.start == 0:
                     self._metrics.queue_seconds(started - piece.request.arrived)
             self._metrics.inference_seconds(seconds)
-            self._metrics.images(_count(pieces))
+            self._metrics.images(count_images(pieces))
             self._metrics.still_queued(self._queue.images)
         except BaseException:
             logger.exception("a batch was not measured requests=%d", len(pieces))
@@ -494,21 +336,3 @@ class MicroBatcher:
         is_first = self._images_per_second == 0
         share = 1.0 if is_first else 1 / BATCHES_REMEMBERED
         self._images_per_second += share * (images_per_second - self._images_per_second)
-
-
-def _count(pieces: list[Piece]) -> int:
-    return sum(len(piece.images) for piece in pieces)
-
-
-def _answer(pieces: list[Piece], rows: Rows, failures: Mapping[int, Exception]) -> None:
-    first = 0
-    for piece in pieces:
-        last = first + len(piece.images)
-        own = {k - first: e for k, e in failures.items() if first <= k < last}
-        piece.request.take(piece.start, rows.part(first, last), own)
-        first = last
-
-
-def _fail(pieces: list[Piece], failure: Exception) -> None:
-    for piece in pieces:
-        piece.request.fail(failure)

@@ -15,8 +15,9 @@ from classifier.images.decoding import (
     check_image,
 )
 from classifier.images.resizing import Resizing
-from serving.inference.batcher import DeadlinePassed, overloaded
+from serving.inference.batcher import overloaded
 from serving.inference.native import NativeThreads
+from serving.inference.requests import DeadlinePassed
 
 LARGE_PIXELS = 1_000_000
 LARGE_SECONDS = 0.02

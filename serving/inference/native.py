@@ -28,6 +28,9 @@ T = TypeVar("T")
 thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 """Identifies the native thread, also where threads are greenlets."""
 
+new_lock: Callable[[], threading.Lock] = monkey.get_original("_thread", "allocate_lock")
+"""A lock of native threads; no greenlet may leave it to another while it holds one."""
+
 
 _is_patched = False
 

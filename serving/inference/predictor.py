@@ -7,13 +7,8 @@ from classifier.hardware import Form
 from classifier.inference.backends.base import Backend
 from classifier.inference.predict import warm_up
 from classifier.store.versions import Version
-from serving.inference.batcher import (
-    BatchMetrics,
-    Images,
-    Logits,
-    MicroBatcher,
-    RunningBatches,
-)
+from serving.inference.batcher import BatchMetrics, MicroBatcher, RunningBatches
+from serving.inference.requests import Images, Logits
 
 
 class BadTopK(ValueError):

@@ -20,8 +20,8 @@ from serving.http.bodies import (
     image_file,
     read_object,
 )
-from serving.inference.batcher import Inference
 from serving.inference.predictor import Predictor
+from serving.inference.requests import Inference
 
 INPUT = "images"
 

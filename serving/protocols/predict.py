@@ -15,15 +15,15 @@ from classifier.images.resizing import Resizing
 from classifier.inference.predict import Prediction, top_classes
 from classifier.store.versions import Version
 from serving.http.bodies import ImageArray, check_size
-from serving.inference.batcher import (
+from serving.inference.decoding import DecodeAll, Decoded
+from serving.inference.predictor import BadTopK, Predictor
+from serving.inference.requests import (
     RANKED,
     DeadlinePassed,
     Images,
     Inference,
     Request,
 )
-from serving.inference.decoding import DecodeAll, Decoded
-from serving.inference.predictor import BadTopK, Predictor
 from serving.shadow.shadow import Shadow
 
 DEFAULT_TOP_K = 5

@@ -22,9 +22,9 @@ from classifier.store.versions import (
     split_name,
 )
 from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
-from serving.inference.batcher import Images, Inference, Logits
 from serving.inference.native import run_natively
 from serving.inference.predictor import Predictor
+from serving.inference.requests import Images, Inference, Logits
 from serving.metrics import Metrics
 from serving.shadow.counts import HourlyCounts, Pair, Rate, Result, summed
 from serving.shadow.kept import KeptImages

@@ -15,9 +15,9 @@ from classifier.hardware import DeviceUnavailable, usable_cores
 from classifier.inference.predict import FailedCheck
 from classifier.store.location import StoreUnavailable
 from classifier.store.versions import Version
-from serving.inference.batcher import DeadlinePassed
 from serving.inference.native import run_natively
 from serving.inference.predictor import Predictor
+from serving.inference.requests import DeadlinePassed
 from serving.versions.load_guard import LoadLimit, LoadStopped
 
 logger = logging.getLogger(__name__)

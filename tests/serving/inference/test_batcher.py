@@ -16,14 +16,11 @@ from classifier.inference.predict import NotFinite
 from serving.inference.batcher import (
     BatchFailed,
     BatchMetrics,
-    DeadlinePassed,
-    Images,
-    Logits,
     MicroBatcher,
     Overloaded,
-    Request,
     RunningBatches,
 )
+from serving.inference.requests import DeadlinePassed, Images, Logits, Request
 
 CLASSES = 3
 

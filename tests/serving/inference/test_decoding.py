@@ -14,8 +14,9 @@ from PIL import Image
 from classifier.images.resizing import Resizing
 from serving.app import create_app
 from serving.config import ServingConfig
-from serving.inference.batcher import DeadlinePassed, Overloaded
+from serving.inference.batcher import Overloaded
 from serving.inference.decoding import ClientWait, Decoded, Decoder
+from serving.inference.requests import DeadlinePassed
 from serving.versions.pool import PredictorPool
 from tests.classifier.costly_files import repeated_scans
 from tests.conftest import WAIT_SECONDS, encoded, picture

@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from classifier.store.versions import UnknownVersion, Version
-from serving.inference.batcher import DeadlinePassed
 from serving.inference.predictor import Predictor
+from serving.inference.requests import DeadlinePassed
 from serving.versions.slot import NotReady
 from serving.worker_sync import Control
 from tests.conftest import (

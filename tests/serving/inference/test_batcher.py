@@ -144,6 +144,50 @@ def test_a_batch_that_takes_all_while_another_begins_ends_nothing(
         assert _first(batcher.submit(_images(3))) == [3]
 
 
+ON_A_LOOP = """
+from gevent import monkey
+monkey.patch_all()
+import numpy as np
+from serving.inference.batcher import MicroBatcher, RunningBatches
+from serving.inference.native import new_lock, run_natively
+
+begun, go_on = [[new_lock() for _ in range(3)] for _ in range(2)]
+for lock in begun + go_on:
+    lock.acquire()
+
+def network(images):
+    place = images[0, 0, 0, 0]
+    begun[place].release()
+    go_on[place].acquire()
+    return np.zeros((1, 1), np.float32)
+
+batcher = MicroBatcher(network, on_one_core=network, running=RunningBatches(2),
+                       classes=1, max_batch_size=1)
+requests = [
+    batcher.submit(np.full((1, 1, 1, 3), place, np.uint8)) for place in range(3)
+]
+for lock in begun[:2]:
+    assert run_natively(lock.acquire, timeout=20)
+go_on[0].release()
+assert begun[2].acquire(timeout=20), "it waits for the loop, which is held here"
+go_on[1].release(), go_on[2].release()
+assert all(len(request.result(timeout=20).logits) == 1 for request in requests)
+batcher.close()
+"""
+
+
+def test_a_core_whose_batch_ends_begins_the_next_without_the_event_loop() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ON_A_LOOP],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_image_the_network_fails_about_fails_alone() -> None:
     held = Held()
 

@@ -262,7 +262,7 @@ def _receive(request: Request, length: int | None, deadline: float) -> bytes:
         raise BadRequest(
             "the body's chunks are wrong, or end before the last; send all of it"
         ) from error
-    except ConnectionError:  # what came is too short
+    except OSError:  # a broken connection: what came is too short
         pass
     except ParseException as error:  # gunicorn, for a bad trailer after the last chunk
         _end_connection(request)

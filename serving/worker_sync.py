@@ -40,7 +40,7 @@ class PeerFailed(RuntimeError):
 
 
 class Peers:
-    """Those with the same parent process, by sockets without files.
+    """Processes with the same parent, reached by sockets without files.
 
     Linux's abstract sockets (unix(7)) vanish with their process, so that what
     /proc/net/unix lists is who is there: nothing is left behind by a killed worker.
@@ -59,7 +59,7 @@ class Peers:
         threading.Thread(target=self._listen, name="peers", daemon=True).start()
 
     def tell(self, message: Any) -> list[Any]:
-        """What each of the others answers; PeerFailed if one of them could not, when
+        """The answers of all others. Raises PeerFailed if one of them could not, when
         all are told.
 
         One that ends meanwhile is left out: who takes its place asks what is served.
@@ -70,7 +70,7 @@ class Peers:
         return answers
 
     def ask(self, message: Any) -> list[Any]:
-        """What those answer that can, and soon."""
+        """The answers of the others that can answer, and soon."""
         answers, failures = self._ask_all(message, seconds=STATE_SECONDS)
         for failure in failures:
             logger.warning("a process did not answer reason=%s", failure)
@@ -138,7 +138,7 @@ class Peers:
 
 
 def _ask(name: str, message: Any, *, seconds: float) -> Any:
-    """What it answers; PeerFailed, OSError and ValueError where it is not there."""
+    """Its answer. Raises PeerFailed, and OSError or ValueError if it is not there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(CONNECT_SECONDS)
         connection.connect(f"\0{name}")
@@ -222,14 +222,14 @@ TURN_SECONDS = 120.0
 
 
 class Control:
-    """Of one process; with `service` set, in step with the others of that name.
+    """Changes of one process; with `service`, in step with the others of that name.
 
     Changes have an order in all processes: one is made at a time, and each has a
     number.
     """
 
     def __init__(self, pool: PredictorPool, *, service: str | None = None) -> None:
-        """What the others serve is served here too; nothing is loaded yet."""
+        """Adopts the versions that the others serve; loads none yet."""
         self._pool = pool
         self._service = service
         self._changes = 0
@@ -291,7 +291,7 @@ class Control:
             self._peers.tell({**change, "change": self._changes})
 
     def _undo(self, name: str, *, number: str, before: str | None) -> None:
-        """What this change has changed, and no more."""
+        """Takes back this change, and no other."""
         if before == number:
             return
         change: dict[str, Any] = {"do": "add", "name": name, "number": before}

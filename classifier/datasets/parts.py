@@ -133,7 +133,7 @@ def folders_beside_a_part(root: Path) -> tuple[str, ...]:
 
 
 def hint_of_an_unclear_part(root: Path) -> str:
-    """What to do if the only part may be a class; empty if it is alone."""
+    """Advice if the only part may be a class; empty if it is alone."""
     if not (unclear := folders_beside_a_part(root)):
         return ""
     part, others = unclear

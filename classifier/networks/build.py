@@ -106,7 +106,7 @@ def check_image_size(architecture: str, size: int) -> None:
 
 
 def _timm_config(architecture: str) -> Any:
-    """What timm says of the network's images; None of a network that is not timm's."""
+    """timm's settings for the network's images; None if it is not timm's."""
     name = architecture.removeprefix("timm:")
     if name == architecture:
         return None

@@ -60,13 +60,13 @@ class Fit:
     """Names of the tensors that did not come from the weights."""
 
     head: tuple[str, ...]
-    """Of the head, which was drawn anew as it has other classes."""
+    """Tensors of the head, which was drawn anew as it has other classes."""
 
     missing: tuple[str, ...]
-    """Of the network, not in the weights."""
+    """Tensors of the network that are not in the weights."""
 
     unused: tuple[str, ...]
-    """Of the weights, not in the network or of another shape."""
+    """Tensors of the weights that the network has not, or in another shape."""
 
     def notes(self, origin: str) -> list[str]:
         """Sentences about it for the user."""

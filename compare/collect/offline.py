@@ -47,7 +47,7 @@ class PredictionsFile:
 
     version: ServedVersion
     predictions: Predictions
-    """By the indices of the version's labels."""
+    """Classes as indices of the version's labels."""
 
     url = ""
     retries = 0

@@ -29,7 +29,7 @@ class ServedVersion:
     """A version as `GET /versions/v8` shows it, or a file."""
 
     model: str
-    """Of a file its name, as `number`."""
+    """A file's name, as `number`, if it is a file."""
 
     number: str
     labels: Labels
@@ -58,7 +58,7 @@ class ServedVersion:
 
     @property
     def precision(self) -> str:
-        """What its name promises."""
+        """The precision that its name promises."""
         return "int8" if self.number.endswith(INT8) else "fp32"
 
     @property

@@ -54,7 +54,7 @@ class Comparison:
 
     a_scores: Scores
     b_scores: Scores
-    """Of every probability that is known; a file may have more than five answers."""
+    """Scores over all known probabilities; a file may have more than five answers."""
 
     left_out: int = 0
     """Number of images of classes that one version lacks."""
@@ -103,7 +103,7 @@ class Vocabulary:
     """Indices in `labels` of the candidate's own classes."""
 
     index_of: Mapping[str, int]
-    """By the baseline's ids and the candidate's; the baseline's come first."""
+    """Index of each version's class ids; the baseline's come first."""
 
     common: frozenset[int]
     """Indices of the classes that both have."""

@@ -14,14 +14,14 @@ from serving.inference.predictor import Predictor
 
 @dataclass
 class RequestState:
-    """What log, metrics and headers say of a request; `g.state`."""
+    """A request as log, metrics and headers name it; `g.state`."""
 
     id: str
     started: float = field(default_factory=time.perf_counter)
     """A time of time.perf_counter()."""
 
     predictors: Sequence[Predictor] = ()
-    """Of the versions that were asked."""
+    """One for each version that was asked."""
 
 
 def this_request() -> Request:

@@ -137,7 +137,7 @@ def configure_logging(kind: LogFormat) -> None:
 _SAME = vars(
     logging.LogRecord(__name__, logging.INFO, __file__, 0, "request", None, None)
 )
-"""What the records of all requests share."""
+"""Fields that the records of all requests share."""
 
 
 class RequestRecord(logging.LogRecord):

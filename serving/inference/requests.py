@@ -28,7 +28,7 @@ class DeadlinePassed(TimeoutError):
 
 
 class Rows(NamedTuple):
-    """What a batch found about its images."""
+    """Logits and likeliest classes of the images of a batch."""
 
     logits: Logits
     classes: NDArray[np.int64]

@@ -12,7 +12,7 @@ from classifier.bundle.labels import Labels
 from classifier.metrics import IntArray
 
 Z = 1.959964
-"""Of a 95 % interval."""
+"""Normal quantile of a 95 % interval."""
 
 FloatMatrix = NDArray[np.float64]
 

@@ -105,7 +105,7 @@ class Checkpoint:
     """The state dict to publish."""
 
     predictions: Predictions
-    """Of these weights, on the validation images."""
+    """Measured with these weights on the validation images."""
 
 
 @dataclass(frozen=True, kw_only=True)

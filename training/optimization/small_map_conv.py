@@ -24,7 +24,8 @@ LARGEST_MAP = 2
 than oneDNN's own rounding: by 1e-5 of the largest output."""
 
 LEAST_CHANNELS = 64
-"""Of inputs and outputs: fewer have too few products for what the sums cost."""
+"""Least channels of inputs and of outputs: fewer have too few products for the cost
+of the sums."""
 
 CHANNELS_A_PIXEL = 8
 """Least channels for each pixel of a map's longer side, as each sum is over a side."""

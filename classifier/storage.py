@@ -7,6 +7,7 @@ temporary name, which the next attempt removes.
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -264,6 +265,23 @@ def file_checksums(path: Path) -> list[int]:
         starts = range(0, os.fstat(descriptor).st_size, CHUNK_BYTES)
         with ThreadPoolExecutor(usable_cores(), "checksum") as pool:
             return list(pool.map(lambda start: _checksum(descriptor, start), starts))
+
+
+def file_sha256(path: Path) -> str:
+    """In hex digits. Raises OSError if the file cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_sha256(folder: Path) -> dict[str, str]:
+    """file_sha256 of each file below `folder`, by its path from there.
+
+    The files are hashed side by side. Raises OSError if one cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [file.relative_to(folder).as_posix() for file in files]
+    with ThreadPoolExecutor(usable_cores(), "sha256") as pool:
+        return dict(zip(names, pool.map(file_sha256, files), strict=True))
 
 
 def _checksum(descriptor: int, start: int) -> int:

@@ -1,10 +1,12 @@
 """The files of a version: their names, how they are written and checked."""
 
+import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,6 +120,35 @@ def read_bundle(folder: Path) -> Bundle:
         weights_header(folder / WEIGHTS)
     _check_size(folder / GRAPH, LONGEST_GRAPH)
     return Bundle(folder, labels, preprocessing, network)
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def digests_text(digests: Mapping[str, str]) -> str:
+    """sha256 of a version's files by path, as the tag of its logged model keeps them.
+
+    A version of eight files takes 0.8 kB; MLflow's databases keep 64 kB or more.
+    """
+    return json.dumps(dict(sorted(digests.items())), separators=(",", ":"))
+
+
+def parse_digests(text: str) -> dict[str, str]:
+    """The digests that `digests_text` wrote. Raises ValueError for anything else.
+
+    No path leaves the version's folder, as files are written to these paths.
+    """
+    found = parse_json(text.encode())
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"digests must be an object of paths, got {found!r:.80}")
+    for path, digest in found.items():
+        parts = PurePosixPath(path).parts
+        is_plain = parts and path == "/".join(parts) and not {"..", "/"} & {*parts}
+        if not is_plain or "\\" in path or "\0" in path:
+            raise ValueError(f"{path!r:.80} is no path below a version's folder")
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise ValueError(f"the sha256 of {path!r:.80} is {digest!r:.80}")
+    return found
 
 
 def _check_there(folder: Path, *names: str) -> None:

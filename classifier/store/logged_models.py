@@ -11,10 +11,11 @@ from urllib.parse import unquote, urlparse
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
-from classifier.bundle.files import GRAPH, Bundle
+from classifier.bundle.files import GRAPH, Bundle, digests_text
+from classifier.storage import files_sha256
 from classifier.store.calls import sent_once, store_call
 from classifier.store.location import StoreUnavailable, is_remote, store_folder
-from classifier.store.registry import Registry
+from classifier.store.registry import DIGESTS_TAG, Registry
 
 LOADER = "classifier.inference.pyfunc"
 """The module by which `mlflow.pyfunc` loads a version."""
@@ -108,8 +109,9 @@ class LoggedModels:
     def add(self, bundle: Bundle, *, name: str, tags: Mapping[str, str]) -> str:
         """Store a version's files as a logged model of this run; return its id.
 
-        Nothing refers to the model until it is registered, so no program loads what a
-        failure left.
+        The digests of the files are a tag of the logged model, so that one look at the
+        store answers for the whole version. Nothing refers to the model until it is
+        registered, so no program loads what a failure left.
         """
         with sent_once():
             model = self._client.create_logged_model(
@@ -120,7 +122,9 @@ class LoggedModels:
             )
         try:
             write_mlmodel(bundle, run_id=self._run_id, model_id=model.model_id)
+            digests = digests_text(files_sha256(bundle.folder))
             self._client.log_model_artifacts(model.model_id, str(bundle.folder))
+            self._client.set_logged_model_tags(model.model_id, {DIGESTS_TAG: digests})
         except BaseException:
             self._client.finalize_logged_model(model.model_id, "FAILED")
             raise

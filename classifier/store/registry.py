@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from classifier.bundle.files import NoBundle
+from classifier.bundle.files import NoBundle, parse_digests
 from classifier.store.calls import (
     check_variables,
     global_store,
@@ -33,6 +33,9 @@ from classifier.store.versions import (
     find_version,
     split_name,
 )
+
+DIGESTS_TAG = "sha256"
+"""Tag of a logged model: sha256 of each file of the version, by its path, as JSON."""
 
 QUOTES = r"['\"\\]"
 """Quotes, and the backslash by which some databases escape in LIKE."""
@@ -227,6 +230,15 @@ class Registry:
                 )
             )
 
+    def digests_of(self, model_id: str) -> Mapping[str, str]:
+        """sha256 of the version's files by their paths, as its logged model has them.
+
+        Empty for a version made before they were recorded, and if anybody else wrote
+        the tag. Raises StoreUnavailable, also if the logged model is deleted.
+        """
+        with store_call(f"read the digests of logged model {model_id}"):
+            return digests_in(self.client.get_logged_model(model_id).tags)
+
     def _location(self, version: Version) -> str:
         if version.model_id is None:
             raise NoBundle(
@@ -294,6 +306,14 @@ class Registry:
             tags=dict(entry.tags),
             created_ms=entry.creation_timestamp,
         )
+
+
+def digests_in(tags: Mapping[str, str]) -> Mapping[str, str]:
+    """The digests among the tags of a logged model; empty as `digests_of` says."""
+    try:
+        return parse_digests(tags.get(DIGESTS_TAG, ""))
+    except ValueError:
+        return {}
 
 
 def _by_number(aliases: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

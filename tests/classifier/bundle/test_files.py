@@ -17,6 +17,8 @@ from classifier.bundle.files import (
     WEIGHTS,
     BrokenBundle,
     QuantisedBundle,
+    digests_text,
+    parse_digests,
     read_bundle,
     weights_header,
 )
@@ -248,3 +250,23 @@ def test_a_bundle_has_the_files_that_users_script_against(folder: Path) -> None:
         "resize": "bilinear-antialias",
         "color": "rgb",
     }
+
+
+def test_digests_are_read_as_they_were_written() -> None:
+    digests = {"model.onnx": "0" * 64, "data/b": "f" * 64}
+
+    assert parse_digests(digests_text(digests)) == digests
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "/a", "../a", "a/../b", "a//b", "a\\b", "./a"]
+)
+def test_digests_of_a_path_outside_the_version_are_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="no path below a version's folder"):
+        parse_digests(json.dumps({path: "0" * 64}))
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "G" * 64, "A" * 64, 5, None])
+def test_digests_that_are_no_sha256_are_refused(digest: object) -> None:
+    with pytest.raises(ValueError, match=r"the sha256 of 'model.onnx' is"):
+        parse_digests(json.dumps({"model.onnx": digest}))

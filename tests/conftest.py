@@ -138,10 +138,12 @@ class RunningService:
 
 
 @contextmanager
-def serving(store: Store, *arguments: str) -> Iterator[RunningService]:
-    """Run `python -m serving` on a free port; it must end with exit code 0."""
+def serving(store: Store | str, *arguments: str) -> Iterator[RunningService]:
+    """Run `python -m serving` of a store, or of an address, on a free port; it must end
+    with exit code 0."""
+    uri = store if isinstance(store, str) else store.uri
     command = [sys.executable, "-m", "serving", "--port", "0", *arguments]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.uri}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:

@@ -13,9 +13,10 @@ from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Sche
 
 from classifier.bundle.files import GRAPH, Bundle, digests_text
 from classifier.storage import files_sha256
+from classifier.store.artifacts import DIGESTS_TAG
 from classifier.store.calls import sent_once, store_call
 from classifier.store.location import StoreUnavailable, is_remote, store_folder
-from classifier.store.registry import DIGESTS_TAG, Registry
+from classifier.store.registry import Registry
 
 LOADER = "classifier.inference.pyfunc"
 """The module by which `mlflow.pyfunc` loads a version."""

@@ -1,18 +1,18 @@
 """MLflow's registry: models, versions, aliases and tags, read and written."""
 
 import logging
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from classifier.bundle.files import NoBundle, parse_digests
+from classifier.bundle.files import Bundle
+from classifier.store.artifacts import Artifacts, digests_in
+from classifier.store.cache.entries import Runner, run_here
 from classifier.store.calls import (
     check_variables,
     global_store,
@@ -23,10 +23,10 @@ from classifier.store.database import check_schema, make_database
 from classifier.store.location import (
     StoreUnavailable,
     sqlite_file,
-    store_folder,
     store_uri,
 )
 from classifier.store.versions import (
+    INT8_TAG,
     UnknownModel,
     UnknownVersion,
     Version,
@@ -34,20 +34,29 @@ from classifier.store.versions import (
     split_name,
 )
 
-DIGESTS_TAG = "sha256"
-"""Tag of a logged model: sha256 of each file of the version, by its path, as JSON."""
-
 QUOTES = r"['\"\\]"
 """Quotes, and the backslash by which some databases escape in LIKE."""
+
+
+CHANGED_TAG = "int8_changed"
+"""Tag of a model: when a version of it got an int8 form, in nanoseconds since 1970.
+MLflow has no time of a changed tag."""
 
 
 class Registry:
     """The registered models of one store."""
 
-    def __init__(self, uri: str | None = None, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        uri: str | None = None,
+        *,
+        create: bool = False,
+        natively: Runner = run_here,
+    ) -> None:
         """Raises StoreUnavailable if there is no store; `create` makes one.
 
-        Raises BadVariable if a variable of MLflow's has a value that it cannot read.
+        Downloaded files are checked and kept by `natively`, off an event loop. Raises
+        BadVariable if a variable of MLflow's has a value that it cannot read.
         """
         check_variables()
         self.uri = uri or store_uri()
@@ -68,6 +77,10 @@ class Registry:
             if file or self.uri.startswith(("postgresql", "mysql", "mssql")):
                 check_schema(self.uri)
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        self._marks: dict[str, Hashable] = {}
+        """What models were like when their versions were last read."""
+
+        self.files = Artifacts(self.client, self.uri, natively)
 
     def model_name(self, name: str | None) -> str:
         """`name`, or the only registered model. Raises UnknownModel with a list."""
@@ -94,16 +107,20 @@ class Registry:
     def versions(self, model: str) -> list[Version]:
         """All versions by rising number, without their int8 forms."""
         with store_call(f"list the versions of {model!r}"):
-            aliases = _by_number(self.client.get_registered_model(model).aliases)
-            return self._search(model, _named(model), aliases)
+            entry = self._entry(model)
+            if entry is None:
+                raise StoreUnavailable(f"{self.uri} has no model {model!r}")
+            self._marks[model] = _mark(entry)
+            return self._search(model, _named(model), _by_number(entry.aliases))
 
     def versions_since(
         self, model: str, known: Sequence[Version]
     ) -> list[Version] | None:
         """`known` (by rising number), later versions, and the present aliases.
 
-        None if only versions() can answer. Only versions() sees changed tags and
-        deleted versions, but it reads 20 rows for a version with 20 tags.
+        None if only versions() can answer: after a deleted version, or a new int8 form.
+        Only versions() sees other changed tags, but it reads 20 rows for a version with
+        20 tags. This is one request, or two if there are later versions.
         """
         newest = int(known[-1].number) if known else 0
         with store_call(f"read the new versions of {model!r}"):
@@ -116,10 +133,13 @@ class Registry:
                 after = f"{_named(model)} AND version_number > {newest}"
                 later = self._search(model, after, aliases)
         numbers = {version.number for version in (*known, *later)}
+        is_changed = self._marks.setdefault(model, _mark(entry)) != _mark(entry)
+        if is_changed and not later:
+            return None
+        self._marks[model] = _mark(entry)
         if latest < newest or not numbers.issuperset(aliases):
             return None
-        for_known = (replace(v, aliases=aliases.get(v.number, ())) for v in known)
-        return [*for_known, *later]
+        return [*(_with_aliases(v, aliases.get(v.number, ())) for v in known), *later]
 
     def _entry(self, model: str) -> Any | None:
         # get_registered_model() would read each version to find the latest.
@@ -146,40 +166,15 @@ class Registry:
         own, version = split_name(name)
         return self.resolve(self.model_name(own or model), version)
 
+    def bundle(
+        self, version: Version, *, on_found: Callable[[Path], object] = lambda _: None
+    ) -> Bundle:
+        """The version's files, read; see Artifacts.bundle."""
+        return self.files.bundle(version, on_found=on_found)
+
     def fetch(self, version: Version) -> Path:
-        """The folder with the version's files.
-
-        Local files are read in place, because MLflow's download writes into a local
-        store, which fails on a read-only mount. MLflow keeps absolute paths; the files
-        of a store that was moved as a whole are found all the same. Raises
-        StoreUnavailable if the files are absent, NoBundle if the version has none.
-        """
-        location = self._location(version)
-        try:
-            url = urlparse(location)
-        except ValueError as error:  # half an IPv6 address
-            raise StoreUnavailable(
-                f"the registry has {location!r:.200} as the place of version "
-                f"{version.number}'s files, which is not a valid address: {error}"
-            ) from error
-        if url.scheme not in ("", "file"):
-            from mlflow.artifacts import download_artifacts
-
-            with store_call(f"download {location}"):
-                return Path(
-                    download_artifacts(artifact_uri=location, tracking_uri=self.uri)
-                )
-        stored = Path(unquote(url.path))
-        moved = (store_folder(self.uri) / "mlruns").glob(
-            f"*/models/{version.model_id}/artifacts"
-        )
-        for folder in (stored, *moved):
-            if folder.is_dir():
-                return folder
-        raise StoreUnavailable(
-            f"the files of version {version.number} are not at {stored}, nor below "
-            f"{store_folder(self.uri) / 'mlruns'}; put them back"
-        )
+        """The folder with the version's files; see Artifacts.of_version."""
+        return self.files.of_version(version)
 
     def run_text(self, version: Version, name: str) -> str | None:
         """The text that the run of a version, or of its int8 form, keeps as `name`."""
@@ -192,43 +187,12 @@ class Registry:
         return None if file is None else file.read_text("utf-8")
 
     def file_of_run(self, run_id: str, name: str) -> Path | None:
-        """The file that a run keeps as `name`, downloaded if the store is remote.
-
-        None if there is none. Local files are found as fetch() finds them.
-        """
-        with store_call(f"read {name!r} of run {run_id}"):
-            try:
-                location = str(self.client.get_run(run_id).info.artifact_uri)
-                url = urlparse(location)
-                if url.scheme not in ("", "file"):
-                    folder = name.rpartition("/")[0] or None
-                    listed = self.client.list_artifacts(run_id, folder)
-                    if name not in {file.path for file in listed}:
-                        return None
-                    return Path(self.client.download_artifacts(run_id, name))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None  # the run was deleted
-        runs = store_folder(self.uri) / "mlruns"
-        moved = runs.glob(f"*/{run_id}/artifacts/{name}")
-        files = (Path(unquote(url.path), name), *moved)
-        return next((file for file in files if file.is_file()), None)
+        """The file that a run keeps as `name`; None if there is none."""
+        return self.files.of_run(run_id, name)
 
     def download(self, uri: str, *, to: Path) -> Path:
         """The folder of a model of any tool, `models:/NAME/3`, copied into `to`."""
-        from mlflow.artifacts import download_artifacts
-
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        with store_call(f"fetch {uri}"):
-            return Path(
-                download_artifacts(
-                    artifact_uri=uri,
-                    dst_path=str(to),
-                    tracking_uri=self.uri,
-                    registry_uri=self.uri,
-                )
-            )
+        return self.files.download(uri, to=to)
 
     def digests_of(self, model_id: str) -> Mapping[str, str]:
         """sha256 of the version's files by their paths, as its logged model has them.
@@ -238,24 +202,6 @@ class Registry:
         """
         with store_call(f"read the digests of logged model {model_id}"):
             return digests_in(self.client.get_logged_model(model_id).tags)
-
-    def _location(self, version: Version) -> str:
-        if version.model_id is None:
-            raise NoBundle(
-                f"version {version.number} of {version.model!r} has no logged model; "
-                f"it was not published by flipside's training"
-            )
-        with store_call(f"find the files of version {version.number}"):
-            try:
-                model = self.client.get_logged_model(version.model_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                raise NoBundle(
-                    f"the logged model {version.model_id} of version {version.number} "
-                    f"was deleted from the store; train or publish the version again"
-                ) from error
-        return str(model.artifact_location)
 
     def register(
         self, model: str, *, model_id: str, run_id: str, tags: Mapping[str, str]
@@ -276,12 +222,18 @@ class Registry:
         return self._version(entry, {})
 
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags one by one, in this order; on failure the first of them stay."""
+        """Set tags one by one, in this order; on failure the first of them stay.
+
+        Services see tags of an int8 form at their next look, others some time later.
+        """
         with store_call(f"tag version {version.number}"):
             for name, value in tags.items():
                 self.client.set_model_version_tag(
                     version.model, version.number, name, value
                 )
+            if any(name.startswith(INT8_TAG) for name in tags):
+                now = str(time.time_ns())
+                self.client.set_registered_model_tag(version.model, CHANGED_TAG, now)
 
     def set_alias(self, model: str, alias: str, number: str) -> None:
         """Raises UnknownVersion for an int8 form, which is no entry of the registry."""
@@ -308,12 +260,15 @@ class Registry:
         )
 
 
-def digests_in(tags: Mapping[str, str]) -> Mapping[str, str]:
-    """The digests among the tags of a logged model; empty as `digests_of` says."""
-    try:
-        return parse_digests(tags.get(DIGESTS_TAG, ""))
-    except ValueError:
-        return {}
+def _mark(entry: Any) -> Hashable:
+    """Differs after a version was added or deleted, or got an int8 form."""
+    return entry.last_updated_timestamp, entry.tags.get(CHANGED_TAG)
+
+
+def _with_aliases(version: Version, aliases: Sequence[str]) -> Version:
+    if version.aliases == aliases:
+        return version  # 1,000 copies took 4 ms
+    return replace(version, aliases=tuple(aliases))
 
 
 def _by_number(aliases: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from classifier.bundle.files import BrokenBundle, read_bundle
+from classifier.bundle.files import BrokenBundle
 from classifier.bundle.labels import Labels, match_classes
 from classifier.bundle.predictions import BrokenPredictions, read_predictions
 from classifier.bundle.predictions_file import Predictions, read_predictions_file
@@ -149,7 +149,7 @@ def _of_file(
 
 def validated(version: Version, registry: Registry) -> ValidatedVersion:
     try:
-        bundle = read_bundle(registry.fetch(version))
+        bundle = registry.bundle(version)
     except BrokenBundle as error:
         raise NotComparable(f"v{version.number} is broken: {error}") from error
     path, classes = bundle.validation_predictions, len(bundle.labels)

@@ -29,6 +29,7 @@ from serving.metrics import Metrics
 from serving.shadow.counts import HourlyCounts, Pair, Rate, Result, summed
 from serving.shadow.kept import KeptImages
 from serving.shadow.version import ShadowVersion
+from serving.versions.loading import model_of
 from serving.versions.pool import PredictorPool
 from serving.versions.registry_watch import RegistryWatch
 
@@ -315,8 +316,8 @@ def open_shadow(
     model, watch = model or config.model or pool.model, pool.watch
     if model not in watch.models:
         # Not one of the pool's: their versions would be named with their models.
-        registry = Registry()
-        model = registry.model_name(model)
+        registry = Registry(natively=run_natively)
+        model = model_of(registry, model)
         watch = RegistryWatch(registry, model, every_seconds=config.follow_seconds)
         watch.start(lambda: None)
     folder = os.environ.get(METRICS_FOLDER_VARIABLE)

@@ -13,6 +13,7 @@ from classifier.inference.backends.open import (
     open_backend,
 )
 from classifier.inference.predict import warm_up
+from classifier.store.cache.last_seen import last_models
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel, Version, split_name
@@ -45,7 +46,7 @@ def open_pool(
     _check_device(config)
     check_form(config.form)
     import_engine(config.backend)
-    registry = Registry()
+    registry = Registry(natively=run_natively)
     models = _models(registry, config)
     watch = RegistryWatch(registry, *models, every_seconds=config.follow_seconds)
     running = running or RunningBatches(max(1, usable_cores() // config.workers))
@@ -110,17 +111,30 @@ def _models(registry: Registry, config: ServingConfig) -> list[str]:
     Raises UnknownModel.
     """
     if not config.listed:
-        return [registry.model_name(config.model)]
+        return [model_of(registry, config.model)]
     asked: dict[str | None, str] = {}
     for name in config.listed:
         asked.setdefault(split_name(name)[0] or config.model, name)
     models = []
     for model, name in asked.items():
         try:
-            models.append(registry.model_name(model))
+            models.append(model_of(registry, model))
         except UnknownModel as error:
             raise UnknownModel(f"version {name} of --versions: {error}") from error
     return list(dict.fromkeys(models))
+
+
+def model_of(registry: Registry, name: str | None) -> str:
+    """As Registry.model_name; while the registry is away, of the models that a service
+    of this user has read from it. Raises UnknownModel or StoreUnavailable."""
+    try:
+        return registry.model_name(name)
+    except StoreUnavailable:
+        seen = last_models(registry.uri)
+        known = seen if name is None else [model for model in seen if model == name]
+        if len(known) != 1:
+            raise
+        return known[0]
 
 
 def _files_of(version: Version, form: Form) -> Version:

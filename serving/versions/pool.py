@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ from serving.versions.registry_watch import RegistryWatch
 from serving.versions.slot import NotReady, Slot, cannot_load, load_side_by_side
 
 logger = logging.getLogger(__name__)
+
+AWAY = "the registry is away; served is what it had when it was last read"
 
 FALLBACKS = 5
 """Number of other versions that are tried if the default of `all` fails to load."""
@@ -251,11 +254,14 @@ class PredictorPool:
         return slot.version
 
     def _status(self, version: Version) -> VersionStatus:
-        return self.memory.status(
+        status = self.memory.status(
             version,
             is_served=self.names.has(version.name),
             kept=self.names.kept,
         )
+        if self.watch.started_without and status.state == "ready":
+            return replace(status, reason=AWAY)
+        return status
 
     def _open_slot(self, number: str) -> Slot | None:
         """With `all`, a slot for a version at its first request."""

@@ -1,11 +1,11 @@
 """A thread that reads the registry every few seconds, so that no request waits for it.
 
-New versions, moved aliases and a deleted latest version are seen after that time.
-Changed tags (which an int8 form consists of) and other deleted versions are seen after
-WHOLE_SECONDS, or when a request names an unknown int8 form.
+New and deleted versions, moved aliases and new int8 forms are seen after that time;
+other changed tags after WHOLE_SECONDS, or when a request names an unknown int8 form.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -15,20 +15,24 @@ from itertools import chain
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from classifier.bundle.files import KEPT_IMAGES, Bundle, read_bundle
+from classifier.bundle.files import KEPT_IMAGES, Bundle
+from classifier.store.cache.last_seen import keep_versions, last_versions
 from classifier.store.location import StoreUnavailable, is_remote
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
 from serving.inference.native import run_natively
 
-WHOLE_SECONDS = 60.0
-"""Longest time between two full readings. One takes 600 core-ms for 1,000 versions with
-20 tags each; a reading of new versions alone takes 16."""
+WHOLE_SECONDS = 600.0
+"""Longest time between two full readings; docs/benchmarks.md has what one costs for
+1,000 versions, and what a look at new versions and aliases does."""
 
 REST, MOST_REST_SECONDS = 9, 2.0
 """After a reading that a request caused, the next such reading waits 9 times its
 length, at most 2 s: requests for unknown names take at most a tenth of a core, and a
 new version is still found within LOOK_AGAIN_SECONDS."""
+
+JITTER = 0.8, 1.1
+"""Least and most time between two readings, in times of --follow-seconds."""
 
 MOST_WAITING = 8
 """Most threads that wait for a reading: unknown names could occupy all threads."""
@@ -92,18 +96,24 @@ class RegistryWatch:
     """The versions of one or several models, as last read from the registry."""
 
     def __init__(self, registry: Registry, *models: str, every_seconds: float) -> None:
-        """Reads the registry; raises StoreUnavailable. Later it may be unavailable."""
+        """Reads the registry. A remote one may be away if its versions were read before
+        by a service of this user: those are served until it is back. Raises
+        StoreUnavailable. Later any registry may be away.
+        """
         self.registry = registry
         self.models = models
         self._every_seconds = every_seconds
-        self._of = {model: self._read_whole(model) for model in models}
+        self.is_up = True
+        """Whether the last reading succeeded."""
+
+        self.started_without = False
+        """Whether the registry was away at the start, until it can be read."""
+
+        self._of = {model: self._read_first(model) for model in models}
         self.versions = list(chain.from_iterable(self._of.values()))
         """The versions of all models, qualified if there are several models."""
 
         self._whole_at = time.monotonic()
-        self.is_up = True
-        """Whether the last reading succeeded."""
-
         self._files: dict[str, VersionFiles] = {}
         self._thread: threading.Thread | None = None
         self._reads = 0
@@ -148,9 +158,11 @@ class RegistryWatch:
         """Reads the version's files, while other greenlets go on. Raises
         StoreUnavailable, BrokenBundle or OSError."""
         self._files.pop(version.name, None)
-        folder = ask_store(self.registry, self.registry.fetch, version)
-        self._files[version.name] = run_natively(VersionFiles.of, folder)
-        return run_natively(read_bundle, folder)
+
+        def note(folder: Path) -> None:
+            self._files[version.name] = run_natively(VersionFiles.of, folder)
+
+        return ask_store(self.registry, self.registry.bundle, version, on_found=note)
 
     def kept_images(self, version: Version) -> Path | None:
         """The images that the version's run has kept, or None. Raises
@@ -192,7 +204,8 @@ class RegistryWatch:
             began_at = time.monotonic()
             self._read(whole=is_whole)
             ended_at = time.monotonic()
-            next_at = ended_at + self._every_seconds
+            # Replicas that were started together do not ask together for long.
+            next_at = ended_at + self._every_seconds * random.uniform(*JITTER)
             rest = min(REST * (ended_at - began_at), MOST_REST_SECONDS)
             rested_at = ended_at + rest
             with self._changed:
@@ -219,6 +232,23 @@ class RegistryWatch:
     def look(self) -> None:
         """Reads new versions and aliases; all versions if that is not enough."""
         self._take(self._read_new, is_whole=False)
+
+    def _read_first(self, model: str) -> list[Version]:
+        """All versions; of a remote registry that is away, those of its last reading.
+
+        Raises StoreUnavailable.
+        """
+        try:
+            found = self._read_whole(model)
+        except StoreUnavailable as error:
+            last = last_versions(self.registry.uri, model)
+            if last is None:
+                raise
+            logger.warning("registry is away, its last versions serve reason=%s", error)
+            self.is_up, self.started_without = False, True
+            return self._marked(last)
+        keep_versions(self.registry.uri, model, found)
+        return found
 
     def _read_whole(self, model: str) -> list[Version]:
         return self._marked(self.registry.versions(model))
@@ -251,8 +281,12 @@ class RegistryWatch:
                 for m, new in found.items()
             }
             self.versions = list(chain.from_iterable(self._of.values()))
+        for model, new in found.items():
+            if new is not None and new != known[model]:
+                run_natively(keep_versions, self.registry.uri, model, new)
         if is_up and not self.is_up:
             logger.info("registry is back")
+            self.started_without = False
         self.is_up = is_up
         return is_up
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from classifier.bundle.files import Bundle, read_bundle
+from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels, unicode_hint
 from classifier.console.text import printable
 from classifier.datasets.dataset import BadDataset, Dataset
@@ -62,7 +62,7 @@ class _Meter:
 def print_evaluation(config: EvaluationConfig) -> None:
     registry = Registry()
     version = registry.find(config.version, model=config.model)
-    bundle = read_bundle(registry.fetch(version))
+    bundle = registry.bundle(version)
     dataset = open_data_of(
         version, bundle.labels, registry=registry, config=config, want_train=False
     )

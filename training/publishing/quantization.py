@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from classifier.bundle.files import Bundle, QuantisedBundle, read_bundle, write_bundle
+from classifier.bundle.files import Bundle, QuantisedBundle, write_bundle
 from classifier.bundle.predictions import read_predictions, write_predictions
 from classifier.console.progress import progress_bar
 from classifier.console.text import printable
@@ -138,7 +138,7 @@ def quantise_version(
     """
     registry = Registry()
     version = registry.find(config.version, model=config.model)
-    fp32 = read_bundle(registry.fetch(version))
+    fp32 = registry.bundle(version)
     if version.base is not None:
         raise QuantisedBundle(
             f"v{version.number} is quantised already; name the version it was made of, "

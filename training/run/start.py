@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from classifier.bundle.files import read_bundle
 from classifier.bundle.labels import Labels
 from classifier.bundle.network import (
     NetworkSpec,
@@ -124,7 +123,7 @@ def _of_version(name: str, config: TrainingConfig, labels: Labels) -> StartingWe
     version = registry.find(
         name, model=own if own and registry.has_model(own) else None
     )
-    bundle = read_bundle(registry.fetch(version))
+    bundle = registry.bundle(version)
     return StartingWeights(
         load_file(bundle.weights),
         f"v{version.number} of {version.model}",

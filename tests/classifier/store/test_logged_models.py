@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from classifier.store.artifacts import DIGESTS_TAG
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
-from classifier.store.registry import DIGESTS_TAG, Registry
+from classifier.store.registry import Registry
 from tests.conftest import Store
 
 

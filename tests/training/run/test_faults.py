@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,13 +13,12 @@ from threading import Thread
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from classifier.bundle.files import read_bundle
 from classifier.store.registry import Registry
+from tests.mlflow_server import free_port, mlflow_server
 from tests.training.conftest import EPOCHS
-from tests.training.forked import ROOT, Accident, Forks, free_port
+from tests.training.forked import ROOT, Accident, Forks
 from tests.training.outcomes import Outcome, outcome_of
 from training.__main__ import main
 from training.evaluation.epoch import TrainingPass
@@ -250,26 +249,13 @@ def _wait_for_version(process: subprocess.Popen[str], number: int) -> None:
             return
 
 
-@contextmanager
-def _store_server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`mlflow server`, once it listens, with its store and artifacts in `folder`."""
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/s.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (
-        open(folder / "server.log", "ab") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, process_group=0) as process,
-    ):
-        try:
-            _wait_until_it_answers(port)
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait_until_it_answers(port: int) -> None:
-    retry = Retry(total=200, backoff_factor=0.1, backoff_max=1)
-    with requests.Session() as session:
-        session.mount("http://", HTTPAdapter(max_retries=retry))
-        session.get(f"http://127.0.0.1:{port}/health", timeout=WAIT_SECONDS)
+def _store_server(
+    port: int, folder: Path
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """`mlflow server`, with its store and artifacts in `folder`."""
+    return mlflow_server(
+        port,
+        folder,
+        database=f"sqlite:///{folder}/s.db",
+        artifacts=("--artifacts-destination", str(folder / "artifacts")),
+    )

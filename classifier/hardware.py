@@ -1,8 +1,10 @@
-"""Processor cores and GPUs that this process may use; names of devices and backends."""
+"""This machine: cores, GPUs, names of devices and backends, running processes."""
 
 import ctypes
 import math
 import os
+import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -90,3 +92,48 @@ class Form:
 
 
 ONNX_FP32 = Form()
+
+
+PROCESS_TAG = "process"
+"""Tag of an MLflow run: the process that writes it."""
+
+
+def this_process() -> str:
+    """A unique name of this process: machine and boot, process id, start."""
+    return f"{_machine()} {os.getpid()} {_started_ticks(os.getpid())}"
+
+
+def is_dead(process: str) -> bool:
+    """Whether the process that `this_process()` named has ended.
+
+    False for a process of another machine, as nothing is known of it.
+    """
+    machine, _, rest = process.partition(" ")
+    number, _, started = rest.partition(" ")
+    if machine != _machine() or not number.isdigit():
+        return False
+    return _started_ticks(int(number)) != started
+
+
+def process_started_at() -> float:
+    """time.time() at this process's start, before the interpreter and imports."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    ticks = int(_started_ticks(os.getpid()))
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _machine() -> str:
+    """Host name and boot id, as process ids repeat after a boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()}/{boot.read_text().strip()}"
+
+
+def _started_ticks(process: int) -> str:
+    """Clock ticks from boot to its start; empty if it does not run. See `man proc`."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    # The name, in parentheses, may contain any character.
+    state, *fields = text.rpartition(")")[2].split()
+    return "" if state == "Z" else fields[18]

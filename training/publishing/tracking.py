@@ -7,7 +7,6 @@ import os
 import platform
 import shlex
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import mlflow.entities as entities
 
+from classifier.hardware import PROCESS_TAG, is_dead, this_process
 from classifier.store.calls import store_call
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import LoggedModels, open_experiment
@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # they bring torch, which an import of a graph does without
 
 BATCH_LIMIT = 1000
 """Most metrics in one log_batch (mlflow/utils/validation.py)."""
-
-PROCESS_TAG = "process"
 
 LIBRARIES = (
     "torch",
@@ -256,44 +254,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def this_process() -> str:
-    """A unique name of this process: machine and boot, process id, start."""
-    return f"{_machine()} {os.getpid()} {_started_ticks(os.getpid())}"
-
-
-def is_dead(process: str) -> bool:
-    """Whether the process that `this_process()` named has ended.
-
-    False for a process of another machine, as nothing is known of it.
-    """
-    machine, _, rest = process.partition(" ")
-    number, _, started = rest.partition(" ")
-    if machine != _machine() or not number.isdigit():
-        return False
-    return _started_ticks(int(number)) != started
-
-
-def process_started_at() -> float:
-    """time.time() at this process's start, before the interpreter and imports."""
-    uptime = float(Path("/proc/uptime").read_text().split()[0])
-    ticks = int(_started_ticks(os.getpid()))
-    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _machine() -> str:
-    """Host name and boot id, as process ids repeat after a boot."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return f"{platform.node()}/{boot.read_text().strip()}"
-
-
-def _started_ticks(process: int) -> str:
-    """Clock ticks from boot to its start; empty if it does not run. See `man proc`."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return ""
-    # The name, in parentheses, may contain any character.
-    state, *fields = text.rpartition(")")[2].split()
-    return "" if state == "Z" else fields[18]

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
+from classifier.hardware import process_started_at
 from training.config.settings import TrainingConfig
 from training.evaluation.evaluate import Predictions
-from training.publishing.tracking import process_started_at
 from training.reports.curves import epochs_without_improvement
 
 

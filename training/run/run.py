@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from classifier.bundle.files import KEPT_IMAGES
 from classifier.bundle.network import has_stems
 from classifier.datasets.split import SPLIT
+from classifier.hardware import process_started_at
 from classifier.metrics import IntArray
 from classifier.store.registry import Registry
 from training.compute import explain_compute
@@ -26,7 +27,6 @@ from training.publishing.publish import Publisher
 from training.publishing.tracking import (
     RunTracker,
     library_versions,
-    process_started_at,
     run_tags,
 )
 from training.reports.console import print_epoch, print_start, print_text

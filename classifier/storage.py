@@ -190,6 +190,37 @@ def locked(
         os.close(descriptor)
 
 
+def share(path: Path) -> int:
+    """Share the kernel's lock on a folder or file, until os.close() of the result.
+
+    The lock ends with the process. Blocks while another process has it `alone`.
+    """
+    # Made if absent, unless it is a folder.
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags, 0o666)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Yield whether no other process shares `path`; then none can during the block."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_alone = True
+        except BlockingIOError:
+            is_alone = False
+        yield is_alone
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _staging(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; it is removed unless it was renamed."""

@@ -1,5 +1,6 @@
 """One version, ready to answer: its files, its network, and the check before use."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from classifier.bundle.files import Bundle
@@ -63,6 +64,9 @@ class Predictor:
         self.proof: Proof | None = None
         """Set with --precision auto."""
 
+        self.held = ExitStack()
+        """What is given back when the version leaves the memory."""
+
         self.resizing = bundle.preprocessing.resizing
         self.size = (self.resizing.height, self.resizing.width)
         """Height and width of the network's images."""
@@ -97,3 +101,4 @@ class Predictor:
         """Blocks until pending requests are answered; the last reference to the
         predictor then frees its memory."""
         self.batcher.close()
+        self.held.close()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 from classifier.bundle.files import Bundle
@@ -15,6 +16,7 @@ from classifier.inference.backends.open import (
 from classifier.inference.predict import warm_up
 from classifier.store.cache.last_seen import last_models
 from classifier.store.location import StoreUnavailable
+from classifier.store.maintenance.in_use import hold
 from classifier.store.registry import Registry
 from classifier.store.versions import UnknownModel, Version, split_name
 from serving.config import ServingConfig
@@ -54,7 +56,7 @@ def open_pool(
     guard = LoadGuard(limits, threads=running.cores)
 
     def open_predictor(version: Version) -> Predictor:
-        with metrics.load(version.name):
+        with metrics.load(version.name), ExitStack() as failed:
             files = _files_of(version, config.form)
             bundle = guard.within(
                 lambda: watch.bundle(files),
@@ -64,6 +66,9 @@ def open_pool(
                     f"{limits.seconds:g} s (--load-seconds)"
                 ),
             )
+            # `python -m classifier prune` leaves a version that is in memory.
+            held = run_natively(hold, files.model_id, bundle.folder)
+            failed.callback(held.close)
             on_gpu = config.backend == "onnx" and config.device != "cpu" and has_gpu()
             limits.check_size(bundle, largest=config.max_batch_size)
             largest = config.max_batch_size
@@ -80,6 +85,7 @@ def open_pool(
                 late=limits.took_too_long,
                 drop=Predictor.close,
             )
+            predictor.held = failed.pop_all()
         # An int8 form has no other.
         if config.precision == "auto" and version.base is None:
             if on_gpu:

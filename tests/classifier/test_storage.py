@@ -16,6 +16,7 @@ from classifier.storage import (
     BadPlace,
     DiskTooSmall,
     NotWritable,
+    alone,
     atomic_write,
     build_file_once,
     build_once,
@@ -267,3 +268,42 @@ def test_an_empty_file_has_no_chunks(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     assert file_checksums(tmp_path / "file") == []
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from classifier.storage import share
+
+share(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_what_another_process_shares_is_not_ours_alone_until_that_ends(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with alone(path) as is_alone:
+            assert not is_alone
+        process.kill()
+
+    with alone(path) as is_alone, alone(path) as is_alone_again:
+        assert is_alone
+        assert not is_alone_again
+
+
+def test_what_is_absent_is_ours_alone(tmp_path: Path) -> None:
+    with alone(tmp_path / "absent") as is_alone:
+        assert is_alone

@@ -86,7 +86,7 @@ class Registry:
         """`name`, or the only registered model. Raises UnknownModel with a list."""
         with store_call("list the registered models"):
             search = self.client.search_registered_models
-            models = sorted(str(model.name) for model in _all_pages(search))
+            models = sorted(str(model.name) for model in all_pages(search))
         if name is None and len(models) == 1:
             return models[0]
         if name is not None and name in models:
@@ -149,7 +149,7 @@ class Registry:
     def _search(
         self, model: str, filter_: str, aliases: Mapping[str, Sequence[str]]
     ) -> list[Version]:
-        found = _all_pages(
+        found = all_pages(
             self.client.search_model_versions,
             filter_string=filter_,
             # In MLflow's own order, a change between two pages moves versions.
@@ -292,7 +292,7 @@ def _named(model: str) -> str:
     return f"name LIKE '{re.sub(QUOTES, '_', model)}'"
 
 
-def _all_pages(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
+def all_pages(search: Callable[..., Any], **criteria: Any) -> Iterator[Any]:
     """All results of a search of MLflow's client, which is untyped."""
     token = None
     while token != "":

@@ -32,7 +32,7 @@ def mlflow_server(
     with (
         open(folder / f"mlflow-{port}.log", "ab") as log,
         subprocess.Popen(
-            command, stdout=log, stderr=log, process_group=0, env=environment
+            command, stdout=log, stderr=log, start_new_session=True, env=environment
         ) as process,
     ):
         try:

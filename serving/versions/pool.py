@@ -106,6 +106,7 @@ class PredictorPool:
                 slot.version.name, slot.error, is_public=False
             ) from slot.error
         self._observe_default(self.names.is_default_kept)
+        self.watch.keep(self.names.versions)
         self.started.set()
 
     @property
@@ -203,6 +204,8 @@ class PredictorPool:
             if self.memory.may_try(version)
         ]
         self._observe_default(self.names.is_default_kept)
+        if self.is_ready:
+            self.watch.keep(self.names.versions)
         return [thread for thread in moving if thread is not None]
 
     def close(self) -> None:
@@ -323,6 +326,7 @@ class PredictorPool:
             self.memory.give_up(slot)
             return
         self._apply_and_unload(lambda: self.names.move(name, version.name))
+        self.watch.keep(self.names.versions)
         logger.info("moved name=%s to version=%s", name or "default", version.name)
 
     def _take_away(self, number: str, names: Collection[str]) -> None:

@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -109,6 +109,7 @@ class RegistryWatch:
         self.started_without = False
         """Whether the registry was away at the start, until it can be read."""
 
+        self._kept: dict[str, list[Version]] = {}
         self._of = {model: self._read_first(model) for model in models}
         self.versions = list(chain.from_iterable(self._of.values()))
         """The versions of all models, qualified if there are several models."""
@@ -175,6 +176,19 @@ class RegistryWatch:
     def files(self, version: Version) -> VersionFiles | None:
         """The state before `bundle` last read the files; None if it found none."""
         return self._files.get(version.name)
+
+    def keep(self, served: Iterable[Version]) -> None:
+        """Keeps versions of a remote registry, for a start while it is away: with
+        aliases at versions that were loaded, as only their files are here."""
+        if not is_remote(self.registry.uri):
+            return
+        of_model: dict[str, list[Version]] = {model: [] for model in self.models}
+        for version in served:
+            of_model[version.model].append(version)
+        for model, versions in of_model.items():
+            if versions != self._kept.get(model):
+                run_natively(keep_versions, self.registry.uri, model, versions)
+                self._kept[model] = versions
 
     def close(self) -> None:
         with self._changed:
@@ -247,7 +261,6 @@ class RegistryWatch:
             logger.warning("registry is away, its last versions serve reason=%s", error)
             self.is_up, self.started_without = False, True
             return self._marked(last)
-        keep_versions(self.registry.uri, model, found)
         return found
 
     def _read_whole(self, model: str) -> list[Version]:
@@ -281,9 +294,6 @@ class RegistryWatch:
                 for m, new in found.items()
             }
             self.versions = list(chain.from_iterable(self._of.values()))
-        for model, new in found.items():
-            if new is not None and new != known[model]:
-                run_natively(keep_versions, self.registry.uri, model, new)
         if is_up and not self.is_up:
             logger.info("registry is back")
             self.started_without = False

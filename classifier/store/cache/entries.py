@@ -1,8 +1,8 @@
 """Files downloaded once into the user's cache: by content, verified, least used out.
 
-    artifacts/objects/ab/abcd…        each content once, by its sha256
-    artifacts/entries/<key>/          a version's files: hard links to contents, and
-                                      their digests in MANIFEST
+    artifacts/entries/<key>/          a version's files, and their digests in MANIFEST
+    artifacts/objects/ab/abcd…        their contents but weights, each once by its
+                                      sha256: hard links
 
 An entry is made beside its place and renamed when it is whole. A process holds the
 kernel's shared lock on an entry that it has loaded; such an entry is never removed.
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import ParamSpec, Protocol, TypeVar
 
-from classifier.bundle.files import Bundle, read_bundle
+from classifier.bundle.files import WEIGHTS, Bundle, read_bundle
 from classifier.console.exits import WrongUsage
 from classifier.storage import (
     build_once,
@@ -194,6 +194,9 @@ class EntryCache:
             digest = self._natively(file_sha256, file)
             self._natively(self._share, file, digest)
             return digest
+        if file.name == WEIGHTS:  # each version has its own
+            self._download(source, name, file, digest)
+            return digest
         content = self._content(digest)
         make_folder(content.parent, flag="XDG_CACHE_HOME")
         with locked(content.parent / ".lock", self._lock):
@@ -216,6 +219,10 @@ class EntryCache:
         return False
 
     def _share(self, file: Path, digest: str) -> None:
+        """Lets other entries link the file; not weights, as the onnx package refuses
+        those with two names ("a potential hardlink attack")."""
+        if file.name == WEIGHTS:
+            return
         content = self._content(digest)
         content.parent.mkdir(parents=True, exist_ok=True)
         file.chmod(0o444)  # other entries have the same file

@@ -72,6 +72,7 @@ def test_two_versions_of_a_run_share_the_graph_which_is_downloaded_once(
     assert [s.downloaded.count(GRAPH) for s in (first, second)] == [1, 0]
     assert [s.downloaded.count(WEIGHTS) for s in (first, second)] == [1, 1]
     assert os.path.samefile(*(folder / GRAPH for folder in folders))
+    assert [(folder / WEIGHTS).stat().st_nlink for folder in folders] == [1, 1]
     for folder, source in zip(folders, (first, second), strict=True):
         assert {name: file_sha256(folder / name) for name in source.names()} == (
             source.digests

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test
+.PHONY: demo test team-tools test-team soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -22,6 +22,18 @@ demo: .venv/installed
 # Two at a time, each file of tests in one process.
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# PostgreSQL 15, nginx and Prometheus of Debian, an S3 server of PyPI.
+team-tools: .venv/installed-team
+	tests/team/install.sh
+
+.venv/installed-team: .venv/installed-dev
+	$(BIN)/pip install --quiet --editable '.[training,serving,compare,gpu,dev,team]'
+	touch $@
+
+# The parts of a team's deployment as real processes on this machine.
+test-team: team-tools
+	$(BIN)/pytest -m team tests/team
 
 # The long versions of tests: 20 kills of a run where `make test` has 3.
 soak: .venv/installed-dev

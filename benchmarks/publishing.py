@@ -45,8 +45,12 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     torch.manual_seed(0)
     network = build_network(NetworkSpec("resnet18", "imagenet", CLASSES), size=64)
-    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
-        publish_ours = _ours(Path(ours), network)
+    with (
+        tempfile.TemporaryDirectory() as ours_folder,
+        tempfile.TemporaryDirectory() as theirs,
+    ):
+        registry = Registry(f"sqlite:///{ours_folder}/mlflow.db", create=True)
+        publish_ours = ours(registry, Path(ours_folder), network)
         publish_theirs = _theirs(Path(theirs), network)
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         for epoch in range(1, VERSIONS + 1):
@@ -77,7 +81,14 @@ def _time(publish: Callable[[int], None], epoch: int) -> float:
     return time.perf_counter() - started
 
 
-def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
+def ours(
+    registry: Registry,
+    folder: Path,
+    network: torch.nn.Module,
+    *,
+    model: str = "benchmark",
+) -> Callable[[int], None]:
+    """Publishes an epoch of `network` as the next version of `model`."""
     preprocessing = Preprocessing(SIZE, SIZE)
     classifier = ImageClassifier(network, preprocessing)
     labels = Labels.from_ids(f"n{index:03}" for index in range(CLASSES))
@@ -89,8 +100,7 @@ def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
         digest="0" * 64,
     )
     predictions = evaluate(classifier, val.images, val.targets)
-    registry = Registry(f"sqlite:///{folder / 'mlflow.db'}", create=True)
-    run = RunTracker.start(registry, experiment="benchmark", tags={})
+    run = RunTracker.start(registry, experiment=model, tags={})
     spec = NetworkSpec("resnet18", "imagenet", CLASSES)
     parts = export_parts(
         classifier,
@@ -102,7 +112,7 @@ def _ours(folder: Path, network: torch.nn.Module) -> Callable[[int], None]:
     tags = {"dataset_digest": val.digest}
     workspace = folder / "workspace"
     workspace.mkdir()
-    publisher = Publisher(registry, run, "benchmark", parts, val, tags, workspace)
+    publisher = Publisher(registry, run, model, parts, val, tags, workspace)
     metrics = predictions.metrics
     training = TrainingPass((RunningPoint(1, 1.0, metrics),), 0.1, 100.0)
     calibration = Calibration(error=0.1, temperature=1.0, cross_fitted_error=0.1)

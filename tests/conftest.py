@@ -177,19 +177,19 @@ def compared_store(
     return made
 
 
-def read_url(process: subprocess.Popen[str]) -> str:
+def read_url(process: subprocess.Popen[str], *, seconds: float = WAIT_SECONDS) -> str:
     """The address in the first line that a service prints when it is ready."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], WAIT_SECONDS)
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
     assert ready, "the service printed nothing"
     line = process.stdout.readline()
     assert line.startswith("serving on http://"), line
     return line.removeprefix("serving on ").strip()
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until `is_so` holds; only a fault waits for WAIT_SECONDS."""
-    deadline = time.monotonic() + WAIT_SECONDS
+def until(is_so: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait until `is_so` holds; only a fault waits for so many seconds."""
+    deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline
 

@@ -14,7 +14,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from tests.conftest import WAIT_SECONDS, Store, until
+from tests.conftest import WAIT_SECONDS, Store
+
+TRIES = 120
 
 
 @contextmanager
@@ -48,17 +50,14 @@ def wait_until_it_answers(
 ) -> None:
     """Whatever the answer is. Fails at once if the process has ended."""
 
-    retry = Retry(total=4, backoff_factor=0.1)
-
-    def answers() -> bool:
+    retry = Retry(total=4, backoff_factor=0.1)  # for 1.5 s
+    for _ in range(TRIES):
         assert process is None or process.poll() is None, "the server has ended"
         with requests.Session() as session, suppress(requests.ConnectionError):
             session.mount("http://", HTTPAdapter(max_retries=retry))
             session.get(url, timeout=WAIT_SECONDS)
-            return True
-        return False
-
-    until(answers)
+            return
+    raise AssertionError(f"{url} does not answer")
 
 
 def free_port() -> int:

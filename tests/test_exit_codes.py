@@ -35,8 +35,8 @@ from classifier.datasets import dataset, flagged
 from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
-from classifier.store.maintenance import removal
-from classifier.upkeep import prune
+from classifier.store.maintenance import places, removal
+from classifier.upkeep import prune, relocate
 
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,
@@ -64,7 +64,9 @@ CODES: dict[type[Exception], int] = {
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,
     calls.BadVariable: 2,
+    places.PlaceTooLong: 2,
     prune.NotConfirmed: 2,
+    relocate.CannotRelocate: 2,
     removal.FilesElsewhere: 3,
     location.StoreUnavailable: 3,
     storage.BadPlace: 2,

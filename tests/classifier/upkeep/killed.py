@@ -15,6 +15,7 @@ from typing import Any, Self
 
 SERVER = """
 import contextlib, io, json, os, signal, sys
+import classifier.store.maintenance.places
 import classifier.store.maintenance.removal
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.store.model_registry.sqlalchemy_store

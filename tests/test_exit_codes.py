@@ -55,6 +55,7 @@ CODES: dict[type[Exception], int] = {
     versions.UnknownModel: 2,
     versions.UnknownVersion: 2,
     training.run.state.UnknownRun: 2,
+    training.run.resume.NamelessLaunch: 2,
     training.run.resume.OtherFlags: 2,
     training.run.preflight.TooManyProcesses: 2,
     serving.http.auth.BadKeys: 2,

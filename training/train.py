@@ -40,10 +40,17 @@ from training.run.preflight import (
     check_store,
     size_notes,
 )
-from training.run.resume import SavedRun, check_same_data, read_saved_run
+from training.run.resume import (
+    SavedRun,
+    check_same_data,
+    read_saved_run,
+    run_of_launch,
+)
 from training.run.run import open_run
 from training.run.setup import RunSetup, about_weight_bytes, prepare
 from training.run.state import find_state, state_size
+
+NOTHING_LEFT = "nothing is left to resume"
 
 
 def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -> None:
@@ -54,7 +61,11 @@ def train(command: TrainingConfig | ResumeConfig, *, arguments: Sequence[str]) -
         )
         if config is None:
             return
-        allowed = () if isinstance(command, TrainingConfig) else command.allow_network
+        allowed: tuple[str, ...] = (
+            (command.arch,)
+            if isinstance(command, TrainingConfig)
+            else command.allow_network
+        )
         setup = world.after_first(
             lambda: _prepare(config, saved, world, allowed=allowed)
         )
@@ -133,16 +144,20 @@ def _open_saved_run(
     Both are None for a finished run. A resumed run is locked before its state is read.
     The store is checked here, before decoding, which may take minutes.
     """
+    ended = NOTHING_LEFT
     if isinstance(command, TrainingConfig):
-        size = about_weight_bytes(command)
-        _check_store(Registry(create=True), size, epochs=command.epochs)
-        return command, None
+        begun = run_of_launch(store_uri(), command)
+        if begun is None:
+            size = about_weight_bytes(command)
+            _check_store(Registry(create=True), size, epochs=command.epochs)
+            return command, None
+        command, ended = begun, f"{NOTHING_LEFT}; another --rdzv-id begins a new run"
     folder = find_state(store_uri(), command.run)
     held.enter_context(folder.hold())
     saved = read_saved_run(folder, command)
     if saved is None:
         folder.clear()
-        print_text(f"run {folder.run_id} is finished; nothing is left to resume")
+        print_text(f"run {folder.run_id} is finished; {ended}")
         return None, None
     left = saved.config.epochs - saved.epochs_done
     registry = Registry()

@@ -208,6 +208,8 @@ _EPILOG = """examples:
   python -m training --evaluate v8 --data tiny-imagenet-200
   python -m training --import birds.onnx --labels labels.txt --data my-birds
   torchrun --nproc-per-node 2 -m training --data tiny-imagenet-200
+  torchrun --nnodes 1:2 --max-restarts 9 --rdzv-backend c10d --rdzv-id NAME \\
+      --rdzv-endpoint HOST:29400 --nproc-per-node 2 -m training --data digits
 
 exit codes: 0 done, 2 wrong usage or bad data, 3 not now (store, disk, device, a loss
 that is no number), 4 a fault of ours, 130 interrupted"""

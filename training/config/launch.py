@@ -22,6 +22,20 @@ def program() -> str:
     return f"torchrun {nodes}--nproc-per-node {processes_here()} -m training"
 
 
+def launch_name() -> str | None:
+    """The name that all restarts of a launch have: torchrun's --rdzv-id.
+
+    None without torchrun, and for the static rendezvous, which has no name of its own.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return None if name in ("", "none") else name
+
+
+def is_started_again() -> bool:
+    """Whether torchrun has started this launch's processes before."""
+    return process_number("TORCHELASTIC_RESTART_COUNT", 0) > 0
+
+
 def process_number(variable: str, default: int) -> int:
     """The value of a variable of torchrun. Raises ValueError if it is no number."""
     text = os.environ.get(variable) or str(default)

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -15,14 +15,20 @@ from classifier.datasets.split import Split
 from classifier.store.location import StoreUnavailable
 from training.compute import PeerLost
 from training.config.commands import ResumeConfig
-from training.config.launch import program
+from training.config.launch import is_started_again, launch_name, program
 from training.config.settings import TrainingConfig
 from training.evaluation.epoch import Checkpoint, History
 from training.evaluation.evaluate import Predictions
 from training.optimization.trainer import below
 from training.recipes import RECIPES
 from training.run.setup import RunSetup
-from training.run.state import LOGITS, StateFolder, UnknownRun, read_history
+from training.run.state import (
+    LOGITS,
+    StateFolder,
+    UnknownRun,
+    find_launched,
+    read_history,
+)
 
 COUNTS_FROM = "counts_from"
 """Key of the state's content for SavedRun.counts_from."""
@@ -30,6 +36,10 @@ COUNTS_FROM = "counts_from"
 
 class OtherFlags(WrongUsage, ValueError):
     """A flag beside --resume differs from the run's own."""
+
+
+class NamelessLaunch(WrongUsage, RuntimeError):
+    """torchrun started the processes again, and nothing says which run is theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +92,35 @@ class SavedRun:
             weights={k: v.numpy() for k, v in below(kind, self.tensors).items()},
             predictions=Predictions(self.tensors[LOGITS].numpy(), setup.val.targets),
         )
+
+
+def run_of_launch(store_uri: str, config: TrainingConfig) -> ResumeConfig | None:
+    """The run that this launch of torchrun began before its processes died.
+
+    None for the first start: the run is to be begun. Raises NamelessLaunch for a later
+    start of a launch without a name.
+    """
+    name = launch_name()
+    if name is None:
+        if is_started_again():
+            raise NamelessLaunch(
+                "torchrun started these processes again, and which run they began "
+                "cannot be known: name the launch with --rdzv-id and --rdzv-backend "
+                "c10d, or go on with --resume RUN_ID"
+            )
+        return None
+    folder = find_launched(store_uri, name)
+    if folder is None:
+        return None
+    return ResumeConfig(
+        run=folder.run_id,
+        allow_network=(config.arch,),
+        given={
+            field.name: value
+            for field in fields(config)
+            if (value := getattr(config, field.name)) != field.default
+        },
+    )
 
 
 def read_saved_run(folder: StateFolder, resume: ResumeConfig) -> SavedRun | None:

@@ -20,6 +20,7 @@ from classifier.hardware import process_started_at
 from classifier.metrics import IntArray
 from classifier.store.registry import Registry
 from training.compute import explain_compute
+from training.config.launch import launch_name
 from training.data.decoded_images import DecodedPart, sample
 from training.evaluation.epoch import Checkpoint, EpochResult, History, now_ms
 from training.publishing.export import export_parts
@@ -42,6 +43,7 @@ from training.run.resume import (
 )
 from training.run.setup import RunSetup
 from training.run.state import (
+    LAUNCH,
     RunState,
     StateFolder,
     answer_tensors,
@@ -334,5 +336,9 @@ def _run(
         retry_policy=RetryPolicy(),
         history=History() if saved is None else saved.history,
         started_ms=now_ms() if saved is None else saved.started_ms,
-        settings=settings_of(setup) | {COUNTS_FROM: saved.counts_from if saved else 0},
+        settings=settings_of(setup)
+        | {
+            COUNTS_FROM: saved.counts_from if saved else 0,
+            LAUNCH: saved.content.get(LAUNCH) if saved else launch_name(),
+        },
     )

@@ -10,7 +10,7 @@ import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,9 @@ TARGET_PROBABILITIES = "validation/target_probabilities"
 LOGITS = "validation/logits"
 
 _RECORDS = TypeAdapter(list[EpochRecord])
+
+LAUNCH = "launch"
+"""Key of the state's content for the launch of torchrun that began the run."""
 
 logger = logging.getLogger(__name__)
 
@@ -214,18 +217,9 @@ def find_state(store_uri: str, run: str) -> StateFolder:
 
     Raises UnknownRun, which lists the runs.
     """
-    folders = [
-        StateFolder(path.parent, path.parent.name)
-        for path in sorted(_states(store_uri).glob(f"*/{STATE}"))
-    ]
-    if run == "last":
-        started = {
-            started_ms: folder
-            for folder in folders
-            if (started_ms := _started_ms(folder)) is not None
-        }
-        if started:
-            return started[max(started)]
+    folders = _folders(store_uri)
+    if run == "last" and (newest := _newest(folders)):
+        return newest
     for folder in folders:
         if folder.run_id == run:
             return folder
@@ -236,13 +230,38 @@ def find_state(store_uri: str, run: str) -> StateFolder:
     )
 
 
-def _started_ms(folder: StateFolder) -> int | None:
-    """None if the state is unreadable: it must not hide the others."""
-    try:
-        return folder.read().started_ms
-    except (UnknownRun, OSError) as error:
-        logger.warning("left out run=%s: %s", folder.run_id, error)
-        return None
+def find_launched(store_uri: str, launch: str) -> StateFolder | None:
+    """The state of the run that this launch of torchrun began; None if none is there.
+
+    A launch is one run, however often its processes are started.
+    """
+    return _newest(
+        _folders(store_uri), lambda state: state.content.get(LAUNCH) == launch
+    )
+
+
+def _folders(store_uri: str) -> list[StateFolder]:
+    return [
+        StateFolder(path.parent, path.parent.name)
+        for path in sorted(_states(store_uri).glob(f"*/{STATE}"))
+    ]
+
+
+def _newest(
+    folders: Sequence[StateFolder],
+    is_meant: Callable[[RunState], bool] = lambda state: True,
+) -> StateFolder | None:
+    """The folder of the newest run that `is_meant`; unreadable ones hide no others."""
+    started = {}
+    for folder in folders:
+        try:
+            state = folder.read()
+        except (UnknownRun, OSError) as error:
+            logger.warning("left out run=%s: %s", folder.run_id, error)
+            continue
+        if is_meant(state):
+            started[state.started_ms] = folder
+    return started[max(started)] if started else None
 
 
 def _states(store_uri: str) -> Path:

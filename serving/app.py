@@ -20,9 +20,14 @@ from serving.http.service import Admission, Service
 from serving.inference.decoding import Decoder
 from serving.inference.native import is_patched, run_natively
 from serving.inference.predictor import Proof
-from serving.metrics import Metrics
+from serving.metrics import Metrics, Now
 from serving.protocols import mlflow_scoring, open_inference
-from serving.protocols.comparisons import add_comparisons
+from serving.protocols.comparisons import (
+    Comparisons,
+    add_comparisons,
+    compared_images,
+    open_comparisons,
+)
 from serving.protocols.flagged import add_flagged
 from serving.protocols.predict import named, predict
 from serving.shadow.kept import KeptImages, NothingKept
@@ -92,9 +97,11 @@ def create_app(
     _add_query_check(app)
     _add_served_as(app)
     _add_routes(app, service)
+    comparisons = open_comparisons(service, every_seconds=config.follow_seconds)
+    _add_metrics(app, service, comparisons)
     _add_shadow(app, service.shadow)
     open_inference.add_open_inference(app, service)
-    add_comparisons(app, service, every_seconds=config.follow_seconds)
+    add_comparisons(app, service, comparisons)
     add_flagged(app, service, config.flagged)
     add_pages(app, keeps=config.flagged is not None)
     mlflow_scoring.add_mlflow_scoring(app, service)
@@ -189,17 +196,23 @@ def _add_routes(app: Flask, service: Service) -> None:
         service.check_ready()
         return json_answer({"ready": True})
 
+
+def _add_metrics(app: Flask, service: Service, comparisons: Comparisons) -> None:
+    pool = service.pool
+
     @app.get("/metrics")
     def metrics() -> Response:
         service.metrics.registry_up.set(pool.watch.is_up)
         loaded = pool.loaded()
-        flips = {s.version.name: proof.flips for s in loaded if (proof := _proof(s))}
         rates = {} if service.shadow is None else service.shadow.rates()
-        text = service.metrics.text(
-            [_info(status) for status in loaded],
-            flips,
-            {pair: vars(rate) for pair, rate in rates.items()},
+        now = Now(
+            is_ready=service.is_ready,
+            served=[_info(status) for status in loaded],
+            flips={s.version.name: proof.flips for s in loaded if (proof := _proof(s))},
+            rates={pair: vars(rate) for pair, rate in rates.items()},
+            compared=compared_images(comparisons.last()),
         )
+        text = service.metrics.text(now)
         return Response(text, mimetype="text/plain; version=0.0.4")
 
 

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,6 +27,8 @@ SECONDS = (
     *(2.5, 5.0, 10.0, 30.0),
 )
 """Upper bounds of the histograms of time: a lone image takes 2 to 5 ms."""
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -140,69 +144,98 @@ class Metrics:
             raise
         self.loads.labels(version, "loaded").inc()
 
-    def text(
-        self,
-        served: Sequence[Mapping[str, str]],
-        flips: Mapping[str, float | None],
-        rates: Mapping[tuple[str, str], Mapping[str, float | None]],
-    ) -> bytes:
-        """The text that Prometheus reads; `served` has the labels of each version in
-        memory, `flips` the proved ones' share of first answers that differ, `rates` the
-        disagreement of default and shadow version this hour."""
+    def text(self, now: "Now") -> bytes:
+        """The text that Prometheus reads."""
         registry = self._registry
         if METRICS_FOLDER_VARIABLE in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # theirs
         info = CollectorRegistry()
-        info.register(_Now(served, flips, rates))
+        info.register(_Snapshot(now))
         return generate_latest(registry) + generate_latest(info)
 
 
-class _Now(Collector):
-    """Metrics that are made anew for each reading: versions and hours change."""
+@dataclass(frozen=True, kw_only=True)
+class Now:
+    """What is looked up for each reading: versions, hours and comparisons change."""
 
-    def __init__(
-        self,
-        served: Sequence[Mapping[str, str]],
-        flips: Mapping[str, float | None],
-        rates: Mapping[tuple[str, str], Mapping[str, float | None]],
-    ) -> None:
-        self._served = served
-        self._flips = flips
-        self._rates = rates
+    is_ready: bool
+    """Whether /readyz answers 200."""
+
+    served: Sequence[Mapping[str, str]]
+    """Labels of each version in memory."""
+
+    flips: Mapping[str, float | None]
+    """Share of first answers that differ from fp32's, by proved version."""
+
+    rates: Mapping[tuple[str, str], Mapping[str, float | None]]
+    """Disagreement of default and shadow version this hour, and its bounds."""
+
+    compared: Mapping[tuple[str, str, str], Mapping[str, float | None]]
+    """Images of the last comparison by result; the key is its model, a and b."""
+
+
+class _Snapshot(Collector):
+    """Metrics that are made anew for each reading."""
+
+    def __init__(self, now: Now) -> None:
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "serving_ready", "Whether /readyz answers 200.", value=self._now.is_ready
+        )
         yield self._model_info()
-        yield self._model_flips()
-        family = GaugeMetricFamily(
+        yield _family(
+            "serving_model_flips",
+            "Share of the kept images whose first answer is not fp32's.",
+            ("version",),
+            {(version,): share for version, share in self._now.flips.items()},
+        )
+        yield _family(
             "serving_shadow_disagreement_rate",
             "Share of this hour's images (UTC) on which the first answers of default "
             "and shadow version differ, and its 95 % interval.",
-            labels=("version", "shadow", "bound"),
+            ("version", "shadow", "bound"),
+            _by_last_label(self._now.rates),
         )
-        for pair, bounds in self._rates.items():
-            for bound, value in bounds.items():
-                if value is not None:
-                    family.add_metric((*pair, bound), value)
-        if family.samples:
-            yield family
+        yield _family(
+            "serving_comparison_images",
+            "Images of the last comparison in the store: all, broken and fixed by b.",
+            ("model", "a", "b", "result"),
+            _by_last_label(self._now.compared),
+        )
 
     def _model_info(self) -> Metric:
-        names = list(self._served[0]) if self._served else []
+        served = self._now.served
+        names = list(served[0]) if served else []
         family = GaugeMetricFamily(
             "serving_model_info", "The versions in memory.", labels=names
         )
-        for labels in self._served:
+        for labels in served:
             family.add_metric(list(labels.values()), 1)
         return family
 
-    def _model_flips(self) -> Metric:
-        family = GaugeMetricFamily(
-            "serving_model_flips",
-            "Share of the kept images whose first answer is not fp32's.",
-            labels=["version"],
-        )
-        for version, share in self._flips.items():
-            if share is not None:
-                family.add_metric([version], share)
-        return family
+
+def _by_last_label(
+    values: Mapping[Labels, Mapping[str, float | None]],
+) -> dict[tuple[str, ...], float | None]:
+    return {
+        (*labels, last): value
+        for labels, by_last in values.items()
+        for last, value in by_last.items()
+    }
+
+
+def _family(
+    name: str,
+    meaning: str,
+    labels: Sequence[str],
+    values: Mapping[tuple[str, ...], float | None],
+) -> Metric:
+    """A gauge; a value of None is left out."""
+    family = GaugeMetricFamily(name, meaning, labels=labels)
+    for of_labels, value in values.items():
+        if value is not None:
+            family.add_metric(of_labels, value)
+    return family

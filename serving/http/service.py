@@ -138,6 +138,14 @@ class Service:
         client = ClientWait(deadline, partial(_is_closed, connection))
         return partial(self.decoder.decode, client=client)
 
+    @property
+    def is_ready(self) -> bool:
+        try:
+            self.check_ready()
+        except NotReady:
+            return False
+        return True
+
     def check_ready(self) -> None:
         """Raises NotReady with the reason."""
         if self.is_draining():

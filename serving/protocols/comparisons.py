@@ -1,6 +1,7 @@
 """GET /comparisons: what compare logged about the served models, for the page."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from classifier.store.registry import Registry
 from serving.http.answers import JsonAnswer
 from serving.http.errors import NotHere
 from serving.http.service import Service
+from serving.inference.native import start
 from serving.versions.registry_watch import ask_store
 from serving.versions.slot import NotReady
 
@@ -43,6 +45,9 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+METRICS_SECONDS = 300.0
+"""Between two readings of the store for /metrics: it is scraped by every replica."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,7 +61,7 @@ class Comparisons:
         self._models = models
         self._every_seconds = every_seconds
         self._lock = threading.Lock()
-        self._next_at = 0.0
+        self._next_at = -math.inf
         self._found: list[LoggedComparison] = []
 
     def latest(self) -> list[LoggedComparison]:
@@ -66,6 +71,15 @@ class Comparisons:
                 self._read()
                 self._next_at = time.monotonic() + self._every_seconds
             return self._found
+
+    def last(self) -> LoggedComparison | None:
+        """The newest of the last reading; matrices are left out. Never waits: where
+        that is long ago, another reading begins in the background.
+        """
+        is_old = time.monotonic() >= self._next_at + METRICS_SECONDS
+        if is_old and not self._lock.locked():
+            start(self.latest)
+        return next((each for each in self._found if each.a and each.b), None)
 
     def _read(self) -> None:
         try:
@@ -97,10 +111,27 @@ class Comparisons:
         return None if file is None else file.read_bytes()
 
 
-def add_comparisons(app: Flask, service: Service, *, every_seconds: float) -> None:
+def open_comparisons(service: Service, *, every_seconds: float) -> Comparisons:
     watch = service.pool.watch
-    comparisons = Comparisons(watch.registry, watch.models, every_seconds=every_seconds)
+    return Comparisons(watch.registry, watch.models, every_seconds=every_seconds)
 
+
+def compared_images(
+    last: LoggedComparison | None,
+) -> dict[tuple[str, str, str], dict[str, float | None]]:
+    """Images of a comparison by result, for /metrics; empty without one."""
+    if last is None or last.a is None or last.b is None:
+        return {}
+    numbers = last.numbers
+    images = {
+        "all": numbers["images"],
+        "broken": numbers["broken"],
+        "fixed": numbers["fixed"],
+    }
+    return {(last.model or "", last.a.version, last.b.version): images}
+
+
+def add_comparisons(app: Flask, service: Service, comparisons: Comparisons) -> None:
     @app.get("/comparisons")
     def list_comparisons() -> Response:
         found = [asdict(each) for each in comparisons.latest()]

@@ -443,9 +443,13 @@ def test_a_service_is_ready_when_all_its_processes_are(pool: PredictorPool) -> N
     loaded: list[int] = []
     app = create_app(ServingConfig(), pool=pool, all_ready=lambda: bool(loaded))
 
-    assert app.test_client().get("/readyz").status_code == 503
+    client = app.test_client()
+
+    assert client.get("/readyz").status_code == 503
+    assert "serving_ready 0.0" in client.get("/metrics").text
     loaded.append(1)
-    assert app.test_client().get("/readyz").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert "serving_ready 1.0" in client.get("/metrics").text
 
 
 def test_an_answer_names_no_folder_of_this_machine(store: Store) -> None:

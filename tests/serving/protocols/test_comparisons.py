@@ -102,5 +102,21 @@ def test_a_store_that_is_away_leaves_the_list_and_its_files_are_not_ready(
     database.write_bytes(kept)
 
 
+def test_metrics_have_the_flips_of_the_last_comparison(reader: FlaskClient) -> None:
+    (found,) = reader.get("/comparisons").get_json()["comparisons"]
+
+    lines = reader.get("/metrics").text.splitlines()
+
+    of = f'serving_comparison_images{{a="1",b="2",model="{found["model"]}",result='
+    for result, number in (("all", "images"), ("broken", "broken"), ("fixed", "fixed")):
+        assert f'{of}"{result}"}} {found["numbers"][number]}' in lines
+
+
+def test_metrics_never_wait_for_the_store(reader: FlaskClient, own: Store) -> None:
+    (own.folder / "mlflow.db").write_bytes(b"no database" * 100)
+
+    assert "serving_comparison_images{" not in reader.get("/metrics").text
+
+
 def test_a_service_without_comparisons_lists_none(client: FlaskClient) -> None:
     assert client.get("/comparisons").get_json() == {"comparisons": []}

@@ -239,6 +239,12 @@ class ServingConfig:
             )
 
     @property
+    def graceful_seconds(self) -> int:
+        """How long the requests that were accepted may take, after the drain: one may
+        begin to run when its body has come as late as it may."""
+        return int(self.timeout_seconds + BODY_SECONDS) + 5
+
+    @property
     def form(self) -> Form:
         """The form in which versions are loaded; with auto another may replace it."""
         precision = self.precision

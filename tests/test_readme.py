@@ -54,6 +54,7 @@ def test_every_flag_of_readme_and_guides_exists() -> None:
     )
     # Of other programs.
     outside = {"--workers", "--data-binary", "--nproc-per-node", "--editable"}
+    outside |= {"--profile", "--rm", "--detach"}  # docker compose
     for flag in set(re.findall(r"--[a-z][a-z-]+", TEXT)) - outside:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 

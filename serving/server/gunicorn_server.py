@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from classifier.bundle.files import QuantisedBundle
 from classifier.console.exits import NotNow, OurFault, WrongUsage, exit_code
 from classifier.hardware import usable_cores
-from serving.config import BODY_SECONDS, METRICS_FOLDER_VARIABLE, ServingConfig
+from serving.config import METRICS_FOLDER_VARIABLE, ServingConfig
 from serving.inference.batcher import RunningBatches
 from serving.inference.native import start
 from serving.server.supervisor import MOST_WORKERS, WorkerLine
@@ -81,8 +81,7 @@ class GunicornServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no 
             "workers": self._config.workers,
             "post_fork": self._note_worker,
             "child_exit": self._forget_worker,
-            # What was taken may be worked on, after its body came as late as it may.
-            "graceful_timeout": int(self._config.timeout_seconds + BODY_SECONDS) + 5,
+            "graceful_timeout": self._config.graceful_seconds,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)

@@ -1,4 +1,5 @@
-# Two images: the service, without torch, and the training.
+# Three images: the service, without torch, the training, and compare. Libraries are those
+# of deploy/requirements, by version and hash; `make lock` renews them.
 #   docker build --target serving -t flipside-serving .
 #   docker run --read-only --tmpfs /tmp -p 8000:8000 -v "$PWD:/store:ro" flipside-serving
 #   docker build --target training -t flipside-training .
@@ -10,6 +11,7 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS source
 WORKDIR /source
+COPY deploy/requirements deploy/requirements
 COPY pyproject.toml README.md LICENSE ./
 COPY classifier classifier
 COPY training training
@@ -23,12 +25,21 @@ ARG RUNTIME=cpu
 # gunicorn's parser in C is compiled here; the compiler stays in this stage.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev
-RUN /opt/flipside/bin/pip install --no-cache-dir ".[serving,fast,${RUNTIME}]" \
+RUN /opt/flipside/bin/pip install --no-cache-dir --require-hashes \
+      -r deploy/requirements/serving-${RUNTIME}.txt \
+ && /opt/flipside/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
  && rm -rf /opt/flipside/lib/python3*/site-packages/pip
 
 FROM source AS build-training
 ARG RUNTIME=gpu
-RUN /opt/flipside/bin/pip install --no-cache-dir ".[training,${RUNTIME}]"
+RUN /opt/flipside/bin/pip install --no-cache-dir --require-hashes \
+      -r deploy/requirements/training-${RUNTIME}.txt \
+ && /opt/flipside/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM source AS build-compare
+RUN /opt/flipside/bin/pip install --no-cache-dir --require-hashes \
+      -r deploy/requirements/compare-cpu.txt \
+ && /opt/flipside/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM ${BASE} AS training
 COPY --from=build-training /opt/flipside /opt/flipside
@@ -38,6 +49,14 @@ ENV MLFLOW_TRACKING_URI=sqlite:////store/mlflow.db \
 WORKDIR /store
 ENTRYPOINT ["/opt/flipside/bin/python", "-m", "training"]
 
+FROM ${BASE} AS compare
+COPY --from=build-compare /opt/flipside /opt/flipside
+ENV HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["/opt/flipside/bin/python", "-m", "compare"]
+
 FROM ${BASE} AS serving
 COPY --from=build-serving /opt/flipside /opt/flipside
 ENV MLFLOW_TRACKING_URI=sqlite:////store/mlflow.db \
@@ -45,6 +64,8 @@ ENV MLFLOW_TRACKING_URI=sqlite:////store/mlflow.db \
     SERVING_HOST=0.0.0.0 \
     HOME=/tmp \
     SERVING_PORT=8000
+# For a volume of downloaded versions: XDG_CACHE_HOME=/cache.
+RUN install -d -o 10001 -g 10001 /cache
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test team-tools test-team soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test
+.PHONY: demo test team-tools test-team soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test lock sbom
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -94,3 +94,19 @@ image:
 # Starts it with a root that cannot be written, posts a JPEG, drains it.
 image-test: .venv/installed
 	tests/image/try.sh
+
+# What the images install, by version and hash. It resolves for Linux and Python 3.11 on.
+LOCKS := serving-cpu serving-gpu training-gpu compare-cpu mlflow
+lock: build/tools/installed
+	$(foreach name,$(LOCKS),deploy/requirements/lock.sh $(name) &&) true
+
+# A CycloneDX document for each image, of its locked libraries.
+sbom: build/tools/installed
+	mkdir -p build/sbom
+	$(foreach name,$(LOCKS),build/tools/bin/cyclonedx-py requirements --output-format JSON \
+		--output-file build/sbom/$(name).cdx.json deploy/requirements/$(name).txt &&) true
+
+build/tools/installed:
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/pip install --quiet 'uv>=0.9' 'cyclonedx-bom>=7'
+	touch $@

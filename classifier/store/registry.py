@@ -133,10 +133,12 @@ class Registry:
                 after = f"{_named(model)} AND version_number > {newest}"
                 later = self._search(model, after, aliases)
         numbers = {version.number for version in (*known, *later)}
-        is_changed = self._marks.setdefault(model, _mark(entry)) != _mark(entry)
-        if is_changed and not later:
+        if later:
+            # The next look knows the mark: a version may come between the two parts of
+            # this one's answer.
+            self._marks.pop(model, None)
+        elif self._marks.setdefault(model, _mark(entry)) != _mark(entry):
             return None
-        self._marks[model] = _mark(entry)
         if latest < newest or not numbers.issuperset(aliases):
             return None
         return [*(_with_aliases(v, aliases.get(v.number, ())) for v in known), *later]

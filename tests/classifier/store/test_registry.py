@@ -167,6 +167,26 @@ def test_an_alias_of_an_unknown_version_needs_the_whole_list(copy: Store) -> Non
     assert copy.registry.versions_since(copy.model, known[1:]) is None
 
 
+def test_a_look_sees_that_a_version_got_an_int8_form_or_was_deleted(
+    copy: Store,
+) -> None:
+    """Neither adds a version; only the whole list then has what is new."""
+    registry = copy.registry
+    known = registry.versions(copy.model)
+    assert registry.versions_since(copy.model, known) == known
+
+    copy.registry.tag_version(known[0], {"int8_model_id": "m-int8"})
+    assert registry.versions_since(copy.model, known) is None
+    known = registry.versions(copy.model)
+    assert registry.versions_since(copy.model, known) == known
+
+    copy.registry.client.delete_model_version(copy.model, "1")
+    assert registry.versions_since(copy.model, known) is None
+    known = registry.versions(copy.model)
+    assert [version.number for version in known] == ["2"]
+    assert registry.versions_since(copy.model, known) == known
+
+
 def test_files_at_an_invalid_address_are_unavailable(copy: Store) -> None:
     version = copy.registry.resolve(copy.model, "v1")
     with closing(sqlite3.connect(copy.folder / "mlflow.db")) as database, database:

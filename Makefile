@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test team-tools test-team soak check format bench bench-serving bench-compare bench-gpu accuracy image image-test lock sbom
+.PHONY: demo test team-tools test-team soak check format bench bench-serving bench-compare bench-registry bench-gpu accuracy image image-test lock sbom
 
 # The extras a user of everything needs; `gpu` brings an ONNX Runtime that runs on CPUs too.
 .venv/installed: pyproject.toml
@@ -77,6 +77,10 @@ bench-serving: .venv/installed-dev build/bench/stored
 
 bench-compare: .venv/installed-dev build/bench/stored
 	$(BIN)/python -m benchmarks.compare --store $(STORE) --data $(DATA)
+
+# 100 replicas that follow a registry of 1,000 versions; needs PostgreSQL.
+bench-registry: team-tools
+	$(BIN)/python -m benchmarks.registry
 
 bench-gpu: .venv/installed-dev
 	$(BIN)/python -m benchmarks.training --device cuda --data $(DATA)

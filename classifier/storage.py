@@ -193,10 +193,10 @@ def locked(
 def share(path: Path) -> int:
     """Share the kernel's lock on a folder or file, until os.close() of the result.
 
-    The lock ends with the process. Blocks while another process has it `alone`.
+    An absent file is made. The lock ends with the process. Blocks while another process
+    has it `alone`.
     """
-    # Made if absent, unless it is a folder.
-    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    flags = os.O_RDONLY if path.exists() else os.O_RDWR | os.O_CREAT
     descriptor = os.open(path, flags, 0o666)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
@@ -205,8 +205,10 @@ def share(path: Path) -> int:
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
     """Yield whether no other process shares `path`; then none can during the block."""
+    # NFS locks only what is open for writing, which no folder can be.
+    is_written = path.is_file() and os.access(path, os.W_OK)
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR if is_written else os.O_RDONLY)
     except FileNotFoundError:
         yield True
         return

@@ -1,7 +1,6 @@
 """`prune`: frees the disk of versions that no alias, comparison or service needs."""
 
 import argparse
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from classifier.console.exits import WrongUsage
-from classifier.console.text import error_line, printable
+from classifier.console.text import printable
 from classifier.storage import megabytes
 from classifier.store.versions import Version, typed_name
 
@@ -224,7 +223,7 @@ def _remove(
     name = typed_name(version.number)
     with shelf.unused(models) as is_unused:
         if not is_unused or shelf.is_wanted_now(version):
-            print(error_line(f"{name} was kept: it is in use by now"), file=sys.stderr)
+            print(f"kept {name}: it is in use by now")
             return
         shelf.remove(version, list(models))
     print(f"removed {name}", flush=True)

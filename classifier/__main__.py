@@ -11,7 +11,7 @@ from importlib import import_module
 from classifier.console.exits import INTERRUPTED, report_failure
 from classifier.console.text import plain_handler
 
-COMMANDS = ("fetch", "prune", "relocate")
+COMMANDS = ("fetch", "prune", "relocate", "transfer")
 
 
 def main(arguments: list[str]) -> int:

@@ -36,7 +36,7 @@ from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
 from classifier.store.maintenance import places, removal
-from classifier.upkeep import prune, relocate
+from classifier.upkeep import archive, prune, relocate, transfer
 
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,
@@ -66,8 +66,11 @@ CODES: dict[type[Exception], int] = {
     compare.collect.client.UnknownServed: 2,
     calls.BadVariable: 2,
     places.PlaceTooLong: 2,
+    archive.BadArchive: 2,
     prune.NotConfirmed: 2,
     relocate.CannotRelocate: 2,
+    transfer.SeveralModels: 2,
+    transfer.WrongFile: 2,
     removal.FilesElsewhere: 3,
     location.StoreUnavailable: 3,
     storage.BadPlace: 2,

@@ -17,6 +17,7 @@ SERVER = """
 import contextlib, io, json, os, signal, sys
 import classifier.store.maintenance.places
 import classifier.store.maintenance.removal
+import classifier.upkeep.moving
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.store.model_registry.sqlalchemy_store
 from sqlalchemy import Engine, event

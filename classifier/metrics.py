@@ -1,4 +1,6 @@
-"""Metrics of logits: softmax, top-k, rank of the target and calibration error."""
+"""Metrics of logits: softmax, top-k, rank of the target, calibration, likeness."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,10 @@ FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.int64]
 
 CALIBRATION_BINS = 15
+
+RELATIVE_TOLERANCE = 1e-4
+"""As a share of the largest |logit|, or of 1 if that is larger. fp32 sums in another
+order differ by about 1e-6 of it; a wrong graph differs by far more than this."""
 
 PARTITION_FROM = 2_000
 """Values from which a partition is faster: one row of 200 takes 25 us with it and 7 us
@@ -85,3 +91,34 @@ def expected_calibration_error(
         minlength=bins,
     )
     return float(np.abs(gaps).sum() / len(confidences))
+
+
+class Likeness(NamedTuple):
+    """Two networks' logits [N, K] for the same images, side by side."""
+
+    difference: float
+    """The largest difference of a logit."""
+
+    lost: float
+    """How far a first answer is below the expected one, in the expected logits; 0 if
+    all first answers are the same."""
+
+    allowed: float
+
+    @property
+    def is_alike(self) -> bool:
+        """A NaN is not alike."""
+        return self.difference <= self.allowed and self.lost <= self.allowed
+
+
+def likeness(
+    found: FloatArray, expected: FloatArray, *, tolerance: float = RELATIVE_TOLERANCE
+) -> Likeness:
+    """`tolerance` is a share of the largest |logit|, or of 1 if that is larger."""
+    first, rows = found.argmax(axis=1), np.arange(len(found))
+    lost = expected.max(axis=1) - expected[rows, first]
+    return Likeness(
+        difference=float(np.abs(found - expected).max()),
+        lost=float(lost.max()),
+        allowed=tolerance * max(1.0, float(np.abs(expected).max())),
+    )

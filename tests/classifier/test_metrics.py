@@ -1,9 +1,9 @@
-"""Softmax, top-k, and the rank of the target."""
+"""Softmax, top-k, the rank of the target, and the likeness of logits."""
 
 import numpy as np
 import pytest
 
-from classifier.metrics import rank_of_target, softmax, top_k
+from classifier.metrics import likeness, rank_of_target, softmax, top_k
 
 
 def test_softmax_rows_sum_to_one_also_for_huge_logits() -> None:
@@ -40,3 +40,20 @@ def test_the_top_five_are_those_of_a_sort_of_the_whole_row(levels: int) -> None:
 
     expected = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(top_k(probabilities, 5), expected)
+
+
+def test_logits_are_alike_within_rounding_and_where_a_first_answer_was_a_tie() -> None:
+    expected = np.array([[3.0, 1.0], [2.0, 2.0]], np.float32)
+
+    rounding = np.array([[1e-5, -1e-5], [-1e-5, 1e-5]], np.float32)
+
+    same = likeness(expected + rounding, expected)
+    assert same.is_alike
+    assert same.difference == pytest.approx(1e-5, rel=0.1)
+    assert same.lost == 0
+    assert same.allowed == pytest.approx(3e-4)
+
+    assert not likeness(expected + 1e-3, expected).is_alike
+    swapped = likeness(expected[:, ::-1], expected)
+    assert (swapped.lost, swapped.is_alike) == (2, False)
+    assert not likeness(expected * np.float32(np.nan), expected).is_alike

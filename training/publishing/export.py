@@ -31,6 +31,7 @@ from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.console.exits import OurFault
 from classifier.inference.backends.onnx_runtime import OnnxBackend
+from classifier.metrics import RELATIVE_TOLERANCE, likeness
 from classifier.storage import build_once
 
 if TYPE_CHECKING:  # torch takes 4 s to import, and an imported graph needs none of it
@@ -38,11 +39,6 @@ if TYPE_CHECKING:  # torch takes 4 s to import, and an imported graph needs none
     import onnx_ir
 
     from classifier.networks.image_classifier import ImageClassifier
-
-RELATIVE_TOLERANCE = 1e-4
-"""As a share of the largest |logit|, or of 1 if that is larger. fp32 sums in another
-order differ by about 1e-6 of it; a wrong graph differs by far more than this."""
-
 
 CHECKSUM = "crc32"
 FORMAT = 3
@@ -170,20 +166,17 @@ def check_alike(
     Raises ExportMismatch if it is above tolerance, or if a top-1 answer differs and was
     not a tie within the tolerance.
     """
-    difference = float(np.abs(found - expected).max())
-    allowed = tolerance * max(1.0, float(np.abs(expected).max()))
-    first, rows = found.argmax(axis=1), np.arange(len(found))
-    lost = expected.max(axis=1) - expected[rows, first]
-    # `not <=` rather than `>`: a NaN must not pass.
-    if not difference <= allowed or not float(lost.max()) <= allowed:
+    found_alike = likeness(found, expected, tolerance=tolerance)
+    if not found_alike.is_alike:
         raise ExportMismatch(
-            f"the exported graph differs from the network by {difference:.3g} in a "
-            f"logit ({allowed:.3g} is allowed) over {len(found)} images, "
-            f"and by {float(lost.max()):.3g} in a first answer; nothing was published. "
+            f"the exported graph differs from the network by "
+            f"{found_alike.difference:.3g} in a logit ({found_alike.allowed:.3g} is "
+            f"allowed) over {len(found)} images, "
+            f"and by {found_alike.lost:.3g} in a first answer; nothing was published. "
             f"Check the versions of torch, onnxscript and onnxruntime in the run's "
             f"parameters"
         )
-    return difference
+    return found_alike.difference
 
 
 def state_of(classifier: "ImageClassifier") -> dict[str, NDArray[np.generic]]:

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from classifier.bundle.sidecar import Layout, Sidecar, labels_of
 from classifier.console.exits import WrongUsage
 from classifier.inference.backends.onnx_file import OnnxGraph, open_graph
-from training.publishing.export import RELATIVE_TOLERANCE
+from classifier.metrics import RELATIVE_TOLERANCE
 
 HALF_TOLERANCE = 5e-3
 """In place of RELATIVE_TOLERANCE for a graph in float16, which has 11 bits."""

@@ -15,15 +15,11 @@ from classifier.bundle.network import NetworkSpec
 from classifier.bundle.preprocessing import Preprocessing
 from classifier.bundle.sidecar import Output, Sidecar, read_labels, read_sidecar
 from classifier.images.resizing import Resizing
+from classifier.metrics import RELATIVE_TOLERANCE
 from classifier.store.registry import Registry
 from training.config.commands import ImportConfig
 from training.config.network_flags import channels
-from training.publishing.export import (
-    RELATIVE_TOLERANCE,
-    VersionParts,
-    export_graph,
-    state_of,
-)
+from training.publishing.export import VersionParts, export_graph, state_of
 from training.publishing.foreign_graph import ForeignGraph, UnfitModel, read_graph
 from training.publishing.wrapped_graph import (
     logits_of,

@@ -15,7 +15,7 @@ import mlflow.entities as entities
 from classifier.console.exits import error_text
 from classifier.storage import write_json
 from classifier.store.calls import sent_once, store_call
-from classifier.store.comparisons import EXPERIMENT, PICTURES, PICTURES_TAG
+from classifier.store.comparisons import EXPERIMENT, PICTURES, PICTURES_TAG, VERSUS
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
 from classifier.store.registry import Registry
@@ -269,7 +269,7 @@ def _candidate_tags(
     is_named = a.model == b.model or a.file_sha256 is not None
     name = a.number if is_named else f"{a.model}_v{a.number}"
     baseline = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
-    prefix = f"{INT8_TAG if candidate.base else ''}compare.vs_{baseline}"
+    prefix = f"{INT8_TAG if candidate.base else ''}{VERSUS}{baseline}"
     values = {
         "verdict": summary.verdict,
         "negative_flip_rate": summary.top1.negative_flip_rate.value,

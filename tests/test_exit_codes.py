@@ -35,8 +35,8 @@ from classifier.datasets import dataset, flagged
 from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
-from classifier.store.maintenance import places, removal
-from classifier.upkeep import archive, prune, relocate, transfer
+from classifier.store.maintenance import archive, places, removal
+from classifier.upkeep import prune, relocate, transfer
 
 CODES: dict[type[Exception], int] = {
     dataset.BadDataset: 2,

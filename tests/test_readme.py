@@ -4,10 +4,12 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+import classifier.__main__
 import compare.config.command_line
 import serving.config
 import training.config.commands
@@ -15,13 +17,14 @@ import training.config.commands
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
-PARSERS = {
+PARSERS: Mapping[str, Callable[[list[str]], object]] = {
+    "classifier": classifier.__main__.new_parser().parse_args,
     "training": training.config.commands.parse_arguments,
     "serving": serving.config.parse_arguments,
     "compare": compare.config.command_line.parse_arguments,
 }
 
-GUIDES = ("existing-models.md", "own-images.md")
+GUIDES = ("existing-models.md", "own-images.md", "upkeep.md")
 TEXT = "\n".join(
     [README, *(p.read_text() for p in (ROOT / "docs").glob("*.md") if p.name in GUIDES)]
 ).replace("\\\n", " ")
@@ -42,16 +45,9 @@ def test_there_are_commands_of_each_program() -> None:
 
 
 def test_every_flag_of_readme_and_guides_exists() -> None:
-    known = "".join(
-        subprocess.run(
-            [sys.executable, "-m", program, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        ).stdout
-        for program in PARSERS
-    )
+    known = "".join(map(_help, PARSERS))
+    for command in re.findall(r"^    (\w+)", _help("classifier"), re.MULTILINE):
+        known += _help("classifier", command)
     # Of other programs.
     outside = {"--workers", "--data-binary", "--nproc-per-node", "--editable"}
     outside |= {"--profile", "--rm", "--detach"}  # docker compose
@@ -59,7 +55,17 @@ def test_every_flag_of_readme_and_guides_exists() -> None:
         assert f"{flag} " in known or f"{flag}\n" in known, flag
 
 
-@pytest.mark.parametrize("package", ["classifier", *PARSERS])
+def _help(*program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", *program, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout
+
+
+@pytest.mark.parametrize("package", PARSERS)
 def test_readme_names_the_rooms_and_the_story_of_each_package(package: str) -> None:
     (row,) = re.findall(rf"^\| `{package}/` \|.*$", README, re.MULTILINE)
     story, rooms = row.split("|")[3:5]

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from classifier.bundle.files import Bundle, NoBundle, parse_digests
 from classifier.store.cache.entries import EntryCache, Runner
 from classifier.store.calls import store_call
-from classifier.store.location import StoreUnavailable, store_folder
+from classifier.store.location import FilesAbsent, StoreUnavailable, store_folder
 from classifier.store.versions import Version
 
 DIGESTS_TAG = "sha256"
@@ -62,7 +62,7 @@ class Artifacts:
         store, which fails on a read-only mount. MLflow keeps absolute paths; the files
         of a store that was moved as a whole are found all the same. Remote files are
         downloaded into the user's cache, where they are found too while the store is
-        away. Raises StoreUnavailable if the files are absent, NoBundle if the version
+        away. Raises FilesAbsent if they are not there, NoBundle if the version
         has none.
         """
         try:
@@ -77,7 +77,7 @@ class Artifacts:
         try:
             url = urlparse(location)
         except ValueError as error:  # half an IPv6 address
-            raise StoreUnavailable(
+            raise FilesAbsent(
                 f"the registry has {location!r:.200} as the place of version "
                 f"{version.number}'s files, which is not a valid address: {error}"
             ) from error
@@ -94,7 +94,7 @@ class Artifacts:
         for folder in (stored, *moved):
             if folder.is_dir():
                 return folder
-        raise StoreUnavailable(
+        raise FilesAbsent(
             f"the files of version {version.number} are not at {stored}, nor below "
             f"{store_folder(self._uri) / 'mlruns'}; put them back"
         )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from classifier.store.versions import Version
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -23,6 +25,10 @@ PICTURES_TAG = "pictures"
 """Tag of a run: how many pictures its file PICTURES has."""
 
 MOST = 50
+
+VERSUS = "compare.vs_"
+"""Beginning of a candidate's tags about its comparison with a baseline, such as
+`compare.vs_8.verdict`."""
 
 NUMBERS = {
     "images": "images",
@@ -77,19 +83,58 @@ def read_comparisons(registry: "Registry") -> list[LoggedComparison]:
 
     Raises StoreUnavailable.
     """
+    return [_comparison(run) for run in _finished_runs(registry)]
+
+
+def comparisons_of(registry: "Registry", version: Version) -> list[LoggedComparison]:
+    """The latest finished comparisons of a version, as baseline or candidate.
+
+    Raises StoreUnavailable.
+    """
+    key = (version.model, version.number)
+    found = {
+        str(run.info.run_id): _comparison(run)
+        for side in ("a", "b")
+        for run in _finished_runs(registry, f"tags.`{side}.version` = '{key[1]}'")
+    }
+    of_it = [
+        each
+        for each in found.values()
+        if key in {(side.model, side.version) for side in (each.a, each.b) if side}
+    ]
+    return sorted(of_it, key=lambda each: each.date, reverse=True)
+
+
+def _finished_runs(registry: "Registry", *filters: str) -> "list[Run]":
     from classifier.store.calls import store_call
 
     with store_call("list the comparisons"):
         experiment = registry.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             return []
-        runs = registry.client.search_runs(
-            [experiment.experiment_id],
-            filter_string="attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            max_results=MOST,
+        return list(
+            registry.client.search_runs(
+                [experiment.experiment_id],
+                filter_string=" AND ".join(
+                    ("attributes.status = 'FINISHED'", *filters)
+                ),
+                order_by=["attributes.start_time DESC"],
+                max_results=MOST,
+            )
         )
-    return [_comparison(run) for run in runs]
+
+
+def compared_with(tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What a candidate's tags say of its comparisons, by the baseline's name.
+
+    Such as {"8": {"verdict": "pass", "negative_flip_rate": "0.05", …}}.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for tag, value in tags.items():
+        baseline, _, name = tag.removeprefix(VERSUS).rpartition(".")
+        if tag.startswith(VERSUS) and baseline:
+            found.setdefault(baseline, {})[name] = value
+    return found
 
 
 def _comparison(run: "Run") -> LoggedComparison:

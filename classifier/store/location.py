@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from classifier.console.exits import NotNow
 
@@ -10,6 +11,10 @@ DEFAULT_STORE = "sqlite:///mlflow.db"
 
 class StoreUnavailable(NotNow, RuntimeError):
     """The store is absent or does not answer, or a version's files are absent."""
+
+
+class FilesAbsent(StoreUnavailable):
+    """The store answers, but a version's files are not where it says."""
 
 
 def store_uri() -> str:
@@ -41,3 +46,12 @@ def store_folder(uri: str) -> Path:
 def is_remote(uri: str) -> bool:
     """Whether a server keeps the store, artifacts and all."""
     return uri.startswith(("http://", "https://"))
+
+
+def local_folder(location: str) -> Path | None:
+    """The folder of an address of MLflow's artifacts; None if it is not a local one.
+
+    ValueError if it is no address, such as half of an IPv6 one.
+    """
+    url = urlparse(location)
+    return Path(unquote(url.path)) if url.scheme in ("", "file") else None

@@ -1,13 +1,14 @@
 """Experiments, and the logged models in which MLflow keeps the files of versions."""
 
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from platform import python_version
 from typing import Any
-from urllib.parse import unquote, urlparse
 
+from mlflow.entities import ViewType
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
@@ -15,8 +16,13 @@ from classifier.bundle.files import GRAPH, Bundle, digests_text
 from classifier.storage import files_sha256
 from classifier.store.artifacts import DIGESTS_TAG
 from classifier.store.calls import sent_once, store_call
-from classifier.store.location import StoreUnavailable, is_remote, store_folder
-from classifier.store.registry import Registry
+from classifier.store.location import (
+    StoreUnavailable,
+    is_remote,
+    local_folder,
+    store_folder,
+)
+from classifier.store.registry import Registry, all_pages
 
 LOADER = "classifier.inference.pyfunc"
 """The module by which `mlflow.pyfunc` loads a version."""
@@ -173,13 +179,44 @@ def experiment_of(registry: Registry, model_id: str) -> str:
     return str(registry.client.get_experiment(model.experiment_id).name)
 
 
+def sizes_on_disk(registry: Registry) -> dict[str, int]:
+    """Bytes of the files of each logged model in a local folder, by its id.
+
+    MLflow keeps them in models/<id>/artifacts of the experiment's folder. To list the
+    folders takes 0.1 s for 1,000 logged models, to ask MLflow for each 3 s.
+    """
+    with store_call("list the experiments"):
+        search = registry.client.search_experiments
+        experiments = list(all_pages(search, view_type=ViewType.ALL))
+    folders = set((store_folder(registry.uri) / "mlruns").glob("*/models"))
+    for experiment in experiments:
+        with suppress(ValueError):
+            folder = local_folder(str(experiment.artifact_location))
+            if folder is not None:
+                folders.add(folder / "models")
+    sizes: dict[str, int] = {}
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            sizes |= {entry.name: _size(entry.path) for entry in entries}
+    return sizes
+
+
+def _size(model_folder: str) -> int:
+    """Bytes of the files in `artifacts`; a version has no folders below it."""
+    with (
+        suppress(OSError),
+        os.scandir(os.path.join(model_folder, "artifacts")) as files,
+    ):
+        return sum(file.stat().st_size for file in files if file.is_file())
+    return 0
+
+
 def _remove_local(model: Any) -> None:
     """Delete the files of an mlflow.entities.LoggedModel if they are in a local folder.
 
     MLflow's folder is <its id>/artifacts.
     """
-    url = urlparse(str(model.artifact_location))
-    if url.scheme in ("", "file"):
-        files = Path(unquote(url.path))
+    files = local_folder(str(model.artifact_location))
+    if files is not None:
         folder = files.parent if files.parent.name == model.model_id else files
         shutil.rmtree(folder, ignore_errors=True)

@@ -104,6 +104,13 @@ class Registry:
         with store_call(f"look for model {model!r}"):
             return self._entry(model) is not None
 
+    def aliases(self, model: str) -> Mapping[str, str]:
+        """Alias -> the number that it names, which need not exist."""
+        with store_call(f"list the aliases of {model!r}"):
+            entry = self._entry(model)
+        aliases = {} if entry is None else entry.aliases
+        return {str(alias): str(number) for alias, number in aliases.items()}
+
     def versions(self, model: str) -> list[Version]:
         """All versions by rising number, without their int8 forms."""
         with store_call(f"list the versions of {model!r}"):

@@ -13,16 +13,7 @@ from classifier.store.calls import store_call
 from classifier.store.comparisons import EXPERIMENT
 from classifier.store.location import sqlite_file, store_folder
 from classifier.store.logged_models import LoggedModels
-from classifier.store.maintenance.records import (
-    RunWriter,
-    files_of_run,
-    made_as,
-    read_model,
-    read_run,
-)
-from classifier.store.registry import Registry, all_pages
-from classifier.store.versions import INT8, INT8_MODEL_ID, INT8_TAG, Version
-from classifier.upkeep.archive import (
+from classifier.store.maintenance.archive import (
     SCHEMA,
     Archive,
     ArchiveWriter,
@@ -34,6 +25,15 @@ from classifier.upkeep.archive import (
     open_archive,
     write_archive,
 )
+from classifier.store.maintenance.records import (
+    RunWriter,
+    files_of_run,
+    made_as,
+    read_model,
+    read_run,
+)
+from classifier.store.registry import Registry, all_pages
+from classifier.store.versions import INT8, INT8_MODEL_ID, INT8_TAG, Version
 
 IMPORTED_DIGEST = "imported_digest"
 """Tag of an imported version and its logged model: by it they are recognised."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from classifier.__main__ import main as upkeep
 from classifier.hardware import BackendKind
 from classifier.inference.backends.open import open_backend
 from classifier.metrics import softmax
@@ -93,3 +94,20 @@ def _numbers(report: str) -> list[float]:
     """Losses and accuracies of the report's lines."""
     lines = re.findall(r"(?:Loss.*)?Acc@1.*", report)
     return [float(n) for line in lines for n in re.findall(r"\d\.?\d[\d.e+-]*", line)]
+
+
+def test_versions_without_digests_are_listed_and_found_whole(
+    old: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upkeep(["list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+    assert upkeep(["verify"]) == 0
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert all("; no digests; graph " in line for line in lines)
+    assert summary == "3 versions: 3 whole, 0 broken"
+
+    assert upkeep(["diff", "v1", "v2"]) == 0
+    assert capsys.readouterr().out.endswith("version\n  epoch  1  ->  2\n")
+    assert upkeep(["show", "v1.int8"]) == 0
+    assert "sha256 not recorded" in capsys.readouterr().out

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from classifier.__main__ import main
+from classifier.store.maintenance.archive import model_digest
 from classifier.store.registry import Registry
-from classifier.upkeep.archive import model_digest
 
 CONTENT = b"the file of a version"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

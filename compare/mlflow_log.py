@@ -18,6 +18,7 @@ from classifier.store.calls import sent_once, store_call
 from classifier.store.comparisons import EXPERIMENT, PICTURES, PICTURES_TAG, VERSUS
 from classifier.store.location import StoreUnavailable
 from classifier.store.logged_models import open_experiment
+from classifier.store.provenance import Difference, differences, read_provenance
 from classifier.store.registry import Registry
 from classifier.store.versions import INT8_TAG, UnknownModel, UnknownVersion, Version
 from compare.collect.schema import ServedVersion
@@ -79,6 +80,22 @@ def try_to_log(drawn: Drawn) -> None:
         logger.info("logged in MLflow as run %s of %r", logged.run_id, EXPERIMENT)
     if logged.untagged:
         logger.warning("the candidate was not tagged: %s", logged.untagged)
+
+
+def find_differences(record: Record) -> tuple[Difference, ...] | None:
+    """What differs between the versions and their runs, besides their answers.
+
+    None if the store does not have both; try_to_log() says why.
+    """
+    try:
+        registry = Registry()
+        versions, _ = _versions(registry, record)
+        if len(versions) < 2:
+            return None
+        a, b = (read_provenance(registry, versions[side]) for side in ("a", "b"))
+    except StoreUnavailable:
+        return None
+    return differences(a, b)
 
 
 def try_to_log_matrix(files: Sequence[Path], *, name: str, model: str | None) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from classifier.bundle.labels import ClassMap, read_class_map
@@ -130,6 +130,7 @@ def report(
         "url": collected.sources.url,
         "retries": collected.sources.retries,
         "data": images.source,
+        "differences": _differences(collected, is_logged=is_logged),
         **collected.measured,
     }
     drawn = draw(folder, collected.record, found, gates=config.gates, facts=facts)
@@ -139,6 +140,20 @@ def report(
     finally:
         copy_results(drawn, summary=config.summary_md, exports=config.exports)
     return drawn
+
+
+def _differences(collected: Collected, *, is_logged: bool) -> object:
+    """What differs between the versions' runs, for run.json; null if it is not known.
+
+    Without a store it stays what an earlier run found.
+    """
+    if is_logged:
+        from compare.mlflow_log import find_differences
+
+        found = find_differences(collected.record)
+        if found is not None:
+            return [asdict(each) for each in found]
+    return read_run(collected.folder).get("differences")
 
 
 def _prepare_early(

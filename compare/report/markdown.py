@@ -16,11 +16,13 @@ from compare.results.wording import (
     say,
     say_images,
     say_interval,
+    say_runs,
     say_value,
     verdict_in_words,
 )
 
 MOST_CONFUSIONS = 5
+MOST_DIFFERENCES = 30
 ICONS = {
     "good": "\N{WHITE HEAVY CHECK MARK}",
     "bad": "\N{CROSS MARK}",
@@ -49,6 +51,7 @@ def markdown(summary: Summary, facts: RunFacts) -> str:
     parts += [_figures(summary) if labelled else _unlabelled_figures(summary)]
     parts += [_gates(summary)]
     details = [_ranks(summary), *_confusions(summary), _latency(summary, facts)]
+    details += _differences(summary, facts)
     if any(details):
         parts += ["<details><summary>More</summary>", *details, "</details>"]
     parts += ["report.html has the rest, and every image that changed."]
@@ -151,6 +154,27 @@ def _latency(summary: Summary, facts: RunFacts) -> str:
     interval = say_interval(latency.median_difference_ms, "ms")
     change = f"; difference {interval}" if interval else ""
     return f"Median of single requests: {a}, {b}{change}."
+
+
+def _differences(summary: Summary, facts: RunFacts) -> list[str]:
+    found = facts.differences
+    if found is None:
+        return []
+    title = "What differs between the two versions besides their answers"
+    parts = [f"**{title}.** {say_runs(found)}"]
+    rows = [
+        (f"{each.section}: {each.name}", *map(_fact, (each.a, each.b)))
+        for each in found[:MOST_DIFFERENCES]
+    ]
+    if rows:
+        parts.append(_table(("", *summary.short_names), rows, right=()))
+    if len(found) > len(rows):
+        parts.append(f"report.html has {len(found) - len(rows)} more.")
+    return parts
+
+
+def _fact(fact: str | None) -> str:
+    return "not recorded" if fact is None else fact
 
 
 def _table(

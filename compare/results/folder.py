@@ -17,6 +17,7 @@ from classifier.bundle.predictions_file import Predictions, write_predictions_fi
 from classifier.console.text import csv_row
 from classifier.storage import atomic_write, remove_files, write_json
 from classifier.store.comparisons import PICTURES
+from classifier.store.provenance import Difference
 from compare.collect.answer_store import read_answers
 from compare.collect.offline import read_long_answers
 from compare.collect.schema import Answer, TopAnswer
@@ -98,6 +99,9 @@ class RunFacts:
     latency_note: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
     """Images without an answer, and why."""
+
+    differences: tuple[Difference, ...] | None = None
+    """What differs between the versions and their runs; None if no store said it."""
 
 
 def write_run(folder: Path, facts: Mapping[str, object]) -> None:

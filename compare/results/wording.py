@@ -1,9 +1,10 @@
 """Numbers and verdicts of a summary in words: the one place that writes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from classifier.store.provenance import Difference
 from compare.results.numbers import PairedNumbers
 from compare.results.summary import Change, Summary, changes
 from compare.statistics.measure import Estimate, Kind
@@ -108,6 +109,14 @@ def chance_in_words(p: float) -> str:
         most = 49 if p < SHOWN_BELOW_P else 100
         return f"in {min(round(1000 * p), most)} of 1,000 such comparisons"
     return f"in {100 * p:.0f} of 100 such comparisons"
+
+
+def say_runs(differences: Sequence[Difference]) -> str:
+    """Whether two versions are of one run, before the list of what differs."""
+    if not differences:
+        return "Nothing that was recorded of the two versions differs."
+    are_of_two = any(each.name == "run_id" for each in differences)
+    return f"The versions are of {'two runs' if are_of_two else 'one run'}."
 
 
 def say_images(count: int) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from classifier.console.text import page_text, printable_json
 from classifier.storage import atomic_write
+from classifier.store.provenance import by_section
 from compare.report.html import charts, tables
 from compare.report.html.gallery import Thumbnails, make_gallery
 from compare.results import wording
@@ -81,6 +82,7 @@ def html_parts(
         classes=tables.class_rows(verdict.classes, comparison.labels)
         if comparison and labelled
         else [],
+        differences=by_section(facts.differences or ()),
         gallery=gallery,
         summary_json=json_in_script(write_document(summary)),
         gallery_json=json_in_script(gallery.data) if gallery else "",
@@ -132,6 +134,7 @@ def environment() -> Environment:
         views=tables,
         places=wording.PLACES,
         five_can_miss=five_can_miss,
+        say_runs=wording.say_runs,
         charts=charts,
     )
     return pages

@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from classifier.console.exits import WrongUsage
-from classifier.store.database import SchemaMismatch
 from classifier.store.location import StoreUnavailable
+from classifier.store.maintenance.database import SchemaMismatch
 
 RETRIES_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 

@@ -19,12 +19,12 @@ from classifier.store.calls import (
     sent_once,
     store_call,
 )
-from classifier.store.database import check_schema, make_database
 from classifier.store.location import (
     StoreUnavailable,
     sqlite_file,
     store_uri,
 )
+from classifier.store.maintenance.database import check_schema, make_database
 from classifier.store.versions import (
     INT8_TAG,
     UnknownModel,

@@ -11,9 +11,9 @@ from shutil import copy
 
 import pytest
 
-from classifier.store import database as database_module
-from classifier.store.database import check_schema, make_database
 from classifier.store.location import StoreUnavailable
+from classifier.store.maintenance import database as database_module
+from classifier.store.maintenance.database import check_schema, make_database
 from classifier.store.registry import Registry
 
 WAIT_SECONDS = 120.0
@@ -23,7 +23,7 @@ OLDER, NEWER = "75868b020152", "ffffffffffff"
 DYING = """
 import os, pathlib, signal, sys
 import alembic.runtime.migration as migration
-from classifier.store.database import make_database
+from classifier.store.maintenance.database import make_database
 
 run = migration.HeadMaintainer.update_to_step
 left = 9

@@ -10,6 +10,7 @@ import pytest
 
 from classifier.bundle.files import GRAPH, BrokenBundle
 from classifier.console.exits import WrongUsage
+from classifier.store.maintenance import single_store
 from classifier.store.registry import Registry
 from classifier.upkeep import fetch
 from serving.app import create_app
@@ -111,7 +112,7 @@ def test_other_files_are_never_overwritten(remote: Store, tmp_path: Path) -> Non
     with pytest.raises(WrongUsage, match=r"has thesis\.tex"):
         _run(f"mlflow://{remote.model}/2", str(tmp_path / "models"))
     with pytest.raises(WrongUsage, match="is another store"):
-        fetch.fetch(
+        single_store.fetch(
             remote.registry, remote.registry.resolve(remote.model, "2"), remote.folder
         )
 

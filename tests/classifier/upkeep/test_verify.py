@@ -14,7 +14,7 @@ import pytest
 
 from classifier.__main__ import main
 from classifier.bundle.files import GRAPH, LABELS, NETWORK, WEIGHTS, weights_header
-from classifier.store.registry import DIGESTS_TAG
+from classifier.store.artifacts import DIGESTS_TAG
 from tests.conftest import Store
 
 Verify = Callable[..., tuple[int, dict[str, Any], dict[str, Any]]]

@@ -4,10 +4,9 @@ Imports MLflow only to read them, as `Difference` is also of use without.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classifier.store.location import StoreUnavailable
@@ -95,8 +94,7 @@ def read_provenance(registry: "Registry", version: Version) -> Provenance:
             sections[section][name.removeprefix(prefix)] = value
     if version.base is not None:
         sections["int8 form"] = _code(find_run(registry, version.run_id))
-    for section in ("network", "preprocessing"):
-        sections[section] = _fields_of_file(registry, version, f"{section}.json")
+    sections |= _fields_of_files(registry, version, ("network", "preprocessing"))
     return {name: facts for name, facts in sections.items() if facts}
 
 
@@ -138,20 +136,23 @@ def _of_data(version: Version, params: Mapping[str, str]) -> dict[str, str]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _fields_of_file(
-    registry: "Registry", version: Version, name: str
-) -> dict[str, str]:
-    """Fields of a small JSON file of the version; empty if it cannot be read."""
+def _fields_of_files(
+    registry: "Registry", version: Version, names: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Fields of small JSON files of the version; what cannot be read is left out."""
     from classifier.bundle.files import BrokenBundle
     from classifier.bundle.strict_json import parse_json
 
-    with suppress(StoreUnavailable, BrokenBundle, OSError, ValueError):
-        file = Path(registry.fetch(version), name)
-        found: Any = parse_json(file.read_bytes())
-        if isinstance(found, dict):
-            return {
-                field: value if isinstance(value, str) else json.dumps(value)
-                for field, value in found.items()
-                if value is not None
-            }
-    return {}
+    fields: dict[str, dict[str, str]] = {}
+    with suppress(StoreUnavailable, BrokenBundle):
+        folder = registry.fetch(version)
+        for name in names:
+            with suppress(OSError, ValueError):
+                found: Any = parse_json((folder / f"{name}.json").read_bytes())
+                if isinstance(found, dict):
+                    fields[name] = {
+                        key: value if isinstance(value, str) else json.dumps(value)
+                        for key, value in found.items()
+                        if value is not None
+                    }
+    return fields

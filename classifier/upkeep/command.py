@@ -5,6 +5,7 @@ Imports MLflow only to read a store, so that --help is answered at once.
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,8 @@ def add_command(
 def open_registry() -> "Registry":
     from classifier.store.registry import Registry
 
+    # MLflow's own bars run through each other where files are fetched side by side.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return Registry()
 
 

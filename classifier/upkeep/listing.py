@@ -227,12 +227,8 @@ def _as_text(known: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         if isinstance(facts, dict) and name != "int8":
             sections[name] = {key: _text(value) for key, value in facts.items()}
     sections["files"] = {
-        each["name"]: "  ".join(
-            (
-                ABSENT if each["bytes"] is None else f"{each['bytes']:>11,} bytes",
-                f"sha256 {each['sha256'] or 'not recorded'}",
-            )
-        )
+        each["name"]: f"{_size(each['bytes']):>17}  "
+        f"sha256 {each['sha256'] or 'not recorded'}"
         for each in known["files"] or ()
     }
     if known["int8"] is not None:
@@ -246,6 +242,10 @@ def _as_text(known: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         str(place): text for place, text in enumerate(known["problems"], 1)
     }
     return sections
+
+
+def _size(count: int | None) -> str:
+    return "missing" if count is None else f"{count:,} bytes"
 
 
 def _side(side: Mapping[str, Any] | None) -> str:

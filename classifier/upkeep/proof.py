@@ -23,6 +23,7 @@ from classifier.bundle.files import (
 from classifier.bundle.network import NetworkNotAllowed, UnknownNetwork
 from classifier.hardware import usable_cores
 from classifier.inference.backends.base import Backend
+from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.backends.open import open_backend
 from classifier.metrics import likeness
 from classifier.storage import file_sha256
@@ -30,6 +31,9 @@ from classifier.store.location import FilesAbsent
 from classifier.store.provenance import find_run
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
+
+EQUAL = "graph equals weights"
+"""Beginning of the note on a graph that was compared with its network."""
 
 PROOF_IMAGES = 8
 """Images on which graph and weights are run."""
@@ -80,8 +84,9 @@ def prove_versions(
 
     Files are hashed side by side, ahead of the graphs, which are proved one after the
     other. A graph reads its weights from their file, so that one proof holds for every
-    version of the same graph whose files have their recorded digests. Raises
-    StoreUnavailable if the store does not answer.
+    version of the same graph whose files have their recorded digests; without digests
+    the graph is run with the version's own weights. Raises StoreUnavailable if the
+    store does not answer.
     """
     # The backends log why a graph cannot be run, with a traceback; the finding says it.
     logging.getLogger("classifier.inference").setLevel(logging.CRITICAL)
@@ -147,14 +152,16 @@ class _Proofs:
         if files.bundle is None:
             return finding
         kind = _kind(files.bundle, files.digests)
-        if files.has_records and kind in self._proved:
-            note = f"graph proved with {self._proved[kind]}"
+        proved_with = self._proved.get(kind)
+        if files.has_records and proved_with:
+            note = f"graph proved with {proved_with}"
             return replace(finding, notes=(*finding.notes, note))
         try:
-            note = self._prove(version, files.bundle)
+            note = self._prove(version, files.bundle, proved_with)
         except BrokenBundle as error:
             return replace(finding, faults=(*finding.faults, str(error)))
-        self._proved.setdefault(kind, f"v{version.number}")
+        if note.startswith(EQUAL):
+            self._proved.setdefault(kind, f"v{version.number}")
         return replace(finding, notes=(*finding.notes, note))
 
     def _look_at_run(self, version: Version) -> list[str]:
@@ -173,20 +180,24 @@ class _Proofs:
             self._faults_of_run[run_id] = faults
         return self._faults_of_run[run_id]
 
-    def _prove(self, version: Version, bundle: Bundle) -> str:
+    def _prove(self, version: Version, bundle: Bundle, proved_with: str | None) -> str:
         """Run the graph, and the network where there is one; what it showed.
 
-        Raises BrokenBundle if they differ, or if the graph cannot be run.
+        The network is left out where the graph is `proved_with` other weights. Raises
+        BrokenBundle if they differ, or if the graph cannot be run.
         """
         images, of_what = self._images(version, bundle)
-        cores = usable_cores()
-        graph = open_backend("onnx", bundle, device="cpu", threads=cores)
+        graph = OnnxBackend.for_one_batch_at_a_time(bundle)
         found = _logits(graph, images, bundle)
         shown = f"graph runs on {len(images)} {of_what} images"
+        if proved_with:
+            return f"{shown}, proved with {proved_with}"
         if bundle.network.precision == "int8":
             return shown
         try:
-            network = open_backend("torch", bundle, device="cpu", threads=cores)
+            network = open_backend(
+                "torch", bundle, device="cpu", threads=usable_cores()
+            )
         except (UnknownNetwork, NetworkNotAllowed) as error:
             return f"{shown}, not compared with the weights: {error}"
         except ModuleNotFoundError as error:
@@ -199,8 +210,7 @@ class _Proofs:
                 f"allowed, on {len(images)} {of_what} images"
             )
         return (
-            f"graph equals weights within {alike.difference:.1e} on {len(images)} "
-            f"{of_what} images"
+            f"{EQUAL} within {alike.difference:.1e} on {len(images)} {of_what} images"
         )
 
     def _images(

@@ -158,7 +158,7 @@ def _prune(shelf: "Shelf", arguments: argparse.Namespace) -> Work:
     versions = registry.versions(model)
     why = arguments.keep.reasons(versions)
     _add_needed(why, shelf, versions)
-    removed = {v.number: shelf.models_of(v) for v in versions if not why[v.number]}
+    removed = shelf.models_of([v for v in versions if not why[v.number]])
     for number, models in removed.items():
         with shelf.unused(models) as is_unused:
             if not is_unused:

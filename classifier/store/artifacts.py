@@ -103,7 +103,8 @@ class Artifacts:
         """The file that a run keeps as `name`, in the cache if the store is remote.
 
         None if there is none. Local files are found as of_version() finds them, and
-        remote ones in the cache while the store is away. Raises StoreUnavailable.
+        remote ones in the cache while the store is away; programs write such a file
+        once. Raises StoreUnavailable.
         """
         key = f"{run_id}-{sha256(name.encode()).hexdigest()[:16]}"
         try:

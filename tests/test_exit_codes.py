@@ -6,10 +6,13 @@ import logging
 import pytest
 
 import compare.collect.client
-import compare.collect.offline
+import compare.collect.offline.files
+import compare.collect.offline.on_ray
+import compare.gathered.joining
+import compare.gathered.shadow
+import compare.gathered.shards
 import compare.report.draw
 import compare.results.record
-import compare.shadow
 import serving.http.auth
 import serving.server.supervisor
 import serving.shadow.version
@@ -62,6 +65,7 @@ CODES: dict[type[Exception], int] = {
     serving.http.auth.NoKeys: 2,
     serving.shadow.version.UnfitShadow: 2,
     compare.results.record.ForeignFolder: 2,
+    compare.gathered.joining.NotJoinable: 2,
     compare.collect.client.KeyRefused: 2,
     compare.collect.client.UnknownServed: 2,
     calls.BadVariable: 2,
@@ -92,9 +96,12 @@ CODES: dict[type[Exception], int] = {
     flagged.FlaggedFull: 3,
     serving.versions.loading.NoInt8Form: 3,
     compare.collect.client.VersionFailed: 3,
-    compare.collect.offline.NoRuntime: 3,
+    compare.collect.offline.files.NoRuntime: 3,
     compare.report.draw.Unfinished: 3,
-    compare.shadow.NothingKept: 3,
+    compare.gathered.shadow.NothingKept: 3,
+    compare.gathered.shards.ShardUnfinished: 3,
+    compare.collect.offline.on_ray.NoRay: 3,
+    compare.collect.offline.on_ray.RayFailed: 3,
     OSError: 3,
     training.publishing.export.ExportMismatch: 4,
     training.run.preflight.NetworkUnfit: 4,

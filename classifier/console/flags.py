@@ -32,6 +32,9 @@ class Flag:
     """Reads the text instead of the type; ValueError if the text is wrong."""
 
     repeated: bool = False
+    several: bool = False
+    """Whether it takes more than one value; its field is a tuple."""
+
     least: float | None = None
     most: float | None = None
     """Limits of a number that `check_fields` holds; `most` goes with `least`."""
@@ -94,6 +97,7 @@ class _Option:
             return
         section.add_argument(
             name,
+            nargs="+" if self.flag.several else None,
             type=self.read,
             choices=self.words if self.type is None else None,
             action="append" if self.flag.repeated else "store",
@@ -169,7 +173,8 @@ def field_values(settings: type, typed: Mapping[str, Any]) -> dict[str, Any]:
         if option.name in typed:
             name, value = option.field.name, typed[option.name]
             if get_origin(option.type) is tuple:
-                more = value if option.flag.repeated else [value]
+                is_list = option.flag.repeated or option.flag.several
+                more = value if is_list else [value]
                 value = (*values.get(name, ()), *more)
             values[name] = value
     return values

@@ -31,6 +31,7 @@ class AnswerStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / ANSWERS
         self.kept: dict[str, PairOfAnswers] = {}
         self.failed: dict[str, PairOfAnswers] = {}

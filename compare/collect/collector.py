@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from classifier.console.progress import Advance, progress_bar
 from classifier.datasets.dataset import UnreadableImage, read_image
 from compare.collect.answer_store import AnswerStore, PairOfAnswers
 from compare.collect.images import Images
 from compare.collect.schema import Answer, NoAnswer, ServedVersion
+
+S = TypeVar("S")
 
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 """Half of the largest request of the service: large photos go fewer at a time."""
@@ -77,6 +79,11 @@ class Sources:
     @property
     def are_services(self) -> bool:
         return all(source.url for source in self._all)
+
+    def only(self, kind: type[S]) -> S | None:
+        """The one source of all versions, if it is of this kind."""
+        first, *others = self._all
+        return first if not others and isinstance(first, kind) else None
 
     def predict(
         self, images: Sequence[tuple[str, bytes]], versions: Sequence[ServedVersion]

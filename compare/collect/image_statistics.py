@@ -75,6 +75,14 @@ def keep_looks(
     return looks
 
 
+def join_looks(folder: Path, parts: Sequence[Path], names: Sequence[str]) -> None:
+    """Keep the looks that are kept in other folders, in the order of `names`."""
+    known: dict[str, Look] = {}
+    for part in parts:
+        known |= _read(part) or {}
+    _write(folder, {name: known[name] for name in names if name in known})
+
+
 def facts_of(folder: Path, names: Sequence[str]) -> ImageFacts | None:
     """Statistics of `names`, in their order; None if one of them is missing."""
     kept = _read(folder)

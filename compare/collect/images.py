@@ -31,6 +31,29 @@ from classifier.store.versions import UnknownModel, UnknownVersion
 logger = logging.getLogger(__name__)
 
 
+SHARED_OUT = 64
+"""Images of the sampling order that go to a shard together: those of a request, which
+is then the same as without shards. On a GPU the last digits depend on it."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of the images."""
+
+    index: int
+    """From 0, as the JOB_COMPLETION_INDEX of a Kubernetes Job."""
+
+    count: int
+
+    @property
+    def folder(self) -> str:
+        """`shard-03-of-16`; as text the folders are in order."""
+        return f"shard-{self.index:0{len(str(self.count))}}-of-{self.count}"
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Images:
     """Names and files in parallel, and the classes if there are labels."""
@@ -79,6 +102,11 @@ class Images:
     def in_sampling_order(self) -> "Images":
         """The first N images are the sample of N, for every N."""
         return self._at(sampling_order(self.names, self.class_ids))
+
+    def of_shard(self, shard: Shard) -> "Images":
+        """The shard's part of images in sampling order; each image is in one shard."""
+        rounds = (place // SHARED_OUT % shard.count for place in range(len(self)))
+        return self._at(p for p, turn in enumerate(rounds) if turn == shard.index)
 
     def _at(self, places: Iterable[int]) -> "Images":
         kept, classes = list(places), self.class_ids

@@ -16,7 +16,7 @@ from compare.collect.client import (
 )
 from compare.collect.collector import Side
 from compare.collect.local_service import DEFAULT_ADDRESS, OwnService, own_service
-from compare.collect.offline import File
+from compare.collect.offline.files import File
 from compare.collect.schema import ServedVersion, served_models
 
 DEFAULT_URL = "http://{}:{}".format(*DEFAULT_ADDRESS)

@@ -6,21 +6,24 @@ from typing import Any
 
 from classifier.console.flags import field_values, flag_names, new_parser
 from compare.config.settings import (
+    MANY,
     OTHERS,
     SERVICE,
     SUBJECT,
     VERDICT,
     CompareConfig,
+    JoinConfig,
     MatrixConfig,
     RedrawConfig,
     ShadowConfig,
 )
 from compare.results.gates import gate_names
 
-Errand = CompareConfig | RedrawConfig | MatrixConfig | ShadowConfig
+Errand = CompareConfig | RedrawConfig | JoinConfig | MatrixConfig | ShadowConfig
 
-_NAMED: dict[str, type[RedrawConfig | MatrixConfig | ShadowConfig]] = {
+_NAMED: dict[str, type[RedrawConfig | JoinConfig | MatrixConfig | ShadowConfig]] = {
     "from": RedrawConfig,
+    "join": JoinConfig,
     "matrix": MatrixConfig,
     "shadow": ShadowConfig,
 }
@@ -28,6 +31,7 @@ _NAMED: dict[str, type[RedrawConfig | MatrixConfig | ShadowConfig]] = {
 
 _USAGE = """python -m compare --a VERSION --b VERSION [flags]
        python -m compare --from FOLDER [flags]
+       python -m compare --join FOLDER... [flags]
        python -m compare --matrix VERSIONS [flags]
        python -m compare --shadow URL [flags]"""
 
@@ -37,6 +41,9 @@ _EXAMPLES = """examples:
   python -m compare --a v8 --b v16 --fail-on "negative_flip_rate>0.06"
   python -m compare --a v8 --b v16 --non-inferior 0.005 --promote champion
   python -m compare --from compare-v8-v16 --summary-md comment.md
+  python -m compare --a v8 --b v16 --shard 3/16
+  python -m compare --join compare-v8-v16 --non-inferior 0.005 --promote champion
+  python -m compare --a v8 --b v16 --engine ray
   python -m compare --matrix v1..v16
   python -m compare --shadow http://127.0.0.1:8000"""
 
@@ -66,7 +73,7 @@ def parse_arguments(arguments: list[str]) -> Errand:
     parser = new_parser(
         "compare",
         (CompareConfig, *_NAMED.values()),
-        groups=(SUBJECT, VERDICT, SERVICE, OTHERS),
+        groups=(SUBJECT, VERDICT, SERVICE, MANY, OTHERS),
         usage=_USAGE,
         description="What changes for users if version B replaces version A?",
         epilog=f"{_EXAMPLES}\n\n{_gates_text()}\n\n{_EXIT_CODES}",
@@ -88,7 +95,7 @@ def _check_flags(name: str | None, typed: dict[str, Any]) -> None:
             raise ValueError(
                 f"{_flags(lack)} is missing; name the baseline with --a and the "
                 "candidate with --b, or a folder to draw again with --from, or "
-                "versions with --matrix, or a service with --shadow"
+                "shards with --join, versions with --matrix, a service with --shadow"
             )
         return
     # --no-mlflow changes nothing with --from and --shadow, which log nothing.

@@ -1,79 +1,33 @@
-"""The settings of compare's four commands, each with its flag."""
+"""The settings of compare's five commands, each with its flag."""
 
-import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from classifier.console.flags import (
-    Flag,
-    check_fields,
-    not_empty,
-)
+from classifier.console.flags import Flag, check_fields, not_empty
 from classifier.images.decoding_cost import OWN_FILES_MEGAPIXELS, check_max_megapixels
-from classifier.store.versions import INT8
+from compare.collect.images import Shard
 from compare.collect.local_service import BATCH_SIZE
-from compare.collect.schema import PREDICTIONS_ENDS, is_file_name
+from compare.collect.schema import is_file_name
+from compare.config.values import (
+    check_alias,
+    check_promotable,
+    check_service,
+    margin_gate,
+    read_export,
+    read_key,
+    read_shard,
+    writable_file,
+)
 from compare.results.gates import Gate, parse_gate
 
-LONGEST_ALIAS = 255
-
-SUBJECT, VERDICT, SERVICE, OTHERS = (
+SUBJECT, VERDICT, SERVICE, MANY, OTHERS = (
     "the comparison",
     "the verdict",
     "the service",
+    "many images",
     "instead of --a and --b",
 )
-
-
-def read_key(file: str) -> str:
-    """The file's first line. ValueError if no header could carry it."""
-    try:
-        with Path(file).open(encoding="utf-8") as lines:
-            key = lines.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ValueError(f"{file} cannot be read: {reason}") from error
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            f"{file}: the first line must be the key, of printable ASCII characters "
-            "without spaces"
-        )
-    return key
-
-
-def _writable_file(text: str) -> Path:
-    """ValueError at once, instead of when everything else is done."""
-    file = Path(text)
-    try:
-        if not file.parent.is_dir():
-            raise ValueError(f"there is no folder {file.parent}")
-        if file.is_dir():
-            raise ValueError(f"{file} is a folder; name a file")
-    except OSError as error:  # a folder without permission, a name that is too long
-        raise ValueError(f"{file}: {error.strerror}") from error
-    return file
-
-
-def _export(text: str) -> tuple[str, Path]:
-    """Side and file. ValueError if it cannot be written, or is of another form."""
-    side, name = ("a", text[2:]) if text.startswith("a=") else ("b", text)
-    file = _writable_file(name)
-    if not name.lower().endswith(PREDICTIONS_ENDS):
-        raise ValueError(f"must end with {' or '.join(PREDICTIONS_ENDS)}, got {name!r}")
-    return side, file
-
-
-def _margin_gate(text: str) -> Gate:
-    try:
-        margin = float(text)
-    except ValueError:
-        raise ValueError(f"must be a number, got {text!r}") from None
-    if not 0 <= margin < 1:
-        raise ValueError(f"must be 0 to 1, a fraction, got {margin}")
-    return parse_gate(f"delta.low<{-margin!r}")
 
 
 _FAIL_ON = Flag(
@@ -88,7 +42,7 @@ _NON_INFERIOR = Flag(
     "exit 1 unless B is shown to be at most MARGIN (a fraction) worse",
     name="non-inferior",
     metavar="MARGIN",
-    read=_margin_gate,
+    read=margin_gate,
 )
 _Model = Annotated[
     str | None, Flag("registered model", metavar="NAME", default="the only one")
@@ -101,7 +55,15 @@ _Show = Annotated[
     Flag("also print the first N images by name", group=VERDICT, default="0", least=0),
 ]
 _SummaryFile = Annotated[
-    Path | None, Flag("summary.md here as well", metavar="FILE", read=_writable_file)
+    Path | None, Flag("summary.md here as well", metavar="FILE", read=writable_file)
+]
+_Promote = Annotated[
+    str | None,
+    Flag(
+        "move it to B if every gate passes",
+        metavar="ALIAS",
+        read=lambda text: text.removeprefix("@"),
+    ),
 ]
 _Exports = Annotated[
     tuple[tuple[str, Path], ...],
@@ -109,7 +71,7 @@ _Exports = Annotated[
         "B's answers here (a=FILE: A's), .csv or .parquet, to be given as --a or --b",
         name="export",
         metavar="FILE",
-        read=_export,
+        read=read_export,
         repeated=True,
     ),
 ]
@@ -198,14 +160,7 @@ class CompareConfig:
         ),
     ] = None
     gates: Annotated[tuple[Gate, ...], _FAIL_ON, _NON_INFERIOR] = ()
-    promote: Annotated[
-        str | None,
-        Flag(
-            "move it to B if every gate passes",
-            metavar="ALIAS",
-            read=lambda text: text.removeprefix("@"),
-        ),
-    ] = None
+    promote: _Promote = None
     show: _Show = 0
     summary_md: _SummaryFile = None
     exports: _Exports = ()
@@ -227,14 +182,64 @@ class CompareConfig:
         BATCH_SIZE
     )
     patience: _Patience = 60.0
+    shard: Annotated[
+        Shard | None,
+        Flag(
+            "ask only for part I of N, numbered from 0; auto/N: part JOB_COMPLETION_"
+            "INDEX, as pods of a Job have it; writes shard-I-of-N in --out, no report",
+            group=MANY,
+            metavar="I/N",
+            default="all images",
+            read=read_shard,
+        ),
+    ] = None
+    engine: Annotated[
+        Literal["http", "ray"],
+        Flag(
+            "http: a service answers; ray: the networks run in Ray Data, without a "
+            "service, here or on the cluster of RAY_ADDRESS"
+        ),
+    ] = "http"
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_max_megapixels(self.max_megapixels)
-        _check_service(self.url, self.patience)
+        check_service(self.url, self.patience)
         if self.promote is not None:
-            _check_alias(self.promote)
-            _check_promotable(self.promote, self.b, self.gates)
+            check_alias(self.promote)
+            check_promotable(self.promote, self.b, self.gates)
+        if self.shard is not None:
+            self._check_only_asks()
+        if self.engine == "ray":
+            self._check_needs_no_service()
+
+    def _check_only_asks(self) -> None:
+        """ValueError for what needs the answers to all images."""
+        judged = {
+            "--fail-on or --non-inferior": self.gates,
+            "--promote": self.promote,
+            "--show": self.show,
+            "--summary-md": self.summary_md,
+            "--export": self.exports,
+        }
+        if wrong := [flag for flag, value in judged.items() if value]:
+            raise ValueError(
+                f"--shard {self.shard} only asks, for a part of the images; give "
+                f"{', '.join(wrong)} to --join, which has all of them"
+            )
+
+    def _check_needs_no_service(self) -> None:
+        """ValueError for what --engine ray cannot ask, or does not ask."""
+        if self.url is not None or self.key is not None:
+            raise ValueError(
+                "--engine ray runs the networks itself and asks no service; leave out "
+                "--url and --key, or --engine"
+            )
+        if files := [name for name in (self.a, self.b) if is_file_name(name)]:
+            raise ValueError(
+                f"--engine ray runs versions of the registry, and {files[0]} is a "
+                "file; leave --engine out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +264,38 @@ class RedrawConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinConfig:
+    """Shards whose answers are made one comparison."""
+
+    folders: Annotated[
+        tuple[Path, ...],
+        Flag(
+            "make one comparison of all shards in these folders, without a service",
+            name="join",
+            group=OTHERS,
+            metavar="FOLDER",
+            read=Path,
+            several=True,
+        ),
+    ]
+    out: _Out = None
+    fresh: _Fresh = False
+    gates: Annotated[tuple[Gate, ...], _FAIL_ON, _NON_INFERIOR] = ()
+    promote: _Promote = None
+    show: _Show = 0
+    summary_md: _SummaryFile = None
+    exports: _Exports = ()
+    no_mlflow: _NoMlflow = False
+    allow_missing: Annotated[int, Flag("", least=0)] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.promote is not None:
+            check_alias(self.promote)
+            check_promotable(self.promote, "", self.gates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,47 +340,4 @@ class ShadowConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_service(self.url, self.patience)
-
-
-def _check_service(url: str | None, patience: float) -> None:
-    """ValueError if one of the two is wrong."""
-    if url is not None and not re.match(r"https?://[^/]", url):
-        raise ValueError(f"url must begin with http:// or https://, got {url!r}")
-    if not (math.isfinite(patience) and patience >= 0):
-        raise ValueError(f"patience must be 0 or more, got {patience}")
-
-
-def _check_promotable(alias: str, candidate: str, gates: Sequence[Gate]) -> None:
-    """ValueError if the alias would move to an int8 form or without a gate."""
-    if is_file_name(candidate):
-        raise ValueError(
-            f"--promote {alias} does not go with {candidate}: an alias names a version "
-            "of the registry, and this is a file; leave --promote out"
-        )
-    if candidate.lower().endswith(INT8):
-        raise ValueError(
-            f"--promote {alias} does not go with {candidate}: an alias can "
-            "name no int8 form; compare "
-            f"{candidate[: -len(INT8)]}, or leave --promote out"
-        )
-    if not gates:
-        raise ValueError(
-            f"--promote {alias} needs a gate, as nothing else can stop it; "
-            'add one, such as --non-inferior 0.005 or --fail-on "negative_flip_rate'
-            '>0.06"'
-        )
-
-
-def _check_alias(alias: str) -> None:
-    """ValueError if the name means a version, or if MLflow refuses it."""
-    if alias.lower() == "latest" or re.fullmatch(r"[vV]?\d+", alias):
-        raise ValueError(
-            f"--promote {alias!r} names a version, not an alias; take a word, such as "
-            "champion"
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", alias) or len(alias) > LONGEST_ALIAS:
-        raise ValueError(
-            f"--promote {alias[:40]!r} is no name for an alias; MLflow's are letters, "
-            f"digits, _ and -, at most {LONGEST_ALIAS}"
-        )
+        check_service(self.url, self.patience)

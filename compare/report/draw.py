@@ -10,7 +10,7 @@ from classifier.console.exits import NotNow
 from classifier.storage import remove_files, writing
 from compare.collect.answer_store import PairOfAnswers, read_answers
 from compare.collect.image_statistics import facts_of
-from compare.collect.offline import read_long_answers
+from compare.collect.offline.files import read_long_answers
 from compare.config.settings import RedrawConfig
 from compare.report.html.gallery import Thumbnails
 from compare.report.html.page import write_report

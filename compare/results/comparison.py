@@ -216,7 +216,7 @@ def align(
     `class_ids` is None for data without labels. A file has more than the five answers,
     and the classes of its version.
     """
-    missing = {name: why for name in names if (why := _failure(name, answers, a, b))}
+    missing = {name: why for name in names if (why := failure_of(name, answers, a, b))}
     kept = [position for position, name in enumerate(names) if name not in missing]
     pairs = [answers[names[position]] for position in kept]
     both = join_classes(a, b, class_map)
@@ -269,7 +269,7 @@ def check_coverage(comparison: Comparison, *, allow_missing: int) -> None:
     )
 
 
-def _failure(
+def failure_of(
     name: str, answers: Mapping[str, PairOfAnswers], a: ServedVersion, b: ServedVersion
 ) -> str:
     """Why an image has no pair of answers; empty if it has one."""

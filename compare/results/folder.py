@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from classifier.storage import atomic_write, remove_files, write_json
 from classifier.store.comparisons import PICTURES
 from classifier.store.provenance import Difference
 from compare.collect.answer_store import read_answers
-from compare.collect.offline import read_long_answers
+from compare.collect.offline.files import read_long_answers
 from compare.collect.schema import Answer, TopAnswer
 from compare.results.comparison import Comparison, top_five_of
 from compare.results.document import without_nulls, write_document
@@ -51,6 +52,7 @@ KEPT = (
     "thumbnails.parquet",
     PICTURES,
     "mlflow.json",
+    "files.json",  # of a shard
 )
 """Files to continue and to redraw from; each is written by a module of its own."""
 
@@ -63,6 +65,8 @@ def remove_everything(folder: Path) -> None:
     """Delete the reports and everything to continue from."""
     if folder.is_dir():
         remove_files(folder, (*REPORTS, *KEPT))
+        # A folder: of a run of --engine ray that was interrupted.
+        shutil.rmtree(folder / "answers.parquet", ignore_errors=True)
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

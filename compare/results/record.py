@@ -9,11 +9,15 @@ from typing import Any
 from classifier.bundle.labels import Labels
 from classifier.console.exits import WrongUsage
 from classifier.storage import make_folder, partial_name, write_json
+from compare.collect.images import Shard
 from compare.collect.schema import ServedVersion, shown_names, whole_number
 from compare.results.comparison import describe_left_out
 from compare.results.gates import Gate, parse_gate
 
 COMPARISON = "comparison.json"
+
+SHARDS = "shard-*-of-*"
+"""The folders of shards, in that of their comparison."""
 
 
 class ForeignFolder(WrongUsage, ValueError):
@@ -49,6 +53,9 @@ class Record:
 
     gates: tuple[Gate, ...] = ()
     allow_missing: int = 0
+    shard: Shard | None = None
+    """The part of the images that the folder has answers to; None is all of them."""
+
     data_notes: tuple[str, ...] = ()
     """Notes for every report, such as files that the data's listing left out."""
 
@@ -71,6 +78,7 @@ class Record:
             "digest of the data": self.data_digest,
             "backend of the baseline": self.a.served_as,
             "backend of the candidate": self.b.served_as,
+            "shard": None if self.shard is None else str(self.shard),
         }
 
     @property
@@ -126,9 +134,11 @@ def _as_kept(version: ServedVersion, kept: ServedVersion) -> ServedVersion:
 
 
 def _has_files(folder: Path) -> bool:
-    """Apart from the files that a kill in the first moment leaves, now and before."""
+    """Apart from shards, and from what a kill in the first moment leaves."""
     first = {partial_name(COMPARISON), "identity.json", partial_name("identity.json")}
-    return folder.exists() and any(file.name not in first for file in folder.iterdir())
+    return folder.exists() and any(
+        file.name not in first and not file.match(SHARDS) for file in folder.iterdir()
+    )
 
 
 def _same_comparison(folder: Path, record: Record) -> Record:
@@ -178,6 +188,7 @@ def _to_json(record: Record) -> dict[str, object]:
         "class_ids": record.class_ids,
         "left_out": record.left_out,
         "class_map": record.class_map,
+        "shard": record.shard and [record.shard.index, record.shard.count],
     }
 
 
@@ -198,6 +209,7 @@ def _from_json(found: Any) -> Record:
         class_ids=None if classes is None else tuple(classes),
         left_out=dict(found.get("left_out", {})),
         class_map=tuple((a, b) for a, b in found.get("class_map", ())),
+        shard=Shard(*found["shard"]) if found.get("shard") else None,
     )
 
 

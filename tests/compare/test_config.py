@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from compare.collect.images import Shard
 from compare.config.command_line import parse_arguments
 from compare.config.settings import (
     CompareConfig,
+    JoinConfig,
     MatrixConfig,
     RedrawConfig,
-    read_key,
 )
+from compare.config.values import JOB_INDEX, read_key
 
 PAIR = ["--a", "v1", "--b", "v2"]
 GATE = ["--non-inferior", "0.005"]
@@ -47,6 +49,26 @@ def test_a_folder_is_drawn_again_with_its_own_gates_or_others() -> None:
     assert isinstance(other, RedrawConfig)
     assert other.gates is not None
     assert [gate.expression for gate in other.gates] == ["images>1"]
+
+
+def test_a_shard_is_numbered_from_0_as_the_pods_of_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(JOB_INDEX, "3")
+
+    typed, automatic = (
+        parse_arguments([*PAIR, "--shard", text]) for text in ("3/16", "auto/16")
+    )
+
+    assert typed == automatic == CompareConfig(a="v1", b="v2", shard=Shard(3, 16))
+    assert Shard(3, 16).folder == "shard-03-of-16"
+
+
+def test_shards_are_joined_from_one_folder_or_several() -> None:
+    one, several = (parse_arguments(["--join", *x]) for x in (["x"], ["x", "y"]))
+
+    assert one == JoinConfig(folders=(Path("x"),))
+    assert several == JoinConfig(folders=(Path("x"), Path("y")))
 
 
 def test_versions_for_a_matrix_are_handed_on_as_they_are_written() -> None:
@@ -109,6 +131,16 @@ def test_a_key_is_a_files_first_line_and_is_not_shown(tmp_path: Path) -> None:
         ([*PAIR, "--export", "x.json"], "must end with .csv or .parquet"),
         ([*PAIR, "--export", "a=/nowhere/x.csv"], "there is no folder /nowhere"),
         ([*PAIR, "--no-mlf"], "unrecognized arguments"),
+        ([*PAIR, "--shard", "16/16"], "those of 16 are 0/16 to 15/16"),
+        ([*PAIR, "--shard", "0/0"], "there must be one shard at least"),
+        ([*PAIR, "--shard", "3"], "must be I/N, such as 0/16, or auto/16, got '3'"),
+        ([*PAIR, "--shard", "auto/16"], "JOB_COMPLETION_INDEX, which is not set"),
+        ([*PAIR, *GATE, "--shard", "0/2"], "--fail-on or --non-inferior to --join"),
+        ([*PAIR, "--show", "3", "--shard", "0/2"], "give --show to --join"),
+        (["--join", "x", "--a", "v1"], "--join does not go with --a"),
+        (["--join", "x", "--promote", "champion"], "--promote champion needs a gate"),
+        ([*PAIR, "--engine", "ray", "--url", "http://x"], "leave out --url and --key"),
+        (["--a", "x.csv", "--b", "v2", "--engine", "ray"], "and x.csv is a file"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(

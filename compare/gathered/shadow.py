@@ -17,7 +17,7 @@ from classifier.store.versions import typed_name
 from compare.collect.client import Service, ServiceUnavailable
 from compare.collect.collector import Side
 from compare.collect.images import Images
-from compare.collect.offline import labels_of
+from compare.collect.offline.files import labels_of
 from compare.collect.schema import (
     Answer,
     ServedVersion,
@@ -26,6 +26,7 @@ from compare.collect.schema import (
     whole_number,
 )
 from compare.config.settings import CompareConfig, ShadowConfig
+from compare.question import Question
 from compare.report.draw import Drawn
 from compare.results.wording import say_value
 from compare.run import collect, report
@@ -133,7 +134,8 @@ def compare_shadow(config: ShadowConfig) -> Drawn:
             summary_md=config.summary_md,
             exports=config.exports,
         )
-        collected = collect(images, a, b, settings)
+        question = Question(images, a, b, class_map=(), seen={}, is_logged=False)
+        collected = collect(question, settings)
         return report(collected, settings, started=started, seen={}, is_logged=False)
 
 

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from classifier.datasets.dataset import Dataset
-from compare import shadow
 from compare.__main__ import main
 from compare.collect.client import ServiceUnavailable
+from compare.gathered import shadow
 from tests.conftest import WAIT_SECONDS, RunningService, Store, serving, until
 
 COUNTS = {"version": "2", "default": "1", "keeps_images": True}

@@ -14,7 +14,7 @@ from classifier.bundle.predictions_file import BadPredictions
 from classifier.datasets.dataset import dataset_digest
 from compare.collect.collector import Side
 from compare.collect.images import Images
-from compare.collect.offline import PredictionsFile, labels_of
+from compare.collect.offline.files import PredictionsFile, labels_of
 
 
 def images_of(files: Sequence[PredictionsFile], class_map: ClassMap = ()) -> Images:

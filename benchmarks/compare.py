@@ -20,7 +20,9 @@ if not __package__:  # `python benchmarks/compare.py`: this file would hide comp
 from benchmarks.comparing import (
     BothNetworks,
     Spent,
+    Spread,
     ask_by_hand,
+    core_seconds,
     running_service,
     write_comparison,
 )
@@ -28,13 +30,20 @@ from benchmarks.contestants import PEERS, Contest
 from benchmarks.harness import WatchedRun, watch, write_table
 from benchmarks.servers import Launch, running
 from benchmarks.training_programs import existing_folder
-from classifier.bundle.files import read_bundle
+from classifier.bundle.files import Bundle, read_bundle
 from classifier.datasets.source import open_dataset
 from classifier.store.location import sqlite_file, store_uri
 from classifier.store.registry import Registry
 
 HEADER = ("", "measured", "least and most", "wanted")
 GROWTH_HEADER = ("answers", "seconds", "ms per answer", "memory, MB")
+
+
+ENGINES_HEADER = (
+    *("", "images/s a core", "of the networks alone", "core-seconds to start"),
+    "wanted",
+)
+HTTP, RAY = "by HTTP, a service of its own", "--engine ray"
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,19 @@ def _asking_seconds(run: WatchedRun) -> float:
     return run.last_line_at - run.first_line_at
 
 
+def engine_rows(bare: float, spent: Mapping[str, Spread]) -> list[tuple[str, ...]]:
+    """`bare` is the networks' own core-seconds an image."""
+    rows: list[tuple[str, ...]] = [
+        ("the networks alone", f"{1 / bare:.0f}", "1.00", "", "")
+    ]
+    for name, spread in spent.items():
+        each = spread.each
+        wanted = "at least 0.85" if name == RAY else ""
+        start = f"{spread.at_start:.0f}"
+        rows.append((name, f"{1 / each:.0f}", f"{bare / each:.2f}", start, wanted))
+    return rows
+
+
 BY_HAND = 400
 """Images that the script's loop sends to each version."""
 
@@ -154,10 +176,16 @@ class Plan:
     b: str
     data: Path
     rounds: int
+    more: int
+    only_engines: bool
 
 
 def main() -> None:
     plan = _plan()
+    with tempfile.TemporaryDirectory(prefix="flipside-bench-") as work:
+        _compare_engines(plan, Path(work))
+    if plan.only_engines:
+        return
     with tempfile.TemporaryDirectory(prefix="flipside-bench-") as work:
         rounds = _measure(plan, Path(work))
         grown = _grow(Path(work))
@@ -183,11 +211,46 @@ def main() -> None:
     )
 
 
-def _measure(plan: Plan, work: Path) -> list[Round]:
+def _compare_engines(plan: Plan, work: Path) -> None:
+    """Both ways to the same answers, and the networks alone."""
+    few, more = plan.more // 5, plan.more
+    files = open_dataset(str(plan.data), cache=work, want_train=False).val.files
+    bare = BothNetworks(_bundles(plan), files[:more]).measure().cpu_seconds / more
+    spent = {}
+    for name, engine in ((HTTP, "http"), (RAY, "ray")):
+        seconds = [
+            core_seconds(
+                [
+                    *_arguments(plan, work / f"{engine}-{images}"),
+                    *("--engine", engine, "--limit", str(images)),
+                ],
+                {"MLFLOW_TRACKING_URI": plan.store},
+            )
+            for images in (few, more)
+        ]
+        spent[name] = Spread(few, more, *seconds)
+    load = os.getloadavg()[2]
+    note = (
+        f"{plan.a} and {plan.b}; core-seconds of a command with all its processes, for "
+        f"{few:,} and for {more:,} images: the difference is what an image more takes, "
+        "with decoding, kept answers, image statistics and reports. The networks alone "
+        "have images that are decoded. Shards ask as the first row does. Load of the "
+        f"machine over the last 15 minutes: {load:.1f}."
+    )
+    rows = engine_rows(bare, spent)
+    write_table("Compare without HTTP", ENGINES_HEADER, rows, note=note)
+
+
+def _bundles(plan: Plan) -> list[Bundle]:
     registry = Registry(plan.store)
     model = registry.model_name(plan.model)
     versions = [registry.resolve(model, asked) for asked in (plan.a, plan.b)]
-    bundles = [read_bundle(registry.fetch(version)) for version in versions]
+    return [read_bundle(registry.fetch(version)) for version in versions]
+
+
+def _measure(plan: Plan, work: Path) -> list[Round]:
+    model = Registry(plan.store).model_name(plan.model)
+    bundles = _bundles(plan)
     files = open_dataset(str(plan.data), cache=work, want_train=False).val.files
     networks = BothNetworks(bundles, files)
     rounds = []
@@ -232,15 +295,17 @@ def _from_flask(launch: Launch, files: Sequence[Path], work: Path) -> float:
 
 
 def _compare(plan: Plan, folder: Path) -> WatchedRun:
-    arguments = ["-m", "compare", "--a", plan.a, "--b", plan.b, "--no-mlflow"]
-    arguments += ["--data", str(plan.data), "--out", str(folder)]
-    if plan.model is not None:
-        arguments += ["--model", plan.model]
     return watch(
-        arguments,
+        _arguments(plan, folder),
         environment={"MLFLOW_TRACKING_URI": plan.store},
         file=folder / "answers.jsonl",
     )
+
+
+def _arguments(plan: Plan, folder: Path) -> list[str]:
+    arguments = ["-m", "compare", "--a", plan.a, "--b", plan.b, "--no-mlflow"]
+    arguments += ["--data", str(plan.data), "--out", str(folder)]
+    return arguments if plan.model is None else [*arguments, "--model", plan.model]
 
 
 def _grow(work: Path) -> dict[int, WatchedRun]:
@@ -267,6 +332,8 @@ def _plan() -> Plan:
     add("--b", default="v2")
     add("--data", type=existing_folder, required=True, help="tiny-imagenet-200")
     add("--rounds", type=int, default=3)
+    add("--more", type=int, default=10_000, help="images of the ways without HTTP")
+    add("--only-engines", action="store_true", help="measure HTTP and Ray Data alone")
     given = vars(parser.parse_args())
     file = sqlite_file(given["store"])
     store = given.pop("store") if file is None else f"sqlite:///{file}"

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import requests
 from numpy.typing import NDArray
 
 from benchmarks.bare_model import open_session
+from benchmarks.harness import LOOK_SECONDS, cpu_seconds, descendants
 from classifier.bundle.files import Bundle
 from classifier.bundle.labels import Labels
 from compare.collect.answer_store import AnswerStore
@@ -31,6 +32,26 @@ class Spent:
 
     seconds: float
     cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Core-seconds of a command for few images and for more."""
+
+    few: int
+    more: int
+    few_seconds: float
+    more_seconds: float
+
+    @property
+    def each(self) -> float:
+        """Of an image more."""
+        return (self.more_seconds - self.few_seconds) / (self.more - self.few)
+
+    @property
+    def at_start(self) -> float:
+        """Of a command for no image."""
+        return self.few_seconds - self.few * self.each
 
 
 class BothNetworks:
@@ -52,6 +73,28 @@ class BothNetworks:
                 batch = self._images[start : start + BATCH]
                 session.run(["logits"], {"images": batch})
         return Spent(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def core_seconds(arguments: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Core-seconds of `python ARGUMENTS` with all that it starts; it must end with 0.
+
+    Wall time would be that of the machine's other work. Workers of Ray are nobody's
+    children at the end, so the sum is read meanwhile; its largest value counts.
+    """
+    most = 0.0
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        start_new_session=True,  # descendants() asks for it
+    ) as process:
+        while process.poll() is None:
+            most = max(most, cpu_seconds(descendants(process.pid)))
+            time.sleep(LOOK_SECONDS)
+    if process.returncode != 0:
+        sys.exit(f"error: {arguments} ended with {process.returncode}")
+    return most
 
 
 @contextmanager

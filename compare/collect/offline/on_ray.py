@@ -101,6 +101,8 @@ def _ray() -> Iterator[int]:
     # Else it reports to its makers, and warns of what is not so here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Its default of 15 hardly lets them run beside any other program.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ModuleNotFoundError as error:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from mlflow.cli import server as mlflow_server
 from mlflow.server.security_utils import is_allowed_host_header
+from sqlalchemy import make_url
 
 from serving.config import ServingConfig, config_from_environment
 from serving.http.auth import read_keys
@@ -171,6 +172,15 @@ def test_mlflow_understands_its_command(compose: dict[str, Any]) -> None:
     known = {option for each in mlflow_server.params for option in each.opts}
     assert name == mlflow_server.name
     assert {flag.partition("=")[0] for flag in flags} <= known
+
+
+def test_mlflow_is_given_the_driver_that_its_image_has(compose: dict[str, Any]) -> None:
+    """SQLAlchemy 2.1 takes psycopg 3 for a plain `postgresql://`."""
+    variables = _environment(compose["services"]["mlflow"])
+    url = make_url(variables["MLFLOW_BACKEND_STORE_URI"])
+
+    locked = (FOLDER.parent / "requirements" / "mlflow.txt").read_text()
+    assert f"\n{url.get_driver_name()}-binary==" in locked
 
 
 def test_mlflow_answers_to_its_own_names_alone(

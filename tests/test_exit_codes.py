@@ -77,6 +77,7 @@ CODES: dict[type[Exception], int] = {
     transfer.WrongFile: 2,
     removal.FilesElsewhere: 3,
     location.StoreUnavailable: 3,
+    location.FilesAbsent: 3,
     storage.BadPlace: 2,
     storage.DiskTooSmall: 3,
     storage.NotWritable: 3,

@@ -84,3 +84,9 @@ def store_call(doing: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, SchemaMismatch) as error:
         reason = str(error).splitlines()[0]
         raise StoreUnavailable(f"cannot {doing}: {reason}") from error
+    except ModuleNotFoundError as error:
+        raise StoreUnavailable(
+            f"cannot {doing}: it takes the library {error.name!r}, which is not "
+            f"installed; install it, or name another driver, as in "
+            f"postgresql+psycopg2://"
+        ) from error

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,12 @@ def test_reading_makes_no_empty_store(tmp_path: Path) -> None:
         Registry(f"sqlite:///{path}")
 
     assert not path.exists()
+
+
+@pytest.mark.skipif(find_spec("MySQLdb") is not None, reason="its driver is installed")
+def test_a_database_whose_driver_is_missing_is_told_in_words() -> None:
+    with pytest.raises(StoreUnavailable, match="takes the library 'MySQLdb', which"):
+        Registry("mysql://nobody@127.0.0.1:9/none")
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from classifier.datasets import dataset, flagged
 from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
+from classifier.store.cache import entries
 from classifier.store.maintenance import archive, places, removal
 from classifier.upkeep import prune, relocate, transfer
 
@@ -76,6 +77,7 @@ CODES: dict[type[Exception], int] = {
     transfer.SeveralModels: 2,
     transfer.WrongFile: 2,
     removal.FilesElsewhere: 3,
+    entries.BadCacheSize: 2,
     location.StoreUnavailable: 3,
     location.FilesAbsent: 3,
     storage.BadPlace: 2,

@@ -169,7 +169,7 @@ def _run(
             batch_size=batch_size,
             fn_constructor_args=([files],),
             num_cpus=NETWORK_CORES,
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            compute=ray.data.ActorPoolStrategy(size=min(actors, len(blocks))),
         ).write_parquet(
             str(written.absolute()), ray_remote_args={"num_cpus": OTHER_CORES}
         )

@@ -39,7 +39,7 @@ from classifier.inference.backends import onnx_file
 from classifier.networks import weights
 from classifier.store import calls, location, versions
 from classifier.store.cache import entries
-from classifier.store.maintenance import archive, places, removal
+from classifier.store.maintenance import archive, places, removal, single_store
 from classifier.upkeep import prune, relocate, transfer
 
 CODES: dict[type[Exception], int] = {
@@ -72,6 +72,7 @@ CODES: dict[type[Exception], int] = {
     calls.BadVariable: 2,
     places.PlaceTooLong: 2,
     archive.BadArchive: 2,
+    single_store.NotEmpty: 2,
     prune.NotConfirmed: 2,
     relocate.CannotRelocate: 2,
     transfer.SeveralModels: 2,

@@ -183,6 +183,7 @@ def _files(
 ) -> list[dict[str, Any]] | None:
     """Name, size and recorded sha256 of each file; a missing file has no size."""
     from classifier.bundle.files import BrokenBundle  # it imports numpy
+    from classifier.store.cache.entries import MANIFEST
 
     try:
         folder = registry.fetch(version)
@@ -194,7 +195,7 @@ def _files(
     there = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != MANIFEST
     }
     return [
         {"name": name, "bytes": there.get(name), "sha256": digests.get(name)}

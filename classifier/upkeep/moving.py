@@ -9,6 +9,7 @@ from pathlib import Path
 
 from classifier.bundle.files import read_bundle
 from classifier.storage import check_room, default_cache, locked
+from classifier.store.cache.entries import MANIFEST
 from classifier.store.calls import store_call
 from classifier.store.comparisons import EXPERIMENT
 from classifier.store.location import sqlite_file, store_folder
@@ -44,8 +45,11 @@ IMPORTED_FROM = "imported_from"
 IMPORTED_MODEL = "imported_model_id"
 """Tag of an imported logged model: its id in the store where it was made."""
 
-NOT_MOVED = frozenset({"MLmodel", "requirements.txt"})
-"""Files that name ids of one store and versions of one machine; written anew."""
+NOT_MOVED = frozenset(
+    {"MLmodel", "requirements.txt", "registered_model_meta", MANIFEST}
+)
+"""Files that name ids of one store and versions of one machine, written anew; one that
+MLflow writes where it loads a version, and the cache's own."""
 
 COMPARED = ("compare.vs_", f"{INT8_TAG}compare.vs_")
 

@@ -27,6 +27,7 @@ from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.backends.open import open_backend
 from classifier.metrics import likeness
 from classifier.storage import file_sha256
+from classifier.store.cache.entries import MANIFEST
 from classifier.store.location import FilesAbsent
 from classifier.store.provenance import find_run
 from classifier.store.registry import Registry
@@ -89,7 +90,9 @@ def prove_versions(
     store does not answer.
     """
     # The backends log why a graph cannot be run, with a traceback; the finding says it.
-    logging.getLogger("classifier.inference").setLevel(logging.CRITICAL)
+    quiet = logging.getLogger("classifier.inference")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)
     proofs = _Proofs(registry)
     pool = ThreadPoolExecutor(usable_cores(), "verify")
     try:
@@ -98,6 +101,7 @@ def prove_versions(
             yield proofs.finding(version, files)
     finally:
         pool.shutdown(cancel_futures=True)
+        quiet.setLevel(level)
 
 
 def _read(registry: Registry, version: Version) -> _Files:
@@ -112,6 +116,8 @@ def _read(registry: Registry, version: Version) -> _Files:
     recorded = registry.digests_of(version.model_id)
     files.has_records = bool(recorded)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.name == MANIFEST:  # of the cache, not of the version
+            continue
         name = path.relative_to(folder).as_posix()
         files.digests[name] = file_sha256(path)
         files.size += path.stat().st_size

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.bundle.files import Bundle, read_bundle
+from classifier.store.cache.entries import MANIFEST
 from classifier.store.location import sqlite_file, store_folder
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
@@ -55,7 +56,7 @@ def _files(bundle: Bundle) -> Mapping[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in sorted(bundle.folder.iterdir())
-        if path.name != "MLmodel"
+        if path.name not in {"MLmodel", MANIFEST}
     }
 
 

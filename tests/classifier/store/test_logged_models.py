@@ -45,7 +45,12 @@ def test_a_published_version_has_the_digest_of_each_of_its_files(
 ) -> None:
     registry = quantised_store.registry
     version = registry.resolve(quantised_store.model, name)
-    files = [f for f in registry.fetch(version).rglob("*") if f.is_file()]
+    files = [
+        file
+        for file in registry.fetch(version).rglob("*")
+        # MLflow writes it where it loads a version of a local store.
+        if file.is_file() and file.name != "registered_model_meta"
+    ]
 
     assert version.model_id is not None
     assert registry.digests_of(version.model_id) == {

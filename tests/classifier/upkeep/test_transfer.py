@@ -154,6 +154,8 @@ def test_again_nothing_is_doubled_also_on_the_way_back(
     assert "v2 -> v2 (was there)" in capsys.readouterr().out
 
     back = tmp_path / "back.zip"
+    for version in target.versions(full.model):  # as MLflow does when it loads one
+        (target.fetch(version) / "registered_model_meta").write_text("model_name: x")
     assert main(["export", "all", "--out", str(back)]) == 0
     before = contents(full.registry, full.model)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", full.uri)

@@ -183,7 +183,7 @@ def _files(
 ) -> list[dict[str, Any]] | None:
     """Name, size and recorded sha256 of each file; a missing file has no size."""
     from classifier.bundle.files import BrokenBundle  # it imports numpy
-    from classifier.store.cache.entries import MANIFEST
+    from classifier.store.cache.entries import NOT_PUBLISHED
 
     try:
         folder = registry.fetch(version)
@@ -195,7 +195,7 @@ def _files(
     there = {
         path.relative_to(folder).as_posix(): path.stat().st_size
         for path in folder.rglob("*")
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.name not in NOT_PUBLISHED
     }
     return [
         {"name": name, "bytes": there.get(name), "sha256": digests.get(name)}

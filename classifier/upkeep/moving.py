@@ -9,7 +9,7 @@ from pathlib import Path
 
 from classifier.bundle.files import read_bundle
 from classifier.storage import check_room, default_cache, locked
-from classifier.store.cache.entries import MANIFEST
+from classifier.store.cache.entries import NOT_PUBLISHED
 from classifier.store.calls import store_call
 from classifier.store.comparisons import EXPERIMENT
 from classifier.store.location import sqlite_file, store_folder
@@ -45,11 +45,8 @@ IMPORTED_FROM = "imported_from"
 IMPORTED_MODEL = "imported_model_id"
 """Tag of an imported logged model: its id in the store where it was made."""
 
-NOT_MOVED = frozenset(
-    {"MLmodel", "requirements.txt", "registered_model_meta", MANIFEST}
-)
-"""Files that name ids of one store and versions of one machine, written anew; one that
-MLflow writes where it loads a version, and the cache's own."""
+NOT_MOVED = NOT_PUBLISHED | {"MLmodel", "requirements.txt"}
+"""The last two name ids of one store and versions of one machine; written anew."""
 
 COMPARED = ("compare.vs_", f"{INT8_TAG}compare.vs_")
 

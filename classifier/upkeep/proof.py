@@ -27,7 +27,7 @@ from classifier.inference.backends.onnx_runtime import OnnxBackend
 from classifier.inference.backends.open import open_backend
 from classifier.metrics import likeness
 from classifier.storage import file_sha256
-from classifier.store.cache.entries import MANIFEST
+from classifier.store.cache.entries import NOT_PUBLISHED
 from classifier.store.location import FilesAbsent
 from classifier.store.provenance import find_run
 from classifier.store.registry import Registry
@@ -116,7 +116,7 @@ def _read(registry: Registry, version: Version) -> _Files:
     recorded = registry.digests_of(version.model_id)
     files.has_records = bool(recorded)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.name == MANIFEST:  # of the cache, not of the version
+        if path.name in NOT_PUBLISHED:
             continue
         name = path.relative_to(folder).as_posix()
         files.digests[name] = file_sha256(path)

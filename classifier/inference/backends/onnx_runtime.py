@@ -170,7 +170,7 @@ def _options(threads: int) -> Any:
     # The default is the machine's cores, not those that this process may use.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Long enough for the next layer, where sleeping cost a lone image 0.6 of 2.5 ms;
+    # Long enough for the next layer, where sleeping cost a lone image 0.4 of 2.2 ms;
     # threads that spin between requests take cores from decoding.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     return options

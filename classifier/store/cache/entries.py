@@ -39,6 +39,10 @@ DEFAULT_GB = 10.0
 
 MANIFEST = ".sha256.json"
 
+NOT_PUBLISHED = frozenset({MANIFEST, "registered_model_meta"})
+"""Files in a version's folder that were not published with it: the cache's own, and one
+that MLflow writes into a local store where it loads a version."""
+
 ATTEMPTS = 2
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from pathlib import Path
 from classifier.bundle.files import BrokenBundle, read_bundle
 from classifier.console.exits import WrongUsage
 from classifier.storage import file_sha256, make_folder, writing
+from classifier.store.cache.entries import NOT_PUBLISHED
 from classifier.store.calls import store_call
 from classifier.store.registry import Registry
 from classifier.store.versions import Version
@@ -90,6 +91,8 @@ def write_store(registry: Registry, version: Version, folder: Path) -> None:
             tags=dict(source.tags),
         )
         own.client.log_model_artifacts(model.model_id, str(files))
+        for name in NOT_PUBLISHED:
+            (_files_of(folder, version) / name).unlink(missing_ok=True)
         own.client.finalize_logged_model(model.model_id, "READY")
     added = own.register(
         version.model,

@@ -9,7 +9,7 @@ import pytest
 from classifier.bundle.files import GRAPH, KEPT_IMAGES
 from classifier.storage import files_sha256
 from classifier.store.artifacts import DIGESTS_TAG
-from classifier.store.cache.entries import MANIFEST
+from classifier.store.cache.entries import NOT_PUBLISHED
 from classifier.store.location import StoreUnavailable
 from classifier.store.registry import Registry
 from tests.conftest import Store
@@ -27,10 +27,6 @@ def remote(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-
-NOT_PUBLISHED = {MANIFEST, "registered_model_meta"}
-"""The cache's own, and one that MLflow writes where it loads a version."""
 
 
 def files(folder: Path) -> dict[str, bytes]:

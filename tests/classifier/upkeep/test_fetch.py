@@ -10,6 +10,7 @@ import pytest
 
 from classifier.bundle.files import GRAPH, BrokenBundle
 from classifier.console.exits import WrongUsage
+from classifier.store.cache.entries import NOT_PUBLISHED
 from classifier.store.maintenance import single_store
 from classifier.store.registry import Registry
 from classifier.upkeep import fetch
@@ -101,7 +102,9 @@ def test_what_a_kill_left_is_replaced(remote: Store, tmp_path: Path) -> None:
     _run(f"mlflow://{remote.model}/2", str(folder))
 
     registry = Registry(f"sqlite:///{folder}/mlflow.db")
-    assert [v.number for v in registry.versions(remote.model)] == ["2"]
+    (version,) = registry.versions(remote.model)
+    assert version.number == "2"
+    assert not NOT_PUBLISHED & {path.name for path in registry.fetch(version).iterdir()}
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlruns"]
 
 
